@@ -1,0 +1,138 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from rag import keywords
+from rag.passages import Page, Passage, split
+
+
+def fill(folder: Path, **texts: str) -> dict[str, list[Passage]]:
+    made = {name: split(f"{name}.md", [Page(text)]) for name, text in texts.items()}
+    for name, passages in made.items():
+        keywords.add(folder, f"{name}.md", "digest", passages)
+    return made
+
+
+def best(folder: Path, question: str) -> str:
+    hits = keywords.search(folder, question, 5)
+    return keywords.fetch(folder, [hits[0].id])[0].source.removesuffix(".md") if hits else ""
+
+
+def test_the_passage_that_holds_the_words_comes_first(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        cats="The cats were sleeping on a warm roof of the house.",
+        dogs="The dogs are barking at the postman in the street.",
+        fish="A fish swims in the river and is never seen by the birds.",
+    )
+    assert best(tmp_path, "Which cat sleeps?") == "cats"
+    assert best(tmp_path, "barked") == "dogs"
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Comment installer les paquets ?", "french"),
+        ("Wie installiere ich ein Paket?", "german"),
+        ("¿Cómo se instalan los paquetes?", "spanish"),
+        ("How are packages installed?", "english"),
+        ("réseau", "french"),
+        ("reseau", "french"),
+    ],
+)
+def test_each_language_is_found_under_its_own_word_forms(
+    tmp_path: Path, question: str, expected: str
+) -> None:
+    fill(
+        tmp_path,
+        french="L'installation d'un paquet se fait par la commande du gestionnaire, sur le réseau.",
+        german="Die Pakete werden mit dem Befehl installiert, der auf der Seite des Netzes ist.",
+        spanish="La instalación de los paquetes se hace con la orden que está en el manual.",
+        english="The installation of a package is done with the command that is in the manual.",
+    )
+    assert best(tmp_path, question) == expected
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["", " ", '"', 'a" OR "b', "NEAR(a b)", "x AND NOT y*", "^col:a", "(", "\0", "a\0b", "😀",
+     "'; --", "the", "\ud800", "word " * 2_000, "é" * 10_000, "漢字", "-", "stems:a", "{a b}: c"],
+)  # fmt: skip
+def test_any_text_is_a_valid_question(tmp_path: Path, question: str) -> None:
+    assert keywords.search(tmp_path, question, 5) == []
+    fill(tmp_path, one="Some words about a thing that is here.")
+    assert len(keywords.search(tmp_path, question, 5)) <= 1
+
+
+def test_any_text_can_be_indexed(tmp_path: Path) -> None:
+    made = fill(tmp_path, odd='nul \0 quote " emoji 😀 half \ud83d 漢字の本 end')
+    assert best(tmp_path, "漢字") == "odd"
+    assert keywords.fetch(tmp_path, [made["odd"][0].id])[0].start == 0
+
+
+def test_adding_a_source_again_replaces_it(tmp_path: Path) -> None:
+    fill(tmp_path, page="The old text is about apples.")
+    fill(tmp_path, page="The new text is about pears.")
+    assert keywords.count(tmp_path) == 1
+    assert best(tmp_path, "apple") == ""
+    assert best(tmp_path, "pear") == "page"
+
+
+def test_a_removed_source_leaves_nothing_behind(tmp_path: Path) -> None:
+    made = fill(tmp_path, page="The text is about apples.")
+    keywords.remove(tmp_path, "page.md")
+    assert keywords.count(tmp_path) == 0
+    assert keywords.ledger(tmp_path) == {}
+    assert keywords.search(tmp_path, "apples", 5) == []
+    assert keywords.fetch(tmp_path, [made["page"][0].id]) == []
+
+
+def test_a_source_that_was_only_begun_is_seen_as_unfinished(tmp_path: Path) -> None:
+    made = fill(tmp_path, page="The text is about apples.")
+    assert keywords.ledger(tmp_path) == {"page.md": "digest"}
+    keywords.begin(tmp_path, "page.md")
+    assert keywords.ledger(tmp_path) == {"page.md": ""}
+    keywords.add(tmp_path, "page.md", "other", made["page"])
+    assert keywords.ledger(tmp_path) == {"page.md": "other"}
+
+
+def test_fetch_keeps_the_order_asked_for(tmp_path: Path) -> None:
+    made = fill(tmp_path, a="First text.", b="Second text.")
+    ids = [made["b"][0].id, "unknown", made["a"][0].id]
+    assert keywords.fetch(tmp_path, ids) == [made["b"][0], made["a"][0]]
+
+
+def test_a_failed_add_changes_nothing(tmp_path: Path) -> None:
+    made = fill(tmp_path, a="First text.")
+    twice = split("b.md", [Page("Second text.")]) * 2
+    with pytest.raises(sqlite3.IntegrityError):
+        keywords.add(tmp_path, "b.md", "digest", twice)
+    assert keywords.ledger(tmp_path) == {"a.md": "digest"}
+    assert keywords.count(tmp_path) == len(made["a"])
+
+
+def test_readers_in_other_threads_see_whole_sources_while_one_writes(tmp_path: Path) -> None:
+    text = "\n\n".join(f"Paragraph {number} is about apples and pears." for number in range(40))
+    whole = len(split("a.md", [Page(text)], size=60))
+    seen: set[int] = set()
+    failed: list[Exception] = []
+
+    def read() -> None:
+        try:
+            for _ in range(30):
+                keywords.search(tmp_path, "apples", 5)
+                seen.add(keywords.count(tmp_path))
+        except Exception as error:
+            failed.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for digest in "123456":
+        keywords.add(tmp_path, "a.md", digest, split("a.md", [Page(text)], size=60))
+    for reader in readers:
+        reader.join()
+    assert not failed
+    assert seen <= {0, whole}

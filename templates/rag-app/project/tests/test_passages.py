@@ -1,0 +1,102 @@
+import random
+import time
+
+import pytest
+
+from rag.passages import Page, sentences, split
+
+
+def texts(text: str, size: int = 1600, overlap: int = 0) -> list[str]:
+    return [passage.text for passage in split("a.md", [Page(text)], size, overlap)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_text_is_cut_without_losing_or_moving_a_character(seed: int) -> None:
+    chance = random.Random(seed)
+    bits = ["word", "Éa", " ", "  ", "\n", "\n\n", ". ", "e.g. ", "3.5", "# H\n", "## ", "```\n",
+            "~~~", "| a | b |\n", "- x\n", "。", "漢字", "😀", "\t", "\r\n", "\0", "! ", "?) ",
+            "x" * 90]  # fmt: skip
+    text = "".join(chance.choices(bits, k=chance.randint(0, 400)))
+    size, overlap = chance.randint(1, 200), 0
+    if chance.random() < 0.5:
+        overlap = chance.randint(0, size // 2)
+    passages = split("a.md", [Page(text)], size, overlap)
+    covered = set()
+    for passage in passages:
+        end = passage.start + len(passage.text)
+        assert text[passage.start : end] == passage.text
+        assert 0 < len(passage.text) <= size
+        covered.update(range(passage.start, end))
+    assert all(text[at].isspace() for at in range(len(text)) if at not in covered)
+    assert [passage.start for passage in passages] == sorted({p.start for p in passages})
+    assert len({passage.id for passage in passages}) == len(passages)
+
+
+def test_ids_depend_on_source_position_and_text_only() -> None:
+    pages = [Page("One. Two.", page=1), Page("One. Two.", page=2)]
+    first, again = split("a.pdf", pages), split("a.pdf", pages)
+    assert first == again
+    assert len({passage.id for passage in first + split("b.pdf", pages)}) == 4
+
+
+def test_a_heading_starts_a_passage_and_names_its_section() -> None:
+    text = "Before.\n\n# Guide\n\n## Setup\n\nDo it.\n\n## Use\n\nRun it.\n\n# End\n\nDone."
+    found = [(passage.section, passage.text) for passage in split("a.md", [Page(text)])]
+    assert found == [
+        ("", "Before."),
+        ("Guide › Setup", "# Guide\n\n## Setup\n\nDo it."),
+        ("Guide › Use", "## Use\n\nRun it."),
+        ("End", "# End\n\nDone."),
+    ]
+
+
+def test_a_page_keeps_its_number_and_its_own_section() -> None:
+    (passage,) = split("a.pptx", [Page("# Costs\n\nLow.", page=7, section="Plan")])
+    assert (passage.page, passage.section) == (7, "Plan › Costs")
+
+
+def test_a_hash_sign_inside_a_code_fence_is_no_heading() -> None:
+    text = "# Code\n\n```sh\n# a comment\nls\n```\n\nText."
+    assert texts(text) == [text]
+
+
+def test_passages_end_with_a_paragraph_when_one_ends_late_enough() -> None:
+    text = "A b c d. " * 9 + "\n\n" + "E f g h. " * 9
+    assert [found[0] for found in texts(text, size=110)] == ["A", "E"]
+
+
+def test_overlap_repeats_whole_sentences() -> None:
+    found = texts("One two. Three four. Five six. Seven eight.", size=22, overlap=13)
+    assert found == ["One two. Three four.", "Three four. Five six.", "Five six. Seven eight."]
+
+
+def test_table_rows_stay_whole() -> None:
+    rows = [f"| row {number} | some. Words here |" for number in range(20)]
+    for found in texts("\n".join(rows), size=100):
+        assert set(found.splitlines()) <= set(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("One is here. Two is there! Three? Four…", 4),
+        ("Das geht, z. B. Montag, usw. Und Dr. Meier kommt am 3. Mai.", 2),
+        ("See e.g. Figure 2, i.e. this. It costs 3.5 euros.", 2),
+        ("M. Dupont arrive. Il dit : « Bonjour. » Puis il part.", 3),
+        ("¿Quién viene? El Sr. López viene.", 2),
+        ("これは本です。あれは何ですか？はい。", 3),
+        ("- first point\n- second point\n- third", 3),
+        ("Hard-wrapped\nlines are one sentence.", 1),
+        ("Visit docs.python.org now. Yes.", 2),
+        ("", 0),
+    ],
+)
+def test_sentences_end_where_a_reader_would_say(text: str, count: int) -> None:
+    assert len(sentences(text)) == count, sentences(text)
+
+
+def test_a_megabyte_without_a_break_is_cut_hard_and_fast() -> None:
+    started = time.perf_counter()
+    found = texts("x" * 1_000_000)
+    assert sum(map(len, found)) == 1_000_000
+    assert time.perf_counter() - started < 2
