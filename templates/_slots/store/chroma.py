@@ -1,0 +1,55 @@
+"""The vector store: Chroma, embedded in the index folder. The only file that knows it."""
+
+# requires: chromadb>=1.5.9,<2
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import chromadb
+
+from rag.passages import Hit, Passage, Vector
+
+BATCH = 5000  # Chroma takes at most 5,461 at a time
+
+
+def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
+    """Store one vector for each passage; a passage that is already there is replaced."""
+    for start in range(0, len(passages), BATCH):
+        some = passages[start : start + BATCH]
+        _collection(folder).upsert(
+            ids=[passage.id for passage in some],
+            embeddings=list(vectors[start : start + BATCH]),
+            metadatas=[{"source": passage.source} for passage in some],
+        )
+
+
+def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
+    """The nearest passages, best first; the score is the cosine similarity, at most 1."""
+    found = _collection(folder).query(
+        query_embeddings=[vector], n_results=limit, include=["distances"]
+    )
+    distances = (found["distances"] or [[]])[0]
+    return [Hit(id, 1 - distance) for id, distance in zip(found["ids"][0], distances, strict=True)]
+
+
+def remove(folder: Path, source: str) -> None:
+    """Forget every vector of one document."""
+    _collection(folder).delete(where={"source": source})
+
+
+def count(folder: Path) -> int:
+    """How many vectors there are."""
+    return _collection(folder).count()
+
+
+@cache
+def _collection(folder: Path) -> chromadb.Collection:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    client = chromadb.PersistentClient(str(folder / "vectors"), settings=settings)
+    # We bring our own vectors: without `None` Chroma would want to download a model.
+    return client.get_or_create_collection(
+        "passages", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+    )

@@ -1,0 +1,71 @@
+"""The vector store: Qdrant, embedded in the index folder or a server at STORE_URL."""
+
+# requires: qdrant-client>=1.16,<2
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from qdrant_client import QdrantClient, models
+
+from rag.passages import Hit, Passage, Vector
+from rag.settings import SETTINGS
+
+BATCH = 256
+
+
+def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
+    """Store one vector for each passage; a passage that is already there is replaced."""
+    if not passages:
+        return
+    client, name = _client(folder), _name(folder)
+    if not client.collection_exists(name):
+        space = models.VectorParams(size=len(vectors[0]), distance=models.Distance.COSINE)
+        client.create_collection(name, vectors_config=space)
+    points = [
+        models.PointStruct(
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, passage.id)),  # Qdrant takes no other ids
+            vector=vector,
+            payload={"id": passage.id, "source": passage.source},
+        )
+        for passage, vector in zip(passages, vectors, strict=True)
+    ]
+    for start in range(0, len(points), BATCH):
+        client.upsert(name, points[start : start + BATCH], wait=True)
+
+
+def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
+    """The nearest passages, best first; the score is the cosine similarity, at most 1."""
+    client, name = _client(folder), _name(folder)
+    if not client.collection_exists(name):
+        return []
+    points = client.query_points(name, query=vector, limit=limit).points
+    return [Hit((point.payload or {})["id"], point.score) for point in points]
+
+
+def remove(folder: Path, source: str) -> None:
+    """Forget every vector of one document."""
+    client, name = _client(folder), _name(folder)
+    if client.collection_exists(name):
+        same = models.FieldCondition(key="source", match=models.MatchValue(value=source))
+        client.delete(name, points_selector=models.Filter(must=[same]), wait=True)
+
+
+def count(folder: Path) -> int:
+    """How many vectors there are."""
+    client, name = _client(folder), _name(folder)
+    return client.count(name).count if client.collection_exists(name) else 0
+
+
+def _name(folder: Path) -> str:
+    return f"passages-{folder.name}"
+
+
+@cache
+def _client(folder: Path) -> QdrantClient:
+    if SETTINGS.store_url:
+        return QdrantClient(url=SETTINGS.store_url)
+    folder.mkdir(parents=True, exist_ok=True)
+    return QdrantClient(path=str(folder / "vectors"))

@@ -1,0 +1,153 @@
+"""Measures the app on evals/questions.jsonl: `uv run python -m evals`."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rouge_score.rouge_scorer import RougeScorer
+
+from rag import keywords, pipeline, prompts
+from rag.__main__ import ready
+
+FOLDER = Path(__file__).parent
+REPORT = FOLDER / "report.json"
+DEPTH = 10  # how deep hit@k and MRR look
+
+# US dollars for a million tokens in and out, as of November 2026. Add your model here.
+PRICES = {
+    "mistral-small-latest": (0.15, 0.60),
+    "mistral-medium-latest": (1.50, 7.50),
+    "mistral-large-latest": (0.50, 1.50),
+    "ministral-3b-2512": (0.10, 0.10),
+    "ministral-8b-2512": (0.15, 0.15),
+    "ministral-14b-2512": (0.20, 0.20),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A line of questions.jsonl; no `source` means that the documents do not hold the answer."""
+
+    question: str
+    answer: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one question gave; `rank` is the right document's place in search, 0 for none."""
+
+    rank: int
+    rouge: float
+    cites: bool  # names at least one passage that exists
+    cites_right: bool  # among them one of the document that holds the answer
+    seconds: float
+    tokens: int
+    cost: float
+    model: str
+
+
+class _Words:
+    """rouge-score's own tokenizer knows English letters only; ours knows them all."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return keywords.stems(text)
+
+
+SCORER = RougeScorer(["rougeL"], tokenizer=_Words())
+
+
+def load(path: Path) -> list[Question]:
+    """The questions of a JSONL file; a line that is none stops the run and is named."""
+    questions = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            if line.strip():
+                row = json.loads(line)
+                questions.append(Question(row["question"], row["answer"], row["source"]))
+        except (ValueError, KeyError, TypeError):
+            sys.exit(f'{path.name}, line {number}: is not {{"question", "answer", "source"}}')
+    return questions
+
+
+def measure(question: Question) -> Outcome:
+    """Search and answer one question, and compare with what was expected."""
+    sources = [found.passage.source for found in pipeline.search(question.question, DEPTH)]
+    answer = pipeline.answer(question.question)
+    said = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.STAND_IN))
+    price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
+    return Outcome(
+        rank=sources.index(question.source) + 1 if question.source in sources else 0,
+        rouge=SCORER.score(question.answer, said)["rougeL"].fmeasure,
+        cites=bool(answer.citations),
+        cites_right=question.source in {c.passage.source for c in answer.citations},
+        seconds=answer.seconds,
+        tokens=answer.tokens_in + answer.tokens_out,
+        cost=(answer.tokens_in * price_in + answer.tokens_out * price_out) / 1e6,
+        model=answer.model,
+    )
+
+
+def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, float]:
+    """The table's rows: means over the questions that have an answer, except where said."""
+    known = [o for q, o in zip(questions, outcomes, strict=True) if q.source]
+    unknown = [o for q, o in zip(questions, outcomes, strict=True) if not q.source]
+    seconds = sorted(o.seconds for o in outcomes)
+    rows = {
+        "hit@1": _mean(o.rank == 1 for o in known),
+        "hit@5": _mean(1 <= o.rank <= 5 for o in known),
+        "MRR": _mean(1 / o.rank if o.rank else 0 for o in known),
+        "answer ROUGE-L": _mean(o.rouge for o in known),
+        "cites a passage": _mean(o.cites for o in known),
+        "cites the right document": _mean(o.cites_right for o in known),
+        "admits not knowing": _mean(not o.cites for o in unknown),
+        "seconds p50": statistics.median(seconds),
+        "seconds p95": seconds[math.ceil(0.95 * len(seconds)) - 1],
+    }
+    if tokens := sum(o.tokens for o in outcomes):
+        rows |= {"tokens in all": tokens, "US$ in all": sum(o.cost for o in outcomes)}
+    return {name: round(value, 4) for name, value in rows.items()}
+
+
+def _mean(values: Iterable[float]) -> float:
+    collected = list(values)
+    return statistics.fmean(collected) if collected else 0.0
+
+
+def main() -> None:
+    """Run all questions, print the table beside the last report's, and write the new report."""
+    questions = load(FOLDER / "questions.jsonl")
+    if not questions:
+        sys.exit("evals/questions.jsonl holds no question")
+    ready()
+    outcomes = [measure(q) for q in track(questions, "Asking", transient=True)]
+    rows = summarize(questions, outcomes)
+    models = sorted({outcome.model for outcome in outcomes})
+    last = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.is_file() else {}
+    show(rows, last.get("summary", {}), f"{len(questions)} questions, {', '.join(models)}")
+    details = [asdict(q) | asdict(o) for q, o in zip(questions, outcomes, strict=True)]
+    report = {"models": models, "summary": rows, "questions": details}
+    REPORT.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def show(rows: dict[str, float], last: dict[str, float], title: str) -> None:
+    """Print the table; the second column of figures is the change since the last report."""
+    table = Table("", "now", "change", title=title, title_justify="left")
+    for name, value in rows.items():
+        change = value - last[name] if name in last else 0.0
+        table.add_row(name, f"{value:.3f}", f"{change:+.3f}" if change else "")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The command line: `uv run python -m rag ingest | search | ask`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from rag import keywords, pipeline, prompts
+from rag.settings import SETTINGS
+
+app = typer.Typer(help="Ingest documents, search them, and ask them.", no_args_is_help=True)
+screen, notes = Console(), Console(stderr=True)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[str] | None, typer.Argument(help="Files, folders or URLs.")] = None,
+) -> None:
+    """Bring the index up to date: with docs/, or with the files, folders and URLs you name."""
+    if not run_ingest(paths):
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    question: str,
+    limit: Annotated[int, typer.Option(min=1, help="How many passages.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the passages that fit a question best."""
+    ready()
+    found = pipeline.search(question, limit)
+    if as_json:
+        keys = ("source", "page", "text")
+        rows = [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for number, hit in enumerate(found, start=1):
+        screen.print(f"[{number}] {prompts.where(hit.passage)}", style="bold", markup=False)
+        screen.print(hit.passage.text, markup=False, highlight=False, end="\n\n")
+
+
+@app.command()
+def ask(
+    question: str,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Answer a question from the documents, with citations."""
+    ready()
+    if as_json:
+        print(json.dumps(as_dict(pipeline.answer(question)), ensure_ascii=False, indent=2))
+        return
+    shown, answer = "", pipeline.Answer("")
+    for answer in pipeline.stream(question):
+        if not answer.text.startswith(shown):  # the stand-in took over from a model that broke off
+            print("\n")
+            shown = ""
+        print(answer.text.removeprefix(shown), end="", flush=True)
+        shown = answer.text
+    print("\n")
+    for citation in answer.citations:
+        print(f"[{citation.number}] {prompts.where(citation.passage)}")
+    notes.print(
+        f"{answer.notice} — {answer.model}, {answer.seconds:.1f} s".lstrip(" —"), style="dim"
+    )
+
+
+def as_dict(answer: pipeline.Answer) -> dict[str, object]:
+    """An answer as plain values, as `--json` and the REST interface give it."""
+    citations = [
+        {
+            "number": citation.number,
+            "source": citation.passage.source,
+            "page": citation.passage.page,
+            "section": citation.passage.section,
+            "text": citation.passage.text,
+        }
+        for citation in answer.citations
+    ]
+    return {
+        "answer": answer.text,
+        "citations": citations,
+        "model": answer.model,
+        "seconds": round(answer.seconds, 3),
+        "notice": answer.notice,
+    }
+
+
+def ready() -> None:
+    """Index docs/ before the first question, so that asking works at once."""
+    if not keywords.count(SETTINGS.index):
+        run_ingest()
+
+
+def run_ingest(paths: list[str] | None = None) -> bool:
+    """Ingest with a progress bar and a line for every problem; True when there was none."""
+    try:
+        with _bar() as show:
+            result = pipeline.ingest(paths, progress=show)
+    except pipeline.IndexBusy as busy:
+        notes.print(str(busy), style="yellow", highlight=False)
+        return False
+    for problem in result.problems:
+        notes.print(f"! {problem}", style="yellow", markup=False, highlight=False)
+    notes.print(
+        f"{result.changed} documents read, {result.removed} removed; "
+        f"the index holds {result.passages} passages.",
+        highlight=False,
+    )
+    return not result.problems
+
+
+@contextmanager
+def _bar() -> Iterator[pipeline.Progress]:
+    columns = TextColumn("Reading documents"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TextColumn("{task.description}"), console=notes, transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda done, total, now: bar.update(
+            task, completed=done, total=total, description=now
+        )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    app()

@@ -1,0 +1,267 @@
+"""Documents: finds them, fetches them from the web, and reads each kind into pages of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import ipaddress
+import re
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from rag.passages import Page
+
+MAX_UNPACKED_MB = 300  # what a DOCX or PPTX may hold once unpacked
+MAX_REDIRECTS = 5
+FETCH_SECONDS = 20
+
+
+class Unreadable(Exception):
+    """One line for the user that names the document and says what is wrong with it."""
+
+
+def find(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files among the paths and in the folders among them; hidden files are left out."""
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in sorted(path.rglob("*")) if p.is_file())
+            yield from (
+                p for p in inside if not any(x.startswith(".") for x in p.relative_to(path).parts)
+            )
+        else:
+            yield path
+
+
+def load(path: Path, max_mb: int) -> bytes:
+    """A file's bytes. Raises Unreadable."""
+    try:
+        if path.stat().st_size > max_mb * 2**20:
+            raise Unreadable(
+                f"{path.name}: is larger than {max_mb} MB (MAX_FILE_MB raises the limit)"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"{path.name}: could not be opened ({error.strerror})") from error
+
+
+def read(name: str, data: bytes) -> list[Page]:
+    """A document's pages, in order; the ending of `name` chooses the reader. Raises Unreadable."""
+    reader = READERS.get(Path(name).suffix.lower())
+    if reader is None:
+        raise Unreadable(
+            f"{name}: this kind of file is not read ({', '.join(sorted(READERS))} are)"
+        )
+    if not data.strip():
+        raise Unreadable(f"{name}: is empty")
+    try:
+        pages = [page for page in reader(data) if page.text.strip()]
+    except Unreadable as error:
+        raise Unreadable(f"{name}: {error}") from None
+    except Exception as error:  # the readers are other people's code, the files are anybody's
+        raise Unreadable(
+            f"{name}: is broken or not what its name says ({type(error).__name__})"
+        ) from error
+    if not pages:
+        raise Unreadable(f"{name}: holds no text (a scan, perhaps)")
+    return pages
+
+
+# One reader for each kind of file
+
+
+def _text(data: bytes) -> Iterator[Page]:
+    yield Page(_decode(data))
+
+
+def _decode(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if b"\0" in data[:4096]:
+        raise Unreadable("is not text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _csv(data: bytes) -> Iterator[Page]:
+    text = _decode(data)
+    try:
+        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:4096], ",;\t|")
+    except csv.Error:
+        dialect = csv.excel
+    rows = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect, restval="")
+    lines = ("; ".join(f"{k}: {v}" for k, v in row.items() if k and v) for row in rows)
+    yield Page("\n".join(lines))
+
+
+def _pdf(data: bytes) -> Iterator[Page]:
+    from pypdf import PdfReader
+
+    reader = PdfReader(io.BytesIO(data))
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise Unreadable("is encrypted")
+    for number, page in enumerate(reader.pages, start=1):
+        yield Page(page.extract_text(), page=number)
+
+
+def _docx(data: bytes) -> Iterator[Page]:
+    from docx import Document
+    from docx.table import Table
+
+    _refuse_bomb(data)
+    blocks = []
+    for block in Document(io.BytesIO(data)).iter_inner_content():
+        if isinstance(block, Table):
+            blocks.append("\n".join(_row(cell.text for cell in row.cells) for row in block.rows))
+        else:
+            style = (block.style and block.style.name) or ""
+            level = re.fullmatch(r"Heading (\d)|Title", style)
+            blocks.append("#" * int(level[1] or 1) + " " + block.text if level else block.text)
+    yield Page("\n\n".join(blocks))
+
+
+def _pptx(data: bytes) -> Iterator[Page]:
+    from pptx import Presentation
+
+    _refuse_bomb(data)
+    for number, slide in enumerate(Presentation(io.BytesIO(data)).slides, start=1):
+        title = slide.shapes.title
+        blocks = list(_shapes(shape for shape in slide.shapes if shape != title))
+        if slide.has_notes_slide and slide.notes_slide.notes_text_frame:
+            blocks.append(slide.notes_slide.notes_text_frame.text)
+        heading = title.text.strip() if title else ""
+        yield Page("\n\n".join(blocks) or heading, page=number, section=heading)
+
+
+def _shapes(shapes: Iterable) -> Iterator[str]:
+    for shape in shapes:
+        if hasattr(shape, "shapes"):  # a group
+            yield from _shapes(shape.shapes)
+        elif shape.has_text_frame:
+            yield shape.text_frame.text
+        elif getattr(shape, "has_table", False):
+            yield "\n".join(_row(cell.text for cell in row.cells) for row in shape.table.rows)
+
+
+def _html(data: bytes) -> Iterator[Page]:
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(data, "lxml")
+    for tag in soup(["script", "style", "noscript", "template", "svg", "nav", "form", "iframe"]):
+        tag.decompose()
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    for text in soup.find_all(string=True):
+        if not text.find_parent("pre"):
+            text.replace_with(re.sub(r"\s+", " ", text))
+    for row in soup("tr"):
+        row.replace_with("\n" + _row(cell.get_text(" ") for cell in row(["td", "th"])) + "\n")
+    for heading in soup(re.compile("^h[1-6]$")):
+        heading.replace_with(
+            f"\n\n{'#' * int(heading.name[1])} {heading.get_text(' ', strip=True)}\n\n"
+        )
+    for block in soup(
+        ["p", "div", "section", "li", "pre", "table", "blockquote", "br", "dd", "dt"]
+    ):
+        block.append("\n" if block.name in {"li", "br"} else "\n\n")
+    text = (soup.body or soup).get_text()
+    yield Page(re.sub(r"[ \t]*\n\s*\n\s*", "\n\n", text).strip(), section=title)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return " | ".join(" ".join(cell.split()) for cell in cells)
+
+
+def _refuse_bomb(data: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED_MB * 2**20:
+            raise Unreadable(f"unpacks to more than {MAX_UNPACKED_MB} MB")
+
+
+READERS: dict[str, Callable[[bytes], Iterator[Page]]] = {
+    ".pdf": _pdf,
+    ".docx": _docx,
+    ".pptx": _pptx,
+    ".html": _html,
+    ".htm": _html,
+    ".md": _text,
+    ".txt": _text,
+    ".csv": _csv,
+}
+
+# The web
+
+
+def fetch(url: str, max_mb: int, allowed: Callable[[str], bool] | None = None) -> tuple[str, bytes]:
+    """Download a page or file; returns a name whose ending tells its kind, and the bytes.
+
+    Addresses inside this machine or its network are refused, at every redirect anew.
+    `allowed` decides on an IP address. Raises Unreadable.
+    """
+    import httpx
+
+    deadline, here = time.monotonic() + FETCH_SECONDS, url
+    try:
+        # No proxy from the environment: it would resolve names again, and elsewhere.
+        with httpx.Client(timeout=FETCH_SECONDS / 2, trust_env=False) as client:
+            for _ in range(MAX_REDIRECTS):
+                with client.stream("GET", **_checked(here, allowed or is_public)) as response:
+                    if response.has_redirect_location:
+                        here = urljoin(here, response.headers["location"])
+                        continue
+                    response.raise_for_status()
+                    data = bytearray()
+                    for chunk in response.iter_bytes():
+                        data += chunk
+                        if len(data) > max_mb * 2**20 or time.monotonic() > deadline:
+                            raise Unreadable(f"{url}: is too large or too slow to fetch")
+                    return _name(here, response.headers.get("content-type", "")), bytes(data)
+    except httpx.HTTPStatusError as error:
+        raise Unreadable(f"{url}: the server answered {error.response.status_code}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise Unreadable(f"{url}: could not be fetched ({type(error).__name__})") from error
+    raise Unreadable(f"{url}: redirects too often")
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address lies on the open internet, not in this machine or its network."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 inside IPv6, by NAT64
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        else:
+            ip = ip.ipv4_mapped or ip.sixtofour or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _checked(url: str, allowed: Callable[[str], bool]) -> dict[str, Any]:
+    """The request for a URL, aimed at the very address that was checked (no second look-up)."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Unreadable(f"{url}: only http:// and https:// addresses are read")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in found]
+    if not all(allowed(address) for address in addresses):
+        raise Unreadable(f"{url}: addresses inside your own network are not read")
+    address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    return {
+        "url": parts._replace(netloc=f"{address}:{port}", fragment="").geturl(),
+        "headers": {"Host": parts.netloc.rpartition("@")[2], "User-Agent": "rag-app"},
+        "extensions": {"sni_hostname": parts.hostname},
+    }
+
+
+def _name(url: str, content_type: str) -> str:
+    """A file name for what came from a URL: its own ending if we read it, else by its type."""
+    name = Path(urlsplit(url).path).name or "page"
+    if Path(name).suffix.lower() in READERS:
+        return name
+    kinds = {"pdf": ".pdf", "wordprocessing": ".docx", "presentation": ".pptx", "csv": ".csv"}
+    kinds |= {"html": ".html", "markdown": ".md", "plain": ".txt"}
+    return name + next((end for kind, end in kinds.items() if kind in content_type), ".html")

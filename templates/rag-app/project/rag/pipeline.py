@@ -1,0 +1,341 @@
+"""The whole app on one screen: ingest documents, search them, answer from them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag import documents, keywords, llm, offline, prompts
+from rag.documents import Unreadable
+from rag.passages import Hit, Passage, split
+from rag.settings import ROOT, SETTINGS, Settings
+
+log = logging.getLogger(__name__)
+
+INGEST_PATIENCE = 600  # seconds that embedding may be held up by the rate limit
+BATCH = 500  # passages that are embedded and stored together
+DEPTH = 50  # hits of each half of search that are fused
+RANK_OFFSET = 60  # reciprocal rank fusion's k (Cormack, Clarke and Büttcher, 2009)
+HISTORY = 6  # earlier messages that the model sees
+FOLLOW_UP_WORDS = 4  # a question this short is searched together with the one before it
+QUESTION_CHARS = 8000  # what a model reads of a question
+
+Progress = Callable[[int, int, str], None]  # documents done, documents in all, what happens now
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest did; `problems` has a line for each document that could not be read."""
+
+    changed: int
+    removed: int
+    passages: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage and how well it fits the question: higher is better, only the order counts."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A number that stands in the answer, and the passage that it points to."""
+
+    number: int
+    passage: Passage
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer so far. `notice` says why the stand-in speaks when a model should have."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    model: str = offline.NAME
+    seconds: float = 0.0
+    notice: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class IndexBusy(Exception):
+    """Another process is writing the index."""
+
+
+# Ingest: file or URL → pages → passages → vectors and keywords
+
+
+def ingest(
+    paths: Sequence[str | Path] | None = None,
+    settings: Settings = SETTINGS,
+    progress: Progress = lambda done, total, now: None,
+) -> Ingested:
+    """Bring the index up to date with files, folders and URLs; without any, with docs/.
+
+    Unchanged documents cost nothing, changed ones are replaced, deleted ones disappear. May be
+    killed anywhere: the next ingest does again what was cut short. Raises IndexBusy.
+    """
+    folder = settings.index
+    _claim(folder)
+    with _one_at_a_time:
+        known = keywords.ledger(folder)
+        gone = [name for name in known if not _is_url(name) and not (ROOT / name).is_file()]
+        for name in gone:
+            _forget(folder, name, settings)
+        names = [name for name in _names(paths, known, settings) if name not in gone]
+        changed, problems, batch = 0, list[str](), list[_Document]()
+        for done, name in enumerate(names):
+            progress(done, len(names), name)
+            try:
+                document = _read(name, known.get(name), settings)
+            except Unreadable as error:
+                problems.append(str(error))
+                continue
+            if document:
+                changed += 1
+                batch.append(document)
+            if sum(len(each.passages) for each in batch) >= BATCH:
+                problems += _write(folder, batch, settings)
+                batch = []
+        problems += _write(folder, batch, settings)
+        progress(len(names), len(names), "")
+    return Ingested(changed, len(gone), keywords.count(folder), tuple(dict.fromkeys(problems)))
+
+
+@dataclass(frozen=True)
+class _Document:
+    name: str
+    digest: str
+    passages: list[Passage]
+
+
+def _names(
+    paths: Sequence[str | Path] | None, known: Iterable[str], settings: Settings
+) -> list[str]:
+    """The documents to look at, each once, by the names that they have in the index."""
+    if paths is None:
+        paths = [settings.docs, *(ROOT / name for name in known if not _is_url(name))]
+    files = documents.find(Path(path).absolute() for path in paths if not _is_url(path))
+    inside = (file.relative_to(ROOT) if file.is_relative_to(ROOT) else file for file in files)
+    return list(
+        dict.fromkeys([*(str(p) for p in paths if _is_url(p)), *(f.as_posix() for f in inside)])
+    )
+
+
+def _read(name: str, known_digest: str | None, settings: Settings) -> _Document | None:
+    """The document cut into passages; None when it is in the index as it is."""
+    if _is_url(name):
+        kind, data = documents.fetch(name, settings.max_file_mb)
+    else:
+        kind, data = name, documents.load(ROOT / name, settings.max_file_mb)
+    cut = f"{settings.passage_chars} {settings.overlap_chars} "
+    digest = hashlib.sha256(cut.encode() + data).hexdigest()
+    if digest == known_digest:
+        return None
+    pages = documents.read(kind, data)
+    return _Document(
+        name, digest, split(name, pages, settings.passage_chars, settings.overlap_chars)
+    )
+
+
+def _write(folder: Path, batch: Sequence[_Document], settings: Settings) -> list[str]:
+    """Store documents; the ledger calls each complete only once all of it is written."""
+    for document in batch:
+        keywords.begin(folder, document.name)
+    problem = _embed(folder, batch, settings)
+    for document in batch:  # without vectors it stays "begun", and the next ingest tries again
+        keywords.add(folder, document.name, "" if problem else document.digest, document.passages)
+    return [problem] if problem else []
+
+
+def _embed(folder: Path, batch: Sequence[_Document], settings: Settings) -> str:
+    """Put the passages' vectors into the store; says so in a line when the model fails."""
+    if not settings.embedder or not batch:
+        return ""
+    from rag import store
+
+    passages = [passage for document in batch for passage in document.passages]
+    done = 0
+    try:
+        for document in batch:
+            store.remove(folder, document.name)
+        for vectors in llm.embed(
+            [prompts.embedded(p) for p in passages], settings, INGEST_PATIENCE
+        ):
+            store.add(folder, passages[done : done + len(vectors)], vectors)
+            done += len(vectors)
+    except llm.ModelUnavailable as error:
+        return f"{error} Search goes by keywords until the next ingest finds it."
+    return ""
+
+
+def _forget(folder: Path, name: str, settings: Settings) -> None:
+    keywords.begin(folder, name)
+    if settings.embedder:
+        from rag import store
+
+        store.remove(folder, name)
+    keywords.remove(folder, name)
+
+
+def _is_url(name: object) -> bool:
+    return "://" in str(name)
+
+
+# Search: by words and by meaning, fused
+
+
+def search(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list[Found]:
+    """The passages that fit a question best, best first; any text is a valid question.
+
+    Both halves rank, and the ranks are added up by weight: reciprocal rank fusion.
+    """
+    folder, scores = settings.index, dict[str, float]()
+    halves = (
+        (settings.keyword_weight, keywords.search(folder, question, DEPTH)),
+        (settings.dense_weight, _by_meaning(folder, question, settings)),
+    )
+    for weight, hits in halves:
+        for rank, hit in enumerate(hits, start=1):
+            scores[hit.id] = scores.get(hit.id, 0.0) + weight / (RANK_OFFSET + rank)
+    best = sorted(scores, key=lambda id: -scores[id])[: limit or settings.passages]
+    return [Found(passage, scores[passage.id]) for passage in keywords.fetch(folder, best)]
+
+
+def _by_meaning(folder: Path, question: str, settings: Settings) -> list[Hit]:
+    if not settings.embedder or not question.strip():
+        return []
+    from rag import store
+
+    try:
+        [[vector]] = llm.embed([question[:QUESTION_CHARS]], settings)
+        return store.search(folder, vector, DEPTH)
+    except llm.ModelUnavailable:
+        return []  # logged where it happened; the keywords alone still find
+    except Exception:  # a damaged store must not take the demo down
+        log.exception("the vector store failed; searching by keywords alone")
+        return []
+
+
+# Answer: passages → prompt → model (or the stand-in) → text with citations
+
+
+def answer(
+    question: str, history: Sequence[prompts.Message] = (), settings: Settings = SETTINGS
+) -> Answer:
+    """The whole answer at once."""
+    return list(stream(question, history, settings))[-1]
+
+
+def stream(
+    question: str, history: Sequence[prompts.Message] = (), settings: Settings = SETTINGS
+) -> Iterator[Answer]:
+    """The answer as it grows; the last one is whole. Never raises because of a model."""
+    started = time.perf_counter()
+    question, notice = question.strip()[:QUESTION_CHARS], ""
+    if not question:
+        yield Answer(prompts.NO_QUESTION)
+        return
+    passages = [found.passage for found in search(_with_context(question, history), 0, settings)]
+    if settings.provider != "offline":
+        messages = prompts.build(question, passages, history[-HISTORY:])
+        try:
+            for step in _ask(messages, passages, settings):
+                yield replace(step, seconds=time.perf_counter() - started)
+            return
+        except llm.ModelUnavailable as error:
+            notice = str(error)
+    text, citations = _cited(offline.answer(question, passages), passages)
+    yield Answer(text, citations, seconds=time.perf_counter() - started, notice=notice)
+
+
+def _ask(
+    messages: Sequence[prompts.Message], passages: Sequence[Passage], settings: Settings
+) -> Iterator[Answer]:
+    said = Answer("", model=settings.chat)
+    raw = ""
+    for piece in llm.chat(messages, settings):
+        raw += piece.text
+        text, citations = _cited(_OPEN.sub("", raw), passages)
+        said = replace(said, text=text, citations=citations,
+                       tokens_in=said.tokens_in + piece.tokens_in,
+                       tokens_out=said.tokens_out + piece.tokens_out)  # fmt: skip
+        yield said
+    if not raw.strip():
+        raise llm.ModelUnavailable("The model had nothing to say.")
+    text, citations = _cited(raw, passages)
+    yield replace(said, text=text, citations=citations)
+
+
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_MARK = re.compile(r"\s?\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+_OPEN = re.compile(r"\s?\[[\d,; ]*$")  # the beginning of a citation that is still streaming in
+
+
+def _cited(text: str, passages: Sequence[Passage]) -> tuple[str, tuple[Citation, ...]]:
+    """Keep the citations that name a passage, one number to a bracket, and drop the others."""
+    used: set[int] = set()
+
+    def keep(match: re.Match[str]) -> str:
+        numbers = [int(number) for number in re.findall(r"\d+", match[1])]
+        numbers = [number for number in numbers if 1 <= number <= len(passages)]
+        used.update(numbers)
+        space = " " if match[0][0].isspace() and numbers else ""
+        return space + "".join(f"[{number}]" for number in numbers)
+
+    parts = _CODE.split(text)  # every second part is code, where [1] is an index
+    parts[::2] = [_MARK.sub(keep, part) for part in parts[::2]]
+    return "".join(parts), tuple(Citation(n, passages[n - 1]) for n in sorted(used))
+
+
+def _with_context(question: str, history: Sequence[prompts.Message]) -> str:
+    """A short follow-up ("and the second one?") is searched together with what it follows."""
+    if len(question.split()) > FOLLOW_UP_WORDS:
+        return question
+    earlier = [turn["content"] for turn in history if turn["role"] == "user"]
+    return " ".join([question, *earlier[-1:]])
+
+
+def warm_up(settings: Settings = SETTINGS) -> None:
+    """Load what the first question needs, so that it is as fast as the second."""
+    if settings.provider != "offline":
+        llm.client(settings)
+    if settings.embedder:
+        from rag import store
+
+        store.count(settings.index)
+
+
+# One writer at a time: two processes that write one vector store corrupt it silently
+
+_one_at_a_time = threading.Lock()
+_refused: set[Path] = set()
+
+
+@cache
+def _claim(folder: Path) -> FileLock:
+    """Take the index for this process, until it ends. Raises IndexBusy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "writer.lock", timeout=0, thread_local=False)
+    try:
+        if folder not in _refused:  # a store that was opened beside a writer is stale for good
+            lock.acquire()
+            return lock
+    except Timeout:
+        _refused.add(folder)
+    raise IndexBusy(
+        "Another process is using this index (the app, perhaps). Stop it, or add documents there."
+    )
