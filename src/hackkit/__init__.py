@@ -1,0 +1,9 @@
+"""The public API: make a project from Python as the command does."""
+
+from hackkit.errors import HackkitError
+from hackkit.project import Plan, Project
+from hackkit.scaffold import new_project
+
+__version__ = "0.1.0"
+
+__all__ = ["HackkitError", "Plan", "Project", "__version__", "new_project"]

@@ -1,0 +1,150 @@
+"""The command line: parse, call one function, show, exit."""
+
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from hackkit import __version__, console, uv
+from hackkit.catalog import Catalog
+from hackkit.errors import HackkitError, WrongUseError
+from hackkit.interview import Wish, interview, with_options
+from hackkit.scaffold import new_project
+from hackkit.shell import hackkit
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="hackkit",
+    add_completion=False,
+    # Rich's help costs as much time as all the rest of `--help`.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"hackkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    _debug: Debug = False,
+    _shown: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """From nothing to a Mistral app that answers, in one command.
+
+    Example: hackkit new rag-app my-app --start
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(WrongUseError.exit_code)
+
+
+@app.command()
+def new(
+    template: Annotated[
+        str, typer.Argument(help="A name from `hackkit list`, a folder or a Copier source.")
+    ] = "",
+    directory: Annotated[str, typer.Argument(help="The folder to make, new or empty.")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Answer a question, as store=qdrant."),
+    ] = None,
+    example: Annotated[
+        str, typer.Option(metavar="NAME", help="Make this finished example instead.")
+    ] = "",
+    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing.")] = False,
+    start: Annotated[bool, typer.Option("--start", help="Start the app at once.")] = False,
+    no_install: Annotated[
+        bool, typer.Option("--no-install", help="Leave its packages for later.")
+    ] = False,
+    no_git: Annotated[bool, typer.Option("--no-git", help="Make no repository.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let a third party's template run its code.")
+    ] = False,
+    _debug: Debug = False,
+) -> None:
+    """Make a new project: a running app, its tests, its first commit.
+
+    Example: hackkit new rag-app my-app --start
+    """
+    wish = Wish(template, directory, example, _answers(settings or []), defaults)
+    plan = interview(wish, Catalog.here(), console.ask if console.is_interactive() else None)
+    plan = with_options(plan, install=not no_install, git=not no_git, trust=trust)
+    project = new_project(plan, console.say)
+    console.show_project(project, starting=start)
+    if start:
+        raise typer.Exit(uv.foreground(project.directory, "run", "app.py"))
+
+
+@app.command(name="list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    _debug: Debug = False,
+) -> None:
+    """List the templates, their settings and the examples.
+
+    Example: hackkit list --json
+    """
+    console.show_catalog(Catalog.here(), as_json=as_json)
+
+
+def main() -> NoReturn:
+    """Run the command line; the one place where an error becomes words and an exit code."""
+    # A closed terminal or a polite kill cleans up as Ctrl-C does.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding cannot show is no reason to fail.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    try:
+        code = app(prog_name="hackkit", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        code = _report(error)
+    sys.exit(code)
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        words = context.command_path.split()[1:] if context else []
+        error = WrongUseError(error.format_message(), fix=hackkit(*words, "--help"))
+    elif isinstance(error, OSError):
+        error = HackkitError(str(error))
+    elif not isinstance(error, HackkitError):
+        problem = f"hackkit failed in a way it did not foresee: {type(error).__name__}: {error}"
+        error = HackkitError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
+    console.show_error(error)
+    return error.exit_code
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _answers(settings: list[str]) -> dict[str, str]:
+    answers = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip() or key.startswith("_"):
+            raise WrongUseError(
+                f'"{setting}" is not of the form KEY=VALUE.', fix=hackkit("new", "--help")
+            )
+        answers[key.strip()] = value.strip()
+    return answers
