@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import json
 import logging
 import os
@@ -274,6 +275,7 @@ def main() -> None:
         theme=THEME,
         css_paths=HERE / "style.css",
         footer_links=[],
+        mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
         max_file_size=f"{SETTINGS.max_file_mb}mb",
         quiet=True,
     )
