@@ -3,7 +3,8 @@
 from hackkit.errors import HackkitError
 from hackkit.project import Plan, Project
 from hackkit.scaffold import new_project
+from hackkit.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["HackkitError", "Plan", "Project", "__version__", "new_project"]

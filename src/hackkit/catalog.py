@@ -2,7 +2,6 @@
 
 import ast
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -166,6 +165,8 @@ def _read_example(about: Path) -> Example:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - `--help` reads no folder
+
     return tomllib.loads(path.read_text("utf-8"))
 
 

@@ -6,12 +6,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hackkit import __version__, console, uv
+from hackkit import console, uv
 from hackkit.catalog import Catalog
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.interview import Wish, interview, with_options
 from hackkit.scaffold import new_project
 from hackkit.shell import hackkit
+from hackkit.version import VERSION
 
 INTERRUPTED = 130
 
@@ -29,7 +30,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"hackkit {__version__}")
+        typer.echo(f"hackkit {VERSION}")
         raise typer.Exit
 
 

@@ -19,6 +19,7 @@ from hackkit.errors import HackkitError, WrongUseError
 from hackkit.names import slug
 from hackkit.project import Plan, Project, create_env_file
 from hackkit.shell import hackkit, line
+from hackkit.version import VERSION
 
 Tell = Callable[[str], None]
 
@@ -171,11 +172,9 @@ def _render(order: _Order) -> None:
 
 
 def _data(order: _Order) -> dict[str, str]:
-    from hackkit import __version__  # noqa: PLC0415 - the package imports this module
-
     if order.template is None:
         return dict(order.answers)
-    return {**order.answers, "template": order.template.name, "hackkit_version": __version__}
+    return {**order.answers, "template": order.template.name, "hackkit_version": VERSION}
 
 
 def _refuse_unknown(order: _Order, known: set[str]) -> None:
