@@ -18,9 +18,10 @@ def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) ->
     """Store one vector for each passage; a passage that is already there is replaced."""
     for start in range(0, len(passages), BATCH):
         some = passages[start : start + BATCH]
+        theirs: list[Sequence[float] | Sequence[int]] = [*vectors[start : start + BATCH]]
         _collection(folder).upsert(
             ids=[passage.id for passage in some],
-            embeddings=list(vectors[start : start + BATCH]),
+            embeddings=theirs,
             metadatas=[{"source": passage.source} for passage in some],
         )
 
@@ -28,7 +29,9 @@ def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) ->
 def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
     """The nearest passages, best first; the score is the cosine similarity, at most 1."""
     found = _collection(folder).query(
-        query_embeddings=[vector], n_results=limit, include=["distances"]
+        query_embeddings=list[Sequence[float] | Sequence[int]]([vector]),
+        n_results=limit,
+        include=["distances"],
     )
     distances = (found["distances"] or [[]])[0]
     return [Hit(id, 1 - distance) for id, distance in zip(found["ids"][0], distances, strict=True)]

@@ -124,8 +124,10 @@ def vote(data: gr.LikeData, messages: list[dict[str, Any]]) -> None:
 
 # What happens when somebody brings documents
 
+PROGRESS = gr.Progress()  # Gradio fills it in for each caller
 
-def add_files(paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()) -> tuple[str, str]:  # noqa: B008
+
+def add_files(paths: list[str] | None, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     """Copy uploads to docs/uploads/ and index them."""
     folder = SETTINGS.docs / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,13 +135,15 @@ def add_files(paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()
     return _ingest(copies, progress)
 
 
-def add_url(url: str, progress: gr.Progress = gr.Progress()) -> tuple[str, str]:  # noqa: B008
+def add_url(url: str, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     """Read a web page or a file behind an address, and index it."""
     url = url.strip()
-    return _ingest([url if "://" in url else f"https://{url}"], progress) if url else ("", library())
+    if not url:
+        return "", library()
+    return _ingest([url if "://" in url else f"https://{url}"], progress)
 
 
-def read_again(progress: gr.Progress = gr.Progress()) -> tuple[str, str]:  # noqa: B008
+def read_again(progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     """Look for new, changed and deleted documents in docs/."""
     return _ingest(None, progress)
 

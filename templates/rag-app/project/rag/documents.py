@@ -150,15 +150,15 @@ def _shapes(shapes: Iterable) -> Iterator[str]:
 
 
 def _html(data: bytes) -> Iterator[Page]:
-    from bs4 import BeautifulSoup
+    from bs4 import BeautifulSoup, NavigableString
 
     soup = BeautifulSoup(data, "lxml")
     for tag in soup(["script", "style", "noscript", "template", "svg", "nav", "form", "iframe"]):
         tag.decompose()
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for text in soup.find_all(string=True):
-        if not text.find_parent("pre"):
-            text.replace_with(re.sub(r"\s+", " ", text))
+    for node in soup.find_all(string=True):
+        if not node.find_parent("pre"):
+            node.replace_with(NavigableString(re.sub(r"\s+", " ", node)))
     for row in soup("tr"):
         row.replace_with("\n" + _row(cell.get_text(" ") for cell in row(["td", "th"])) + "\n")
     for heading in soup(re.compile("^h[1-6]$")):
@@ -203,12 +203,12 @@ def fetch(url: str, max_mb: int, allowed: Callable[[str], bool] | None = None) -
     Addresses inside this machine or its network are refused, at every redirect anew.
     `allowed` decides on an IP address. Raises Unreadable.
     """
-    import httpx
+    import httpx2
 
     deadline, here = time.monotonic() + FETCH_SECONDS, url
     try:
         # No proxy from the environment: it would resolve names again, and elsewhere.
-        with httpx.Client(timeout=FETCH_SECONDS / 2, trust_env=False) as client:
+        with httpx2.Client(timeout=FETCH_SECONDS / 2, trust_env=False) as client:
             for _ in range(MAX_REDIRECTS):
                 with client.stream("GET", **_checked(here, allowed or is_public)) as response:
                     if response.has_redirect_location:
@@ -221,9 +221,9 @@ def fetch(url: str, max_mb: int, allowed: Callable[[str], bool] | None = None) -
                         if len(data) > max_mb * 2**20 or time.monotonic() > deadline:
                             raise Unreadable(f"{url}: is too large or too slow to fetch")
                     return _name(here, response.headers.get("content-type", "")), bytes(data)
-    except httpx.HTTPStatusError as error:
+    except httpx2.HTTPStatusError as error:
         raise Unreadable(f"{url}: the server answered {error.response.status_code}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise Unreadable(f"{url}: could not be fetched ({type(error).__name__})") from error
     raise Unreadable(f"{url}: redirects too often")
 

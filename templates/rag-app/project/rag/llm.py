@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.passages import Vector
@@ -44,7 +44,7 @@ def chat(messages: Sequence[Message], settings: Settings = SETTINGS) -> Iterator
     """Stream the model's answer. Raises ModelUnavailable, before the first word or after it."""
     start = _chat_server if settings.provider == "server" else _chat_mistral
     with _polite_errors(settings.chat, settings):
-        yield from _retry(lambda: start(messages, settings), settings.chat, settings)
+        yield from _retry(partial(start, messages, settings), settings.chat, settings)
 
 
 def embed(
@@ -57,9 +57,7 @@ def embed(
     call = _embed_server if settings.provider == "server" else _embed_mistral
     with _polite_errors(settings.embedder, settings):
         for batch in batches(texts):
-            vectors = _retry(
-                lambda b=batch: call(b, settings), settings.embedder, settings, patience
-            )
+            vectors = _retry(partial(call, batch, settings), settings.embedder, settings, patience)
             if len(vectors) != len(batch):
                 raise ValueError(f"{len(batch)} texts gave {len(vectors)} vectors")
             yield vectors
@@ -127,7 +125,7 @@ def _mistral(settings: Settings) -> Mistral:
 
 
 def _chat_server(messages: Sequence[Message], settings: Settings) -> Iterator[Piece]:
-    chunks = _server(settings).chat.completions.create(
+    chunks: Any = _server(settings).chat.completions.create(
         model=settings.chat,
         messages=list(messages),  # type: ignore[arg-type]
         temperature=settings.temperature,
@@ -146,7 +144,7 @@ def _embed_server(texts: Sequence[str], settings: Settings) -> list[Vector]:
 
 @cache
 def _server(settings: Settings) -> OpenAI:
-    from httpx import Timeout
+    from httpx2 import Timeout
     from openai import OpenAI
 
     key = settings.llm_api_key.get_secret_value().strip() or "none"  # local servers want no key
