@@ -27,23 +27,25 @@ from rag.settings import SETTINGS
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 SORRY = "Something went wrong on our side. Please ask again."
+ASK = "Ask about your documents"
 NO_SOURCES = "Ask something: the passages behind each answer appear here."
 
 
 # What happens when somebody asks
 
 
-def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
     """Stream the answer into the chat, its passages into the panel, its author into the badge."""
     turn = len(history) // 2 + 1
+    box = gr.update(placeholder=ASK)  # Gradio empties it when a question is sent
     try:
         for answer in pipeline.stream(question, [_plain(message) for message in history]):
-            yield _bubble(answer, turn), sources(answer, question, turn), badge(answer)
+            yield _bubble(answer, turn), sources(answer, question, turn), badge(answer), box
         if answer.notice:
             gr.Warning(f"{answer.notice} The offline stand-in answered instead.")
     except Exception:  # an exception here would lock the textbox for good
         log.exception("no answer to %r", question)
-        yield SORRY, "", badge()
+        yield SORRY, sources(Answer(""), "", turn), badge(), box
 
 
 def _plain(message: dict[str, Any]) -> prompts.Message:
@@ -83,7 +85,7 @@ def sources(answer: Answer, question: str, turn: int) -> str:
             f"<small>{html.escape(_place(passage))}</small></span></summary>"
             f"<p>{_marked(passage.text, asked)}</p></details>"
         )
-    return "".join(cards) or f'<p class="empty">{NO_SOURCES}</p>'
+    return "<h2>Sources</h2>" + ("".join(cards) or f'<p class="empty">{NO_SOURCES}</p>')
 
 
 def _place(passage: Any) -> str:
@@ -93,7 +95,7 @@ def _place(passage: Any) -> str:
 
 def _marked(text: str, asked: set[str]) -> str:
     """The passage as HTML, with the words of the question marked."""
-    pieces = re.split(r"(\w+)", text)
+    pieces = re.split(r"(\w+)", re.sub(r"(?m)^#{1,6}\s+", "", text))
     for i, piece in enumerate(pieces):
         safe = html.escape(piece)
         pieces[i] = f"<mark>{safe}</mark>" if asked & set(keywords.stems(piece)) else safe
@@ -164,7 +166,9 @@ def library() -> str:
     """The list of the documents in the index."""
     names = sorted(keywords.ledger(SETTINGS.index))
     rows = "".join(f"<li>{html.escape(name)}</li>" for name in names)
-    return f'<ul class="library">{rows}</ul>' if rows else '<p class="empty">No documents yet.</p>'
+    return "<h2>In the index</h2>" + (
+        f'<ul class="library">{rows}</ul>' if rows else '<p class="empty">No documents yet.</p>'
+    )
 
 
 # The same for programs: REST (gradio_client) and MCP
@@ -202,13 +206,22 @@ def build() -> gr.Blocks:
 
 def ask_tab(who: gr.HTML) -> None:
     """The chat on the left, the sources of the last answer on the right."""
-    panel = gr.HTML(f'<p class="empty">{NO_SOURCES}</p>', elem_id="sources", render=False)
+    panel = gr.HTML(sources(Answer(""), "", 0), elem_id="sources", render=False)
+    box = gr.Textbox(
+        placeholder=ASK,
+        show_label=False,
+        max_length=10_000,
+        submit_btn=True,
+        stop_btn=True,
+        elem_id="box",
+        render=False,
+    )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             bot = gr.Chatbot(
                 show_label=False,
                 layout="panel",
-                height="62vh",
+                height="calc(100dvh - 17rem)",
                 buttons=["copy"],
                 placeholder=f"## {SETTINGS.welcome}",
                 elem_id="chat",
@@ -216,20 +229,13 @@ def ask_tab(who: gr.HTML) -> None:
             gr.ChatInterface(
                 chat,
                 chatbot=bot,
-                textbox=gr.Textbox(
-                    placeholder="Ask about your documents",
-                    show_label=False,
-                    max_length=10_000,
-                    submit_btn=True,
-                    stop_btn=True,
-                ),
+                textbox=box,
                 examples=list(SETTINGS.examples),
-                additional_outputs=[panel, who],
+                additional_outputs=[panel, who, box],
                 api_visibility="private",
             )
             bot.like(vote, bot, None, api_visibility="private")
-        with gr.Column(scale=2, min_width=300, elem_id="side"):
-            gr.HTML("<h2>Sources</h2>")
+        with gr.Column(scale=2, min_width=300):
             panel.render()
 
 
@@ -249,7 +255,7 @@ def documents_tab() -> None:
             again = gr.Button("Read docs/ again")
             status = gr.HTML(elem_id="status")
         with gr.Column():
-            shelf = gr.HTML(library)
+            shelf = gr.HTML(library, elem_id="shelf")
     for listen, function, inputs in (
         (files.upload, add_files, files),
         (fetch.click, add_url, url),
