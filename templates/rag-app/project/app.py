@@ -54,19 +54,23 @@ def _plain(message: dict[str, Any]) -> prompts.Message:
     if not isinstance(content, str):
         content = "\n".join(part.get("text", "") for part in content)
     content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", content.split(SIGNATURE)[0])
-    return {"role": message["role"], "content": html.unescape(content).strip()}
+    return {"role": message["role"], "content": content.replace(JOINER, "").strip()}
 
 
+JOINER = "\u2060"  # invisible; "<" and "!" followed by it begin no tag and no image
 SIGNATURE = '\n\n<span class="by">'
 
 
 def _bubble(answer: Answer, turn: int) -> str:
-    """The answer as Markdown, in which nothing that a document or a model wrote is live HTML."""
-    parts = re.split(r"(```.*?(?:```|\Z)|`[^`\n]*`)", answer.text, flags=re.DOTALL)
-    for i in range(0, len(parts), 2):  # every second part is code, which is shown as it is
-        text = parts[i].replace("&", "&amp;").replace("<", "&lt;").replace("![", "[")
-        link = rf'<a class="cite" href="#source-{turn}-\1">\1</a>'
-        parts[i] = re.sub(r"\[(\d+)\]", link, text)
+    """The answer as Markdown in which nothing that a document or a model wrote is live.
+
+    The tags and images in it are broken even inside code, where Markdown and we might disagree
+    about what is code. Only then our own links go in.
+    """
+    text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
+    parts = pipeline.CODE.split(text)  # every second part is code, where [1] is an index
+    link = rf'<a class="cite" href="#source-{turn}-\1">\1</a>'
+    parts[::2] = [re.sub(r"\[(\d+)\]", link, part) for part in parts[::2]]
     by = f"{answer.notice} Answered by the {answer.model}" if answer.notice else answer.model
     signature = f"{SIGNATURE}{html.escape(by)} · {answer.seconds:.1f} s</span>"
     return "".join(parts) + (signature if answer.seconds else "")

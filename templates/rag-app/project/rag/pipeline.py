@@ -280,7 +280,7 @@ def _ask(
     yield replace(said, text=text, citations=citations)
 
 
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 _MARK = re.compile(r"\s?\[(\d+(?:\s*[,;]\s*\d+)*)\]")
 _OPEN = re.compile(r"\s?\[[\d,; ]*$")  # the beginning of a citation that is still streaming in
 
@@ -296,7 +296,7 @@ def _cited(text: str, passages: Sequence[Passage]) -> tuple[str, tuple[Citation,
         space = " " if match[0][0].isspace() and numbers else ""
         return space + "".join(f"[{number}]" for number in numbers)
 
-    parts = _CODE.split(text)  # every second part is code, where [1] is an index
+    parts = CODE.split(text)  # every second part is code, where [1] is an index
     parts[::2] = [_MARK.sub(keep, part) for part in parts[::2]]
     return "".join(parts), tuple(Citation(n, passages[n - 1]) for n in sorted(used))
 
