@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import ipaddress
+import logging
 import re
 import socket
-import time
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ FETCH_SECONDS = 20
 
 
 class Unreadable(Exception):
-    """One line for the user that names the document and says what is wrong with it."""
+    """What is wrong with a document, in words that follow its name: "is empty"."""
 
 
 def find(paths: Iterable[Path]) -> Iterator[Path]:
@@ -41,33 +42,28 @@ def load(path: Path, max_mb: int) -> bytes:
     """A file's bytes. Raises Unreadable."""
     try:
         if path.stat().st_size > max_mb * 2**20:
-            raise Unreadable(
-                f"{path.name}: is larger than {max_mb} MB (MAX_FILE_MB raises the limit)"
-            )
+            raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
         return path.read_bytes()
     except OSError as error:
-        raise Unreadable(f"{path.name}: could not be opened ({error.strerror})") from error
+        raise Unreadable(f"could not be opened ({error.strerror})") from error
 
 
-def read(name: str, data: bytes) -> list[Page]:
-    """A document's pages, in order; the ending of `name` chooses the reader. Raises Unreadable."""
-    reader = READERS.get(Path(name).suffix.lower())
+def read(ending: str, data: bytes) -> list[Page]:
+    """A document's pages, in order; its `ending` (".pdf") chooses the reader. Raises Unreadable."""
+    reader = READERS.get(ending.lower())
     if reader is None:
-        raise Unreadable(
-            f"{name}: this kind of file is not read ({', '.join(sorted(READERS))} are)"
-        )
+        raise Unreadable(f"is of a kind that is not read ({', '.join(sorted(READERS))} are)")
     if not data.strip():
-        raise Unreadable(f"{name}: is empty")
+        raise Unreadable("is empty")
     try:
         pages = [page for page in reader(data) if page.text.strip()]
-    except Unreadable as error:
-        raise Unreadable(f"{name}: {error}") from None
+    except Unreadable:
+        raise
     except Exception as error:  # the readers are other people's code, the files are anybody's
-        raise Unreadable(
-            f"{name}: is broken or not what its name says ({type(error).__name__})"
-        ) from error
+        problem = f"is broken or not what its name says ({type(error).__name__})"
+        raise Unreadable(problem) from error
     if not pages:
-        raise Unreadable(f"{name}: holds no text (a scan, perhaps)")
+        raise Unreadable("holds no text (a scan, perhaps)")
     return pages
 
 
@@ -96,15 +92,22 @@ def _csv(data: bytes) -> Iterator[Page]:
     except csv.Error:
         dialect = csv.excel
     rows = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect, restval="")
+    # Each row as a list item: it is kept whole, found and quoted on its own.
     lines = ("; ".join(f"{k}: {v}" for k, v in row.items() if k and v) for row in rows)
-    yield Page("\n".join(lines))
+    yield Page("\n".join(f"- {line}" for line in lines if line))
 
 
 def _pdf(data: bytes) -> Iterator[Page]:
     from pypdf import PdfReader
+    from pypdf.errors import DependencyError
 
-    reader = PdfReader(io.BytesIO(data))
-    if reader.is_encrypted and not reader.decrypt(""):
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it has a line for every odd byte
+    try:
+        reader = PdfReader(io.BytesIO(data))
+        locked = reader.is_encrypted and not reader.decrypt("")
+    except DependencyError:  # the stronger ciphers would need one more package
+        locked = True
+    if locked:
         raise Unreadable("is encrypted")
     for number, page in enumerate(reader.pages, start=1):
         yield Page(page.extract_text(), page=number)
@@ -151,13 +154,16 @@ def _shapes(shapes: Iterable) -> Iterator[str]:
 
 def _html(data: bytes) -> Iterator[Page]:
     from bs4 import BeautifulSoup, NavigableString
+    from bs4.element import PreformattedString
 
     soup = BeautifulSoup(data, "lxml")
     for tag in soup(["script", "style", "noscript", "template", "svg", "nav", "form", "iframe"]):
         tag.decompose()
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for node in soup.find_all(string=True):
-        if not node.find_parent("pre"):
+        if isinstance(node, PreformattedString):  # a comment and the like, not for readers
+            node.extract()
+        elif not node.find_parent("pre"):
             node.replace_with(NavigableString(re.sub(r"\s+", " ", node)))
     for row in soup("tr"):
         row.replace_with("\n" + _row(cell.get_text(" ") for cell in row(["td", "th"])) + "\n")
@@ -197,35 +203,49 @@ READERS: dict[str, Callable[[bytes], Iterator[Page]]] = {
 # The web
 
 
-def fetch(url: str, max_mb: int, allowed: Callable[[str], bool] | None = None) -> tuple[str, bytes]:
-    """Download a page or file; returns a name whose ending tells its kind, and the bytes.
+def fetch(
+    url: str,
+    max_mb: int,
+    allowed: Callable[[str], bool] | None = None,
+    seconds: float = FETCH_SECONDS,
+) -> tuple[str, bytes]:
+    """Download a page or file; returns the ending that tells its kind (".html"), and the bytes.
 
     Addresses inside this machine or its network are refused, at every redirect anew.
     `allowed` decides on an IP address. Raises Unreadable.
     """
     import httpx2
 
-    deadline, here = time.monotonic() + FETCH_SECONDS, url
+    # No proxy from the environment: it would resolve names again, and elsewhere.
+    client = httpx2.Client(timeout=seconds / 2, trust_env=False)
+    alarm = threading.Timer(seconds, client.close)  # the time-out counts one silence, not the whole
     try:
-        # No proxy from the environment: it would resolve names again, and elsewhere.
-        with httpx2.Client(timeout=FETCH_SECONDS / 2, trust_env=False) as client:
-            for _ in range(MAX_REDIRECTS):
-                with client.stream("GET", **_checked(here, allowed or is_public)) as response:
-                    if response.has_redirect_location:
-                        here = urljoin(here, response.headers["location"])
-                        continue
+        alarm.start()
+        for _ in range(MAX_REDIRECTS):
+            with client.stream("GET", **_checked(url, allowed or is_public)) as response:
+                if not response.has_redirect_location:
                     response.raise_for_status()
-                    data = bytearray()
-                    for chunk in response.iter_bytes():
-                        data += chunk
-                        if len(data) > max_mb * 2**20 or time.monotonic() > deadline:
-                            raise Unreadable(f"{url}: is too large or too slow to fetch")
-                    return _name(here, response.headers.get("content-type", "")), bytes(data)
+                    data = _body(response.iter_bytes(), max_mb)
+                    return _ending(url, response.headers.get("content-type", "")), data
+                url = urljoin(url, response.headers["location"])
+        raise Unreadable("redirects too often")
     except httpx2.HTTPStatusError as error:
-        raise Unreadable(f"{url}: the server answered {error.response.status_code}") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise Unreadable(f"{url}: could not be fetched ({type(error).__name__})") from error
-    raise Unreadable(f"{url}: redirects too often")
+        raise Unreadable(f"the server answered {error.response.status_code}") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError) as error:
+        cause = type(error).__name__ if alarm.is_alive() else f"more than {seconds:g} seconds"
+        raise Unreadable(f"could not be fetched ({cause})") from error
+    finally:
+        alarm.cancel()
+        client.close()
+
+
+def _body(chunks: Iterable[bytes], max_mb: int) -> bytes:
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > max_mb * 2**20:
+            raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
+    return bytes(data)
 
 
 def is_public(address: str) -> bool:
@@ -243,25 +263,29 @@ def _checked(url: str, allowed: Callable[[str], bool]) -> dict[str, Any]:
     """The request for a URL, aimed at the very address that was checked (no second look-up)."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Unreadable(f"{url}: only http:// and https:// addresses are read")
+        raise Unreadable("only http:// and https:// addresses are read")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     addresses = [str(info[4][0]) for info in found]
     if not all(allowed(address) for address in addresses):
-        raise Unreadable(f"{url}: addresses inside your own network are not read")
+        raise Unreadable("addresses inside your own network are not read")
     address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    host = parts.netloc.rpartition("@")[2].encode("idna").decode()
     return {
         "url": parts._replace(netloc=f"{address}:{port}", fragment="").geturl(),
-        "headers": {"Host": parts.netloc.rpartition("@")[2], "User-Agent": "rag-app"},
+        "headers": {"Host": host, "User-Agent": "rag-app"},
         "extensions": {"sni_hostname": parts.hostname},
     }
 
 
-def _name(url: str, content_type: str) -> str:
-    """A file name for what came from a URL: its own ending if we read it, else by its type."""
-    name = Path(urlsplit(url).path).name or "page"
-    if Path(name).suffix.lower() in READERS:
-        return name
-    kinds = {"pdf": ".pdf", "wordprocessing": ".docx", "presentation": ".pptx", "csv": ".csv"}
-    kinds |= {"html": ".html", "markdown": ".md", "plain": ".txt"}
-    return name + next((end for kind, end in kinds.items() if kind in content_type), ".html")
+def _ending(url: str, content_type: str) -> str:
+    """The kind of what came from a URL: as the server says, else as the address ends."""
+    kinds = {"html": ".html", "pdf": ".pdf", "wordprocessing": ".docx", "presentation": ".pptx"}
+    kinds |= {"csv": ".csv", "markdown": ".md"}
+    for kind, ending in kinds.items():
+        if kind in content_type.lower():
+            return ending
+    ending = Path(urlsplit(url).path).suffix.lower()
+    if ending in READERS:
+        return ending
+    return {"text/plain": ".txt", "": ".html"}.get(content_type.partition(";")[0].lower(), "")

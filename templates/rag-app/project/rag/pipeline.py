@@ -89,8 +89,8 @@ def ingest(
     killed anywhere: the next ingest does again what was cut short. Raises IndexBusy.
     """
     folder = settings.index
-    _claim(folder)
     with _one_at_a_time:
+        _claim(folder)
         known = keywords.ledger(folder)
         gone = [name for name in known if not _is_url(name) and not (ROOT / name).is_file()]
         for name in gone:
@@ -102,7 +102,7 @@ def ingest(
             try:
                 document = _read(name, known.get(name), settings)
             except Unreadable as error:
-                problems.append(str(error))
+                problems.append(f"{name}: {error}")
                 continue
             if document:
                 changed += 1
@@ -140,7 +140,7 @@ def _read(name: str, known_digest: str | None, settings: Settings) -> _Document 
     if _is_url(name):
         kind, data = documents.fetch(name, settings.max_file_mb)
     else:
-        kind, data = name, documents.load(ROOT / name, settings.max_file_mb)
+        kind, data = Path(name).suffix, documents.load(ROOT / name, settings.max_file_mb)
     cut = f"{settings.passage_chars} {settings.overlap_chars} "
     digest = hashlib.sha256(cut.encode() + data).hexdigest()
     if digest == known_digest:
