@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -282,17 +283,23 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
-    print(f"Open http://{SETTINGS.host}:{SETTINGS.port}")
-    build().launch(
-        server_name=SETTINGS.host,
-        server_port=SETTINGS.port,
-        theme=THEME,
-        css_paths=HERE / "style.css",
-        footer_links=[],
-        mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
-        max_file_size=f"{SETTINGS.max_file_mb}mb",
-        quiet=True,
-    )
+    page = build()
+    try:
+        _, address, _ = page.launch(
+            server_name=SETTINGS.host,
+            server_port=SETTINGS.port or None,
+            theme=THEME,
+            css_paths=HERE / "style.css",
+            footer_links=[],
+            mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
+            max_file_size=f"{SETTINGS.max_file_mb}mb",
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+    except OSError as error:
+        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
+    print(f"Open {address}", flush=True)
+    page.block_thread()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,48 +12,54 @@ from rag.passages import Passage, sentences
 
 NAME = "offline stand-in"  # shown wherever a model's name would be
 QUOTES = 3  # sentences in an answer
-ENOUGH = 0.4  # the share of the question that the best sentence must cover, or it is no answer
-_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*_`]{1,3}|^\s*\|?[\s:|-]+\|?\s*$")
+ENOUGH = 0.34  # share of the question's words that a passage must hold, or it is no answer
+# What one sentence draws from its surroundings, beside its own share of the question's words.
+FROM_HEADING, FROM_BEFORE, FROM_QUESTION, FROM_AFTER = 0.5, 0.3, 0.8, 0.15
+
+_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*_`]{1,3}|\|")
 
 
 @dataclass(frozen=True)
-class _Quote:
+class _Sentence:
     text: str
-    number: int  # of its passage
-    order: int  # its place among all sentences
-    score: float  # the share of the question that it covers, 0 to 1
+    passage: int  # its number in the answer
+    place: int  # among all sentences
+    score: float = 0.0
 
 
 def answer(question: str, passages: Sequence[Passage]) -> str:
     """The best sentences of the passages with their citations, or a plain "not found"."""
-    quotes = _rate(question, passages)
-    best = sorted(quotes, key=lambda quote: -quote.score)[:QUOTES]
-    if not best or best[0].score < ENOUGH:
+    asked = set(content(question))
+    shares = [_share(asked, f"{passage.section} {passage.text}") for passage in passages]
+    enough = max([ENOUGH, *(share * 0.7 for share in shares)])
+    rated: list[_Sentence] = []
+    for number, (passage, share) in enumerate(zip(passages, shares, strict=True), start=1):
+        if share >= enough:
+            rated += _rate(asked, passage, number, len(rated))
+    best = sorted(rated, key=lambda sentence: -sentence.score)[:QUOTES]
+    chosen = [each for each in best if each.score > 0.5 * best[0].score]
+    if not chosen:
         return prompts.NOTHING_FOUND
-    chosen = [quote for quote in best if quote.score >= best[0].score * 0.6]
-    lines = (f"> {quote.text} [{quote.number}]" for quote in sorted(chosen, key=lambda q: q.order))
+    lines = [f"> {s.text} [{s.passage}]" for s in sorted(chosen, key=lambda s: s.place)]
     return "\n\n".join([prompts.STAND_IN, *lines])
 
 
-def _rate(question: str, passages: Sequence[Passage]) -> list[_Quote]:
-    """Every sentence with the share of the question's words, rare ones counting more, it covers."""
-    asked = set(content(question))
-    found = []
-    for number, passage in enumerate(passages, start=1):
-        around = set(content(passage.section))
-        for text in sentences(passage.text):
-            plain = " ".join(_FURNITURE.sub("", text).split())
-            words = set(content(plain))
-            if len(words) > 2 and not text.startswith("#"):
-                found.append((plain, number, asked & words, asked & around - words))
-    often = Counter(word for *_, said, _ in found for word in said)
-    weight = {word: math.log(1 + len(found) / (1 + often[word])) for word in asked}
-    whole = sum(weight.values()) or 1.0
+def _rate(asked: set[str], passage: Passage, number: int, place: int) -> list[_Sentence]:
+    """A passage's sentences, each with a score for how well it may answer the question."""
+    texts = [" ".join(_FURNITURE.sub(" ", s).split()) for s in sentences(passage.text)]
+    own = [_share(asked, text) for text in texts]
+    heading = FROM_HEADING * _share(asked, passage.section)
+    rated = []
+    for i, text in enumerate(texts):
+        if text.endswith("?") or len(text.split()) < 4:
+            continue  # a question or a heading: it lends its words to the sentence after it
+        score = own[i] + heading + FROM_AFTER * (own[i + 1] if i + 1 < len(own) else 0)
+        if i:
+            score += own[i - 1] * (FROM_QUESTION if texts[i - 1].endswith("?") else FROM_BEFORE)
+        rated.append(_Sentence(text, number, place + i, score * (1 - 0.05 * number)))
+    return rated
 
-    def share(said: set[str], around: set[str]) -> float:
-        return (sum(weight[w] for w in said) + 0.5 * sum(weight[w] for w in around)) / whole
 
-    return [
-        _Quote(text, number, order, share(said, around) * (1 - 0.02 * number))
-        for order, (text, number, said, around) in enumerate(found)
-    ]
+def _share(asked: set[str], text: str) -> float:
+    """The share of the question's words that a text holds, 0 to 1."""
+    return len(asked & set(content(text))) / len(asked) if asked else 0.0

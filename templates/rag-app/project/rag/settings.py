@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,8 @@ class Settings(BaseSettings):
         "Which Mistral model should we start with?",
         "How do we keep the demo safe when the Wi-Fi fails?",
     )
-    host: str = "127.0.0.1"
-    port: int = Field(default=7860, ge=0, le=65535)
+    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
 
     # Which model answers: LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
     mistral_api_key: SecretStr = SecretStr("")
