@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hackkit.interview import Question
     from hackkit.project import Project
 
+_NARROW = 60  # columns
+
 
 def is_interactive() -> bool:
     """Tell whether somebody can answer a question."""
@@ -113,21 +115,21 @@ def _document(catalog: "Catalog") -> dict[str, Any]:
 
 
 def _entry(name: str, text: str, indent: int = 2) -> None:
-    """Show a name and its line; on a narrow terminal the line wraps beside the name."""
+    """Show a name and its line: side by side, or below each other on a narrow terminal."""
     from rich.padding import Padding  # noqa: PLC0415 - `new` and `--help` do without
     from rich.table import Table  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - the same
 
+    console, label, line = _console(), Text(name, "cyan"), Text(text)
+    if console.width < _NARROW:
+        console.print(Padding(label, (0, 0, 0, indent), expand=False))
+        console.print(Padding(line, (0, 0, 0, indent + 2), expand=False))
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, min_width=22 - indent)
     grid.add_column()
-    grid.add_row(_plain(name, "cyan"), _plain(text))
-    _console().print(Padding(grid, (0, 0, 0, indent), expand=False))
-
-
-def _plain(text: str, style: str = "") -> Any:  # noqa: ANN401 - Rich is imported late
-    from rich.text import Text  # noqa: PLC0415 - late as above
-
-    return Text(text, style=style)
+    grid.add_row(label, line)
+    console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
 def _write(text: str, style: str = "", *, stderr: bool = False) -> None:

@@ -1,8 +1,10 @@
 """The only module that talks to git: a new repository and its first commits."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 # Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
@@ -43,6 +45,16 @@ def commit(folder: Path, message: str, *paths: str) -> str:
 def knows_its_user(folder: Path) -> bool:
     """Tell whether git has a name and an address to put on a commit."""
     return not _identity(folder)
+
+
+@contextlib.contextmanager
+def without_aim() -> Iterator[None]:
+    """Hide from others' git commands, too, that a hook of some repository may have started us."""
+    kept = {key: os.environ.pop(key) for key in _AIMED if key in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _identity(folder: Path) -> list[str]:

@@ -141,8 +141,31 @@ def _questions(template: Template) -> set[str]:
 
 
 def _render(order: _Order) -> None:
+    plan = order.plan
+    try:
+        with git.without_aim():
+            known = _run_copier(order)
+    except HackkitError:
+        raise
+    # A template is somebody's program: there is no telling what its mistakes raise.
+    except Exception as error:
+        raise HackkitError(
+            f"{order.source} could not be written: {error}", fix=_command(plan, "--debug")
+        ) from error
+    unknown = order.answers.keys() - known
+    if order.template is None and unknown:
+        # Copier takes answers to questions that a template does not ask, and says nothing.
+        raise WrongUseError(
+            f'{order.source} has no setting "{unknown.pop()}". '
+            f"Settings: {', '.join(sorted(known)) or 'none'}.",
+            fix=_command(replace(plan, answers={})),
+        )
+
+
+def _run_copier(order: _Order) -> set[str]:
+    """Render, and return the names of the questions that the template knows."""
     from copier import run_copy  # noqa: PLC0415 - takes longer to import than all the rest
-    from copier.errors import CopierError, UnsafeTemplateError  # noqa: PLC0415 - the same
+    from copier.errors import UnsafeTemplateError  # noqa: PLC0415 - the same
 
     plan = order.plan
     try:
@@ -163,29 +186,13 @@ def _render(order: _Order) -> None:
             f"{order.source} wants to run code on this machine, and you may not trust it. {error}",
             fix=_command(replace(plan, trust=True)),
         ) from error
-    except (CopierError, ValueError) as error:
-        raise HackkitError(
-            f"{order.source} could not be written: {error}", fix=_command(plan, "--debug")
-        ) from error
-    if order.template is None:
-        _refuse_unknown(order, set(worker.template.questions_data))
+    return set(worker.template.questions_data)
 
 
 def _data(order: _Order) -> dict[str, str]:
     if order.template is None:
         return dict(order.answers)
     return {**order.answers, "template": order.template.name, "hackkit_version": VERSION}
-
-
-def _refuse_unknown(order: _Order, known: set[str]) -> None:
-    # Copier takes answers to questions that a template does not ask, and says nothing.
-    for key in order.answers:
-        if key not in known and key != "project_name":
-            raise WrongUseError(
-                f'{order.source} has no setting "{key}". '
-                f"Settings: {', '.join(sorted(known)) or 'none'}.",
-                fix=_command(replace(order.plan, answers={})),
-            )
 
 
 def _command(plan: Plan, *options: str) -> str:
