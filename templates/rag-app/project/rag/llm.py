@@ -52,7 +52,7 @@ def embed(
 ) -> Iterator[list[Vector]]:
     """Vectors for the texts, in order, one list for each request that the API's limits allow.
 
-    `patience`: seconds that the retries of one request may take. Raises ModelUnavailable.
+    `patience`: seconds that the rate limit may hold up one request. Raises ModelUnavailable.
     """
     call = _embed_server if settings.provider == "server" else _embed_mistral
     with _polite_errors(settings.embedder, settings):
@@ -160,13 +160,19 @@ def _pieces(chunks: Iterator[Any] | Any, close: Callable[[], object]) -> Iterato
                 yield Piece("", usage.prompt_tokens or 0, usage.completion_tokens or 0)
             if not chunk.choices:
                 continue
-            content = chunk.choices[0].delta.content or ""
-            if not isinstance(content, str):
-                content = "".join(getattr(part, "text", "") or "" for part in content)
-            if content:
-                yield Piece(content)
+            delta = getattr(chunk.choices[0], "delta", None)
+            if words := _words(getattr(delta, "content", None)):
+                yield Piece(words)
     finally:
         close()
+
+
+def _words(content: Any) -> str:
+    """What is meant to be read, without the thoughts before it."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = (part if isinstance(part, dict) else vars(part) for part in content)
+    return "".join(part.get("text") or "" for part in parts)
 
 
 # Retries, the rate limit, and what to say when it fails all the same
@@ -175,17 +181,20 @@ def _pieces(chunks: Iterator[Any] | Any, close: Callable[[], object]) -> Iterato
 def _retry(
     call: Callable[[], T], model: str, settings: Settings, patience: float | None = None
 ) -> T:
-    """Try until it works; pause as the server asks (Retry-After), else longer each time."""
+    """Try until it works; pause as the server asks (Retry-After), else longer each time.
+
+    `patience` is for "too many requests"; a server that is not there is given up sooner.
+    """
     gate = _gate(settings, model)
-    deadline = time.monotonic() + (settings.patience if patience is None else patience)
-    pause = settings.backoff
+    started, pause = time.monotonic(), settings.backoff
     while True:
         gate.wait()
         try:
             return call()
         except Exception as error:
             wait = _retry_after(error, pause)
-            if not _is_passing(error) or time.monotonic() + wait > deadline:
+            longest = patience if patience and _status(error) == 429 else settings.patience
+            if not _is_passing(error) or time.monotonic() + wait - started > longest:
                 raise
             log.info("%s: trying again in %.1f s (%s)", model, wait, type(error).__name__)
         time.sleep(wait)
