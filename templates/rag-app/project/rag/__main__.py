@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -109,7 +110,7 @@ def run_ingest(paths: list[str] | None = None) -> bool:
         notes.print(str(busy), style="yellow", highlight=False)
         return False
     for problem in result.problems:
-        notes.print(f"! {problem}", style="yellow", markup=False, highlight=False)
+        notes.print(f"! {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     notes.print(
         f"{result.changed} documents read, {result.removed} removed; "
         f"the index holds {result.passages} passages.",
@@ -129,5 +130,7 @@ def _bar() -> Iterator[pipeline.Progress]:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is; a pipe on Windows is not
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     app()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -123,16 +124,24 @@ class _Document:
 
 
 def _names(
-    paths: Sequence[str | Path] | None, known: Iterable[str], settings: Settings
+    paths: Sequence[str | Path] | None, known: Mapping[str, str], settings: Settings
 ) -> list[str]:
     """The documents to look at, each once, by the names that they have in the index."""
-    if paths is None:
-        paths = [settings.docs, *(ROOT / name for name in known if not _is_url(name))]
-    files = documents.find(Path(path).absolute() for path in paths if not _is_url(path))
-    inside = (file.relative_to(ROOT) if file.is_relative_to(ROOT) else file for file in files)
-    return list(
-        dict.fromkeys([*(str(p) for p in paths if _is_url(p)), *(f.as_posix() for f in inside)])
-    )
+    again = []
+    if paths is None:  # what is known is looked at again, pages of the web only if cut short
+        paths = [settings.docs]
+        again = [name for name, digest in known.items() if not (_is_url(name) and digest)]
+    files = documents.find(Path(path) for path in paths if not _is_url(path))
+    urls = (str(path) for path in paths if _is_url(path))
+    return list(dict.fromkeys([*urls, *map(_name, files), *again]))
+
+
+def _name(file: Path) -> str:
+    """A file's one name in the index: its path from the project, if it lies there."""
+    for path in (Path(os.path.abspath(file)), file.resolve()):
+        if path.is_relative_to(ROOT):
+            return path.relative_to(ROOT).as_posix()
+    return Path(os.path.abspath(file)).as_posix()
 
 
 def _read(name: str, known_digest: str | None, settings: Settings) -> _Document | None:
@@ -225,8 +234,8 @@ def _by_meaning(folder: Path, question: str, settings: Settings) -> list[Hit]:
         return store.search(folder, vector, DEPTH)
     except llm.ModelUnavailable:
         return []  # logged where it happened; the keywords alone still find
-    except Exception:  # a damaged store must not take the demo down
-        log.exception("the vector store failed; searching by keywords alone")
+    except Exception as error:  # a damaged store must not take the demo down
+        log.warning("the vector store failed, keywords alone: %s: %s", type(error).__name__, error)
         return []
 
 
@@ -274,9 +283,9 @@ def _ask(
                        tokens_in=said.tokens_in + piece.tokens_in,
                        tokens_out=said.tokens_out + piece.tokens_out)  # fmt: skip
         yield said
-    if not raw.strip():
-        raise llm.ModelUnavailable("The model had nothing to say.")
     text, citations = _cited(raw, passages)
+    if not text.strip():
+        raise llm.ModelUnavailable("The model had nothing to say.")
     yield replace(said, text=text, citations=citations)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,7 +17,10 @@ class Settings(BaseSettings):
     """A field `chat_model` is set by the variable CHAT_MODEL; the environment wins over `.env`."""
 
     model_config = SettingsConfigDict(
-        env_file=ROOT / ".env", env_ignore_empty=True, frozen=True, extra="ignore"
+        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
     )
 
     # What people see
@@ -104,6 +107,8 @@ def load() -> Settings:
     """Read the settings, or stop with one line for each value that makes no sense."""
     try:
         return Settings()
+    except SettingsError as error:  # a list that is not JSON
+        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
         raise SystemExit(
