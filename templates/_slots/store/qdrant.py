@@ -3,6 +3,8 @@
 # requires: qdrant-client>=1.16,<2
 from __future__ import annotations
 
+import atexit
+import threading
 import uuid
 from collections.abc import Sequence
 from functools import cache
@@ -14,6 +16,7 @@ from rag.passages import Hit, Passage, Vector
 from rag.settings import SETTINGS
 
 BATCH = 256
+_opening = threading.Lock()
 
 
 def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
@@ -63,9 +66,16 @@ def _name(folder: Path) -> str:
     return f"passages-{folder.name}"
 
 
-@cache
 def _client(folder: Path) -> QdrantClient:
+    with _opening:  # two clients on one folder refuse each other
+        return _open(folder)
+
+
+@cache
+def _open(folder: Path) -> QdrantClient:
     if SETTINGS.store_url:
         return QdrantClient(url=SETTINGS.store_url)
     folder.mkdir(parents=True, exist_ok=True)
-    return QdrantClient(path=str(folder / "vectors"))
+    client = QdrantClient(path=str(folder / "vectors"))
+    atexit.register(client.close)  # left to the end of Python it would complain there
+    return client
