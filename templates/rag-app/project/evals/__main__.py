@@ -20,7 +20,6 @@ from rag import keywords, pipeline, prompts
 from rag.__main__ import ready
 
 FOLDER = Path(__file__).parent
-REPORT = FOLDER / "report.json"
 DEPTH = 10  # how deep hit@k and MRR look
 
 # US dollars for a million tokens in and out, as of November 2026. Add your model here.
@@ -124,20 +123,22 @@ def _mean(values: Iterable[float]) -> float:
     return statistics.fmean(collected) if collected else 0.0
 
 
-def main() -> None:
+def main(folder: Path = FOLDER) -> None:
     """Run all questions, print the table beside the last report's, and write the new report."""
-    questions = load(FOLDER / "questions.jsonl")
+    file, report_file = folder / "questions.jsonl", folder / "report.json"
+    questions = load(file) if file.is_file() else []
     if not questions:
-        sys.exit("evals/questions.jsonl holds no question")
+        sys.exit(f"{file} holds no question")
     ready()
     outcomes = [measure(q) for q in track(questions, "Asking", transient=True)]
     rows = summarize(questions, outcomes)
     models = sorted({outcome.model for outcome in outcomes})
-    last = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.is_file() else {}
+    last = json.loads(report_file.read_text(encoding="utf-8")) if report_file.is_file() else {}
     show(rows, last.get("summary", {}), f"{len(questions)} questions, {', '.join(models)}")
     details = [asdict(q) | asdict(o) for q, o in zip(questions, outcomes, strict=True)]
     report = {"models": models, "summary": rows, "questions": details}
-    REPORT.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+    report_file.write_text(text, encoding="utf-8")
 
 
 def show(rows: dict[str, float], last: dict[str, float], title: str) -> None:
