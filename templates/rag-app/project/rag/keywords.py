@@ -1,9 +1,13 @@
-"""Owns the keyword index: the only file that talks to SQLite."""
+"""Owns the keyword index: the only file that talks to SQLite.
+
+BM25 over stems, plus BM25 over five-letter pieces of words at half the weight: the pieces find
+compounds and spellings that no stemmer joins ("Netzwerk" in "Netzwerkadministrator").
+"""
 
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,37 +18,47 @@ import snowballstemmer
 
 from rag.passages import Hit, Passage
 
-TERMS = 64  # of a long question, the most unusual words
+WORDS = 64  # of a long question, only the longest words are looked up
+PIECE = 5  # letters
+PIECE_WEIGHT = 0.5  # of a piece of a word, against its stem
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, digest TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS passages (
-  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, text TEXT NOT NULL,
-  page INTEGER, section TEXT NOT NULL, start INTEGER NOT NULL, language TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS by_source ON passages (source);
-CREATE INDEX IF NOT EXISTS by_language ON passages (language);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (stems, tokenize = 'ascii');
-PRAGMA user_version = 1;
-"""
+_VERSION = 2  # an index of another version is emptied, and the next ingest fills it
+_SCHEMA = (
+    "DROP TABLE IF EXISTS sources",
+    "DROP TABLE IF EXISTS passages",
+    "DROP TABLE IF EXISTS words",
+    "CREATE TABLE sources (source TEXT PRIMARY KEY, digest TEXT NOT NULL)",
+    "CREATE TABLE passages (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
+    "source TEXT NOT NULL, text TEXT NOT NULL, page INTEGER, section TEXT NOT NULL, "
+    "start INTEGER NOT NULL, language TEXT NOT NULL)",
+    "CREATE INDEX by_source ON passages (source)",
+    "CREATE INDEX by_language ON passages (language)",
+    "CREATE VIRTUAL TABLE words USING fts5 (stems, pieces, tokenize = \"ascii tokenchars '_'\")",
+    f"PRAGMA user_version = {_VERSION}",
+)
 
-# The words that give a language away.
+# The words that give a language away, and that a question is searched without.
 _STOP_WORDS = {
-    "english": "the of and to in is that for it was on are as with be by this from or an at which "
-    "have has not what who how when where why did does do many much were their",
-    "french": "le la les des et est en que qui dans une du pour pas sur au avec ce il plus par son "
-    "aux ou sont cette ne se un quel quelle comment quand où pourquoi",
-    "german": "der die das und ist in den von zu mit nicht ein eine auf für sich des dem im auch "
-    "als es an werden wird sie oder was wie wer wann warum welche welcher wo",
-    "spanish": "el la los las de y en que es un una por con para del se no al su lo más como son "
-    "o cuál qué quién cuándo cómo dónde",
-    "italian": "il lo la gli le di e che è un una per con del della in non si da dei nel sono al "
-    "come più quale chi quando dove perché",
-    "portuguese": "o a os as de e em que é um uma por com para do da não se no na dos das ao mais "
-    "como são qual quem quando onde",
+    "english": "the of and to in is that for it was on are as with be by this from or an a at "
+    "which have has had not what who whom how when where why did does do many much were their "
+    "they you i we he she his her its if but can will would could should about into than then "
+    "there these s t",
+    "french": "le la les l des d et est en que qu qui dans un une du de pour pas sur au aux avec "
+    "ce il elle ils on plus par son sa ses ou sont cette ces ne n se s quel quelle quels quelles "
+    "y comment quand où pourquoi quoi à a je nous vous être c j m",
+    "german": "der die das den dem des und ist sind in im von vom zu zum zur mit nicht ein eine "
+    "einen einem einer eines auf für sich auch als es an am wird werden wurde sie er ich man oder "
+    "was wie wer wann warum wo welche welcher welches bei aus nach hat haben kann",
+    "spanish": "el la los las de del y en que es un una por con para se no al su sus lo le más "
+    "como son o ser ha qué quién cuál cuáles cuándo cómo dónde cuánto cuántos a fue este esta",
+    "italian": "il lo la gli le i di e che è un una per con del della dei delle in non si da nel "
+    "al sono come più o quale quali chi quando dove perché cosa a l d su ha",
+    "portuguese": "o a os as de e em que é um uma por com para do da dos das não se no na nos nas "
+    "ao mais como são ou qual quais quem quando onde foi ser",
     "dutch": "de het een en van in is dat op te voor met zijn niet aan er door die om ook als bij "
-    "wat wie hoe wanneer waar waarom",
+    "of wat wie hoe wanneer waar waarom welke worden wordt kan",
 }
-_LANGUAGE_OF = {name: frozenset(words.split()) for name, words in _STOP_WORDS.items()}
+_STOP = {name: frozenset(words.split()) for name, words in _STOP_WORDS.items()}
 _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
@@ -73,11 +87,15 @@ def add(folder: Path, source: str, digest: str, passages: Sequence[Passage]) -> 
             language = _language(passage.text, fallback)
             row = db.execute(
                 "INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-                (passage.id, source, _clean(passage.text), passage.page, passage.section,
+                (passage.id, source, _storable(passage.text), passage.page, passage.section,
                  passage.start, language),
             )  # fmt: skip
-            text = " ".join(stems(f"{passage.section} {passage.text}", language))
-            db.execute("INSERT INTO words (rowid, stems) VALUES (?, ?)", (row.lastrowid, text))
+            words = _words(f"{passage.section} {passage.text}")
+            db.execute(
+                "INSERT INTO words (rowid, stems, pieces) VALUES (?, ?, ?)",
+                (row.lastrowid, " ".join(_stem(word, language) for word in words),
+                 " ".join(piece for word in words for piece in _pieces(word))),
+            )  # fmt: skip
 
 
 def remove(folder: Path, source: str) -> None:
@@ -90,16 +108,14 @@ def remove(folder: Path, source: str) -> None:
 def search(folder: Path, question: str, limit: int) -> list[Hit]:
     """The passages that match a question best, best first; any text is a valid question."""
     with _database(folder) as db:
-        here = "SELECT EXISTS (SELECT 1 FROM passages WHERE language = ?)"
-        languages = [name for name in _STOP_WORDS if db.execute(here, (name,)).fetchone()[0]]
-        wanted = {stem: None for name in languages for stem in stems(question, name)}
-        terms = sorted(wanted, key=len, reverse=True)[:TERMS]
-        if not terms or limit < 1:
+        query = _query(db, question)
+        if not query or limit < 1:
             return []
         rows = db.execute(
-            "SELECT passages.id, -words.rank FROM words JOIN passages ON number = words.rowid "
-            "WHERE words MATCH ? ORDER BY words.rank LIMIT ?",
-            (" OR ".join(f'"{term}"' for term in terms), limit),
+            "SELECT id, -score FROM passages JOIN (SELECT rowid, bm25(words, 1, ?) AS score "
+            "FROM words WHERE words MATCH ? ORDER BY score LIMIT ?) AS best ON number = best.rowid "
+            "ORDER BY score",
+            (PIECE_WEIGHT, query, limit),
         )
         return [Hit(name, score) for name, score in rows]
 
@@ -121,21 +137,69 @@ def count(folder: Path) -> int:
 def stems(text: str, language: str = "") -> list[str]:
     """The normalised words of a text that search compares; the language is guessed if not given."""
     language = language or _language(text, "english")
-    found: list[str] = []
-    for word in _WORD.findall(unicodedata.normalize("NFC", text).lower()):
-        if _CJK.search(word):  # written without spaces: pairs of characters stand for words
-            found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
-        else:
-            found.append(_stem(word[:64], language))
-    return found
+    return [_stem(word, language) for word in _words(text)]
 
 
-@lru_cache(maxsize=100_000)
+def content(text: str, language: str = "") -> list[str]:
+    """The stems of the words that say something: stop words count only when alone."""
+    language = language or _language(text, "english")
+    return [_stem(word, language) for word in _telling(_words(text), _STOP[language])]
+
+
+def _query(db: sqlite3.Connection, question: str) -> str:
+    """Any stem, under each language that the documents are in, or any piece of a word."""
+    here = "SELECT EXISTS (SELECT 1 FROM passages WHERE language = ?)"
+    languages = [name for name in _STOP if db.execute(here, (name,)).fetchone()[0]]
+    spoken = _language(question, "")
+    common = _STOP[spoken] if spoken else frozenset().union(*(_STOP[name] for name in languages))
+    words = _telling(dict.fromkeys(_words(question)), common)
+    longest = sorted(words, key=len, reverse=True)[:WORDS]
+    stems = _any(_stem(word, name) for name in languages for word in longest)
+    # Neighbouring pieces say the same thing: every second one is as good, and twice as fast.
+    pieces = _any(piece for word in longest for piece in _pieces(word)[::2])
+    return f"stems : ({stems})" + (f" OR pieces : ({pieces})" if pieces else "") if stems else ""
+
+
+def _telling(words: Iterable[str], common: frozenset[str]) -> list[str]:
+    words = list(words)
+    return [word for word in words if word not in common] or words
+
+
+def _any(terms: Iterable[str]) -> str:
+    return " OR ".join(f'"{term}"' for term in dict.fromkeys(terms))
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words; text that is written without spaces gives pairs of characters."""
+    found = _WORD.findall(unicodedata.normalize("NFC", text).casefold())
+    if not _CJK.search(text):
+        return found
+    return [part for word in found for part in (_pairs(word) if _CJK.search(word) else [word])]
+
+
+def _pairs(word: str) -> list[str]:
+    return [word[at : at + 2] for at in range(max(1, len(word) - 1))]
+
+
+@lru_cache(maxsize=200_000)
 def _stem(word: str, language: str) -> str:
     with _stemming:  # a stemmer keeps its working state in itself
-        stem = _stemmer(language).stemWord(word)
-    marks = unicodedata.normalize("NFKD", stem)
-    return "".join(letter for letter in marks if not unicodedata.combining(letter)) or word
+        return _plain(_stemmer(language).stemWord(word[:64])) or word
+
+
+@lru_cache(maxsize=200_000)
+def _pieces(word: str) -> tuple[str, ...]:
+    """Every run of five letters, the ends of the word marked: _wort_ has _wort and wort_."""
+    marked = f"_{_plain(word[:64])}_"
+    return tuple(marked[at : at + PIECE] for at in range(len(marked) - PIECE + 1))
+
+
+def _plain(word: str) -> str:
+    """A word without its accents."""
+    if word.isascii():
+        return word
+    marks = unicodedata.normalize("NFKD", word)
+    return "".join(letter for letter in marks if letter.isalnum())
 
 
 @cache
@@ -146,12 +210,12 @@ def _stemmer(language: str) -> Any:
 def _language(text: str, fallback: str) -> str:
     """The language whose stop words are the most frequent, when that is clear."""
     words = _WORD.findall(text[:2000].lower())
-    hits = {name: sum(word in known for word in words) for name, known in _LANGUAGE_OF.items()}
+    hits = {name: sum(word in known for word in words) for name, known in _STOP.items()}
     best, second = sorted(hits.values(), reverse=True)[:2]
     return max(hits, key=lambda name: hits[name]) if best > second + 1 else fallback
 
 
-def _clean(text: str) -> str:
+def _storable(text: str) -> str:
     """SQLite cannot store half a surrogate pair."""
     return text.encode(errors="replace").decode()
 
@@ -168,11 +232,23 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
     folder.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(folder / "keywords.db", timeout=30)
     try:
-        if db.execute("PRAGMA user_version").fetchone()[0] != 1:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(_SCHEMA)
+        if _version(db) != _VERSION:
+            _create(db)
         db.execute("PRAGMA synchronous = NORMAL")
         with db:
             yield db
     finally:
         db.close()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if _version(db) != _VERSION:  # nobody else was faster
+            for statement in _SCHEMA:
+                db.execute(statement)
