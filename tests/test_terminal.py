@@ -1,0 +1,123 @@
+"""On a terminal: at most three short questions, each with a default."""
+
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import clean_environment, write
+
+if os.name == "nt":
+    pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
+import pty
+
+
+@dataclass
+class Session:
+    """A run of hackkit on a terminal: what it showed so far, and its exit code."""
+
+    shown: str
+    code: int
+
+
+Play = Callable[..., Session]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Run `hackkit new` on a terminal and type one answer at each prompt."""
+
+    def run(*words: str, answers: tuple[str, ...], prompt: str = "> ") -> Session:
+        ours, theirs = pty.openpty()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "hackkit", "new", *words, "--no-install", "--no-git"],
+            cwd=tmp_path,
+            env={**clean_environment(), "TERM": "xterm", "COLUMNS": "80"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown = _talk(ours, prompt, list(answers))
+        os.close(ours)
+        return Session(shown, child.wait(30))
+
+    return run
+
+
+def _talk(terminal: int, prompt: str, answers: list[str]) -> str:
+    shown, answered, end = "", 0, time.monotonic() + 60
+    while time.monotonic() < end:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        shown += re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", piece.decode("utf-8", "replace"))
+        if shown.count(prompt) > answered and answers:
+            answered += 1
+            os.write(terminal, answers.pop(0).encode())
+    return shown
+
+
+def test_three_questions_and_return_takes_each_default(play: Play, tmp_path: Path) -> None:
+    session = play(answers=("\n", "\n", "\n"))
+    assert session.code == 0, session.shown
+    assert session.shown.count("> [") == 3
+    assert (tmp_path / "my-app" / "app.py").is_file()
+
+
+def test_only_what_is_missing_is_asked(play: Play, tmp_path: Path) -> None:
+    session = play("rag-app", "x", answers=("qdrant\n",))
+    assert session.code == 0, session.shown
+    assert session.shown.count("> [") == 1
+    assert "qdrant" in (tmp_path / "x" / "pyproject.toml").read_text("utf-8")
+
+
+def test_nothing_is_asked_with_defaults(play: Play) -> None:
+    session = play("rag-app", "x", "--defaults", answers=())
+    assert session.code == 0
+    assert "> [" not in session.shown
+
+
+def test_a_typed_name_names_the_project_and_its_folder(play: Play, tmp_path: Path) -> None:
+    session = play("rag-app", answers=("Café du Nord\n", "\n"))
+    assert session.code == 0, session.shown
+    answers = (tmp_path / "cafe-du-nord" / ".hackkit.yml").read_text("utf-8")
+    assert "project_name: Café du Nord" in answers
+
+
+def test_an_answer_that_is_none_of_the_options_is_asked_again(play: Play) -> None:
+    session = play("rag-app", "x", answers=("oracle\n", "chroma\n"))
+    assert session.code == 0
+    assert "chroma, qdrant" in session.shown
+
+
+def test_ctrl_c_at_a_question_exits_130_and_leaves_nothing(play: Play, tmp_path: Path) -> None:
+    session = play(answers=("\x03",))
+    assert session.code == 130
+    assert "Traceback" not in session.shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_end_of_input_at_a_question_is_the_same(play: Play, tmp_path: Path) -> None:
+    assert play(answers=("\x04",)).code == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_third_party_s_questions_are_its_own(play: Play, tmp_path: Path) -> None:
+    write(tmp_path / "theirs" / "copier.yml", "flavour:\n  type: str\n  help: Which flavour?\n")
+    write(tmp_path / "theirs" / "flavour.txt.jinja", "{{ flavour }}")
+    session = play("./theirs", "x", answers=("mint\n",), prompt="Which flavour?")
+    assert session.code == 0, session.shown
+    assert (tmp_path / "x" / "flavour.txt").read_text() == "mint"
