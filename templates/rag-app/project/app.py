@@ -69,6 +69,7 @@ def _bubble(answer: Answer, turn: int) -> str:
     about what is code. Only then our own links go in.
     """
     text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
+    text = re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
     parts = pipeline.CODE.split(text)  # every second part is code, where [1] is an index
     link = rf'<a class="cite" href="#source-{turn}-\1">\1</a>'
     parts[::2] = [re.sub(r"\[(\d+)\]", link, part) for part in parts[::2]]
