@@ -110,13 +110,22 @@ def client(settings: Settings = SETTINGS) -> Mistral | OpenAI:
 
 @cache
 def _mistral(settings: Settings) -> Mistral:
-    from httpx2 import Client, Timeout
+    from httpx2 import Client, Request, Response
     from mistralai.client import Mistral
 
+    def shorten(request: Request) -> None:  # the SDK has one time-out for everything
+        request.extensions["timeout"]["connect"] = min(CONNECT, settings.timeout)
+
+    def read_errors(response: Response) -> None:  # the SDK trips over an error without a body
+        if response.is_error:
+            response.read()
+
+    hooks: Any = {"request": [shorten], "response": [read_errors]}
     return Mistral(
         api_key=settings.mistral_api_key.get_secret_value().strip(),
         server_url=settings.mistral_server_url,
-        client=Client(timeout=Timeout(settings.timeout, connect=CONNECT), follow_redirects=True),
+        client=Client(follow_redirects=True, event_hooks=hooks),
+        timeout_ms=round(settings.timeout * 1000),
     )
 
 
