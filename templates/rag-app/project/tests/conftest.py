@@ -1,0 +1,102 @@
+"""Keeps your own environment, `.env`, documents and index, and the network, out of the tests."""
+
+import atexit
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pydantic_settings  # noqa: F401 (it must not be imported in the empty environment below)
+import pytest
+
+HOME = Path(tempfile.mkdtemp(prefix="rag-tests-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+OURS = {
+    "ENV_FILE": os.devnull,
+    "DOCS_DIR": str(HOME / "docs"),
+    "INDEX_DIR": str(HOME / "index"),
+    "FEEDBACK_FILE": str(HOME / "feedback.jsonl"),
+}
+with pytest.MonkeyPatch.context() as patch:  # whatever you have set, even a wrong PORT
+    for name in list(os.environ):
+        patch.delenv(name)
+    for name, value in OURS.items():
+        patch.setenv(name, value)
+    from rag.settings import Settings
+for name in list(os.environ):
+    if name.lower() in Settings.model_fields or name.lower().endswith("_proxy"):
+        del os.environ[name]
+os.environ |= OURS  # for the processes that the tests start
+(HOME / "docs").mkdir()
+(HOME / "docs" / "tea.md").write_text(
+    "# Tea\n\nGreen tea is brewed at 80 degrees. Black tea wants boiling water.\n", encoding="utf-8"
+)
+
+from mistral_server import MistralServer  # noqa: E402
+
+KEY = "abcdefgh12345678abcdefgh12345678"  # made up, in the shape of a real one
+Write = Callable[[str, str | bytes], Path]
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that would leave this machine fails instead."""
+    connect = socket.socket.connect
+
+    def stay_here(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and not str(address[0]).startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", stay_here)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="rag")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """No model: the stand-in answers, from the documents in tmp_path/docs."""
+    return Settings(
+        docs_dir=tmp_path / "docs",
+        index_dir=tmp_path / "index",
+        requests_per_second=0,
+        backoff=0.01,
+        patience=1,
+        cooldown=0,
+        timeout=5,
+    )
+
+
+@pytest.fixture
+def server() -> Iterator[MistralServer]:
+    with MistralServer() as server:
+        yield server
+
+
+@pytest.fixture
+def online(settings: Settings, server: MistralServer) -> Settings:
+    """The same with a model: Mistral's own client, and the strict server on loopback."""
+    changes = {"mistral_api_key": KEY, "mistral_server_url": server.url}
+    return Settings(**(settings.model_dump() | changes))
+
+
+@pytest.fixture
+def write(settings: Settings) -> Write:
+    """Put a document into docs/."""
+
+    def put(name: str, content: str | bytes) -> Path:
+        path = settings.docs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return put

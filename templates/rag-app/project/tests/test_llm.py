@@ -1,0 +1,264 @@
+import logging
+import socket
+import time
+from typing import Any
+
+import pytest
+from mistral_server import (
+    CHAT,
+    EMBEDDINGS,
+    Body,
+    Handler,
+    MistralServer,
+    Reply,
+    dropped,
+    malformed,
+    slow,
+    status,
+    text,
+)
+
+from rag import llm
+from rag.llm import ModelUnavailable
+from rag.settings import Settings
+
+KEY = "abcdefgh12345678abcdefgh12345678"
+QUESTION = [{"role": "user", "content": "Why?"}]
+
+
+def changed(settings: Settings, **changes: Any) -> Settings:
+    return Settings(**(settings.model_dump() | changes))
+
+
+def own_server(settings: Settings, server: MistralServer) -> Settings:
+    """The same server as one of your own, behind LLM_BASE_URL."""
+    changes = {"llm_base_url": f"{server.url}/v1", "llm_api_key": KEY, "mistral_api_key": ""}
+    return changed(settings, chat_model="mistral-small-latest", **changes)
+
+
+@pytest.fixture(params=["mistral", "server"])
+def either(request: pytest.FixtureRequest, online: Settings, server: MistralServer) -> Settings:
+    """Both clients, where both must behave the same."""
+    return online if request.param == "mistral" else own_server(online, server)
+
+
+def said(settings: Settings) -> str:
+    return "".join(piece.text for piece in llm.chat(QUESTION, settings))
+
+
+def refusal(settings: Settings) -> str:
+    with pytest.raises(ModelUnavailable) as caught:
+        said(settings)
+    return str(caught.value)
+
+
+def streaming(*contents: object) -> Reply:
+    """A stream of these contents, each as it would stand in `delta`."""
+
+    def reply(handler: Handler, body: Body) -> None:
+        events = [handler.chunk(body, content) for content in contents]  # type: ignore[arg-type]
+        handler.stream([*events, handler.chunk(body, "", "all"), "data: [DONE]\n\n"])
+
+    return reply
+
+
+def unfinished(handler: Handler, body: Body) -> None:
+    """A stream that closes in good order before the model has finished."""
+    handler.stream([handler.chunk(body, "Half an ")])
+
+
+def without_words(handler: Handler, _: Body) -> None:
+    """A gateway's error: a status, and nothing else."""
+    handler.send_response(503)
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+
+
+# What is said
+
+
+def test_the_answer_comes_word_by_word_with_its_token_counts(
+    either: Settings, server: MistralServer
+) -> None:
+    server.will(text("One two three."))
+    pieces = list(llm.chat(QUESTION, either))
+    assert [piece.text for piece in pieces if piece.text] == ["One ", "two ", "three."]
+    assert sum(piece.tokens_in for piece in pieces) > 0
+    assert sum(piece.tokens_out for piece in pieces) > 0
+
+
+def test_thoughts_are_left_out_of_the_answer(either: Settings, server: MistralServer) -> None:
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}]
+    server.will(streaming(thought, [{"type": "text", "text": "Because"}], "."))
+    assert said(either) == "Because."
+
+
+def test_a_loosely_compatible_server_is_understood(settings: Settings) -> None:
+    with MistralServer(deviant=True) as server:
+        loose = changed(
+            settings, llm_base_url=f"{server.url}/v1", chat_model="any:1b", embed_model="any"
+        )
+        assert said(loose) == "The documents do not say."
+        [[vector]] = llm.embed(["one"], loose)
+        assert len(vector) == 1024
+        server.will(status(500), status(500), text("Again."))
+        assert said(loose) == "Again."
+
+
+# Retries and the rate limit
+
+
+@pytest.mark.parametrize("reply", [status(429), status(500), without_words])
+def test_a_passing_failure_is_tried_again(
+    either: Settings, server: MistralServer, reply: Reply
+) -> None:
+    server.will(reply, text("Now."))
+    assert said(either) == "Now."
+
+
+def test_the_server_says_how_long_to_wait(either: Settings, server: MistralServer) -> None:
+    server.will(status(429, retry_after=0.2), text("Now."))
+    started = time.monotonic()
+    assert said(either) == "Now."
+    assert time.monotonic() - started >= 0.2
+
+
+def test_who_asks_for_too_long_a_wait_is_given_up_at_once(
+    online: Settings, server: MistralServer
+) -> None:
+    server.will(status(429, retry_after=60))
+    assert refusal(online) == "The model is busy: too many requests."
+    assert len(server.requests) == 1
+
+
+def test_ingest_waits_longer_for_the_rate_limit_but_not_for_a_broken_server(
+    online: Settings, server: MistralServer
+) -> None:
+    hasty = changed(online, patience=0)
+    server.will(status(429), status(429), path=EMBEDDINGS)
+    assert len(next(llm.embed(["one"], hasty, patience=60))) == 1
+    server.will(status(500), path=EMBEDDINGS)
+    with pytest.raises(ModelUnavailable):
+        next(llm.embed(["one"], hasty, patience=60))
+
+
+def test_requests_are_spaced_out(online: Settings, server: MistralServer) -> None:
+    limited = changed(online, requests_per_second=20)
+    started = time.monotonic()
+    for _ in range(4):
+        said(limited)
+    assert time.monotonic() - started >= 3 / 20
+
+
+def test_after_a_failure_the_model_rests(online: Settings, server: MistralServer) -> None:
+    resting = changed(online, patience=0, cooldown=0.2)
+    server.will(status(500))
+    assert refusal(resting) == "The model's service has a problem."
+    assert refusal(resting) == "The model did not answer a moment ago."
+    assert len(server.requests) == 1
+    time.sleep(0.2)
+    assert said(resting)
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (status(401), "The model refused the API key."),
+        (status(422), "The model mistral-small-latest did not accept the request."),
+        (malformed(), "The model's answer could not be read."),
+        (dropped(), "The model could not be reached."),
+    ],
+)
+def test_a_lasting_failure_is_not_tried_again_and_is_told_politely(
+    either: Settings, server: MistralServer, reply: Reply, expected: str
+) -> None:
+    server.will(reply)
+    assert refusal(either) == expected
+    assert len(server.requests) == 1
+
+
+def test_what_was_said_before_a_dropped_connection_still_arrives(
+    either: Settings, server: MistralServer
+) -> None:
+    server.will(dropped())
+    answer = llm.chat(QUESTION, either)
+    assert next(piece.text for piece in answer if piece.text) == "The "
+    with pytest.raises(ModelUnavailable):
+        list(answer)
+
+
+def test_a_stream_that_ends_too_early_is_a_failure(online: Settings, server: MistralServer) -> None:
+    server.will(unfinished)
+    assert refusal(online) == "The model could not be reached."
+
+
+def test_a_retired_model_is_named(online: Settings) -> None:
+    retired = changed(online, chat_model="open-mistral-7b")
+    assert refusal(retired) == "The model open-mistral-7b did not accept the request."
+
+
+def test_a_silent_server_is_given_up_in_time(either: Settings, server: MistralServer) -> None:
+    server.will(slow(1))
+    started = time.monotonic()
+    assert refusal(changed(either, timeout=0.1, patience=0)) == "The model could not be reached."
+    assert time.monotonic() - started < 0.9
+
+
+def test_a_server_that_is_not_there_is_told_apart(either: Settings) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    gone = changed(either, patience=0, mistral_server_url=url)
+    gone = changed(gone, llm_base_url=f"{url}/v1" if either.llm_base_url else "")
+    assert refusal(gone) == "The model could not be reached."
+
+
+# Embeddings
+
+
+def test_many_texts_are_sent_in_requests_that_the_api_takes(
+    online: Settings, server: MistralServer
+) -> None:
+    texts = [f"{number} " + "word " * 400 for number in range(100)]  # 50,000 tokens
+    sizes = [len(vectors) for vectors in llm.embed(texts, online)]
+    assert sum(sizes) == 100
+    assert [len(request.body["input"]) for request in server.requests] == sizes
+
+
+def test_batches_keep_the_order_and_lose_nothing() -> None:
+    texts = ["a" * (size % 30_000) for size in range(0, 90_000, 700)] + [""] * 100
+    cut = list(llm.batches(texts))
+    assert [text for batch in cut for text in batch] == texts
+    assert all(len(batch) <= llm.BATCH_TEXTS for batch in cut)
+    assert all(sum(map(len, batch)) <= llm.BATCH_CHARS or len(batch) == 1 for batch in cut)
+    assert list(llm.batches([])) == []
+
+
+# The key
+
+
+@pytest.mark.parametrize("code", [401, 500])
+def test_the_key_shows_up_nowhere(
+    either: Settings, server: MistralServer, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    def quote(handler: Handler, _: Body) -> None:  # some servers do
+        handler.refuse(code, f"Incorrect API key provided: {KEY}")
+
+    caplog.set_level(logging.DEBUG)
+    server.will(quote)
+    shown = refusal(changed(either, patience=0)) + repr(either) + str(either)
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert KEY not in shown + caplog.text
+    assert "***" in caplog.text  # the cause is logged, without the key
+
+
+def test_the_requests_are_the_ones_that_mistral_takes(
+    online: Settings, server: MistralServer
+) -> None:
+    said(online)
+    assert server.requests[0].path == CHAT
+    assert server.requests[0].body["model"] == "mistral-small-latest"
+    assert server.requests[0].body["stream"] is True

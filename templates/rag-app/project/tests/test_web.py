@@ -1,0 +1,161 @@
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from rag import documents
+from rag.documents import Unreadable, fetch, is_public
+
+
+class Site(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        answers: dict[str, Callable[[], None]] = {
+            "/page": lambda: self.give("<p>Hello</p>", "text/html; charset=utf-8"),
+            "/blob/guide.md": lambda: self.give("<p>Hello</p>", "text/html"),
+            "/raw/guide.md": lambda: self.give("# Hello", "text/plain; charset=utf-8"),
+            "/notes": lambda: self.give("Hello", "text/plain"),
+            "/bare": lambda: self.give("<p>Hello</p>", ""),
+            "/photo": lambda: self.give("GIF89a", "image/gif"),
+            "/big": lambda: self.give("x" * 2**21, "text/plain"),
+            "/drip": self.drip,
+            "/slow-head": lambda: self.drip(head=True),
+            "/hop": lambda: self.give("", "", 302, "/page"),
+            "/loop": lambda: self.give("", "", 302, "/loop"),
+            "/inside": lambda: self.give("", "", 302, "http://10.0.0.1/"),
+            "/file": lambda: self.give("", "", 302, "file:///etc/passwd"),
+        }
+        answers.get(self.path, lambda: self.give("", "", 404))()
+
+    def give(self, text: str, kind: str, status: int = 200, location: str = "") -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Location": location}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def drip(self, head: bool = False) -> None:
+        """Send a byte now and then, and never come to an end."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Long: " if head else b"\r\n"))
+        try:
+            for _ in range(200):
+                self.wfile.write(b"x")
+                time.sleep(0.03)
+        except OSError:
+            pass
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def loopback(address: str) -> bool:
+    return address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("path", "ending"),
+    [
+        ("/page", ".html"),
+        ("/hop", ".html"),
+        ("/blob/guide.md", ".html"),
+        ("/raw/guide.md", ".md"),
+        ("/notes", ".txt"),
+        ("/bare", ".html"),
+    ],
+)
+def test_a_page_comes_with_the_ending_that_tells_its_kind(
+    site: str, path: str, ending: str
+) -> None:
+    kind, data = fetch(site + path, 1, loopback)
+    assert kind == ending
+    assert documents.read(kind, data)[0].text.endswith("Hello")
+
+
+def test_what_is_no_document_is_refused(site: str) -> None:
+    kind, data = fetch(site + "/photo", 1, loopback)
+    with pytest.raises(Unreadable, match="of a kind that is not read"):
+        documents.read(kind, data)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/missing", "answered 404"),
+        ("/big", "larger than 1 MB"),
+        ("/loop", "redirects too often"),
+        ("/inside", "inside your own network"),
+        ("/file", "only http"),
+    ],
+)
+def test_a_page_that_cannot_be_had_says_why(site: str, path: str, problem: str) -> None:
+    with pytest.raises(Unreadable, match=problem):
+        fetch(site + path, 1, loopback)
+
+
+@pytest.mark.parametrize("path", ["/drip", "/slow-head"])
+def test_an_endless_answer_is_given_up(site: str, path: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(Unreadable, match=r"more than 0\.2 seconds"):
+        fetch(site + path, 1, loopback, seconds=0.2)
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://localhost:80/",
+        "http://someone@127.0.0.1/",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://0.0.0.0/",
+        "http://10.1.2.3/",
+        "http://192.168.0.1/",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[fd00::1]/",
+        "http://[fe80::1]/",
+    ],
+)
+def test_addresses_inside_the_own_network_are_refused(url: str) -> None:
+    with pytest.raises(Unreadable, match="inside your own network"):
+        fetch(url, 1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "ftp://example.org/", "http://", "javascript://x", "http://x:y/", "://"],
+)
+def test_what_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(Unreadable):
+        fetch(url, 1)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("100.64.0.1", False),
+        ("224.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d70e", True),
+        ("2002:7f00:1::", False),
+        ("::ffff:10.0.0.1", False),
+        ("::", False),
+    ],
+)
+def test_an_address_is_public_only_on_the_open_internet(address: str, public: bool) -> None:
+    assert is_public(address) is public
