@@ -1,0 +1,354 @@
+"""The web app: `uv run app.py`. Chat with sources, the quiz, and the documents."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves this machine unasked
+
+import gradio as gr
+
+import quiz
+from rag import documents, keywords, pipeline, prompts
+from rag.__main__ import as_dict, run_ingest
+from rag.pipeline import Answer
+from rag.settings import SETTINGS
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+SORRY = "Something went wrong on our side. Please ask again."
+ASK = "Ask about your documents"
+NO_SOURCES = "Ask something: the passages behind each answer appear here."
+
+
+# What happens when somebody asks
+
+
+def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """Stream the answer into the chat, its passages into the panel, its author into the badge."""
+    turn = len(history) // 2 + 1
+    box = gr.update(placeholder=ASK)  # Gradio empties it when a question is sent
+    try:
+        for answer in pipeline.stream(question, [_plain(message) for message in history]):
+            yield _bubble(answer, turn), sources(answer, question, turn), badge(answer), box
+        if answer.notice:
+            gr.Warning(f"{answer.notice} The offline stand-in answered instead.")
+    except Exception:  # an exception here would lock the textbox for good
+        log.exception("no answer to %r", question)
+        yield SORRY, sources(Answer(""), "", turn), badge(), box
+
+
+def _plain(message: dict[str, Any]) -> prompts.Message:
+    """A chat message as the model gets it: words only, without our links and signature."""
+    content = message["content"]
+    if not isinstance(content, str):
+        content = "\n".join(part.get("text", "") for part in content)
+    content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", content.split(SIGNATURE)[0])
+    return {"role": message["role"], "content": content.replace(JOINER, "").strip()}
+
+
+JOINER = "\u2060"  # invisible; "<" and "!" followed by it begin no tag and no image
+SIGNATURE = '\n\n<span class="by">'
+
+
+def _bubble(answer: Answer, turn: int) -> str:
+    """The answer as Markdown in which nothing that a document or a model wrote is live.
+
+    The tags and images in it are broken even inside code, where Markdown and we might disagree
+    about what is code. Only then our own links go in.
+    """
+    text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
+    text = re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
+    parts = pipeline.CODE.split(text)  # every second part is code, where [1] is an index
+    link = rf'<a class="cite" href="#source-{turn}-\1">\1</a>'
+    parts[::2] = [re.sub(r"\[(\d+)\]", link, part) for part in parts[::2]]
+    by = f"{answer.notice} Answered by the {answer.model}" if answer.notice else answer.model
+    signature = f"{SIGNATURE}{html.escape(by)} · {answer.seconds:.1f} s</span>"
+    return "".join(parts) + (signature if answer.seconds else "")
+
+
+def sources(answer: Answer, question: str, turn: int) -> str:
+    """The panel: for each citation the document, the page, and the passage with marked words."""
+    asked = set(keywords.content(question))
+    cards = []
+    for citation in answer.citations:
+        passage = citation.passage
+        cards.append(
+            f'<details class="source" id="source-{turn}-{citation.number}" open>'
+            f'<summary><span class="number">{citation.number}</span>'
+            f"<span><b>{html.escape(passage.source.rsplit('/', 1)[-1])}</b>"
+            f"<small>{html.escape(_place(passage))}</small></span></summary>"
+            f"<p>{_marked(passage.text, asked)}</p></details>"
+        )
+    return "<h2>Sources</h2>" + ("".join(cards) or f'<p class="empty">{NO_SOURCES}</p>')
+
+
+def _place(passage: Any) -> str:
+    page = f"Page {passage.page}" if passage.page else ""
+    return " · ".join(part for part in (page, passage.section) if part)
+
+
+def _marked(text: str, asked: set[str]) -> str:
+    """The passage as HTML, with the words of the question marked."""
+    pieces = re.split(r"(\w+)", re.sub(r"(?m)^#{1,6}\s+", "", text))
+    for i, piece in enumerate(pieces):
+        safe = html.escape(piece)
+        pieces[i] = f"<mark>{safe}</mark>" if asked & set(keywords.stems(piece)) else safe
+    return "".join(pieces)
+
+
+def badge(answer: Answer | None = None) -> str:
+    """Who answers: the model's name, or plainly the stand-in."""
+    stand_in = SETTINGS.provider == "offline" or bool(answer and answer.notice)
+    name = "Offline stand-in" if stand_in else SETTINGS.chat
+    return f'<span class="badge {"off" if stand_in else "on"}">{html.escape(name)}</span>'
+
+
+def vote(data: gr.LikeData, messages: list[dict[str, Any]]) -> None:
+    """Append a thumb up or down, with the question and the answer, to feedback.jsonl."""
+    index = data.index if isinstance(data.index, int) else data.index[0]
+    plain = [_plain(message) for message in messages[: index + 1]]
+    question = next((m["content"] for m in reversed(plain) if m["role"] == "user"), "")
+    row = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "question": question,
+        "answer": plain[-1]["content"],
+        "liked": bool(data.liked),
+    }
+    with SETTINGS.feedback.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+# What happens when somebody brings documents
+
+PROGRESS = gr.Progress()  # Gradio fills it in for each caller
+
+
+def add_files(paths: list[str] | None, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
+    """Copy uploads to docs/uploads/ and index them."""
+    folder = SETTINGS.docs / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = [Path(shutil.copy(path, folder)) for path in paths or []]
+    return _ingest(copies, progress)
+
+
+def add_url(url: str, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
+    """Read a web page or a file behind an address, and index it."""
+    url = url.strip()
+    if not url:
+        return "", library()
+    return _ingest([url if "://" in url else f"https://{url}"], progress)
+
+
+def read_again(progress: gr.Progress = PROGRESS) -> tuple[str, str]:
+    """Look for new, changed and deleted documents in docs/."""
+    return _ingest(None, progress)
+
+
+def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[str, str]:
+    try:
+        done = pipeline.ingest(paths, progress=lambda n, of, now: progress((n, of), desc=now))
+        lines = [f"{done.changed} read, {done.removed} removed.", *done.problems]
+    except pipeline.IndexBusy as busy:
+        lines = [str(busy)]
+    except Exception:
+        log.exception("ingest failed")
+        lines = [SORRY]
+    return "<br>".join(html.escape(line) for line in lines), library()
+
+
+def library() -> str:
+    """The list of the documents in the index."""
+    names = sorted(keywords.ledger(SETTINGS.index))
+    rows = "".join(f"<li>{html.escape(name)}</li>" for name in names)
+    return "<h2>In the index</h2>" + (
+        f'<ul class="library">{rows}</ul>' if rows else '<p class="empty">No documents yet.</p>'
+    )
+
+
+# What happens in the quiz
+
+
+def quiz_next(deck: list[quiz.Card]) -> tuple[list[quiz.Card], str, str, str, str]:
+    """The next question, with an empty box and nothing given away."""
+    deck = deck[1:] or quiz.deck()
+    return deck, f"<h2>{html.escape(deck[0].question)}</h2>", "", "", ""
+
+
+def quiz_check(deck: list[quiz.Card], said: str) -> tuple[str, str]:
+    """What the answer is worth, the course's own, and the passage that it comes from."""
+    if not said.strip():
+        return "<p>Write your answer first, in your own words.</p>", ""
+    card = deck[0]
+    verdict, missing = quiz.mark(card, said)
+    lines = [card.answer, quiz.comment(card, said)]
+    if missing:
+        lines.insert(1, f"Not in your answer: {', '.join(missing)}.")
+    text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    found = quiz.passage(card)
+    cited = (pipeline.Citation(1, found),) if found else ()
+    return f"<h3>{verdict}</h3>{text}", sources(Answer("", cited), card.answer, 0)
+
+
+# The same for programs: REST (gradio_client) and MCP
+
+
+def ask(question: str) -> dict[str, Any]:
+    """Answer a question from the documents: answer, citations, model, seconds, notice."""
+    return as_dict(pipeline.answer(question))
+
+
+def search(question: str, limit: int = 5) -> list[dict[str, Any]]:
+    """Find the passages that fit a question best: source, page, text, score."""
+    found = pipeline.search(question, max(1, min(int(limit), 50)))
+    keys = ("source", "page", "text")
+    return [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
+
+
+# The page
+
+
+def build() -> gr.Blocks:
+    """Lay the page out: one tab to ask, one to be asked, one for the documents."""
+    with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
+        with gr.Row(elem_id="head"):
+            gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
+            who = gr.HTML(badge, elem_id="who")
+        with gr.Tab("Ask"):
+            ask_tab(who)
+        with gr.Tab("Quiz"):
+            quiz_tab(page)
+        with gr.Tab("Documents"):
+            documents_tab()
+        gr.api(ask, api_name="ask")
+        gr.api(search, api_name="search")
+    return page
+
+
+def ask_tab(who: gr.HTML) -> None:
+    """The chat on the left, the sources of the last answer on the right."""
+    panel = gr.HTML(sources(Answer(""), "", 0), elem_id="sources", render=False)
+    box = gr.Textbox(
+        placeholder=ASK,
+        show_label=False,
+        max_length=10_000,
+        submit_btn=True,
+        stop_btn=True,
+        elem_id="box",
+        render=False,
+    )
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            bot = gr.Chatbot(
+                show_label=False,
+                layout="panel",
+                height="calc(100dvh - 17rem)",
+                buttons=["copy"],
+                placeholder=f"## {SETTINGS.welcome}",
+                elem_id="chat",
+            )
+            gr.ChatInterface(
+                chat,
+                chatbot=bot,
+                textbox=box,
+                examples=list(SETTINGS.examples),
+                additional_outputs=[panel, who, box],
+                api_visibility="private",
+            )
+            bot.like(vote, bot, None, api_visibility="private")
+        with gr.Column(scale=2, min_width=300):
+            panel.render()
+
+
+def quiz_tab(page: gr.Blocks) -> None:
+    """The question and a box on the left; the passage, once answered, on the right."""
+    deck = gr.State([])
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            question = gr.HTML()
+            said = gr.Textbox(label="Your answer", max_length=2000, elem_id="said")
+            with gr.Row():
+                check = gr.Button("Check", variant="primary")
+                skip = gr.Button("Next question")
+            verdict = gr.HTML(elem_id="verdict")
+        with gr.Column(scale=2, min_width=300):
+            panel = gr.HTML()
+    shown = [deck, question, said, verdict, panel]
+    for draw in (page.load, skip.click):
+        draw(quiz_next, deck, shown, api_visibility="private")
+    for listen in (check.click, said.submit):
+        listen(quiz_check, [deck, said], [verdict, panel], api_visibility="private")
+
+
+def documents_tab() -> None:
+    """Upload, address box, and the list of what is indexed."""
+    with gr.Row():
+        with gr.Column():
+            files = gr.File(
+                label="Add files",
+                file_count="multiple",
+                file_types=sorted(documents.READERS),
+                elem_id="upload",
+            )
+            with gr.Row():
+                url = gr.Textbox(label="Add a web page", placeholder="https://", scale=4)
+                fetch = gr.Button("Add", scale=1, variant="primary")
+            again = gr.Button("Read docs/ again")
+            status = gr.HTML(elem_id="status")
+        with gr.Column():
+            shelf = gr.HTML(library, elem_id="shelf")
+    for listen, function, inputs in (
+        (files.upload, add_files, files),
+        (fetch.click, add_url, url),
+        (url.submit, add_url, url),
+        (again.click, read_again, None),
+    ):
+        listen(function, inputs, [status, shelf], api_visibility="private")
+
+
+THEME = gr.themes.Soft(
+    primary_hue="orange",
+    neutral_hue="stone",
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: the venue has no Wi-Fi
+    font_mono=["ui-monospace", "Consolas", "monospace"],
+)
+
+
+def main() -> None:
+    """Read new documents, then serve the page until Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    run_ingest()
+    threading.Thread(target=pipeline.warm_up, daemon=True).start()
+    page = build()
+    try:
+        _, address, _ = page.launch(
+            server_name=SETTINGS.host,
+            server_port=SETTINGS.port or None,
+            theme=THEME,
+            css_paths=HERE / "style.css",
+            footer_links=[],
+            mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
+            max_file_size=f"{SETTINGS.max_file_mb}mb",
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+    except OSError as error:
+        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
+    print(f"Open {address}", flush=True)
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    main()

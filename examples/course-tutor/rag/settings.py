@@ -1,0 +1,119 @@
+"""Every knob of this app, read once from the environment and from `.env`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """A field `chat_model` is set by the variable CHAT_MODEL; the environment wins over `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+    )
+
+    # What people see
+    title: str = "Course Tutor"
+    tagline: str = "CS 210, Operating Systems: answers from the course, each with its source."
+    welcome: str = "What shall we go through today?"
+    examples: tuple[str, ...] = (
+        "Why does round robin need a good time slice?",
+        "Which four conditions make a deadlock possible?",
+        "What happens on a page fault?",
+        "When is the midterm, and what does it count?",
+    )
+    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
+
+    # Which model answers: LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
+    mistral_api_key: SecretStr = SecretStr("")
+    mistral_server_url: str = "https://api.mistral.ai"
+    llm_base_url: str = ""
+    llm_api_key: SecretStr = SecretStr("")
+    chat_model: str = ""
+    embed_model: str = ""
+    temperature: float = Field(default=0.1, ge=0, le=1.5)
+    max_tokens: int = Field(default=900, ge=1)
+
+    # How patient to be with it (seconds)
+    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
+    timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
+    patience: float = Field(default=12, ge=0)  # all retries of one question together
+    backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
+    cooldown: float = Field(default=20, ge=0)  # after a failure the stand-in answers this long
+
+    # Documents
+    docs_dir: Path = Path("docs")
+    index_dir: Path = Path("index")
+    feedback_file: Path = Path("feedback.jsonl")
+    max_file_mb: int = Field(default=50, ge=1)
+    passage_chars: int = Field(default=1600, ge=200)
+    overlap_chars: int = Field(default=0, ge=0)
+
+    # Search: how many passages the model reads, and how much each half of search counts
+    passages: int = Field(default=5, ge=1)
+    keyword_weight: float = Field(default=1.0, ge=0)
+    dense_weight: float = Field(default=1.0, ge=0)
+    store_url: str = ""  # a vector database server; empty: embedded in the index folder
+
+    @property
+    def provider(self) -> Literal["server", "mistral", "offline"]:
+        """Who answers: a server of your own, Mistral's API, or the offline stand-in."""
+        if self.llm_base_url:
+            return "server"
+        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
+
+    @property
+    def chat(self) -> str:
+        """The chat model's name: CHAT_MODEL, or a sound choice for the provider."""
+        defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
+        return self.chat_model or defaults[self.provider]
+
+    @property
+    def embedder(self) -> str:
+        """The embedding model's name; empty means that search goes by keywords alone."""
+        if self.provider == "offline":
+            return ""
+        return self.embed_model or ("mistral-embed" if self.provider == "mistral" else "")
+
+    @property
+    def docs(self) -> Path:
+        """The folder of documents; a relative path counts from the project."""
+        return ROOT / self.docs_dir
+
+    @property
+    def index(self) -> Path:
+        """The index's folder, one for each embedding model, so that vectors never mix."""
+        return ROOT / self.index_dir / (re.sub(r"[^\w.-]+", "-", self.embedder) or "keywords")
+
+    @property
+    def feedback(self) -> Path:
+        """The file that thumbs up and down are appended to."""
+        return ROOT / self.feedback_file
+
+
+def load() -> Settings:
+    """Read the settings, or stop with one line for each value that makes no sense."""
+    try:
+        return Settings()
+    except SettingsError as error:  # a list that is not JSON
+        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
+        raise SystemExit(
+            "\n".join([*lines, "Fix: correct it in .env (.env.example shows how)"])
+        ) from None
+
+
+SETTINGS = load()
