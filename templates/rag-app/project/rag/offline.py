@@ -46,12 +46,13 @@ def answer(question: str, passages: Sequence[Passage]) -> str:
 
 def _rate(asked: set[str], passage: Passage, number: int, place: int) -> list[_Sentence]:
     """A passage's sentences, each with a score for how well it may answer the question."""
-    texts = [" ".join(_FURNITURE.sub(" ", s).split()) for s in sentences(passage.text)]
+    written = sentences(passage.text)
+    texts = [" ".join(_FURNITURE.sub(" ", text).split()) for text in written]
     own = [_share(asked, text) for text in texts]
     heading = FROM_HEADING * _share(asked, passage.section)
     rated = []
     for i, text in enumerate(texts):
-        if text.endswith("?") or len(text.split()) < 4:
+        if text.endswith("?") or len(text.split()) < 4 or written[i].startswith("#"):
             continue  # a question or a heading: it lends its words to the sentence after it
         score = own[i] + heading + FROM_AFTER * (own[i + 1] if i + 1 < len(own) else 0)
         if i:

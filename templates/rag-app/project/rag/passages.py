@@ -80,7 +80,8 @@ def split(
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, in order, without the space around them."""
-    cut = (text[start:end].strip() for start, end in _prose(text, (0, len(text))))
+    paragraphs = _cut(text, (0, len(text)), _PARAGRAPH)
+    cut = (text[start:end].strip() for span in paragraphs for start, end in _prose(text, span))
     return [sentence for sentence in cut if sentence]
 
 
@@ -155,12 +156,12 @@ def _cut(text: str, span: Span, separator: re.Pattern[str]) -> Iterator[Span]:
 
 
 def _pack(units: list[tuple[int, int, bool]], size: int, overlap: int) -> Iterator[Span]:
-    """Join units up to `size`, ending with a paragraph where one ends in the second half."""
+    """Join units up to `size`, ending with a paragraph where one ends in the last third."""
     first = 0
     while first < len(units):
         last = best = first
         while last < len(units) and units[last][1] - units[first][0] <= size:
-            if units[last][2] and units[last][1] - units[first][0] > size // 2:
+            if units[last][2] and units[last][1] - units[first][0] > size * 2 // 3:
                 best = last
             last += 1
         last = max(last, first + 1)

@@ -48,7 +48,8 @@ def build(
     )
     return [
         {"role": "system", "content": SYSTEM},
-        *({"role": turn["role"], "content": turn["content"]} for turn in history),
+        # An answer that was stopped before its first word is empty, which the API refuses.
+        *({"role": t["role"], "content": t["content"]} for t in history if t["content"].strip()),
         {"role": "user", "content": QUESTION.format(passages=quoted, question=question)},
     ]
 
