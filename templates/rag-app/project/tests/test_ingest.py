@@ -1,0 +1,254 @@
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from mistral_server import EMBEDDINGS, Body, Handler, MistralServer, slow, status
+
+from rag import keywords, pipeline, store
+from rag.pipeline import IndexBusy, Ingested
+from rag.settings import ROOT, Settings
+
+Write = Callable[[str, str | bytes], Path]
+LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for number in range(120))
+
+
+def names(settings: Settings) -> list[str]:
+    return sorted(Path(name).name for name in keywords.ledger(settings.index))
+
+
+def sources(settings: Settings, question: str) -> set[str]:
+    found = pipeline.search(question, 10, settings)
+    return {Path(hit.passage.source).name for hit in found}
+
+
+def assert_complete(settings: Settings) -> None:
+    """Every passage is there exactly once, in both halves of search, and nothing else is."""
+    ledger = keywords.ledger(settings.index)
+    assert all(ledger.values())
+    expected = 0
+    for name in ledger:
+        document = pipeline._read(name, None, settings)
+        assert document
+        ids = [passage.id for passage in document.passages]
+        assert len(keywords.fetch(settings.index, ids)) == len(ids)
+        expected += len(ids)
+    assert keywords.count(settings.index) == expected
+    if settings.embedder:
+        assert store.count(settings.index) == expected
+
+
+# New, unchanged, changed, deleted
+
+
+def test_documents_are_followed_as_they_come_change_and_go(
+    online: Settings, server: MistralServer, write: Write
+) -> None:
+    tea = write("tea.md", "Green tea is brewed at 80 degrees.")
+    write("coffee.txt", "Coffee is brewed at 95 degrees.")
+    assert pipeline.ingest(settings=online) == Ingested(2, 0, 2, ())
+    asked = len(server.requests)
+
+    assert pipeline.ingest(settings=online) == Ingested(0, 0, 2, ())
+    assert len(server.requests) == asked, "unchanged documents cost nothing"
+
+    write("tea.md", "White tea is brewed at 70 degrees.")
+    assert pipeline.ingest(settings=online) == Ingested(1, 0, 2, ())
+    assert "tea.md" in sources(online, "white")
+    assert "Green" not in "".join(hit.passage.text for hit in pipeline.search("green", 9, online))
+    assert_complete(online)
+
+    tea.unlink()
+    assert pipeline.ingest(settings=online) == Ingested(0, 1, 1, ())
+    assert sources(online, "tea") == {"coffee.txt"}
+    assert_complete(online)
+
+
+def test_two_documents_of_one_name_are_told_apart(settings: Settings, write: Write) -> None:
+    write("spring/notes.md", "The tulips bloom.")
+    autumn = write("autumn/notes.md", "The apples are ripe.")
+    assert pipeline.ingest(settings=settings).changed == 2
+    [found] = pipeline.search("apples", 5, settings)
+    assert found.passage.source.endswith("autumn/notes.md")
+    autumn.unlink()
+    pipeline.ingest(settings=settings)
+    assert pipeline.search("apples", 5, settings) == []
+    assert len(pipeline.search("tulips", 5, settings)) == 1
+
+
+def test_a_document_has_one_name_whichever_way_it_is_given(
+    settings: Settings, write: Write
+) -> None:
+    path = write("tea.md", "Tea.")
+    roundabout = path.parent / ".." / path.parent.name / path.name
+    pipeline.ingest(settings=settings)
+    assert pipeline.ingest([roundabout], settings) == Ingested(0, 0, 1, ())
+
+
+def test_documents_of_the_project_are_named_from_its_folder() -> None:
+    assert pipeline._name(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
+
+
+def test_a_single_document_is_added_beside_the_others(
+    settings: Settings, write: Write, tmp_path: Path
+) -> None:
+    write("tea.md", "Tea.")
+    pipeline.ingest(settings=settings)
+    outside = tmp_path / "outside.txt"
+    outside.write_text("A text from elsewhere.", encoding="utf-8")
+    assert pipeline.ingest([str(outside)], settings) == Ingested(1, 0, 2, ())
+    outside.write_text("Another text from elsewhere.", encoding="utf-8")
+    assert pipeline.ingest(settings=settings).changed == 1, "it is looked at again from then on"
+
+
+def test_each_problem_is_one_line_that_names_the_document(settings: Settings, write: Write) -> None:
+    write("good.md", "A good text.")
+    write("sub/broken.pdf", b"%PDF-1.4 broken")
+    write("empty.txt", "")
+    write("photo.png", b"\x89PNG")
+    write("huge.txt", b"x" * (2**20 + 1))
+    small = Settings(**(settings.model_dump() | {"max_file_mb": 1}))
+    done = pipeline.ingest([settings.docs, "http://127.0.0.1:1/page"], small)
+    assert (done.changed, names(settings)) == (1, ["good.md"])
+    assert len(done.problems) == 5
+    for name in ("sub/broken.pdf", "empty.txt", "photo.png", "huge.txt", "http://127.0.0.1:1/page"):
+        [line] = [line for line in done.problems if f"{name}: " in line]
+        assert "\n" not in line
+
+
+def test_progress_counts_the_documents(settings: Settings, write: Write) -> None:
+    write("a.md", "One.")
+    write("b.md", "Two.")
+    seen: list[tuple[int, int]] = []
+    pipeline.ingest(settings=settings, progress=lambda done, total, now: seen.append((done, total)))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+# Cut short
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 2])
+def test_an_interrupted_ingest_is_completed_by_the_next(
+    settings: Settings, write: Write, stop_at: int
+) -> None:
+    for name in ("a.md", "b.md"):
+        write(name, LONG)
+
+    def interrupt(done: int, total: int, now: str) -> None:
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.ingest(settings=settings, progress=interrupt)
+    pipeline.ingest(settings=settings)
+    assert_complete(settings)
+
+
+def test_a_killed_ingest_is_completed_by_the_next(
+    online: Settings, server: MistralServer, write: Write
+) -> None:
+    for name in ("a.md", "b.md", "c.md"):
+        write(name, f"About {name}.\n\n{LONG}")
+    server.will(Handler.answer, slow(60), path=EMBEDDINGS)  # some vectors are in the store by then
+    process = start_ingest(online)
+    while len(server.requests) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert "" in keywords.ledger(online.index).values()
+
+    assert pipeline.ingest(settings=online).changed == 3
+    assert_complete(online)
+
+
+def start_ingest(settings: Settings) -> subprocess.Popen[bytes]:
+    code = (
+        "import json, sys; from rag import pipeline; from rag.settings import Settings; "
+        "pipeline.ingest(settings=Settings(**json.loads(sys.argv[1])))"
+    )
+    plain = settings.model_dump(mode="json")
+    plain |= {"mistral_api_key": settings.mistral_api_key.get_secret_value()}
+    return subprocess.Popen([sys.executable, "-c", code, json.dumps(plain)], cwd=ROOT)
+
+
+def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_completes(
+    online: Settings, server: MistralServer, write: Write
+) -> None:
+    write("a.md", LONG)
+    write("b.md", f"About coffee.\n\n{LONG}")
+    server.will(Handler.answer, status(401), path=EMBEDDINGS)
+    done = pipeline.ingest(settings=online)
+    assert len(done.problems) == 1
+    assert "refused the API key" in done.problems[0]
+    assert "b.md" in sources(online, "coffee")
+
+    assert pipeline.ingest(settings=online).problems == ()
+    assert_complete(online)
+
+
+def test_a_page_of_the_web_that_was_cut_short_is_fetched_again(settings: Settings) -> None:
+    settings.docs.mkdir()
+    keywords.begin(settings.index, "http://127.0.0.1:1/half")
+    keywords.add(settings.index, "http://127.0.0.1:1/whole", "digest", [])
+    assert [line.split(": ")[0] for line in pipeline.ingest(settings=settings).problems] == [
+        "http://127.0.0.1:1/half"
+    ]
+
+
+# One writer, one embedding model
+
+
+def test_a_second_process_is_refused_while_one_holds_the_index(
+    settings: Settings, write: Write
+) -> None:
+    write("tea.md", "Tea.")
+    settings.index.mkdir(parents=True)
+    other = FileLock(settings.index / "writer.lock", timeout=0)
+    with other, pytest.raises(IndexBusy, match="Another process"):
+        pipeline.ingest(settings=settings)
+    with pytest.raises(IndexBusy):  # what it has read meanwhile may be stale
+        pipeline.ingest(settings=settings)
+
+
+def test_threads_of_one_process_take_turns(settings: Settings, write: Write) -> None:
+    write("tea.md", "Tea.")
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(pipeline.ingest, settings=settings) for _ in range(4)]
+        assert sorted(run.result().changed for run in runs) == [0, 0, 0, 1]
+
+
+def test_another_embedding_model_gets_an_index_of_its_own(
+    settings: Settings, online: Settings, write: Write
+) -> None:
+    write("tea.md", "Tea.")
+    assert pipeline.ingest(settings=settings).changed == 1
+    assert pipeline.ingest(settings=online).changed == 1
+    assert pipeline.ingest(settings=settings).changed == 0
+    assert settings.index != online.index
+
+
+def test_other_passage_sizes_cut_every_document_anew(settings: Settings, write: Write) -> None:
+    write("tea.md", LONG)
+    before = pipeline.ingest(settings=settings).passages
+    smaller = Settings(**(settings.model_dump() | {"passage_chars": 400}))
+    done = pipeline.ingest(settings=smaller)
+    assert done.changed == 1
+    assert done.passages > before
+    assert_complete(smaller)
+
+
+def test_only_the_passages_own_words_and_heading_are_embedded(
+    online: Settings, server: MistralServer, write: Write
+) -> None:
+    def check(handler: Handler, body: Body) -> None:
+        assert body["input"] == ["Tea\n# Tea\n\nGreen tea is brewed at 80 degrees."]
+        handler.answer(body)
+
+    server.will(check, path=EMBEDDINGS)
+    write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
+    assert pipeline.ingest(settings=online).problems == ()

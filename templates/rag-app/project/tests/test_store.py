@@ -1,0 +1,67 @@
+from pathlib import Path
+from threading import Thread
+
+from rag import store
+from rag.passages import Page, Passage, split
+
+EAST, NORTH, UP = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
+
+
+def passage(source: str, text: str = "Some text.") -> Passage:
+    return split(source, [Page(text)])[0]
+
+
+def test_vectors_are_kept_found_replaced_and_removed(tmp_path: Path) -> None:
+    east, north = passage("east.md"), passage("north.md")
+    store.add(tmp_path, [east, north], [EAST, NORTH])
+    first, second = store.search(tmp_path, [0.9, 0.1, 0.0], 5)
+    assert (first.id, second.id) == (east.id, north.id)
+    assert 1 >= first.score > second.score
+    assert len(store.search(tmp_path, EAST, 1)) == 1
+
+    store.add(tmp_path, [east], [UP])
+    assert store.count(tmp_path) == 2
+    assert store.search(tmp_path, UP, 1)[0].id == east.id
+
+    store.remove(tmp_path, "east.md")
+    assert store.count(tmp_path) == 1
+    assert [hit.id for hit in store.search(tmp_path, UP, 5)] == [north.id]
+
+
+def test_an_empty_store_holds_and_finds_nothing(tmp_path: Path) -> None:
+    assert store.count(tmp_path) == 0
+    assert store.search(tmp_path, EAST, 5) == []
+    store.add(tmp_path, [], [])
+    store.remove(tmp_path, "unknown.md")
+    assert store.count(tmp_path) == 0
+
+
+def test_each_folder_has_vectors_of_its_own(tmp_path: Path) -> None:
+    store.add(tmp_path / "one", [passage("a.md")], [EAST])
+    store.add(tmp_path / "two", [passage("b.md")], [[1.0, 0.0]])  # another model, another size
+    assert store.count(tmp_path / "one") == store.count(tmp_path / "two") == 1
+
+
+def test_many_vectors_are_stored_in_one_go(tmp_path: Path) -> None:
+    some = [passage("a.md", f"Text number {number}.") for number in range(600)]
+    store.add(tmp_path, some, [EAST] * len(some))
+    assert store.count(tmp_path) == len(some)
+
+
+def test_several_threads_open_and_use_one_store(tmp_path: Path) -> None:
+    failed: list[Exception] = []
+
+    def use(number: int) -> None:
+        try:
+            store.add(tmp_path, [passage(f"{number}.md")], [EAST])
+            store.search(tmp_path, EAST, 5)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [Thread(target=use, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert store.count(tmp_path) == 4
