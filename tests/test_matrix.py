@@ -256,3 +256,7 @@ def test_a_harmless_commit_goes_through(hooked: Made) -> None:
     for name, text in HARMLESS.items():
         result = commit(hooked, name, text)
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_its_own_files_pass_the_secret_scan(hooked: Made) -> None:
+    hooked.must("hook", "pre-commit", "run", "--all-files")

@@ -3,7 +3,6 @@
 import os
 import re
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -34,20 +33,15 @@ def play(tmp_path: Path) -> Play:
     """Run `hackkit new` on a terminal and type one answer at each prompt."""
 
     def run(*words: str, answers: tuple[str, ...], prompt: str = "> ") -> Session:
-        ours, theirs = pty.openpty()
-        child = subprocess.Popen(
-            [sys.executable, "-m", "hackkit", "new", *words, "--no-install", "--no-git"],
-            cwd=tmp_path,
-            env={**clean_environment(), "TERM": "xterm", "COLUMNS": "80"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        shown = _talk(ours, prompt, list(answers))
-        os.close(ours)
-        return Session(shown, child.wait(30))
+        arguments = [sys.executable, "-m", "hackkit", "new", *words, "--no-install", "--no-git"]
+        environment = {**clean_environment(), "TERM": "xterm", "COLUMNS": "80"}
+        child, terminal = pty.fork()
+        if not child:
+            os.chdir(tmp_path)
+            os.execve(sys.executable, arguments, environment)  # noqa: S606 - this is the child
+        shown = _talk(terminal, prompt, list(answers))
+        os.close(terminal)
+        return Session(shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
     return run
 

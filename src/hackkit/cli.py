@@ -55,9 +55,14 @@ def root(
 @app.command()
 def new(
     template: Annotated[
-        str, typer.Argument(help="A name from `hackkit list`, a folder or a Copier source.")
+        str,
+        typer.Argument(
+            metavar="TEMPLATE", help="A name from `hackkit list`, a folder or a Copier source."
+        ),
     ] = "",
-    directory: Annotated[str, typer.Argument(help="The folder to make, new or empty.")] = "",
+    directory: Annotated[
+        str, typer.Argument(metavar="DIRECTORY", help="The folder to make, new or empty.")
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Answer a question, as store=qdrant."),

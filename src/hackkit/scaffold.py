@@ -67,16 +67,17 @@ def _refuse_taken(plan: Plan) -> None:
     if not os.path.lexists(directory) or (directory.is_dir() and not any(directory.iterdir())):
         return
     what = "is not empty" if directory.is_dir() else "is not a folder"
-    beside = directory.absolute()
-    free = next(
-        path
-        for number in itertools.count(2)
-        if not os.path.lexists(path := directory.with_name(f"{beside.name}-{number}"))
-    )
     raise WrongUseError(
         f"{directory} exists and {what}. Nothing was changed.",
-        fix=_command(replace(plan, directory=free)),
+        fix=_command(replace(plan, directory=_free_name(directory))),
     )
+
+
+def _free_name(taken: Path) -> Path:
+    """Return a folder beside the one that is taken: its name with the next free number."""
+    base = taken.resolve() if taken.name in {"", ".."} else taken
+    names = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
+    return next(path for path in names if not os.path.lexists(path))
 
 
 def _look_up(plan: Plan, catalog: Catalog) -> _Order:
@@ -257,16 +258,19 @@ def _overlay(example: Example, directory: Path) -> None:
 
 def _install(directory: Path, tell: Tell, *, repository: bool) -> list[str]:
     tell("Installing its packages")
+    repeat = uv.typed("sync", "--directory", str(directory))
     try:
         installed = uv.succeeds(directory, "sync")
     except HackkitError as error:
         raise HackkitError(
             f"The project is in {directory}, without its packages. {error.problem}", fix=error.fix
         ) from error
+    except KeyboardInterrupt:
+        tell(f"Stopped. The project is in {directory}; its packages are not: {repeat}")
+        raise
     if not installed:
         raise HackkitError(
-            f"The project is in {directory}, but its packages could not be installed.",
-            fix=uv.typed("sync", "--directory", str(directory)),
+            f"The project is in {directory}, but its packages could not be installed.", fix=repeat
         )
     if not repository:
         return []
