@@ -157,7 +157,7 @@ def test_the_printed_next_steps_work_as_printed(hackkit: Run, tmp_path: Path) ->
     )
     write(source / "app.py", "print('the app runs')")
     out = new(hackkit, str(source), "it's mine/x y", "--defaults")
-    steps = [line.strip() for line in out.split("Next:")[1].splitlines() if line.strip()]
+    steps = [line.strip() for line in out.split("Next:")[1].splitlines() if line.startswith("  ")]
     assert [step.split()[0] for step in steps] == ["cd", "uv", "uv"]
     script = "set -e\n" + "\n".join(steps)
     done = subprocess.run(

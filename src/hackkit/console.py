@@ -54,6 +54,8 @@ def show_project(project: "Project", *, starting: bool) -> None:
         _write("\nNext:")
     for step in project.steps:
         _write(f"  {step}", style="bold")
+    if project.env_file:
+        _write(f"\nKeys go into {project.env_file}.", style="dim")
 
 
 def show_error(error: "HackkitError") -> None:

@@ -1,5 +1,6 @@
 """A generated project: what is asked for, what was made, and its `.env`."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,26 +29,30 @@ class Plan:
 
 @dataclass(frozen=True)
 class Project:
-    """A project that was made: where it is, what to type next, what was left out and why."""
+    """A project that was made: where it is, what to type next, what was left out and why.
+
+    `env_file` is where its keys go, if it has such a file.
+    """
 
     directory: Path
     steps: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    env_file: Path | None = None
 
 
-def create_env_file(folder: Path) -> None:
-    """Copy `.env.example` to a `.env` that only its owner can read, unless there is one.
+def create_env_file(folder: Path) -> Path | None:
+    """Copy `.env.example` to a `.env` that only its owner can read; return it.
 
-    Does nothing where git would pick the file up: keys go into it.
+    Returns None where there is nothing to copy, or where git would pick the file up. A `.env`
+    that exists is left as it is.
     """
-    example, ignored = folder / ".env.example", folder / ".gitignore"
+    example, ignored, env = (folder / name for name in (".env.example", ".gitignore", ".env"))
     if not example.is_file() or not ignored.is_file():
-        return
+        return None
     if not _IGNORES_ENV & {line.strip() for line in ignored.read_text("utf-8").splitlines()}:
-        return
-    try:
-        handle = os.open(folder / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(handle, "wb") as file:
-        file.write(example.read_bytes())
+        return None
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(env, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(example.read_bytes())
+    return env

@@ -54,12 +54,12 @@ def new_project(plan: Plan, tell: Tell = lambda _: None, catalog: Catalog | None
         tell(f"Writing {order.example.name if order.example else order.source}")
         _render(order)
         notices, repository = _first_commits(order)
-        create_env_file(plan.directory)
+        env_file = create_env_file(plan.directory)
     installable = plan.install and (plan.directory / "pyproject.toml").is_file()
     if installable:
         notices += _install(plan.directory, tell, repository=repository)
     steps = _steps(plan.directory, installed=installable, repository=repository)
-    return Project(plan.directory, steps, tuple(notices))
+    return Project(plan.directory, steps, tuple(notices), env_file)
 
 
 def _refuse_taken(plan: Plan) -> None:
