@@ -3,6 +3,7 @@
 # requires: chromadb>=1.5.9,<2
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import chromadb
 from rag.passages import Hit, Passage, Vector
 
 BATCH = 5000  # Chroma takes at most 5,461 at a time
+_opening = threading.Lock()
 
 
 def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
@@ -47,8 +49,13 @@ def count(folder: Path) -> int:
     return _collection(folder).count()
 
 
-@cache
 def _collection(folder: Path) -> chromadb.Collection:
+    with _opening:  # Chroma stumbles when two threads open one folder at once
+        return _open(folder)
+
+
+@cache
+def _open(folder: Path) -> chromadb.Collection:
     folder.mkdir(parents=True, exist_ok=True)
     settings = chromadb.Settings(anonymized_telemetry=False)
     client = chromadb.PersistentClient(str(folder / "vectors"), settings=settings)
