@@ -76,10 +76,18 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-@pytest.fixture
-def server() -> Iterator[MistralServer]:
+@pytest.fixture(scope="session")
+def only_server() -> Iterator[MistralServer]:
     with MistralServer() as server:
         yield server
+
+
+@pytest.fixture
+def server(only_server: MistralServer) -> MistralServer:
+    """A Mistral-compatible server that has not heard anything yet."""
+    only_server.requests.clear()
+    only_server.replies.clear()
+    return only_server
 
 
 @pytest.fixture

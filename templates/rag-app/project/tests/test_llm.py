@@ -26,6 +26,12 @@ KEY = "abcdefgh12345678abcdefgh12345678"
 QUESTION = [{"role": "user", "content": "Why?"}]
 
 
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    """The same for all tests here, so that each client is made only once."""
+    return Settings(requests_per_second=0, backoff=0.01, patience=1, cooldown=0, timeout=5)
+
+
 def changed(settings: Settings, **changes: Any) -> Settings:
     return Settings(**(settings.model_dump() | changes))
 
