@@ -193,7 +193,7 @@ def quiz_check(deck: list[quiz.Card], said: str) -> tuple[str, str]:
         return "<p>Write your answer first, in your own words.</p>", ""
     card = deck[0]
     verdict, missing = quiz.mark(card, said)
-    lines = [card.answer, quiz.comment(card, said)]
+    lines = [f"The course's answer: {card.answer}", quiz.comment(card, said)]
     if missing:
         lines.insert(1, f"Not in your answer: {', '.join(missing)}.")
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
