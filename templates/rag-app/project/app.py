@@ -101,7 +101,9 @@ def _place(passage: Any) -> str:
 
 def _marked(text: str, asked: set[str]) -> str:
     """The passage as HTML, with the words of the question marked."""
-    pieces = re.split(r"(\w+)", re.sub(r"(?m)^#{1,6}\s+", "", text))
+    text = re.sub(r"(?m)^#{1,6}\s+", "", text)
+    text = re.sub(r"(?<=[^\n])\n(?=\w)", " ", text)  # a PDF breaks its lines in mid-sentence
+    pieces = re.split(r"(\w+)", text)
     for i, piece in enumerate(pieces):
         safe = html.escape(piece)
         pieces[i] = f"<mark>{safe}</mark>" if asked & set(keywords.stems(piece)) else safe
@@ -200,11 +202,12 @@ def build() -> gr.Blocks:
     with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
-            who = gr.HTML(badge, elem_id="who")
+            who = gr.HTML(badge(), elem_id="who")
         with gr.Tab("Ask"):
             ask_tab(who)
         with gr.Tab("Documents"):
-            documents_tab()
+            shelf = documents_tab()
+        page.load(library, None, shelf, api_visibility="private")
         gr.api(ask, api_name="ask")
         gr.api(search, api_name="search")
     return page
@@ -245,8 +248,8 @@ def ask_tab(who: gr.HTML) -> None:
             panel.render()
 
 
-def documents_tab() -> None:
-    """Upload, address box, and the list of what is indexed."""
+def documents_tab() -> gr.HTML:
+    """Upload, address box, and the list of what is indexed, which it returns."""
     with gr.Row():
         with gr.Column():
             files = gr.File(
@@ -261,7 +264,7 @@ def documents_tab() -> None:
             again = gr.Button("Read docs/ again")
             status = gr.HTML(elem_id="status")
         with gr.Column():
-            shelf = gr.HTML(library, elem_id="shelf")
+            shelf = gr.HTML(elem_id="shelf")
     for listen, function, inputs in (
         (files.upload, add_files, files),
         (fetch.click, add_url, url),
@@ -269,6 +272,7 @@ def documents_tab() -> None:
         (again.click, read_again, None),
     ):
         listen(function, inputs, [status, shelf], api_visibility="private")
+    return shelf
 
 
 THEME = gr.themes.Soft(

@@ -16,15 +16,14 @@ ENOUGH = 0.34  # share of the question's words that a passage must hold, or it i
 # What one sentence draws from its surroundings, beside its own share of the question's words.
 FROM_HEADING, FROM_BEFORE, FROM_QUESTION, FROM_AFTER = 0.5, 0.3, 0.8, 0.15
 
-_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*_`]{1,3}|\|")
+_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b|(?<=\s)\|\s")
 
 
 @dataclass(frozen=True)
 class _Sentence:
     text: str
     passage: int  # its number in the answer
-    place: int  # among all sentences
-    score: float = 0.0
+    score: float
 
 
 def answer(question: str, passages: Sequence[Passage]) -> str:
@@ -35,29 +34,29 @@ def answer(question: str, passages: Sequence[Passage]) -> str:
     rated: list[_Sentence] = []
     for number, (passage, share) in enumerate(zip(passages, shares, strict=True), start=1):
         if share >= enough:
-            rated += _rate(asked, passage, number, len(rated))
+            rated += _rate(asked, passage, number)
     best = sorted(rated, key=lambda sentence: -sentence.score)[:QUOTES]
     chosen = [each for each in best if each.score > 0.5 * best[0].score]
     if not chosen:
         return prompts.NOTHING_FOUND
-    lines = [f"> {s.text} [{s.passage}]" for s in sorted(chosen, key=lambda s: s.place)]
+    lines = [f"> {sentence.text} [{sentence.passage}]" for sentence in chosen]
     return "\n\n".join([prompts.STAND_IN, *lines])
 
 
-def _rate(asked: set[str], passage: Passage, number: int, place: int) -> list[_Sentence]:
+def _rate(asked: set[str], passage: Passage, number: int) -> list[_Sentence]:
     """A passage's sentences, each with a score for how well it may answer the question."""
     written = sentences(passage.text)
-    texts = [" ".join(_FURNITURE.sub(" ", text).split()) for text in written]
+    texts = [" ".join(_FURNITURE.sub("", text).split()) for text in written]
     own = [_share(asked, text) for text in texts]
     heading = FROM_HEADING * _share(asked, passage.section)
     rated = []
     for i, text in enumerate(texts):
-        if text.endswith("?") or len(text.split()) < 4 or written[i].startswith("#"):
+        if text.endswith("?") or len(text.split()) < 3 or written[i].startswith("#"):
             continue  # a question or a heading: it lends its words to the sentence after it
         score = own[i] + heading + FROM_AFTER * (own[i + 1] if i + 1 < len(own) else 0)
         if i:
             score += own[i - 1] * (FROM_QUESTION if texts[i - 1].endswith("?") else FROM_BEFORE)
-        rated.append(_Sentence(text, number, place + i, score * (1 - 0.05 * number)))
+        rated.append(_Sentence(text, number, score * (1 - 0.05 * number)))
     return rated
 
 
