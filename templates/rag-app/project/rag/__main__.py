@@ -122,7 +122,9 @@ def run_ingest(paths: list[str] | None = None) -> bool:
 @contextmanager
 def _bar() -> Iterator[pipeline.Progress]:
     columns = TextColumn("Reading documents"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TextColumn("{task.description}"), console=notes, transient=True) as bar:
+    name = TextColumn("{task.description}", markup=False)
+    hidden = not notes.is_terminal
+    with Progress(*columns, name, console=notes, transient=True, disable=hidden) as bar:
         task = bar.add_task("")
         yield lambda done, total, now: bar.update(
             task, completed=done, total=total, description=now
