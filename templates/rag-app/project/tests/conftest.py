@@ -8,6 +8,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pydantic_settings  # noqa: F401 (it must not be imported in the empty environment below)
 import pytest
@@ -38,6 +39,9 @@ os.environ |= OURS  # for the processes that the tests start
 from mistral_server import MistralServer  # noqa: E402
 
 KEY = "abcdefgh12345678abcdefgh12345678"  # made up, in the shape of a real one
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 1, "cooldown": 0}
+QUICK |= {"timeout": 5, "passage_chars": 1600, "overlap_chars": 0}  # whatever the app's may be
+MODELS = {"chat_model": "mistral-small-latest", "embed_model": "mistral-embed"}
 Write = Callable[[str, str | bytes], Path]
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
@@ -65,15 +69,7 @@ def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """No model: the stand-in answers, from the documents in tmp_path/docs."""
-    return Settings(
-        docs_dir=tmp_path / "docs",
-        index_dir=tmp_path / "index",
-        requests_per_second=0,
-        backoff=0.01,
-        patience=1,
-        cooldown=0,
-        timeout=5,
-    )
+    return Settings(docs_dir=tmp_path / "docs", index_dir=tmp_path / "index", **QUICK)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +89,7 @@ def server(only_server: MistralServer) -> MistralServer:
 @pytest.fixture
 def online(settings: Settings, server: MistralServer) -> Settings:
     """The same with a model: Mistral's own client, and the strict server on loopback."""
-    changes = {"mistral_api_key": KEY, "mistral_server_url": server.url}
+    changes = {"mistral_api_key": KEY, "mistral_server_url": server.url} | MODELS
     return Settings(**(settings.model_dump() | changes))
 
 

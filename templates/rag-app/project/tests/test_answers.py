@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 from mistral_server import CHAT, EMBEDDINGS, Body, Handler, MistralServer, Reply, dropped, status
 from mistral_server import text as saying
 
@@ -21,8 +22,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (folder / "docs").mkdir()
     (folder / "docs" / "tea.md").write_text(TEA, encoding="utf-8")
     (folder / "docs" / "kites.md").write_text(KITES, encoding="utf-8")
-    patience = {"requests_per_second": 0, "backoff": 0.01, "patience": 1, "cooldown": 0}
-    return Settings(docs_dir=folder / "docs", index_dir=folder / "index", **patience)
+    return Settings(docs_dir=folder / "docs", index_dir=folder / "index", **QUICK)
 
 
 @pytest.fixture

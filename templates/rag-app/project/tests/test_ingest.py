@@ -2,11 +2,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import Write
 from filelock import FileLock
 from mistral_server import EMBEDDINGS, Body, Handler, MistralServer, slow, status
 
@@ -14,7 +14,6 @@ from rag import keywords, pipeline, store
 from rag.pipeline import IndexBusy, Ingested
 from rag.settings import ROOT, Settings
 
-Write = Callable[[str, str | bytes], Path]
 LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for number in range(120))
 
 

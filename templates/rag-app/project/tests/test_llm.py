@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from conftest import KEY, QUICK
 from mistral_server import (
     CHAT,
     EMBEDDINGS,
@@ -22,14 +23,13 @@ from rag import llm
 from rag.llm import ModelUnavailable
 from rag.settings import Settings
 
-KEY = "abcdefgh12345678abcdefgh12345678"
 QUESTION = [{"role": "user", "content": "Why?"}]
 
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     """The same for all tests here, so that each client is made only once."""
-    return Settings(requests_per_second=0, backoff=0.01, patience=1, cooldown=0, timeout=5)
+    return Settings(**QUICK)
 
 
 def changed(settings: Settings, **changes: Any) -> Settings:
@@ -39,7 +39,7 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 def own_server(settings: Settings, server: MistralServer) -> Settings:
     """The same server as one of your own, behind LLM_BASE_URL."""
     changes = {"llm_base_url": f"{server.url}/v1", "llm_api_key": KEY, "mistral_api_key": ""}
-    return changed(settings, chat_model="mistral-small-latest", **changes)
+    return changed(settings, **changes)
 
 
 @pytest.fixture(params=["mistral", "server"])

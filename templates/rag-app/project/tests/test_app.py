@@ -1,0 +1,147 @@
+import json
+import re
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from bs4 import BeautifulSoup
+from gradio_client import Client
+
+import app
+from rag import offline, pipeline
+from rag.passages import Page, Passage, split
+from rag.pipeline import Answer, Citation
+from rag.settings import SETTINGS
+
+ASKED = "How hot is green tea brewed?"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=http://evil.example/x.png onerror=alert(1)>",
+    "![x](http://evil.example/x.png)",
+    "!![x](http://evil.example/x.png)",
+    "`<img src=x>` and \\`<img src=x>\\`",
+    "text ``` <img src=x>",
+    "~~~\n```\n~~~\n<img src=x>\n```",
+    "| `<img src=x> | y` |\n|---|---|",
+    "</span></details><b onclick=alert(1)>",
+    "<!-- <a href=javascript:alert(1)>",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ingested() -> None:
+    pipeline.ingest()
+
+
+def passage(text: str, source: str = "docs/tea.md", section: str = "") -> Passage:
+    return split(source, [Page(text, page=2, section=section)])[0]
+
+
+# The chat
+
+
+def test_a_question_gets_an_answer_its_sources_and_its_author() -> None:
+    bubble, panel, badge, *_ = list(app.chat(ASKED, []))[-1]
+    assert '80 degrees. <a class="cite" href="#source-1-1">1</a>' in bubble
+    soup = BeautifulSoup(panel, "lxml")
+    card = soup.find(id="source-1-1")
+    assert card
+    assert card.b and card.b.text == "tea.md"
+    assert {"Green", "tea"} <= {mark.text for mark in card.find_all("mark")}
+    assert "Offline stand-in" in badge
+    assert offline.NAME in bubble
+
+
+def test_what_was_answered_goes_back_to_the_model_as_plain_words() -> None:
+    written = "Brew it hot [1], `a[1] < b` and <b>so</b> on."
+    bubble = app._bubble(Answer(written, model="m", seconds=0.5), 3)
+    assert "0.5 s" in bubble
+    for content in (bubble, [{"type": "text", "text": bubble}]):
+        plain = app._plain({"role": "assistant", "content": content})
+        assert plain == {"role": "assistant", "content": written}
+
+
+def test_the_chat_survives_whatever_goes_wrong() -> None:
+    broken = [{"role": "user"}]
+    [(bubble, *_)] = app.chat(ASKED, broken)
+    assert bubble == app.SORRY
+
+
+def test_a_failed_model_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = Answer("Quoted.", seconds=1.0, notice="The model could not be reached.")
+    monkeypatch.setattr(pipeline, "stream", lambda *_: iter([failed]))
+    with pytest.warns(UserWarning, match="The offline stand-in answered instead"):
+        [(bubble, _, badge, *_)] = app.chat(ASKED, [])
+    assert "The model could not be reached. Answered by the offline stand-in" in bubble
+    assert "Offline stand-in" in badge
+
+
+# What documents and models write stays text
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_markup_in_an_answer_is_inert(hostile: str) -> None:
+    bubble = app._bubble(Answer(f"{hostile} [1]", seconds=1.0), 1)
+    ours = re.compile(r'<a class="cite" href="#source-1-1">|</a>|<span class="by">|</span>$')
+    assert not re.search(r"<[a-zA-Z/!?]|!\[", ours.sub("", bubble))
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_markup_in_a_source_is_inert(hostile: str) -> None:
+    citation = Citation(1, passage(hostile, source=f"docs/{hostile}.md", section=hostile))
+    panel = BeautifulSoup(app.sources(Answer("[1]", (citation,)), hostile, 1), "lxml")
+    ours = {"html", "body", "h2", "details", "summary", "span", "b", "small", "p", "mark"}
+    for tag in panel.find_all(True):
+        assert tag.name in ours
+        assert set(tag.attrs) <= {"class", "id", "open"}
+
+
+# Feedback and documents
+
+
+def test_a_thumb_is_written_down_with_question_and_answer() -> None:
+    bubble = app._bubble(Answer("At 80 degrees [1].", seconds=1.0), 1)
+    messages = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": bubble}]
+    app.vote(gr.LikeData(None, {"index": 1, "value": bubble, "liked": True}), messages)
+    row = json.loads(SETTINGS.feedback.read_text(encoding="utf-8").splitlines()[-1])
+    assert row["time"]
+    del row["time"]
+    assert row == {"question": ASKED, "answer": "At 80 degrees [1].", "liked": True}
+
+
+def test_an_upload_is_kept_indexed_and_found(tmp_path: Path) -> None:
+    file = tmp_path / "kites.md"
+    file.write_text("A kite flies best in a steady wind.", encoding="utf-8")
+    said, shelf = app.add_files([str(file)])
+    assert said.startswith("1 read")
+    assert "kites.md" in shelf
+    assert "steady wind" in app.ask("Which wind is best for a kite?")["answer"]
+
+    (SETTINGS.docs / "uploads" / "kites.md").unlink()
+    said, shelf = app.read_again()
+    assert said == "0 read, 1 removed."
+    assert "kites.md" not in shelf
+
+
+def test_a_refused_address_is_told_in_a_line_without_live_markup() -> None:
+    said, _ = app.add_url("127.0.0.1/<img src=x>")
+    assert "inside your own network" in said
+    assert "<img" not in said
+    assert app.add_url("  ")[0] == ""
+
+
+# For programs
+
+
+def test_programs_can_ask_and_search() -> None:
+    page = app.build()
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
+    client = Client(url, verbose=False)
+    answer = client.predict(ASKED, api_name="/ask")
+    assert "80 degrees" in answer["answer"]
+    assert answer["citations"][0]["source"].endswith("tea.md")
+    assert answer["model"] == offline.NAME
+    [found] = client.predict("tea", 5, api_name="/search")
+    assert set(found) == {"source", "page", "text", "score"}
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert not {"/chat", "/vote", "/add_files", "/add_url", "/library"} & set(endpoints)

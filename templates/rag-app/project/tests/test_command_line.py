@@ -1,0 +1,113 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rag.__main__ import app
+from rag.settings import ROOT, SETTINGS, Settings, load
+
+ASKED = "How hot is green tea brewed?"
+TEXT = "La théière “Assam” coûte 12 € → 茶."
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, words)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def start(*words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "rag", *words]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True)
+
+
+def test_search_prints_a_list_for_programs() -> None:
+    code, out, _ = run("search", "green tea", "--limit", "3", "--json")
+    [found] = json.loads(out)
+    assert code == 0
+    assert found["source"].endswith("tea.md")
+    assert found["page"] is None
+    assert "80 degrees" in found["text"]
+    assert found["score"] > 0
+
+
+def test_ask_prints_an_answer_for_programs() -> None:
+    code, out, _ = run("ask", ASKED, "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert {"answer", "citations", "model", "seconds"} <= set(answer)
+    assert answer["citations"][0]["number"] == 1
+
+
+def test_people_see_the_answer_its_sources_and_its_author() -> None:
+    code, out, notes = run("ask", ASKED)
+    assert code == 0
+    assert "80 degrees. [1]" in out
+    assert "[1] tea.md, Tea" in out
+    assert "offline stand-in" in notes
+
+
+def test_nothing_found_is_no_failure() -> None:
+    assert run("search", "zeppelin", "--json") == (0, "[]\n", "")
+
+
+def test_ingest_names_each_document_it_could_not_read_in_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / ("long name " * 12 + ".pdf")
+    broken.write_bytes(b"%PDF-1.7 broken")
+    code, out, notes = run("ingest", str(broken))
+    assert (code, out) == (1, "")
+    problem, summary = notes.splitlines()
+    assert str(broken.name) in problem
+    assert summary.startswith("0 documents read")
+
+
+def test_a_fresh_project_answers_at_once_in_any_console(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thé.txt").write_text(TEXT, encoding="utf-8")
+    folders = {"DOCS_DIR": str(tmp_path / "docs"), "INDEX_DIR": str(tmp_path / "index")}
+    done = start("search", "théière", "--json", PYTHONIOENCODING="ascii", **folders)
+    [found] = json.loads(done.stdout.decode("utf-8"))
+    assert found["text"] == TEXT
+    assert b"1 documents read" in done.stderr
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("PORT", "99999"), ("EXAMPLES", "no list")]
+)
+def test_a_setting_that_makes_no_sense_is_named_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:  # Python prints its text, and no traceback
+        load()
+    problem, fix = str(stopped.value).splitlines()
+    assert name in problem.upper()
+    assert fix.startswith("Fix: ")
+
+
+def test_who_answers_follows_from_what_is_set() -> None:
+    assert SETTINGS.provider == "offline"
+    assert Settings(mistral_api_key="k").provider == "mistral"
+    assert Settings(mistral_api_key=" ").provider == "offline"
+    own = Settings(mistral_api_key="k", llm_base_url="http://localhost:11434/v1")
+    assert own.provider == "server"
+
+
+def test_the_environment_wins_over_the_file_and_empty_values_count_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("CHAT_MODEL=from-file\nEMBED_MODEL=from-file\nTIMEOUT=\n", encoding="utf-8")
+    monkeypatch.setenv("CHAT_MODEL", "from-environment")
+    monkeypatch.setenv("EMBED_MODEL", "")
+    settings = Settings(_env_file=file)
+    assert settings.chat_model == "from-environment"
+    assert settings.embed_model == "from-file"
+    assert settings.timeout == Settings.model_fields["timeout"].default
