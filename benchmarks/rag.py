@@ -163,10 +163,10 @@ LOUD = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "LLM_BASE_URL", 
 
 
 # What the most frequent words of real text are: search leaves them out.
-COMMON = (
+COMMON = (  # noqa: SIM905 - a list of forty strings is no easier to read
     "the of and to in is that for it was on are as with be by this from or an a at which have has "
     "had not they you we he she his her its if but can will would could should about into than"
-).split()  # noqa: SIM905 - a list of forty strings is no easier to read
+).split()
 SHORT = 6  # letters; such words are more frequent than longer ones
 
 
