@@ -1,6 +1,7 @@
 """Owns the keyword index: the only file that talks to SQLite.
 
-BM25 over stems, plus BM25 over five-letter pieces of words: the pieces find compounds and spellings that no stemmer joins ("Netzwerk" in "Netzwerkadministrator").
+BM25 over stems and, unless the question is plainly English, over five-letter pieces of words: they
+find compounds and endings that no stemmer joins ("Netzwerk" in "Netzwerkadministrator").
 """
 
 import re
@@ -155,16 +156,19 @@ def _query(db: sqlite3.Connection, question: str) -> str:
     stems = _any(_stem(word, name) for name in languages for word in longest)
     # Neighbouring pieces say the same thing: every third one is as good, and twice as fast.
     pieces = _any(piece for word in longest for piece in _pieces(word)[::STEP])
-    return f"stems : ({stems})" + (f" OR pieces : ({pieces})" if pieces else "") if stems else ""
+    if not stems:
+        return ""
+    use_pieces = pieces and spoken != "english"
+    return f"stems : ({stems}) OR pieces : ({pieces})" if use_pieces else f"stems : ({stems})"
+
+
+def _any(terms: Iterable[str]) -> str:
+    return " OR ".join(f'"{term}"' for term in dict.fromkeys(terms))
 
 
 def _telling(words: Iterable[str], common: frozenset[str]) -> list[str]:
     words = list(words)
     return [word for word in words if word not in common] or words
-
-
-def _any(terms: Iterable[str]) -> str:
-    return " OR ".join(f'"{term}"' for term in dict.fromkeys(terms))
 
 
 def _words(text: str) -> list[str]:

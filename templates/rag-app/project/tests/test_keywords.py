@@ -136,3 +136,18 @@ def test_readers_in_other_threads_see_whole_sources_while_one_writes(tmp_path: P
         reader.join()
     assert not failed
     assert seen <= {0, whole}
+
+
+def test_a_german_word_is_found_inside_a_compound(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        net="Vor dem Anschluss ist die Netzwerkverwaltung zu fragen, wie es sich gehört.",
+        disk="Die Festplatte ist in drei Teile geteilt, und das ist auch gut so.",
+    )
+    assert best(tmp_path, "Wer kennt das Netzwerk?") == "net"
+
+
+def test_the_words_that_say_something_are_told_from_the_others() -> None:
+    assert keywords.content("What is the name of the rose?") == ["name", "rose"]
+    assert keywords.content("Wie heißen die Rosen?", "german") == ["heiss", "ros"]
+    assert keywords.content("the") == ["the"]

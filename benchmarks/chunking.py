@@ -1,0 +1,87 @@
+"""Which passage size finds the most reference text: `python benchmarks/chunking.py`.
+
+Cuts the five texts of ../shared/data/chunking with the template's own splitter, searches them
+with its own keyword search, and counts the characters of the reference answers that the first
+five passages hold. The data is not in the repository; without it there is nothing to do.
+"""
+
+import csv
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parent.parent / "shared" / "data" / "chunking"
+TEXTS = ("chatlogs", "finance", "pubmed", "state_of_the_union", "wikitexts")
+SIZES = (400, 800, 1200, 1600, 2000, 2400)
+sys.path[0] = str(HERE.parent / "templates" / "rag-app" / "project")  # not our own rag.py
+
+from rag import keywords  # noqa: E402
+from rag.passages import Page, Passage, split  # noqa: E402
+
+Span = tuple[int, int]
+
+
+def main() -> None:
+    if not DATA.is_dir():
+        print(f"Nothing to measure: {DATA} is not here.")
+        return
+    texts = {name: (DATA / f"{name}.md").read_text(encoding="utf-8") for name in TEXTS}
+    questions = list(_questions())
+    print("recall: reference characters in the first k passages; share: of what was retrieved")
+    print(" size  overlap  passages  recall@1  recall@3  recall@5  share@5  split s")
+    for size in SIZES:
+        for overlap in (0, size // 8, size // 4):
+            _row(texts, questions, size, overlap)
+
+
+def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> None:
+    started = time.perf_counter()
+    passages = [
+        passage
+        for name, text in texts.items()
+        for passage in split(name, [Page(text)], size, overlap)
+    ]
+    seconds = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        keywords.add(Path(folder), "all", "", passages)
+        found = [keywords.search(Path(folder), question, 5) for question, _, _ in questions]
+    by_id = {passage.id: passage for passage in passages}
+    recall = {k: 0.0 for k in (1, 3, 5)}
+    share = 0.0
+    for (_, name, spans), hits in zip(questions, found, strict=True):
+        wanted = sum(end - start for start, end in spans)
+        for k in recall:
+            recall[k] += _held(spans, name, [by_id[hit.id] for hit in hits[:k]]) / wanted
+        first = [by_id[hit.id] for hit in hits]
+        share += _held(spans, name, first) / max(1, sum(len(each.text) for each in first))
+    total = len(questions)
+    found_at = "  ".join(f"{recall[k] / total:8.1%}" for k in recall)
+    print(
+        f"{size:5} {overlap:8} {len(passages):9}  {found_at}  {share / total:7.2%}  {seconds:7.2f}"
+    )
+
+
+def _held(spans: list[Span], name: str, passages: Iterable[Passage]) -> int:
+    """How many characters of the spans lie inside the passages, none counted twice."""
+    wanted = {at for start, end in spans for at in range(start, end)}
+    mine = (each for each in passages if each.source == name)
+    return len(wanted.intersection(*[{
+        at for each in mine for at in range(each.start, each.start + len(each.text))
+    }]))  # fmt: skip
+
+
+def _questions() -> Iterable[tuple[str, str, list[Span]]]:
+    with (DATA / "questions_df.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            spans = [
+                (each["start_index"], each["end_index"]) for each in json.loads(row["references"])
+            ]
+            yield row["question"], row["corpus_id"], spans
+
+
+if __name__ == "__main__":
+    main()
