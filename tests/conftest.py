@@ -17,13 +17,14 @@ Run = Callable[..., Result]
 
 # A test decides these itself; what the machine happens to have set must not matter.
 _UNSET = {
-    "MISTRAL_API_KEY",
-    "LLM_BASE_URL",
-    "LLM_API_KEY",
-    "PORT",
     "HOST",
+    "LLM_API_KEY",
+    "LLM_BASE_URL",
+    "MISTRAL_API_KEY",
     "NO_COLOR",
+    "PORT",
     "UV_NO_SYNC",
+    "UV_RUN_RECURSION_DEPTH",  # the tests themselves may be run by `uv run`
 }
 
 

@@ -245,6 +245,12 @@ def test_the_fix_for_a_taken_folder_works(hackkit: Run, tmp_path: Path) -> None:
     assert (tmp_path / "x-2" / "app.py").is_file()
 
 
+def test_a_fix_is_typed_the_way_hackkit_was_started(hackkit: Run) -> None:
+    fixes = (hackkit("new", env=env).stderr for env in ({}, {"UV_RUN_RECURSION_DEPTH": "1"}))
+    ours, under_uv = (fix.split("Fix: ")[1] for fix in fixes)
+    assert under_uv == f"uv run {ours}"
+
+
 def test_the_current_folder_with_something_in_it_is_refused(hackkit: Run, tmp_path: Path) -> None:
     write(tmp_path / "x" / "mine.txt", "mine")
     result = hackkit("new", "rag-app", ".", "--defaults", cwd=tmp_path / "x")
@@ -434,4 +440,4 @@ def test_the_python_api_raises_what_the_command_prints(tmp_path: Path) -> None:
     write(tmp_path / "x" / "mine.txt", "mine")
     with pytest.raises(WrongUseError, match="not empty") as caught:
         new_project(plan(tmp_path / "x", template="rag-app"))
-    assert caught.value.fix.startswith("hackkit new rag-app")
+    assert "hackkit new rag-app" in caught.value.fix
