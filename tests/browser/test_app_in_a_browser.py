@@ -80,6 +80,14 @@ def online(project: Path, model: Model, tmp_path: Path) -> Iterator[App]:
 
 
 @pytest.fixture
+def mortal(project: Path, tmp_path: Path) -> Iterator[App]:
+    """Start an app that a test may kill."""
+    app = App(project, tmp_path).start()
+    yield app
+    app.kill()
+
+
+@pytest.fixture
 def look(browser: Browser) -> Iterator[Look]:
     """Open pages; when the test is over, none may have asked for the world or complained."""
     visits: list[Visit] = []
@@ -102,6 +110,7 @@ def photograph(tmp_path: Path) -> Callable[[Visit, str], None]:
 
     def take(visit: Visit, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        visit.page.wait_for_timeout(700)  # for what still fades in or out
         visit.page.screenshot(path=folder / f"{name}.png")
 
     return take
@@ -304,17 +313,11 @@ def test_a_thumb_up_is_written_down_with_its_question(offline: App, look: Look) 
     assert row["answer"]
 
 
-def test_an_app_that_was_killed_answers_after_a_restart(
-    project: Path, look: Look, tmp_path: Path
-) -> None:
-    app = App(project, tmp_path).start()
-    try:
-        visit = look(app)
-        before = visit.ask("What do the judges look at?").locator("p").all_inner_texts()
-        visit.page.context.close()  # it would complain of the power cut
-        app.kill()
-        app.start()
-        after = look(app).ask("What do the judges look at?").locator("p").all_inner_texts()
-    finally:
-        app.kill()
+def test_an_app_that_was_killed_answers_after_a_restart(mortal: App, look: Look) -> None:
+    visit = look(mortal)
+    before = visit.ask("What do the judges look at?").locator("p").all_inner_texts()
+    visit.page.context.close()  # it would complain of the power cut
+    mortal.kill()
+    mortal.start()
+    after = look(mortal).ask("What do the judges look at?").locator("p").all_inner_texts()
     assert after[:-1] == before[:-1]  # the last line says how long it took

@@ -64,8 +64,8 @@ def dropped() -> Reply:
 
 
 def cite_passages(messages: list[Body]) -> str:
-    """Quote the first sentence of the first two passages that the last message numbers."""
-    marked = r'(?m)^\W*(?:\[|passage[^>\n]*?")(\d+)[\]"].*\n+(.+?[.!?](?=\s)|.+)'
+    """Quote the first sentence of the first two passages in the last message."""
+    marked = r'(?m)^\W*(?:\[|passage[^>\n]*?")(\d+)[\]"].*\n+(?:#.*\n+)*(.+?[.!?](?=\s)|.+)'
     quotes = re.findall(marked, str(messages[-1]["content"]))[:2]
     said = [f"According to [{number}]: {sentence}" for number, sentence in quotes]
     return "\n\n".join(said) or "The documents do not say."
