@@ -2,11 +2,13 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from conftest import Write
+from conftest import KEY, MODELS, QUICK, Write
 from filelock import FileLock
 from mistral_server import EMBEDDINGS, Body, Handler, MistralServer, slow, status
 
@@ -40,6 +42,33 @@ def assert_complete(settings: Settings) -> None:
     assert keywords.count(settings.index) == expected
     if settings.embedder:
         assert store.count(settings.index) == expected
+
+
+class Doomed(NamedTuple):
+    process: subprocess.Popen[bytes]
+    server: MistralServer
+    settings: Settings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
+    """An ingest in another process, hanging half-way; it gets there while other tests run."""
+    folder = tmp_path_factory.mktemp("doomed")
+    (folder / "docs").mkdir()
+    for name in ("a.md", "b.md", "c.md"):
+        (folder / "docs" / name).write_text(f"About {name}.\n\n{LONG}", encoding="utf-8")
+    with MistralServer() as server:
+        server.will(Handler.answer, slow(60), path=EMBEDDINGS)  # by then the store holds some
+        values = {"docs_dir": str(folder / "docs"), "index_dir": str(folder / "index")}
+        values |= {"mistral_api_key": KEY, "mistral_server_url": server.url} | MODELS | QUICK
+        code = (
+            "import json, sys; from rag import pipeline; from rag.settings import Settings; "
+            "pipeline.ingest(settings=Settings(**json.loads(sys.argv[1])))"
+        )
+        command = [sys.executable, "-c", code, json.dumps(values | {"timeout": 60})]
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            yield Doomed(process, server, Settings(**values))
+            process.kill()
 
 
 # New, unchanged, changed, deleted
@@ -148,31 +177,15 @@ def test_an_interrupted_ingest_is_completed_by_the_next(
     assert_complete(settings)
 
 
-def test_a_killed_ingest_is_completed_by_the_next(
-    online: Settings, server: MistralServer, write: Write
-) -> None:
-    for name in ("a.md", "b.md", "c.md"):
-        write(name, f"About {name}.\n\n{LONG}")
-    server.will(Handler.answer, slow(60), path=EMBEDDINGS)  # some vectors are in the store by then
-    process = start_ingest(online)
-    while len(server.requests) < 2 and process.poll() is None:
+def test_a_killed_ingest_is_completed_by_the_next(doomed: Doomed) -> None:
+    while len(doomed.server.requests) < 2 and doomed.process.poll() is None:
         time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert "" in keywords.ledger(online.index).values()
+    doomed.process.kill()
+    doomed.process.wait()
+    assert "" in keywords.ledger(doomed.settings.index).values()
 
-    assert pipeline.ingest(settings=online).changed == 3
-    assert_complete(online)
-
-
-def start_ingest(settings: Settings) -> subprocess.Popen[bytes]:
-    code = (
-        "import json, sys; from rag import pipeline; from rag.settings import Settings; "
-        "pipeline.ingest(settings=Settings(**json.loads(sys.argv[1])))"
-    )
-    plain = settings.model_dump(mode="json")
-    plain |= {"mistral_api_key": settings.mistral_api_key.get_secret_value()}
-    return subprocess.Popen([sys.executable, "-c", code, json.dumps(plain)], cwd=ROOT)
+    assert pipeline.ingest(settings=doomed.settings).changed == 3
+    assert_complete(doomed.settings)
 
 
 def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_completes(
