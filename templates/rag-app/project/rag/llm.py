@@ -240,7 +240,9 @@ def _polite_errors(model: str, settings: Settings) -> Iterator[None]:
         yield
     except Exception as error:
         if _is_passing(error):
-            gate.closed_until = time.monotonic() + settings.cooldown
+            away = _status(error) is None  # then the server is, with all its models
+            for name in {settings.chat, settings.embedder} if away else {model}:
+                _gate(settings, name).closed_until = time.monotonic() + settings.cooldown
         cause = f"{type(error).__name__}: {error}"
         log.warning("%s failed: %s", model, without_keys(cause, settings))
         raise ModelUnavailable(_say(error, model)) from None

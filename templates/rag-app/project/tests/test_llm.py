@@ -52,6 +52,12 @@ def said(settings: Settings) -> str:
     return "".join(piece.text for piece in llm.chat(QUESTION, settings))
 
 
+def unused_url() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
 def refusal(settings: Settings) -> str:
     with pytest.raises(ModelUnavailable) as caught:
         said(settings)
@@ -166,6 +172,13 @@ def test_after_a_failure_the_model_rests(online: Settings, server: MistralServer
     assert said(resting)
 
 
+def test_a_server_that_is_away_is_not_waited_for_twice(online: Settings) -> None:
+    away = changed(online, mistral_server_url=unused_url(), patience=0, cooldown=20)
+    with pytest.raises(ModelUnavailable, match="could not be reached"):
+        next(llm.embed(["one"], away))
+    assert refusal(away) == "The model did not answer a moment ago."
+
+
 # Failures
 
 
@@ -214,9 +227,7 @@ def test_a_silent_server_is_given_up_in_time(either: Settings, server: MistralSe
 
 
 def test_a_server_that_is_not_there_is_told_apart(either: Settings) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = unused_url()
     gone = changed(either, patience=0, mistral_server_url=url)
     gone = changed(gone, llm_base_url=f"{url}/v1" if either.llm_base_url else "")
     assert refusal(gone) == "The model could not be reached."
