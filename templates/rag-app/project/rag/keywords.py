@@ -2,6 +2,8 @@
 
 BM25 over stems and, unless the question is plainly English, over five-letter pieces of words: they
 find compounds and endings that no stemmer joins ("Netzwerk" in "Netzwerkadministrator").
+Hashed vectors are not fused in: they lowered MRR@10 in English, French and Spanish and left German
+as it was.
 """
 
 import re

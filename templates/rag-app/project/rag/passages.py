@@ -42,11 +42,11 @@ class Hit:
 
 # A line that begins something new: a list item, a table row, a quotation, a heading, a fence.
 _MARK = r"(?:[-*+•|>]|\d{1,3}[.)]|#{1,6})[ \t]|\||```|~~~"
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _END = re.compile(
-    r"""(?P<stop>[.!?…]+["'’”»)\]*_]*)\s+(?=\S)"""  # Latin scripts: a mark, then a space
+    r"""(?P<stop>(?<![.!?…])[.!?…]+["'’”»)\]*_]*)\s+(?=\S)"""  # Latin scripts: a mark, then a space
     r"""|[。！？]+[」』”）]*\s*"""  # Chinese and Japanese: no space
     rf"|\n(?=[ \t]*(?:{_MARK}))"
 )
@@ -87,25 +87,31 @@ def sentences(text: str) -> list[str]:
 
 def _sections(page: Page) -> Iterator[tuple[str, Span]]:
     """The stretches of a page under one heading each; a heading without text joins the next."""
-    fences = [match.span() for match in _FENCE.finditer(page.text)]
+    fences = [match.span() for match in _FENCE.finditer(page.text)][::-1]
     trail: list[tuple[int, str]] = []
     name, start, body = page.section, 0, 0
     for match in _HEADING.finditer(page.text):
-        while fences and fences[0][1] <= match.start():
-            fences.pop(0)
-        if fences and fences[0][0] <= match.start():
+        while fences and fences[-1][1] <= match.start():
+            fences.pop()
+        if fences and fences[-1][0] <= match.start():
             continue
         if page.text[body : match.start()].strip():
             yield name, (start, match.start())
             start = match.start()
         body = match.end()
         level = len(match[1])
-        trail = [above for above in trail if above[0] < level] + [(level, match[2])]
+        trail = [above for above in trail if above[0] < level] + [(level, _title(match[2]))]
         titles = [title for _, title in trail]
         name = " › ".join(
             filter(None, [page.section if titles[0] != page.section else "", *titles])
         )
     yield name, (start, len(page.text))
+
+
+def _title(line: str) -> str:
+    """The words of "Title ##"; the hash of "C#" stays."""
+    words = line.split()
+    return " ".join(words if words[-1].strip("#") else words[:-1] or words)
 
 
 def _units(text: str, span: Span, size: int) -> Iterator[tuple[int, int, bool]]:

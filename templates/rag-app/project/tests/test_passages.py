@@ -95,8 +95,19 @@ def test_sentences_end_where_a_reader_would_say(text: str, count: int) -> None:
     assert len(sentences(text)) == count, sentences(text)
 
 
-def test_a_megabyte_without_a_break_is_cut_hard_and_fast() -> None:
+@pytest.mark.parametrize(
+    "bit", ["x", ".", ". ", " ", "\n", "# ", "#\n", "```\n", 'a."', " \n", "。"]
+)
+def test_a_megabyte_of_anything_is_cut_fast(bit: str) -> None:
+    text = bit * (1_000_000 // len(bit))
     started = time.perf_counter()
-    found = texts("x" * 1_000_000)
-    assert sum(map(len, found)) == 1_000_000
-    assert time.perf_counter() - started < 2
+    found = texts(text)
+    assert time.perf_counter() - started < 5
+    assert sum(len(each) - sum(map(str.isspace, each)) for each in found) == sum(
+        not letter.isspace() for letter in text
+    )
+
+
+def test_a_heading_may_be_closed_by_hashes_and_may_end_with_one() -> None:
+    found = split("a.md", [Page("## Use it ##\n\nText.\n\n## C#\n\nText.")])
+    assert [passage.section for passage in found] == ["Use it", "C#"]
