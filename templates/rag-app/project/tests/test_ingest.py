@@ -16,7 +16,7 @@ from rag import keywords, pipeline, store
 from rag.pipeline import IndexBusy, Ingested
 from rag.settings import ROOT, Settings
 
-LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for number in range(120))
+LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for number in range(65))
 
 
 def names(settings: Settings) -> list[str]:
@@ -191,8 +191,9 @@ def test_a_killed_ingest_is_completed_by_the_next(doomed: Doomed) -> None:
 def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_completes(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
-    write("a.md", LONG)
-    write("b.md", f"About coffee.\n\n{LONG}")
+    for name in ("a.md", "c.md"):
+        write(name, LONG)
+    write("b.md", f"About coffee.\n\n{LONG}")  # more than one request takes
     server.will(Handler.answer, status(401), path=EMBEDDINGS)
     done = pipeline.ingest(settings=online)
     assert len(done.problems) == 1
