@@ -22,6 +22,7 @@ import gradio as gr
 
 from rag import documents, keywords, pipeline, prompts
 from rag.__main__ import as_dict, run_ingest
+from rag.passages import Passage
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
 
@@ -40,8 +41,15 @@ def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ..
     turn = len(history) // 2 + 1
     box = gr.update(placeholder=ASK)  # Gradio empties it when a question is sent
     try:
+        yield "…", gr.skip(), gr.skip(), box
+        before = _earlier(history)
         for answer in pipeline.stream(question, [_plain(message) for message in history]):
-            yield _bubble(answer, turn), sources(answer, question, turn), badge(answer), box
+            yield (
+                _bubble(answer, turn),
+                sources(answer, question, turn) + before,
+                badge(answer),
+                box,
+            )
         if answer.notice:
             gr.Warning(f"{answer.notice} The offline stand-in answered instead.")
     except Exception:  # an exception here would lock the textbox for good
@@ -51,15 +59,20 @@ def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ..
 
 def _plain(message: dict[str, Any]) -> prompts.Message:
     """A chat message as the model gets it: words only, without our links and signature."""
-    content = message["content"]
-    if not isinstance(content, str):
-        content = "\n".join(part.get("text", "") for part in content)
-    content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", content.split(SIGNATURE)[0])
+    content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", _raw(message).split(SIGNATURE)[0])
     return {"role": message["role"], "content": content.replace(JOINER, "").strip()}
+
+
+def _raw(message: dict[str, Any]) -> str:
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", "") for part in content)
 
 
 JOINER = "\u2060"  # invisible; "<" and "!" followed by it begin no tag and no image
 SIGNATURE = '\n\n<span class="by">'
+CARD = re.compile(r'href="#(source-\d+-(\d+)-(\w+))"')  # a citation's link: its card and passage
 
 
 def _bubble(answer: Answer, turn: int) -> str:
@@ -71,8 +84,12 @@ def _bubble(answer: Answer, turn: int) -> str:
     text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
     text = re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
     parts = pipeline.CODE.split(text)  # every second part is code, where [1] is an index
-    link = rf'<a class="cite" href="#source-{turn}-\1">\1</a>'
-    parts[::2] = [re.sub(r"\[(\d+)\]", link, part) for part in parts[::2]]
+    for citation in answer.citations:
+        card = f"source-{turn}-{citation.number}-{citation.passage.id}"
+        link = f'<a class="cite" href="#{card}">{citation.number}</a>'
+        parts[::2] = [part.replace(f"[{citation.number}]", link) for part in parts[::2]]
+    if text.count("```") % 2:
+        parts.append("\n```")  # the model left its code open
     by = f"{answer.notice} Answered by the {answer.model}" if answer.notice else answer.model
     signature = f"{SIGNATURE}{html.escape(by)} · {answer.seconds:.1f} s</span>"
     return "".join(parts) + (signature if answer.seconds else "")
@@ -80,28 +97,43 @@ def _bubble(answer: Answer, turn: int) -> str:
 
 def sources(answer: Answer, question: str, turn: int) -> str:
     """The panel: for each citation the document, the page, and the passage with marked words."""
-    asked = set(keywords.content(question))
-    cards = []
-    for citation in answer.citations:
-        passage = citation.passage
-        cards.append(
-            f'<details class="source" id="source-{turn}-{citation.number}" open>'
-            f'<summary><span class="number">{citation.number}</span>'
-            f"<span><b>{html.escape(passage.source.rsplit('/', 1)[-1])}</b>"
-            f"<small>{html.escape(_place(passage))}</small></span></summary>"
-            f"<p>{_marked(passage.text, asked)}</p></details>"
-        )
+    cards = (
+        _card(f"source-{turn}-{c.number}-{c.passage.id}", c.number, c.passage, question)
+        for c in answer.citations
+    )
     return "<h2>Sources</h2>" + ("".join(cards) or f'<p class="empty">{NO_SOURCES}</p>')
 
 
-def _place(passage: Any) -> str:
+def _earlier(history: list[dict[str, Any]]) -> str:
+    """The cards of the answers before, found again by the links in them."""
+    cards, question = [], ""
+    for message in history:
+        if message["role"] == "user":
+            question = _raw(message)
+            continue
+        for name, number, passage_id in dict.fromkeys(CARD.findall(_raw(message))):
+            for passage in keywords.fetch(SETTINGS.index, [passage_id]):
+                cards.append(_card(name, number, passage, question))
+    return "<h2>Earlier</h2>" + "".join(cards) if cards else ""
+
+
+def _card(name: str, number: int | str, passage: Passage, question: str) -> str:
+    return (
+        f'<details class="source" id="{name}" open><summary><span class="number">{number}</span>'
+        f"<span><b>{html.escape(passage.source.rsplit('/', 1)[-1])}</b>"
+        f"<small>{html.escape(_place(passage))}</small></span></summary>"
+        f"<p>{_marked(passage.text, set(keywords.content(question)))}</p></details>"
+    )
+
+
+def _place(passage: Passage) -> str:
     page = f"Page {passage.page}" if passage.page else ""
     return " · ".join(part for part in (page, passage.section) if part)
 
 
 def _marked(text: str, asked: set[str]) -> str:
     """The passage as HTML, with the words of the question marked."""
-    text = re.sub(r"(?m)^#{1,6}\s+", "", text)
+    text = re.sub(r"\A(?:#{1,6}\s.*\n+)+", "", text)  # its heading stands above
     text = re.sub(r"(?<=[^\n])\n(?=\w)", " ", text)  # a PDF breaks its lines in mid-sentence
     pieces = re.split(r"(\w+)", text)
     for i, piece in enumerate(pieces):
@@ -241,6 +273,7 @@ def ask_tab(who: gr.HTML) -> None:
                 textbox=box,
                 examples=list(SETTINGS.examples),
                 additional_outputs=[panel, who, box],
+                show_progress="hidden",
                 api_visibility="private",
             )
             bot.like(vote, bot, None, api_visibility="private")

@@ -16,7 +16,7 @@ ENOUGH = 0.34  # share of the question's words that a passage must hold, or it i
 # What one sentence draws from its surroundings, beside its own share of the question's words.
 FROM_HEADING, FROM_BEFORE, FROM_QUESTION, FROM_AFTER = 0.5, 0.3, 0.8, 0.15
 
-_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b|(?<=\s)\|\s")
+_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def answer(question: str, passages: Sequence[Passage]) -> str:
 def _rate(asked: set[str], passage: Passage, number: int) -> list[_Sentence]:
     """A passage's sentences, each with a score for how well it may answer the question."""
     written = sentences(passage.text)
-    texts = [" ".join(_FURNITURE.sub("", text).split()) for text in written]
+    texts = [" ".join(_FURNITURE.sub("", text).split()).strip("| ") for text in written]
     own = [_share(asked, text) for text in texts]
     heading = FROM_HEADING * _share(asked, passage.section)
     rated = []

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     # How patient to be with it (seconds)
     requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
     timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
-    patience: float = Field(default=12, ge=0)  # all retries of one question together
+    patience: float = Field(default=6, ge=0)  # all retries of one question together
     backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
     cooldown: float = Field(default=20, ge=0)  # after a failure the stand-in answers this long
 

@@ -38,7 +38,7 @@ os.environ |= OURS  # for the processes that the tests start
 
 from mistral_server import MistralServer  # noqa: E402
 
-KEY = "abcdefgh12345678abcdefgh12345678"  # made up, in the shape of a real one
+KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 1, "cooldown": 0}
 QUICK |= {"timeout": 5, "passage_chars": 1600, "overlap_chars": 0}  # whatever the app's may be
 MODELS = {"chat_model": "mistral-small-latest", "embed_model": "mistral-embed"}

@@ -42,14 +42,24 @@ def passage(text: str, source: str = "docs/tea.md", section: str = "") -> Passag
 
 def test_a_question_gets_an_answer_its_sources_and_its_author() -> None:
     bubble, panel, badge, *_ = list(app.chat(ASKED, []))[-1]
-    assert '80 degrees. <a class="cite" href="#source-1-1">1</a>' in bubble
-    soup = BeautifulSoup(panel, "lxml")
-    card = soup.find(id="source-1-1")
+    cited = re.search(r'80 degrees. <a class="cite" href="#(source-1-1-\w+)">1</a>', bubble)
+    assert cited
+    card = BeautifulSoup(panel, "lxml").find(id=cited[1])
     assert card
     assert card.b and card.b.text == "tea.md"
     assert {"Green", "tea"} <= {mark.text for mark in card.find_all("mark")}
     assert "Offline stand-in" in badge
     assert offline.NAME in bubble
+
+
+def test_the_sources_of_earlier_answers_stay_in_the_panel() -> None:
+    first, *_ = list(app.chat(ASKED, []))[-1]
+    history = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": first}]
+    bubble, panel, *_ = list(app.chat("What water does black tea want?", history))[-1]
+    cards = {str(card["id"]) for card in BeautifulSoup(panel, "lxml").find_all("details")}
+    assert {name for name, *_ in app.CARD.findall(first + bubble)} == cards
+    assert any(name.startswith("source-1-") for name in cards)
+    assert any(name.startswith("source-2-") for name in cards)
 
 
 def test_what_was_answered_goes_back_to_the_model_as_plain_words() -> None:
@@ -63,7 +73,7 @@ def test_what_was_answered_goes_back_to_the_model_as_plain_words() -> None:
 
 def test_the_chat_survives_whatever_goes_wrong() -> None:
     broken = [{"role": "user"}]
-    [(bubble, *_)] = app.chat(ASKED, broken)
+    *_, (bubble, *_) = app.chat(ASKED, broken)
     assert bubble == app.SORRY
 
 
@@ -71,7 +81,7 @@ def test_a_failed_model_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> Non
     failed = Answer("Quoted.", seconds=1.0, notice="The model could not be reached.")
     monkeypatch.setattr(pipeline, "stream", lambda *_: iter([failed]))
     with pytest.warns(UserWarning, match="The offline stand-in answered instead"):
-        [(bubble, _, badge, *_)] = app.chat(ASKED, [])
+        *_, (bubble, _, badge, *_) = app.chat(ASKED, [])
     assert "The model could not be reached. Answered by the offline stand-in" in bubble
     assert "Offline stand-in" in badge
 
