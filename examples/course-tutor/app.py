@@ -119,11 +119,13 @@ def _earlier(history: list[dict[str, Any]]) -> str:
 
 
 def _card(name: str, number: int | str, passage: Passage, question: str) -> str:
+    language = keywords.guess_language(passage.text)
+    asked = set(keywords.content(question, language))
     return (
         f'<details class="source" id="{name}" open><summary><span class="number">{number}</span>'
         f"<span><b>{html.escape(passage.source.rsplit('/', 1)[-1])}</b>"
         f"<small>{html.escape(_place(passage))}</small></span></summary>"
-        f"<p>{_marked(passage.text, set(keywords.content(question)))}</p></details>"
+        f"<p>{_marked(passage.text, asked, language)}</p></details>"
     )
 
 
@@ -132,14 +134,14 @@ def _place(passage: Passage) -> str:
     return " · ".join(part for part in (page, passage.section) if part)
 
 
-def _marked(text: str, asked: set[str]) -> str:
+def _marked(text: str, asked: set[str], language: str) -> str:
     """The passage as HTML, with the words of the question marked."""
     text = re.sub(r"\A(?:#{1,6}\s.*\n+)+", "", text)  # its heading stands above
     text = re.sub(r"(?<=[^\n])\n(?=\w)", " ", text)  # a PDF breaks its lines in mid-sentence
     pieces = re.split(r"(\w+)", text)
     for i, piece in enumerate(pieces):
         safe = html.escape(piece)
-        pieces[i] = f"<mark>{safe}</mark>" if asked & set(keywords.stems(piece)) else safe
+        pieces[i] = f"<mark>{safe}</mark>" if asked & set(keywords.stems(piece, language)) else safe
     return "".join(pieces)
 
 

@@ -147,7 +147,6 @@ def test_a_citation_leads_to_its_passage_with_the_words_of_the_question_marked(
     expect(source.locator("p")).to_be_visible()
 
 
-@pytest.mark.xfail(strict=True, reason="the panel holds the passages of the last answer only")
 def test_the_passages_of_an_earlier_answer_can_still_be_opened(offline: App, look: Look) -> None:
     visit = look(offline)
     first = visit.ask("What do the judges look at?")

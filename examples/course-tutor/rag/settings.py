@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -63,8 +64,8 @@ class Settings(BaseSettings):
 
     # Search: how many passages the model reads, and how much each half of search counts
     passages: int = Field(default=5, ge=1)
-    keyword_weight: float = Field(default=1.0, ge=0)
-    dense_weight: float = Field(default=1.0, ge=0)
+    keyword_weight: float = Field(default=2.0, ge=0)
+    dense_weight: float | None = Field(default=None, ge=0)  # empty: see `meaning_weight`
     store_url: str = ""  # a vector database server; empty: embedded in the index folder
 
     @property
@@ -83,9 +84,19 @@ class Settings(BaseSettings):
     @property
     def embedder(self) -> str:
         """The embedding model's name; empty means that search goes by keywords alone."""
-        if self.provider == "offline":
+        if self.provider == "offline" or self.embed_model == "none":
             return ""
-        return self.embed_model or ("mistral-embed" if self.provider == "mistral" else "")
+        return self.embed_model or "mistral-embed"
+
+    @property
+    def meaning_weight(self) -> float:
+        """What the dense half counts: a strong model as much as the keywords, others half.
+
+        Measured with a small model (all-MiniLM-L6-v2): at equal weight it makes search worse.
+        """
+        if self.dense_weight is not None:
+            return self.dense_weight
+        return self.keyword_weight * (1.0 if self.provider == "mistral" else 0.5)
 
     @property
     def docs(self) -> Path:
@@ -95,7 +106,9 @@ class Settings(BaseSettings):
     @property
     def index(self) -> Path:
         """The index's folder, one for each embedding model, so that vectors never mix."""
-        return ROOT / self.index_dir / (re.sub(r"[^\w.-]+", "-", self.embedder) or "keywords")
+        server = urlsplit(self.llm_base_url).netloc if self.provider == "server" else ""
+        name = f"{server}-{self.embedder}".strip("-") if self.embedder else "keywords"
+        return ROOT / self.index_dir / re.sub(r"[^\w.-]+", "-", name)
 
     @property
     def feedback(self) -> Path:

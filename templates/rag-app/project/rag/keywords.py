@@ -83,9 +83,9 @@ def add(folder: Path, source: str, digest: str, passages: Sequence[Passage]) -> 
     with _database(folder) as db:
         _forget(db, source)
         db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, digest))
-        fallback = _language(" ".join(passage.text[:200] for passage in passages[:50]), "english")
+        fallback = guess_language(" ".join(passage.text[:200] for passage in passages[:50]))
         for passage in passages:
-            language = _language(passage.text, fallback)
+            language = guess_language(passage.text, fallback)
             row = db.execute(
                 "INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
                 (passage.id, source, _storable(passage.text), passage.page, passage.section,
@@ -137,21 +137,29 @@ def count(folder: Path) -> int:
 
 def stems(text: str, language: str = "") -> list[str]:
     """The normalised words of a text that search compares; the language is guessed if not given."""
-    language = language or _language(text, "english")
+    language = language or guess_language(text)
     return [_stem(word, language) for word in _words(text)]
 
 
 def content(text: str, language: str = "") -> list[str]:
     """The stems of the words that say something: stop words count only when alone."""
-    language = language or _language(text, "english")
+    language = language or guess_language(text)
     return [_stem(word, language) for word in _telling(_words(text), _STOP[language])]
+
+
+def guess_language(text: str, fallback: str = "english") -> str:
+    """The language whose stop words are the most frequent, when that is clear."""
+    words = _WORD.findall(text[:2000].lower())
+    hits = {name: sum(word in known for word in words) for name, known in _STOP.items()}
+    best, second = sorted(hits.values(), reverse=True)[:2]
+    return max(hits, key=lambda name: hits[name]) if best > second + 1 else fallback
 
 
 def _query(db: sqlite3.Connection, question: str) -> str:
     """Any stem, under each language that the documents are in, or any piece of a word."""
     here = "SELECT EXISTS (SELECT 1 FROM passages WHERE language = ?)"
     languages = [name for name in _STOP if db.execute(here, (name,)).fetchone()[0]]
-    spoken = _language(question, "")
+    spoken = guess_language(question, "")
     common = _STOP[spoken] if spoken else frozenset().union(*(_STOP[name] for name in languages))
     words = _telling(dict.fromkeys(_words(question)), common)
     longest = sorted(words, key=len, reverse=True)[:WORDS]
@@ -209,14 +217,6 @@ def _plain(word: str) -> str:
 @cache
 def _stemmer(language: str) -> Any:
     return snowballstemmer.stemmer(language)
-
-
-def _language(text: str, fallback: str) -> str:
-    """The language whose stop words are the most frequent, when that is clear."""
-    words = _WORD.findall(text[:2000].lower())
-    hits = {name: sum(word in known for word in words) for name, known in _STOP.items()}
-    best, second = sorted(hits.values(), reverse=True)[:2]
-    return max(hits, key=lambda name: hits[name]) if best > second + 1 else fallback
 
 
 def _storable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -243,6 +244,8 @@ def _polite_errors(model: str, settings: Settings) -> Iterator[None]:
             away = _status(error) is None  # then the server is, with all its models
             for name in {settings.chat, settings.embedder} if away else {model}:
                 _gate(settings, name).closed_until = time.monotonic() + settings.cooldown
+        elif model == settings.embedder and _status(error) == 404:
+            gate.closed_until = math.inf  # a server without embeddings: keywords have to do
         cause = f"{type(error).__name__}: {error}"
         log.warning("%s failed: %s", model, without_keys(cause, settings))
         raise ModelUnavailable(_say(error, model)) from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag import prompts
-from rag.keywords import content
+from rag.keywords import content, guess_language
 from rag.passages import Passage, sentences
 
 NAME = "offline stand-in"  # shown wherever a model's name would be
@@ -28,13 +28,12 @@ class _Sentence:
 
 def answer(question: str, passages: Sequence[Passage]) -> str:
     """The best sentences of the passages with their citations, or a plain "not found"."""
-    asked = set(content(question))
-    shares = [_share(asked, f"{passage.section} {passage.text}") for passage in passages]
+    shares = [_share(question, f"{p.section} {p.text}", guess_language(p.text)) for p in passages]
     enough = max([ENOUGH, *(share * 0.7 for share in shares)])
     rated: list[_Sentence] = []
     for number, (passage, share) in enumerate(zip(passages, shares, strict=True), start=1):
         if share >= enough:
-            rated += _rate(asked, passage, number)
+            rated += _rate(question, passage, number)
     best = sorted(rated, key=lambda sentence: -sentence.score)[:QUOTES]
     chosen = [each for each in best if each.score > 0.5 * best[0].score]
     if not chosen:
@@ -43,12 +42,13 @@ def answer(question: str, passages: Sequence[Passage]) -> str:
     return "\n\n".join([prompts.STAND_IN, *lines])
 
 
-def _rate(asked: set[str], passage: Passage, number: int) -> list[_Sentence]:
+def _rate(question: str, passage: Passage, number: int) -> list[_Sentence]:
     """A passage's sentences, each with a score for how well it may answer the question."""
     written = sentences(passage.text)
     texts = [" ".join(_FURNITURE.sub("", text).split()).strip("| ") for text in written]
-    own = [_share(asked, text) for text in texts]
-    heading = FROM_HEADING * _share(asked, passage.section)
+    language = guess_language(passage.text)  # a sentence alone is too short to tell
+    own = [_share(question, text, language) for text in texts]
+    heading = FROM_HEADING * _share(question, passage.section, language)
     rated = []
     for i, text in enumerate(texts):
         if text.endswith("?") or len(text.split()) < 3 or written[i].startswith("#"):
@@ -60,6 +60,7 @@ def _rate(asked: set[str], passage: Passage, number: int) -> list[_Sentence]:
     return rated
 
 
-def _share(asked: set[str], text: str) -> float:
+def _share(question: str, text: str, language: str) -> float:
     """The share of the question's words that a text holds, 0 to 1."""
-    return len(asked & set(content(text))) / len(asked) if asked else 0.0
+    asked = set(content(question, language))
+    return len(asked & set(content(text, language))) / len(asked) if asked else 0.0

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 INGEST_PATIENCE = 600  # seconds that embedding may be held up by the rate limit
 BATCH = 500  # passages that are embedded and stored together
 DEPTH = 50  # hits of each half of search that are fused
-RANK_OFFSET = 60  # reciprocal rank fusion's k (Cormack, Clarke and Büttcher, 2009)
+RANK_OFFSET = 10  # the k of reciprocal rank fusion (Cormack and others, 2009), by measurement
 HISTORY = 6  # earlier messages that the model sees
 FOLLOW_UP_WORDS = 4  # a question this short is searched together with the one before it
 QUESTION_CHARS = 8000  # what a model reads of a question
@@ -162,8 +162,6 @@ def _read(name: str, known_digest: str | None, settings: Settings) -> _Document 
 
 def _write(folder: Path, batch: Sequence[_Document], settings: Settings) -> list[str]:
     """Store documents; the ledger calls each complete only once all of it is written."""
-    for document in batch:
-        keywords.begin(folder, document.name)
     problem = _embed(folder, batch, settings)
     for document in batch:  # without vectors it stays "begun", and the next ingest tries again
         keywords.add(folder, document.name, "" if problem else document.digest, document.passages)
@@ -180,6 +178,7 @@ def _embed(folder: Path, batch: Sequence[_Document], settings: Settings) -> str:
     done = 0
     try:
         for document in batch:
+            keywords.begin(folder, document.name)
             store.remove(folder, document.name)
         for vectors in llm.embed(
             [prompts.embedded(p) for p in passages], settings, INGEST_PATIENCE
@@ -187,7 +186,12 @@ def _embed(folder: Path, batch: Sequence[_Document], settings: Settings) -> str:
             store.add(folder, passages[done : done + len(vectors)], vectors)
             done += len(vectors)
     except llm.ModelUnavailable as error:
-        return f"{error} Search goes by keywords until the next ingest finds it."
+        return f"{error} Search goes by keywords until an ingest finds it (EMBED_MODEL in .env)."
+    except Exception as error:  # a damaged store must not keep the app from starting
+        log.warning("the vector store failed: %s: %s", type(error).__name__, error)
+        return (
+            f"The vector store failed. Delete {folder.name} in {settings.index_dir} to rebuild it."
+        )
     return ""
 
 
@@ -215,7 +219,7 @@ def search(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list
     folder, scores = settings.index, dict[str, float]()
     halves = (
         (settings.keyword_weight, keywords.search(folder, question, DEPTH)),
-        (settings.dense_weight, _by_meaning(folder, question, settings)),
+        (settings.meaning_weight, _by_meaning(folder, question, settings)),
     )
     for weight, hits in halves:
         for rank, hit in enumerate(hits, start=1):

@@ -177,7 +177,9 @@ def test_the_stand_in_quotes_the_sentence_that_answers(stand_in: Settings) -> No
     assert (answer.model, answer.notice) == (offline.NAME, "")
 
 
-@pytest.mark.parametrize("question", ["Who won the cup in 1998?", "🫖", "?", "x" * 10_000, "]["])
+@pytest.mark.parametrize(
+    "question", ["Who won the cup in 1998?", "🫖", "?", "x" * 10_000, "\ud800"]
+)
 def test_what_the_documents_do_not_hold_is_not_answered(stand_in: Settings, question: str) -> None:
     answer = pipeline.answer(question, settings=stand_in)
     assert answer.text == prompts.NOTHING_FOUND
@@ -190,7 +192,7 @@ def test_an_empty_question_asks_for_one(stand_in: Settings, question: str) -> No
 
 
 def test_any_question_is_safe_with_a_model_too(model: Settings, server: MistralServer) -> None:
-    for question in ("🫖" * 3, '" OR tea NOT (', "tea " * 2_500, "\ud800 tea"):
+    for question in ("🫖" * 3, '" OR tea NOT (', "tea " * 2_500):
         answer = pipeline.answer(question, settings=model)
         assert answer.notice == "", question
     assert all(len(str(request.body)) < 20_000 for request in server.requests)

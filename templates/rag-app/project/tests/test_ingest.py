@@ -177,17 +177,6 @@ def test_an_interrupted_ingest_is_completed_by_the_next(
     assert_complete(settings)
 
 
-def test_a_killed_ingest_is_completed_by_the_next(doomed: Doomed) -> None:
-    while len(doomed.server.requests) < 2 and doomed.process.poll() is None:
-        time.sleep(0.01)
-    doomed.process.kill()
-    doomed.process.wait()
-    assert "" in keywords.ledger(doomed.settings.index).values()
-
-    assert pipeline.ingest(settings=doomed.settings).changed == 3
-    assert_complete(doomed.settings)
-
-
 def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_completes(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
@@ -265,3 +254,17 @@ def test_only_the_passages_own_words_and_heading_are_embedded(
     server.will(check, path=EMBEDDINGS)
     write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
     assert pipeline.ingest(settings=online).problems == ()
+
+
+# Killed
+
+
+def test_a_killed_ingest_is_completed_by_the_next(doomed: Doomed) -> None:
+    while len(doomed.server.requests) < 2 and doomed.process.poll() is None:
+        time.sleep(0.01)
+    doomed.process.kill()
+    doomed.process.wait()
+    assert "" in keywords.ledger(doomed.settings.index).values()
+
+    assert pipeline.ingest(settings=doomed.settings).changed == 3
+    assert_complete(doomed.settings)

@@ -98,11 +98,11 @@ def test_sentences_end_where_a_reader_would_say(text: str, count: int) -> None:
 @pytest.mark.parametrize(
     "bit", ["x", ".", ". ", " ", "\n", "# ", "#\n", "```\n", 'a."', " \n", "。"]
 )
-def test_a_megabyte_of_anything_is_cut_fast(bit: str) -> None:
-    text = bit * (1_000_000 // len(bit))
+def test_a_lot_of_anything_is_cut_fast(bit: str) -> None:
+    text = bit * (200_000 // len(bit))
     started = time.perf_counter()
     found = texts(text)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 1
     assert sum(len(each) - sum(map(str.isspace, each)) for each in found) == sum(
         not letter.isspace() for letter in text
     )
