@@ -1,4 +1,8 @@
-"""Which passage size finds the most reference text: `python benchmarks/chunking.py`.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["snowballstemmer"]
+# ///
+"""Which passage size finds the most reference text: `uv run benchmarks/chunking.py`.
 
 Cuts the five texts of ../shared/data/chunking with the template's own splitter, searches them
 with its own keyword search, and counts the characters of the reference answers that the first
@@ -50,7 +54,7 @@ def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> Non
         keywords.add(Path(folder), "all", "", passages)
         found = [keywords.search(Path(folder), question, 5) for question, _, _ in questions]
     by_id = {passage.id: passage for passage in passages}
-    recall = {k: 0.0 for k in (1, 3, 5)}
+    recall = dict.fromkeys((1, 3, 5), 0.0)
     share = 0.0
     for (_, name, spans), hits in zip(questions, found, strict=True):
         wanted = sum(end - start for start, end in spans)

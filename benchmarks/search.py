@@ -1,4 +1,8 @@
-"""How well and how fast the template's search finds: `python benchmarks/search.py [SET.json ...]`.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["numpy", "scikit-learn", "snowballstemmer"]
+# ///
+"""How well and how fast the template's search finds: `uv run benchmarks/search.py [SET.json ...]`.
 
 Always measures English, on ../shared/data/chunking (not in the repository) cut into paragraphs
 of about 600 characters. A SET.json adds one more: {"language": "german", "passages": [text, ...],
@@ -31,7 +35,6 @@ DEPTH = 50  # how many hits of each half are fused
 sys.path[0] = str(HERE.parent / "templates" / "rag-app" / "project")  # not our own rag.py
 
 import numpy as np  # noqa: E402
-
 from rag import keywords  # noqa: E402
 from rag.passages import Passage  # noqa: E402
 
@@ -89,7 +92,7 @@ def _figures(ranks: Sequence[int]) -> str:
 
 
 def _rank(ranking: Ranking, right: set[int]) -> int:
-    """The place of the first right passage, from 1; 0 when it is not there."""
+    """Return the place of the first right passage, from 1; 0 when it is not there."""
     return next((at for at, number in enumerate(ranking, start=1) if number in right), 0)
 
 
@@ -165,7 +168,10 @@ def _hashed(texts: list[str]) -> tuple[np.ndarray, Callable[[str], np.ndarray]]:
 def _scikit(texts: list[str]) -> dict[str, Search]:
     if not importlib.util.find_spec("sklearn"):
         return {}
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.feature_extraction.text import (  # noqa: PLC0415 - optional
+        HashingVectorizer,
+        TfidfTransformer,
+    )
 
     grams = HashingVectorizer(
         analyzer="char_wb", ngram_range=(3, 5), n_features=2**18, norm=None, alternate_sign=False
@@ -185,7 +191,7 @@ def _dense(texts: list[str]) -> Search | None:
     if not carrier or not carrier.origin or not importlib.util.find_spec("sentence_transformers"):
         return None
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
 
     model = SentenceTransformer(str(Path(carrier.origin).with_name("model")), device="cpu")
 
