@@ -175,8 +175,11 @@ PROGRESS = gr.Progress()  # Gradio fills it in for each caller
 def add_files(paths: list[str] | None, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     """Copy uploads to docs/uploads/ and index them."""
     folder = SETTINGS.docs / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    copies = [Path(shutil.copy(path, folder)) for path in paths or []]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copies = [Path(shutil.copy(path, folder)) for path in paths or []]
+    except OSError as error:
+        return html.escape(f"The file could not be kept: {error.strerror}."), library()
     return _ingest(copies, progress)
 
 
@@ -370,7 +373,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
-    page = build()
+    page = build().queue(default_concurrency_limit=8)  # several people may ask at once
     try:
         _, address, _ = page.launch(
             server_name=SETTINGS.host,

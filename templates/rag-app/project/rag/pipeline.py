@@ -294,8 +294,8 @@ def _ask(
 
 
 CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
-_MARK = re.compile(r"\s?\[(\d+(?:\s*[,;]\s*\d+)*)\]")
-_OPEN = re.compile(r"\s?\[[\d,; ]*$")  # the beginning of a citation that is still streaming in
+_MARK = re.compile(r"\s?\[(\d+(?:\s*[-–,;]\s*\d+)*)\]")
+_OPEN = re.compile(r"\s?\[[-–\d,; ]*$")  # the beginning of a citation that is still streaming in
 
 
 def _cited(text: str, passages: Sequence[Passage]) -> tuple[str, tuple[Citation, ...]]:
