@@ -18,6 +18,7 @@ from rag import keywords, pipeline, prompts
 from rag.settings import SETTINGS
 
 app = typer.Typer(help="Ingest documents, search them, and ask them.", no_args_is_help=True)
+log = logging.getLogger(__name__)
 screen, notes = Console(), Console(stderr=True)
 
 
@@ -108,6 +109,9 @@ def run_ingest(paths: list[str] | None = None) -> bool:
             result = pipeline.ingest(paths, progress=show)
     except pipeline.IndexBusy as busy:
         notes.print(str(busy), style="yellow", highlight=False)
+        return False
+    except Exception:  # the app starts all the same, with what is in the index
+        log.exception("The index could not be brought up to date. Deleting its folder rebuilds it.")
         return False
     for problem in result.problems:
         notes.print(f"! {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -233,8 +233,7 @@ def _forget(db: sqlite3.Connection, source: str) -> None:
 @contextmanager
 def _database(folder: Path) -> Iterator[sqlite3.Connection]:
     """A connection for one transaction, closed afterwards: safe in any thread."""
-    folder.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(folder / "keywords.db", timeout=30)
+    db = _open(folder / "keywords.db")
     try:
         if _version(db) != _VERSION:
             _create(db)
@@ -243,6 +242,22 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
             yield db
     finally:
         db.close()
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """Open the database; a file that is none is replaced, and the next ingest fills it again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(file, timeout=30)
+    try:
+        _version(db)
+        return db
+    except sqlite3.DatabaseError as error:
+        db.close()
+        if isinstance(error, sqlite3.OperationalError):  # locked, or no right to read it
+            raise
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{file}{ending}").unlink(missing_ok=True)
+    return sqlite3.connect(file, timeout=30)
 
 
 def _version(db: sqlite3.Connection) -> int:

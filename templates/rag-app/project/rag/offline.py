@@ -16,7 +16,7 @@ ENOUGH = 0.34  # share of the question's words that a passage must hold, or it i
 # What one sentence draws from its surroundings, beside its own share of the question's words.
 FROM_HEADING, FROM_BEFORE, FROM_QUESTION, FROM_AFTER = 0.5, 0.3, 0.8, 0.15
 
-_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b")
+_FURNITURE = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b|\s?\[[\d,; -]+\]")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -99,7 +99,8 @@ def ingest(
         names = [name for name in _names(paths, known, settings) if name not in gone]
         changed, problems, batch = 0, list[str](), list[_Document]()
         for done, name in enumerate(names):
-            progress(done, len(names), name)
+            tell = partial(progress, done, len(names))
+            tell(name)
             try:
                 document = _read(name, known.get(name), settings)
             except Unreadable as error:
@@ -109,10 +110,11 @@ def ingest(
                 changed += 1
                 batch.append(document)
             if sum(len(each.passages) for each in batch) >= BATCH:
-                problems += _write(folder, batch, settings)
+                problems += _write(folder, batch, settings, tell)
                 batch = []
-        problems += _write(folder, batch, settings)
-        progress(len(names), len(names), "")
+        tell = partial(progress, len(names), len(names))
+        problems += _write(folder, batch, settings, tell)
+        tell("")
     return Ingested(changed, len(gone), keywords.count(folder), tuple(dict.fromkeys(problems)))
 
 
@@ -160,31 +162,34 @@ def _read(name: str, known_digest: str | None, settings: Settings) -> _Document 
     )
 
 
-def _write(folder: Path, batch: Sequence[_Document], settings: Settings) -> list[str]:
+def _write(
+    folder: Path, batch: Sequence[_Document], settings: Settings, tell: Callable[[str], None]
+) -> list[str]:
     """Store documents; the ledger calls each complete only once all of it is written."""
-    problem = _embed(folder, batch, settings)
+    problem = _embed(folder, batch, settings, tell)
     for document in batch:  # without vectors it stays "begun", and the next ingest tries again
         keywords.add(folder, document.name, "" if problem else document.digest, document.passages)
     return [problem] if problem else []
 
 
-def _embed(folder: Path, batch: Sequence[_Document], settings: Settings) -> str:
+def _embed(
+    folder: Path, batch: Sequence[_Document], settings: Settings, tell: Callable[[str], None]
+) -> str:
     """Put the passages' vectors into the store; says so in a line when the model fails."""
     if not settings.embedder or not batch:
         return ""
-    from rag import store
+    from rag import store  # here, not above: without an embedding model nobody waits for it
 
     passages = [passage for document in batch for passage in document.passages]
-    done = 0
+    texts, done = [prompts.embedded(passage) for passage in passages], 0
     try:
         for document in batch:
             keywords.begin(folder, document.name)
             store.remove(folder, document.name)
-        for vectors in llm.embed(
-            [prompts.embedded(p) for p in passages], settings, INGEST_PATIENCE
-        ):
+        for vectors in llm.embed(texts, settings, INGEST_PATIENCE):
             store.add(folder, passages[done : done + len(vectors)], vectors)
             done += len(vectors)
+            tell(f"{done} of {len(passages)} passages embedded")
     except llm.ModelUnavailable as error:
         return f"{error} Search goes by keywords until an ingest finds it (EMBED_MODEL in .env)."
     except Exception as error:  # a damaged store must not keep the app from starting

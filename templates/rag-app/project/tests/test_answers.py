@@ -177,6 +177,12 @@ def test_the_stand_in_quotes_the_sentence_that_answers(stand_in: Settings) -> No
     assert (answer.model, answer.notice) == (offline.NAME, "")
 
 
+def test_a_footnote_in_a_quoted_sentence_is_no_citation() -> None:
+    passages = split("tea.md", [Page("Green tea is brewed at 80 degrees [2], not hotter [1, 3].")])
+    quoted = "> Green tea is brewed at 80 degrees, not hotter. [1]"
+    assert quoted in offline.answer(ASKED, passages)
+
+
 @pytest.mark.parametrize(
     "question", ["Who won the cup in 1998?", "🫖", "?", "x" * 10_000, "\ud800"]
 )

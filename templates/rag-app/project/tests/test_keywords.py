@@ -113,6 +113,15 @@ def test_a_failed_add_changes_nothing(tmp_path: Path) -> None:
     assert keywords.count(tmp_path) == len(made["a"])
 
 
+def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    fill(tmp_path, tea="Tea is brewed hot.")
+    for file in tmp_path.glob("keywords.db*"):
+        file.write_bytes(b"power cut" * 500)
+    assert keywords.ledger(tmp_path) == {}
+    fill(tmp_path, tea="Tea is brewed hot.")
+    assert best(tmp_path, "tea") == "tea"
+
+
 def test_readers_in_other_threads_see_whole_sources_while_one_writes(tmp_path: Path) -> None:
     text = "\n\n".join(f"Paragraph {number} is about apples and pears." for number in range(40))
     whole = len(split("a.md", [Page(text)], size=60))
