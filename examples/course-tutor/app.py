@@ -60,7 +60,7 @@ def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ..
 
 def _plain(message: dict[str, Any]) -> prompts.Message:
     """A chat message as the model gets it: words only, without our links and signature."""
-    content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", _raw(message).split(SIGNATURE)[0])
+    content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", BY.sub("", _raw(message)))
     return {"role": message["role"], "content": content.replace(JOINER, "").strip()}
 
 
@@ -72,7 +72,7 @@ def _raw(message: dict[str, Any]) -> str:
 
 
 JOINER = "\u2060"  # invisible; "<" and "!" followed by it begin no tag and no image
-SIGNATURE = '\n\n<span class="by">'
+BY = re.compile(r'^<span class="by">.*</span>\n\n')  # the line that says who answers
 CARD = re.compile(r'href="#(source-\d+-(\d+)-(\w+))"')  # a citation's link: its card and passage
 
 
@@ -89,11 +89,9 @@ def _bubble(answer: Answer, turn: int) -> str:
         card = f"source-{turn}-{citation.number}-{citation.passage.id}"
         link = f'<a class="cite" href="#{card}">{citation.number}</a>'
         parts[::2] = [part.replace(f"[{citation.number}]", link) for part in parts[::2]]
-    if text.count("```") % 2:
-        parts.append("\n```")  # the model left its code open
     by = f"{answer.notice} Answered by the {answer.model}" if answer.notice else answer.model
-    signature = f"{SIGNATURE}{html.escape(by)} · {answer.seconds:.1f} s</span>"
-    return "".join(parts) + (signature if answer.seconds else "")
+    by = f'<span class="by">{html.escape(by)} · {answer.seconds:.1f} s</span>\n\n'
+    return (by if answer.seconds else "") + "".join(parts)
 
 
 def sources(answer: Answer, question: str, turn: int) -> str:

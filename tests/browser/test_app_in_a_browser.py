@@ -319,4 +319,4 @@ def test_an_app_that_was_killed_answers_after_a_restart(mortal: App, look: Look)
     mortal.kill()
     mortal.start()
     after = look(mortal).ask("What do the judges look at?").locator("p").all_inner_texts()
-    assert after[:-1] == before[:-1]  # the last line says how long it took
+    assert after[1:] == before[1:]  # the first line says how long it took
