@@ -134,7 +134,6 @@ def _place(passage: Passage) -> str:
 def _marked(text: str, asked: set[str], language: str) -> str:
     """The passage as HTML, with the words of the question marked."""
     text = re.sub(r"\A(?:#{1,6}\s.*\n+)+", "", text)  # its heading stands above
-    text = re.sub(r"(?<=[^\n])\n(?=\w)", " ", text)  # a PDF breaks its lines in mid-sentence
     pieces = re.split(r"(\w+)", text)
     for i, piece in enumerate(pieces):
         safe = html.escape(piece)
@@ -207,7 +206,8 @@ def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[
 
 def library() -> str:
     """The list of the documents in the index."""
-    names = sorted(keywords.ledger(SETTINGS.index))
+    known = sorted(keywords.ledger(SETTINGS.index))
+    names = (Path(name).name if Path(name).is_absolute() else name for name in known)
     rows = "".join(f"<li>{html.escape(name)}</li>" for name in names)
     return "<h2>In the index</h2>" + (
         f'<ul class="library">{rows}</ul>' if rows else '<p class="empty">No documents yet.</p>'

@@ -112,7 +112,8 @@ def _pdf(data: bytes) -> Iterator[Page]:
     if locked:
         raise Unreadable("is encrypted")
     for number, page in enumerate(reader.pages, start=1):
-        yield Page(page.extract_text(), page=number)
+        text = re.sub(r"(?<=\w)-\n(?=[a-zß-ÿ])", "", page.extract_text())  # a hyphenated word
+        yield Page(re.sub(r"(?<=\S)\n(?=[a-zß-ÿ(])", " ", text), page=number)  # a broken sentence
 
 
 def _docx(data: bytes) -> Iterator[Page]:
