@@ -23,7 +23,7 @@ import gradio as gr
 import quiz
 from rag import documents, keywords, pipeline, prompts
 from rag.__main__ import as_dict, run_ingest
-from rag.passages import Passage
+from rag.passages import Citation, Passage
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
 
@@ -84,7 +84,7 @@ def _bubble(answer: Answer, turn: int) -> str:
     """
     text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
     text = re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
-    parts = pipeline.CODE.split(text)  # every second part is code, where [1] is an index
+    parts = prompts.CODE.split(text)  # every second part is code, where [1] is an index
     for citation in answer.citations:
         card = f"source-{turn}-{citation.number}-{citation.passage.id}"
         link = f'<a class="cite" href="#{card}">{citation.number}</a>'
@@ -235,7 +235,7 @@ def quiz_check(deck: list[quiz.Card], said: str) -> tuple[str, str]:
         lines.insert(1, f"Not in your answer: {', '.join(missing)}.")
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     found = quiz.passage(card)
-    cited = (pipeline.Citation(1, found),) if found else ()
+    cited = (Citation(1, found),) if found else ()
     return f"<h3>{verdict}</h3>{text}", sources(Answer("", cited), card.answer, 0)
 
 

@@ -1,11 +1,11 @@
-"""Every word that we send to the model. Change the voice of the app here."""
+"""Every word that we send to the model, and how its citations are read. Change the voice here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from rag.passages import Passage
+from rag.passages import Citation, Passage
 
 SYSTEM = """\
 You are the tutor of CS 210, an introduction to operating systems: patient, exact and kind.
@@ -99,3 +99,29 @@ def where(passage: Passage) -> str:
 def _quote(text: str) -> str:
     # A document that contains our own tags must not be able to step out of its quotation.
     return re.sub(r"<(?=\s*/?\s*passage)", "‹", text, flags=re.IGNORECASE)
+
+
+CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_NUMBERS = re.compile(r"\s?\[(\d+(?:\s*[-–,;]\s*\d+)*)\]")
+_BEGUN = re.compile(r"\s?\[[-–\d,; ]*$")
+
+
+def cited(
+    text: str, passages: Sequence[Passage], whole: bool = True
+) -> tuple[str, tuple[Citation, ...]]:
+    """Keep the citations that name a passage, one number to a bracket, and drop the others.
+
+    While the text still streams in (not `whole`), a citation that has only begun waits.
+    """
+    used: set[int] = set()
+
+    def keep(match: re.Match[str]) -> str:
+        numbers = [int(number) for number in re.findall(r"\d+", match[1])]
+        numbers = [number for number in numbers if 1 <= number <= len(passages)]
+        used.update(numbers)
+        space = " " if match[0][0].isspace() and numbers else ""
+        return space + "".join(f"[{number}]" for number in numbers)
+
+    parts = CODE.split(text if whole else _BEGUN.sub("", text))
+    parts[::2] = [_NUMBERS.sub(keep, part) for part in parts[::2]]  # the others are code: row[1]
+    return "".join(parts), tuple(Citation(n, passages[n - 1]) for n in sorted(used))

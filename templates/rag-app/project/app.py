@@ -83,7 +83,7 @@ def _bubble(answer: Answer, turn: int) -> str:
     """
     text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
     text = re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
-    parts = pipeline.CODE.split(text)  # every second part is code, where [1] is an index
+    parts = prompts.CODE.split(text)  # every second part is code, where [1] is an index
     for citation in answer.citations:
         card = f"source-{turn}-{citation.number}-{citation.passage.id}"
         link = f'<a class="cite" href="#{card}">{citation.number}</a>'

@@ -40,6 +40,14 @@ class Hit:
     score: float
 
 
+@dataclass(frozen=True)
+class Citation:
+    """A number that stands in an answer, and the passage that it points to."""
+
+    number: int
+    passage: Passage
+
+
 # A line that begins something new: a list item, a table row, a quotation, a heading, a fence.
 _MARK = r"(?:[-*+•|>]|\d{1,3}[.)]|#{1,6})[ \t]|\||```|~~~"
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from rag import documents, keywords, llm, offline, prompts
 from rag.documents import Unreadable
-from rag.passages import Hit, Passage, split
+from rag.passages import Citation, Hit, Passage, split
 from rag.settings import ROOT, SETTINGS, Settings
 
 log = logging.getLogger(__name__)
@@ -49,14 +48,6 @@ class Found:
 
     passage: Passage
     score: float
-
-
-@dataclass(frozen=True)
-class Citation:
-    """A number that stands in the answer, and the passage that it points to."""
-
-    number: int
-    passage: Passage
 
 
 @dataclass(frozen=True)
@@ -276,7 +267,7 @@ def stream(
             return
         except llm.ModelUnavailable as error:
             notice = str(error)
-    text, citations = _cited(offline.answer(question, passages), passages)
+    text, citations = prompts.cited(offline.answer(question, passages), passages)
     yield Answer(text, citations, seconds=time.perf_counter() - started, notice=notice)
 
 
@@ -287,36 +278,15 @@ def _ask(
     raw = ""
     for piece in llm.chat(messages, settings):
         raw += piece.text
-        text, citations = _cited(_OPEN.sub("", raw), passages)
+        text, citations = prompts.cited(raw, passages, whole=False)
         said = replace(said, text=text, citations=citations,
                        tokens_in=said.tokens_in + piece.tokens_in,
                        tokens_out=said.tokens_out + piece.tokens_out)  # fmt: skip
         yield said
-    text, citations = _cited(raw, passages)
+    text, citations = prompts.cited(raw, passages)
     if not text.strip():
         raise llm.ModelUnavailable("The model had nothing to say.")
     yield replace(said, text=text, citations=citations)
-
-
-CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
-_MARK = re.compile(r"\s?\[(\d+(?:\s*[-–,;]\s*\d+)*)\]")
-_OPEN = re.compile(r"\s?\[[-–\d,; ]*$")  # the beginning of a citation that is still streaming in
-
-
-def _cited(text: str, passages: Sequence[Passage]) -> tuple[str, tuple[Citation, ...]]:
-    """Keep the citations that name a passage, one number to a bracket, and drop the others."""
-    used: set[int] = set()
-
-    def keep(match: re.Match[str]) -> str:
-        numbers = [int(number) for number in re.findall(r"\d+", match[1])]
-        numbers = [number for number in numbers if 1 <= number <= len(passages)]
-        used.update(numbers)
-        space = " " if match[0][0].isspace() and numbers else ""
-        return space + "".join(f"[{number}]" for number in numbers)
-
-    parts = CODE.split(text)  # every second part is code, where [1] is an index
-    parts[::2] = [_MARK.sub(keep, part) for part in parts[::2]]
-    return "".join(parts), tuple(Citation(n, passages[n - 1]) for n in sorted(used))
 
 
 def _with_context(question: str, history: Sequence[prompts.Message]) -> str:

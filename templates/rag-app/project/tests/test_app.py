@@ -9,8 +9,8 @@ from gradio_client import Client
 
 import app
 from rag import offline, pipeline
-from rag.passages import Page, Passage, split
-from rag.pipeline import Answer, Citation
+from rag.passages import Citation, Page, Passage, split
+from rag.pipeline import Answer
 from rag.settings import SETTINGS
 
 ASKED = "How hot is green tea brewed?"
