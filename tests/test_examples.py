@@ -1,5 +1,6 @@
 """`hackkit new --example`: the template with its answers, and the team's files over it."""
 
+import difflib
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import yaml
 from conftest import Run, files, git, write
 
 from hackkit.catalog import Catalog, Example
+
+FEW = 200  # changed lines of code
 
 ABOUT = """\
 summary = "A tutor."
@@ -88,3 +91,19 @@ def test_an_example_holds_only_what_differs(hackkit: Run, tmp_path: Path, exampl
     for name in set(files(example.folder)) & set(files(rendered)):
         assert (example.folder / name).read_bytes() != (rendered / name).read_bytes(), name
     assert not [path for path in example.remove if not (rendered / path).is_file()]
+    # Also the guard against drift: a file that no longer follows its template differs in more.
+    assert sum(_changed_lines(example.folder, rendered, name) for name in _code(example)) < FEW
+
+
+def _code(example: Example) -> list[str]:
+    python = (name for name in files(example.folder) if str(name).endswith(".py"))
+    return [str(name) for name in python if not str(name).startswith("tests")]
+
+
+def _changed_lines(folder: Path, rendered: Path, name: str) -> int:
+    before, after = (_lines(root / name) for root in (rendered, folder))
+    return sum(line[0] in "+-" for line in difflib.ndiff(before, after))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path.is_file() else []
