@@ -208,7 +208,7 @@ def _retry(
                 raise
             log.info("%s: trying again in %.1f s (%s)", model, wait, type(error).__name__)
         time.sleep(wait)
-        pause *= 2
+        pause = min(2 * pause, 30.0)
 
 
 class _Gate:
