@@ -22,7 +22,7 @@ import gradio as gr
 
 import quiz
 from rag import documents, keywords, pipeline, prompts
-from rag.__main__ import as_dict, run_ingest
+from rag.__main__ import as_dict, as_rows, run_ingest
 from rag.passages import Citation, Passage
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
@@ -242,16 +242,14 @@ def quiz_check(deck: list[quiz.Card], said: str) -> tuple[str, str]:
 # The same for programs: REST (gradio_client) and MCP
 
 
-def ask(question: str) -> dict[str, Any]:
+def ask(question: str) -> dict[str, object]:
     """Answer a question from the documents: answer, citations, model, seconds, notice."""
     return as_dict(pipeline.answer(question))
 
 
-def search(question: str, limit: int = 5) -> list[dict[str, Any]]:
+def search(question: str, limit: int = 5) -> list[dict[str, object]]:
     """Find the passages that fit a question best: source, page, text, score."""
-    found = pipeline.search(question, max(1, min(int(limit), 50)))
-    keys = ("source", "page", "text")
-    return [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
+    return as_rows(pipeline.search(question, max(1, min(int(limit), 50))))
 
 
 # The page

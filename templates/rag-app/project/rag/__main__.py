@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -41,9 +41,7 @@ def search(
     ready()
     found = pipeline.search(question, limit)
     if as_json:
-        keys = ("source", "page", "text")
-        rows = [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        print(json.dumps(as_rows(found), ensure_ascii=False, indent=2))
         return
     for number, hit in enumerate(found, start=1):
         screen.print(f"[{number}] {prompts.where(hit.passage)}", style="bold", markup=False)
@@ -73,6 +71,12 @@ def ask(
     notes.print(
         f"{answer.notice} — {answer.model}, {answer.seconds:.1f} s".lstrip(" —"), style="dim"
     )
+
+
+def as_rows(found: Sequence[pipeline.Found]) -> list[dict[str, object]]:
+    """Passages as plain values, as `--json` and the REST interface give them."""
+    keys = ("source", "page", "text")
+    return [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
 
 
 def as_dict(answer: pipeline.Answer) -> dict[str, object]:
