@@ -8,6 +8,7 @@ as it was.
 
 import re
 import sqlite3
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import snowballstemmer
 from rag.passages import Hit, Passage
 
 WORDS = 64  # of a long question, only the longest words are looked up
+WAIT = 30  # seconds for another process to finish its write
 PIECE, STEP = 5, 3  # letters; of a question's word, every third piece is looked up
 
 _VERSION = 2  # an index of another version is emptied, and the next ingest fills it
@@ -247,7 +249,7 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
 def _open(file: Path) -> sqlite3.Connection:
     """Open the database; a file that is none is replaced, and the next ingest fills it again."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(file, timeout=30)
+    db = sqlite3.connect(file, timeout=WAIT)
     try:
         _version(db)
         return db
@@ -257,7 +259,7 @@ def _open(file: Path) -> sqlite3.Connection:
             raise
     for ending in ("", "-wal", "-shm"):
         Path(f"{file}{ending}").unlink(missing_ok=True)
-    return sqlite3.connect(file, timeout=30)
+    return sqlite3.connect(file, timeout=WAIT)
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -265,9 +267,22 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+    _use_write_ahead_log(db)
     with db:
         db.execute("BEGIN IMMEDIATE")
         if _version(db) != _VERSION:  # nobody else was faster
             for statement in _SCHEMA:
                 db.execute(statement)
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    """So that readers and the writer do not wait for each other."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:  # alone of all statements, this one does not wait
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
