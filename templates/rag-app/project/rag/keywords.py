@@ -48,18 +48,19 @@ _STOP_WORDS = {
     "there these s t",
     "french": "le la les l des d et est en que qu qui dans un une du de pour pas sur au aux avec "
     "ce il elle ils on plus par son sa ses ou sont cette ces ne n se s quel quelle quels quelles "
-    "y comment quand où pourquoi quoi à a je nous vous être c j m",
+    "y comment combien quand où pourquoi quoi à a je nous vous être c j m",
     "german": "der die das den dem des und ist sind in im von vom zu zum zur mit nicht ein eine "
     "einen einem einer eines auf für sich auch als es an am wird werden wurde sie er ich man oder "
     "was wie wer wann warum wo welche welcher welches bei aus nach hat haben kann",
     "spanish": "el la los las de del y en que es un una por con para se no al su sus lo le más "
-    "como son o ser ha qué quién cuál cuáles cuándo cómo dónde cuánto cuántos a fue este esta",
+    "como son o ser ha qué quién cuál cuáles cuándo cómo dónde cuánto cuánta cuántos cuántas a fue "
+    "este esta",
     "italian": "il lo la gli le i di e che è un una per con del della dei delle in non si da nel "
-    "al sono come più o quale quali chi quando dove perché cosa a l d su ha",
+    "al sono come più o quale quali chi quando quanto quanti dove perché cosa a l d su ha",
     "portuguese": "o a os as de e em que é um uma por com para do da dos das não se no na nos nas "
-    "ao mais como são ou qual quais quem quando onde foi ser",
+    "ao mais como são ou qual quais quem quando quanto quantos onde foi ser",
     "dutch": "de het een en van in is dat op te voor met zijn niet aan er door die om ook als bij "
-    "of wat wie hoe wanneer waar waarom welke worden wordt kan",
+    "of wat wie hoe hoeveel wanneer waar waarom welke worden wordt kan",
 }
 _STOP = {name: frozenset(words.split()) for name, words in _STOP_WORDS.items()}
 _WORD = re.compile(r"[^\W_]+")

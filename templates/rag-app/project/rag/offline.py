@@ -62,5 +62,10 @@ def _rate(question: str, passage: Passage, number: int) -> list[_Sentence]:
 
 def _share(question: str, text: str, language: str) -> float:
     """The share of the question's words that a text holds, 0 to 1."""
-    asked = set(content(question, language))
-    return len(asked & set(content(text, language))) / len(asked) if asked else 0.0
+    asked, said = set(content(question, language)), set(content(text, language))
+    return sum(_holds(said, word) for word in asked) / len(asked) if asked else 0.0
+
+
+def _holds(said: set[str], word: str) -> bool:
+    # A long word also counts at the head of a longer one: Netzwerk, Netzwerkadministratorin.
+    return word in said or (len(word) > 4 and any(each.startswith(word) for each in said))

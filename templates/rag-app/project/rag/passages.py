@@ -53,6 +53,7 @@ _MARK = r"(?:[-*+•|>]|\d{1,3}[.)]|#{1,6})[ \t]|\||```|~~~"
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
+_BLOCK = re.compile(r"\n[ \t]*\n\s*|^#{1,6}[ \t].*\n", re.MULTILINE)  # a heading is one, too
 _END = re.compile(
     r"""(?P<stop>(?<![.!?…])[.!?…]+["'’”»)\]*_]*)\s+(?=\S)"""  # Latin scripts: a mark, then a space
     r"""|[。！？]+[」』”）]*\s*"""  # Chinese and Japanese: no space
@@ -88,8 +89,8 @@ def split(
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, in order, without the space around them."""
-    paragraphs = _cut(text, (0, len(text)), _PARAGRAPH)
-    cut = (text[start:end].strip() for span in paragraphs for start, end in _prose(text, span))
+    blocks = _cut(text, (0, len(text)), _BLOCK)
+    cut = (text[start:end].strip() for span in blocks for start, end in _prose(text, span))
     return [sentence for sentence in cut if sentence]
 
 

@@ -70,6 +70,12 @@ def test_overlap_repeats_whole_sentences() -> None:
     assert found == ["One two. Three four.", "Three four. Five six.", "Five six. Seven eight."]
 
 
+def test_a_heading_is_no_part_of_the_sentence_under_it() -> None:
+    text = "# Rules\n## Teams\nA team has five people. No more.\n## Money\nNone."
+    wanted = ["# Rules", "## Teams", "A team has five people.", "No more.", "## Money", "None."]
+    assert sentences(text) == wanted
+
+
 def test_table_rows_stay_whole() -> None:
     rows = [f"| row {number} | some. Words here |" for number in range(20)]
     for found in texts("\n".join(rows), size=100):
