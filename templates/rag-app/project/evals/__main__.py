@@ -17,7 +17,7 @@ from rich.table import Table
 from rouge_score.rouge_scorer import RougeScorer
 
 from rag import keywords, pipeline, prompts
-from rag.__main__ import ready
+from rag.__main__ import run_ingest
 
 FOLDER = Path(__file__).parent
 DEPTH = 10  # how deep hit@k and MRR look
@@ -129,7 +129,7 @@ def main(folder: Path = FOLDER) -> None:
     questions = load(file) if file.is_file() else []
     if not questions:
         sys.exit(f"{file} holds no question")
-    ready()
+    run_ingest()
     outcomes = [measure(q) for q in track(questions, "Asking", transient=True)]
     rows = summarize(questions, outcomes)
     models = sorted({outcome.model for outcome in outcomes})
