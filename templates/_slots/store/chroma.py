@@ -1,4 +1,4 @@
-"""The vector store: Chroma, embedded in the index folder. The only file that knows it."""
+"""The vector store: Chroma, embedded in the index folder or a server at STORE_URL."""
 
 # requires: chromadb>=1.5.9,<2
 from __future__ import annotations
@@ -7,10 +7,13 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import chromadb
+from chromadb.api import ClientAPI
 
 from rag.passages import Hit, Passage, Vector
+from rag.settings import SETTINGS
 
 BATCH = 5000  # Chroma takes at most 5,461 at a time
 _opening = threading.Lock()
@@ -56,10 +59,20 @@ def _collection(folder: Path) -> chromadb.Collection:
 
 @cache
 def _open(folder: Path) -> chromadb.Collection:
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = chromadb.Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(str(folder / "vectors"), settings=settings)
     # We bring our own vectors: without `None` Chroma would want to download a model.
-    return client.get_or_create_collection(
-        "passages", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+    return _client(folder).get_or_create_collection(
+        f"passages-{folder.name}",
+        embedding_function=None,
+        configuration={"hnsw": {"space": "cosine"}},
     )
+
+
+def _client(folder: Path) -> ClientAPI:
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    if SETTINGS.store_url:
+        url = urlsplit(SETTINGS.store_url)
+        tls, host = url.scheme == "https", url.hostname or "localhost"
+        port = url.port or (443 if tls else 8000)
+        return chromadb.HttpClient(host, port, ssl=tls, settings=settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    return chromadb.PersistentClient(str(folder / "vectors"), settings=settings)
