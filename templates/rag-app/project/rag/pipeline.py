@@ -182,7 +182,7 @@ def _embed(
             done += len(vectors)
             tell(f"{done} of {len(passages)} passages embedded")
     except llm.ModelUnavailable as error:
-        return f"{error} Search goes by keywords until an ingest finds it (EMBED_MODEL in .env)."
+        return f"{error} Until {settings.embedder} answers, search goes by keywords alone."
     except Exception as error:  # a damaged store must not keep the app from starting
         log.warning("the vector store failed: %s: %s", type(error).__name__, error)
         return (
