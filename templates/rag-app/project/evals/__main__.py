@@ -113,8 +113,11 @@ def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, f
         "seconds p50": statistics.median(seconds),
         "seconds p95": seconds[math.ceil(0.95 * len(seconds)) - 1],
     }
-    if tokens := sum(o.tokens for o in outcomes):
-        rows |= {"tokens in all": tokens, "US$ in all": sum(o.cost for o in outcomes)}
+    asked = [o for o in outcomes if o.tokens]
+    if asked:
+        rows["chat tokens in all"] = sum(o.tokens for o in asked)
+    if asked and all(o.model in PRICES for o in asked):  # no price is not a price of 0
+        rows["US$ for chat in all"] = sum(o.cost for o in asked)
     return {name: round(value, 4) for name, value in rows.items()}
 
 

@@ -49,6 +49,14 @@ def test_the_table_shows_what_changed_since_the_last_report(
     assert "+" not in rows["MRR"]
 
 
+@pytest.mark.parametrize(("model", "told"), [("mistral-small-latest", True), ("mine", False)])
+def test_a_model_without_a_price_gets_no_cost(model: str, told: bool) -> None:
+    outcome = evals.Outcome(1, 1.0, True, True, 0.1, tokens=100, cost=0.01, model=model)
+    summary = evals.summarize([evals.Question("?", "!", "docs/a.md")], [outcome])
+    assert summary["chat tokens in all"] == 100
+    assert ("US$ for chat in all" in summary) is told
+
+
 def test_a_line_that_is_no_question_is_named(folder: Path) -> None:
     with (folder / "questions.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"question": "And the answer?"}\n')
