@@ -37,6 +37,15 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a template's projects ask of a machine; sizes in MB (10^6 bytes)."""
+
+    disk_mb: int = 500
+    memory_mb: int = 1000
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
 class Template:
     """A folder of templates/ with an about.toml; `lacks` names the matrix steps it cannot take."""
 
@@ -46,6 +55,7 @@ class Template:
     slots: tuple[Slot, ...]
     lacks: tuple[str, ...]
     folder: Path
+    needs: Needs = Needs()
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class Catalog:
             slots=tuple(slots),
             lacks=tuple(content.get("lacks", ())),
             folder=about.parent,
+            needs=Needs(**content.get("needs", {})),
         )
 
     def _read_slot(self, name: str, about: Mapping[str, Any]) -> Slot:

@@ -1,4 +1,4 @@
-"""The only module that talks to git: a new repository and its first commits."""
+"""Makes a new repository and its first commits."""
 
 import contextlib
 import os

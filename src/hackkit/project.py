@@ -1,10 +1,18 @@
-"""A generated project: what is asked for, what was made, and its `.env`."""
+"""A generated project: what is asked for, what was made, and what an existing one holds."""
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from hackkit.machine import Ran, Run
+
+ANSWERS = ".hackkit.yml"
+_PATIENCE = 5.0  # seconds
 
 # Lines of a .gitignore that keep `.env` out of git.
 _IGNORES_ENV = {".env", "/.env", ".env*", "/.env*", "*.env"}
@@ -38,6 +46,139 @@ class Project:
     steps: tuple[str, ...]
     notices: tuple[str, ...] = ()
     env_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class ProjectFiles:
+    """An existing project, as its files describe it."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls, folder: Path) -> "ProjectFiles | None":
+        """Find the project that a folder belongs to, or None."""
+        folder = folder.resolve()
+        for place in (folder, *folder.parents):
+            if (place / ANSWERS).is_file():
+                return cls(place)
+        return None
+
+    @cached_property
+    def answers(self) -> Mapping[str, Any]:
+        """What the project was made with; empty when the file cannot be read."""
+        import yaml  # noqa: PLC0415 - only commands on a project read it
+
+        try:
+            content = yaml.safe_load((self.folder / ANSWERS).read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @property
+    def template(self) -> str:
+        """The template's name, or nothing."""
+        return str(self.answers.get("template", ""))
+
+    @property
+    def version(self) -> str:
+        """The version of hackkit that made the project ("0.1.0"), or nothing."""
+        return str(self.answers.get("_commit") or "").removeprefix("v")
+
+    @property
+    def python(self) -> Path:
+        """Where the Python of the project's environment is, once it is installed."""
+        inside = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+        return self.folder.joinpath(".venv", *inside)
+
+    @property
+    def package(self) -> str:
+        """The name of the project's own package: the folder with a settings.py and a command."""
+        for settings in sorted(self.folder.glob("*/settings.py")):
+            if (settings.parent / "__main__.py").is_file():
+                return settings.parent.name
+        return ""
+
+    @cached_property
+    def dotenv(self) -> Mapping[str, str]:
+        """The variables of `.env` that have a value, read as the app reads them."""
+        return _variables(self.folder / ".env")
+
+    @cached_property
+    def example_variables(self) -> tuple[str, ...]:
+        """The names that `.env.example` lists."""
+        return tuple(_all_variables(self.folder / ".env.example"))
+
+
+def _variables(path: Path) -> dict[str, str]:
+    return {name: value for name, value in _all_variables(path).items() if value}
+
+
+def _all_variables(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415 - only commands on a project read it
+
+    if not path.is_file():
+        return {}
+    try:
+        return {name: value or "" for name, value in dotenv_values(path, encoding="utf-8").items()}
+    except (OSError, ValueError):  # unreadable, or not UTF-8: a check says so
+        return {}
+
+
+@dataclass(frozen=True)
+class AppStatus:
+    """What a project's own code says of itself: `python -m PACKAGE status --json`.
+
+    Paths are relative to the project. `problem` is set when it could not say anything; then
+    nothing else is.
+    """
+
+    provider: str = "offline"  # mistral, server or offline
+    chat_model: str = ""
+    embed_model: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: 7860, or the next one that is free
+    docs: str = ""
+    index: str = ""
+    documents: int = 0
+    passages: int = 0
+    new: tuple[str, ...] = ()  # documents that are not in the index
+    changed: tuple[str, ...] = ()  # documents that the index holds in an older state
+    gone: tuple[str, ...] = ()  # documents that the index holds and that exist no more
+    unreadable: tuple[str, ...] = ()  # documents that cannot be read, each with the reason
+    busy: bool = False  # a process has the index open
+    damage: str = ""  # why the index cannot be read
+    problem: str = ""
+
+
+def ask_app(project: ProjectFiles, run: Run) -> AppStatus:
+    """Let the project's own Python tell its settings and the state of its index."""
+    if not project.package:
+        return AppStatus(problem="the project has no package with a settings.py and a __main__.py")
+    if not project.python.is_file():
+        return AppStatus(problem="the project's environment is not installed")
+    words = (str(project.python), "-m", project.package, "status", "--json")
+    ran = run(*words, folder=project.folder, seconds=_PATIENCE)
+    if ran is None or ran.timed_out:
+        return AppStatus(problem=f"its status did not come within {_PATIENCE} s")
+    try:
+        said = json.loads(ran.out)
+        known = {each.name for each in fields(AppStatus)}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in said.items()
+            if name in known
+        }
+        return AppStatus(**values)
+    except (ValueError, TypeError, AttributeError):
+        return AppStatus(problem=_last_words(ran))
+
+
+def _last_words(ran: Ran) -> str:
+    lines = [line.strip() for line in (ran.err or ran.out).splitlines() if line.strip()]
+    if not lines:
+        return f"its status ended with exit code {ran.code}"
+    # A message of the app's own comes with its "Fix: …"; of a traceback the last line tells.
+    return lines[-1] if lines[0].startswith("Traceback") else " ".join(lines[-3:])
 
 
 def create_env_file(folder: Path) -> Path | None:

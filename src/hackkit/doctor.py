@@ -1,0 +1,194 @@
+"""Looks at the machine and the project: diagnose() runs checks/ side by side, repair() mends."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from hackkit.checks import Check, all_checks
+from hackkit.context import Context
+from hackkit.errors import HackkitError, WrongUseError
+from hackkit.findings import Category, Finding, Report, Result, Status, failure, skipped
+from hackkit.shell import hackkit
+
+ONLINE_SECONDS = 5.0  # all checks that use the network, together
+_ROUNDS = 3  # a mended environment lets checks look that could not before
+
+Progress = Callable[[int, int, Collection[str]], None]  # done, in all, the titles still running
+Agree = Callable[[str], bool]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which checks to run: the ids in `only`, or all, without those in `skip`."""
+
+    only: Collection[str] = ()
+    skip: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a mend came to: what was said, the finding before and after it, and its error if any."""
+
+    says: str
+    before: Result
+    after: Result
+    error: str = ""
+
+
+def diagnose(
+    context: Context,
+    choice: Choice = Choice(),
+    progress: Progress = lambda *_: None,
+    checks: Sequence[Check] | None = None,
+) -> Report:
+    """Run the chosen checks side by side and return what they saw, in the order of the screen.
+
+    A check that raises, or takes longer than its limit, is reported as broken and harms no
+    other. Raises WrongUseError for an id that no check has.
+    """
+    chosen = _chosen(all_checks() if checks is None else checks, choice, context)
+    results = _run(chosen, context, progress)
+    return Report(tuple(results[check.id] for check in chosen))
+
+
+def _chosen(checks: Sequence[Check], choice: Choice, context: Context) -> list[Check]:
+    known = [check.id for check in checks]
+    for wanted in (*choice.only, *choice.skip):
+        if wanted not in known:
+            raise WrongUseError(
+                f'There is no check "{wanted}". Checks: {", ".join(known)}.',
+                fix=hackkit("doctor", "--help"),
+            )
+    in_scope = [check for check in checks if _in_scope(check, choice, context)]
+    return [check for check in in_scope if check.id not in choice.skip]
+
+
+def _in_scope(check: Check, choice: Choice, context: Context) -> bool:
+    if choice.only:
+        return check.id in choice.only
+    return check.category is not Category.PROJECT or context.project is not None
+
+
+def _run(checks: Sequence[Check], context: Context, progress: Progress) -> dict[str, Result]:
+    """Start every check in a thread of its own and collect what comes in time."""
+    results: dict[str, Result] = {}
+    arrived: queue.SimpleQueue[Result] = queue.SimpleQueue()
+    began = time.monotonic()
+    waiting: dict[str, Check] = {}
+    for check in checks:
+        reason = _reason_to_skip(check, context)
+        if reason:
+            results[check.id] = _result(check, skipped(reason), 0.0)
+            continue
+        waiting[check.id] = check
+        # A daemon: a check that never ends must not keep hackkit from ending.
+        threading.Thread(
+            target=lambda check=check: arrived.put(_look(check, context)), daemon=True
+        ).start()
+    while waiting:
+        progress(len(results), len(checks), [check.title for check in waiting.values()])
+        deadline = began + min(map(_limit, waiting.values()))
+        try:
+            result = arrived.get(timeout=max(deadline - time.monotonic(), 0))
+        except queue.Empty:
+            late = [
+                check for check in waiting.values() if began + _limit(check) <= time.monotonic()
+            ]
+            for check in late:
+                results[check.id] = _too_slow(check)
+                del waiting[check.id]
+            continue
+        if waiting.pop(result.id, None):
+            results[result.id] = result
+    return results
+
+
+def _limit(check: Check) -> float:
+    return min(check.seconds, ONLINE_SECONDS) if check.online else check.seconds
+
+
+def _reason_to_skip(check: Check, context: Context) -> str:
+    if check.category is Category.PROJECT and context.project is None:
+        return "this folder belongs to no hackkit project"
+    return "not looked at: --offline" if check.online and context.offline else ""
+
+
+def _look(check: Check, context: Context) -> Result:
+    began = time.monotonic()
+    try:
+        finding = check.look(context)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+        words = f"{type(error).__name__}: {error}".strip().rstrip(":")
+        return _broken(check, f"this check itself failed: {words}", time.monotonic() - began)
+    return _result(check, finding, time.monotonic() - began)
+
+
+def _too_slow(check: Check) -> Result:
+    limit = _limit(check)
+    return _broken(check, f"this check did not end within {limit:g} s", limit)
+
+
+def _broken(check: Check, message: str, seconds: float) -> Result:
+    fix = hackkit("doctor", "--only", check.id, "--debug")
+    return Result(
+        check.id, check.title, check.category, failure(message, fix), seconds, broken=True
+    )
+
+
+def _result(check: Check, finding: Finding, seconds: float) -> Result:
+    return Result(check.id, check.title, check.category, finding, seconds)
+
+
+def repair(
+    report: Report, fresh: Callable[[], Context], agree: Agree, tell: Tell
+) -> tuple[Report, tuple[Repair, ...]]:
+    """Do what can safely be done about the findings; return the new report and what changed.
+
+    Each mend is said first, by `agree`, which answers whether to do it. Afterwards the mended
+    checks run again, and those that could not look before: what they find is mended too.
+    """
+    repairs: list[Repair] = []
+    asked: set[tuple[str, str]] = set()
+    for _ in range(_ROUNDS):
+        done: list[tuple[Result, str]] = []
+        for result in report.results:
+            mend = result.finding.mend
+            if mend is None or (result.id, mend.says) in asked:
+                continue
+            asked.add((result.id, mend.says))
+            if agree(mend.says):
+                done.append((result, _attempt(result, tell)))
+        if not done:
+            break
+        again = {result.id for result, _ in done}
+        again |= {r.id for r in report.results if r.finding.status is Status.SKIP}
+        report = _updated(report, diagnose(fresh(), Choice(only=again)))
+        now = {result.id: result for result in report.results}
+        repairs += [
+            Repair(before.finding.mend.says, before, now[before.id], error)
+            for before, error in done
+            if before.finding.mend
+        ]
+    return report, tuple(repairs)
+
+
+def _attempt(result: Result, tell: Tell) -> str:
+    mend = result.finding.mend
+    if mend is None:
+        return ""
+    try:
+        mend.do()
+    except (HackkitError, OSError) as error:
+        tell(f"That did not work: {error}")
+        return str(error)
+    return ""
+
+
+def _updated(report: Report, newer: Report) -> Report:
+    found = {result.id: result for result in newer.results}
+    return Report(
+        tuple(found.get(result.id, result) for result in report.results), strict=report.strict
+    )

@@ -1,0 +1,111 @@
+"""What doctor says: findings, how each can be mended, and the report they make up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How a check ended: a warning costs quality, a failure stops the main job."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+class Category(StrEnum):
+    """What a check looks at, in the order of the screen."""
+
+    MACHINE = "machine"
+    ACCELERATOR = "accelerator"
+    NETWORK = "network"
+    SERVICES = "services"
+    PROJECT = "project"
+
+
+@dataclass(frozen=True)
+class Mend:
+    """What `--fix` may do about a finding: safe, reversible, and said before it is done.
+
+    `says` completes the sentence "hackkit will …". `do` raises HackkitError or OSError.
+    """
+
+    says: str
+    do: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check saw: `message` is a fact, `fix` a command or a page that mends it.
+
+    `details` are further lines for `--verbose`.
+    """
+
+    status: Status
+    message: str
+    fix: str = ""
+    details: tuple[str, ...] = ()
+    mend: Mend | None = None
+
+
+def ok(message: str, details: tuple[str, ...] = ()) -> Finding:
+    """All is well: say what was seen."""
+    return Finding(Status.OK, message, details=details)
+
+
+def warning(
+    message: str, fix: str, mend: Mend | None = None, details: tuple[str, ...] = ()
+) -> Finding:
+    """Something costs quality: say what, and what to type."""
+    return Finding(Status.WARN, message, fix, details, mend)
+
+
+def failure(
+    message: str, fix: str, mend: Mend | None = None, details: tuple[str, ...] = ()
+) -> Finding:
+    """Something stops the main job: say what, and what to type."""
+    return Finding(Status.FAIL, message, fix, details, mend)
+
+
+def skipped(message: str) -> Finding:
+    """Nothing was looked at: say why not."""
+    return Finding(Status.SKIP, message)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A check's finding and how long it took; `broken` means that the check itself failed."""
+
+    id: str
+    title: str
+    category: Category
+    finding: Finding
+    seconds: float
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """All results, in the order of the screen."""
+
+    results: tuple[Result, ...]
+    strict: bool = field(default=False, kw_only=True)
+
+    def count(self, status: Status) -> int:
+        """Tell how many checks ended so."""
+        return sum(result.finding.status is status for result in self.results)
+
+    @property
+    def problems(self) -> tuple[Result, ...]:
+        """Return what is not well, failures first."""
+        found = [r for r in self.results if r.finding.status in {Status.FAIL, Status.WARN}]
+        return tuple(sorted(found, key=lambda result: result.finding.status is not Status.FAIL))
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is well, 1 something is not, 2 a check could not look."""
+        if any(result.broken for result in self.results):
+            return 2
+        warnings = self.count(Status.WARN) if self.strict else 0
+        return 1 if self.count(Status.FAIL) or warnings else 0
