@@ -1,5 +1,7 @@
-"""The public API: make a project from Python as the command does."""
+"""The public API: make a project and check one from Python, as the commands do."""
 
+from hackkit.context import Context
+from hackkit.doctor import diagnose
 from hackkit.errors import HackkitError
 from hackkit.project import Plan, Project
 from hackkit.scaffold import new_project
@@ -7,4 +9,12 @@ from hackkit.version import VERSION
 
 __version__ = VERSION
 
-__all__ = ["HackkitError", "Plan", "Project", "__version__", "new_project"]
+__all__ = [
+    "Context",
+    "HackkitError",
+    "Plan",
+    "Project",
+    "__version__",
+    "diagnose",
+    "new_project",
+]

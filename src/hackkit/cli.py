@@ -2,12 +2,15 @@
 
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from hackkit import console, uv
 from hackkit.catalog import Catalog
+from hackkit.context import Context
+from hackkit.doctor import Choice, diagnose, repair
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.interview import Wish, interview, with_options
 from hackkit.scaffold import new_project
@@ -104,6 +107,62 @@ def list_(
     Example: hackkit list --json
     """
     console.show_catalog(Catalog.here(), as_json=as_json)
+
+
+@app.command()
+def doctor(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="A project, or any folder in it.")
+    ] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave the network alone.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Run this check; may be repeated.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Leave this check out; the same.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Let a warning fail.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every detail.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can safely be mended, one by one.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Mend without asking.")] = False,
+    _debug: Debug = False,
+) -> None:
+    """Find what is wrong here, each with the command that mends it.
+
+    Looks at this machine and, in a project, at the project. Ends with 0 when nothing fails, 1 when
+    something does, 2 when a check could not look.
+
+    Example: hackkit doctor --fix
+    """
+    _refuse_fixing(directory, fix=fix, yes=yes)
+
+    def facts() -> Context:
+        return Context.here(directory, offline=offline)
+
+    context = facts()
+    with console.watching() as progress:
+        report = diagnose(context, Choice(only or (), skip or ()), progress)
+    if fix:
+        report, repairs = repair(report, facts, console.say_and_go if yes else console.agree)
+        console.show_repairs(repairs)
+    console.show_report(report, context, as_json=as_json, verbose=verbose)
+    raise typer.Exit(report.exit_code(strict=strict))
+
+
+def _refuse_fixing(directory: Path, *, fix: bool, yes: bool) -> None:
+    """Stop before anything is looked at when the wish cannot be fulfilled."""
+    if not directory.is_dir():
+        raise WrongUseError(f"There is no folder {directory}.", fix=hackkit("doctor"))
+    if yes and not fix:
+        raise WrongUseError("--yes goes with --fix.", fix=hackkit("doctor", "--fix", "--yes"))
+    if fix and not yes and not console.is_interactive():
+        raise WrongUseError(
+            "Nobody is there to ask: --fix needs --yes without a terminal.",
+            fix=hackkit("doctor", str(directory), "--fix", "--yes"),
+        )
 
 
 def main() -> NoReturn:

@@ -1,21 +1,44 @@
 """Shows results and asks questions: the only module that knows Rich."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hackkit.findings import Category, Report, Result, Status
+from hackkit.version import VERSION
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from hackkit.catalog import Catalog, Slot
+    from hackkit.context import Context
+    from hackkit.doctor import Repair
     from hackkit.errors import HackkitError
     from hackkit.interview import Question
     from hackkit.project import Project
 
 _NARROW = 60  # columns
+
+_HEADINGS = {
+    Category.MACHINE: "Machine",
+    Category.ACCELERATOR: "Accelerator",
+    Category.NETWORK: "Network",
+    Category.SERVICES: "Keys and services",
+    Category.PROJECT: "Project",
+}
+# The sign of each status, and the one for a terminal that knows only ASCII.
+_SIGNS = {
+    Status.OK: ("✓", "+", "green"),
+    Status.WARN: ("!", "!", "yellow"),
+    Status.FAIL: ("✗", "x", "bold red"),
+    Status.SKIP: ("–", "-", "dim"),  # noqa: RUF001 - a dash that is as wide as the other signs
+}
+_TITLE = 20  # columns
 
 
 def is_interactive() -> bool:
@@ -114,6 +137,157 @@ def _document(catalog: "Catalog") -> dict[str, Any]:
             for example in catalog.examples
         ],
     }
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Callable[[int, int, Collection[str]], None]]:
+    """Show what doctor still waits for, on a terminal; yield the function that is told so."""
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    with console.status("") as status:
+
+        def show(done: int, total: int, running: Collection[str]) -> None:
+            names = ", ".join(sorted(running)[:4])
+            status.update(f"{done} of {total} checked; waiting for {names}")
+
+        yield show
+
+
+def agree(says: str) -> bool:
+    """Ask whether hackkit may do this."""
+    return typer.confirm(f"hackkit will {says}. Do it?", default=True, err=True)
+
+
+def say_and_go(says: str) -> bool:
+    """Say that hackkit does this now."""
+    say(f"hackkit will {says}.")
+    return True
+
+
+def show_repairs(repairs: "Sequence[Repair]") -> None:
+    """Show each mended finding, as it was and as it is."""
+    if not repairs:
+        say("There is nothing that --fix can mend.")
+    for repair in repairs:
+        was, now = repair.before.finding, repair.after.finding
+        _write(f"{repair.after.title}: {was.message}", style="dim", stderr=True)
+        outcome = f"that did not work: {repair.error}" if repair.error else now.message
+        _write(f"  {_sign(now.status, stderr=True)} {outcome}", stderr=True)
+
+
+def show_report(report: Report, context: "Context", *, as_json: bool, verbose: bool) -> None:
+    """Show what doctor saw: one screen for people, or one JSON document."""
+    if as_json:
+        document = json.dumps(_report_document(report), indent=2, ensure_ascii=False)
+        sys.stdout.write(document + "\n")
+        return
+    where = f"the project {context.folder.name}" if context.project else "this machine"
+    _write(f"hackkit {VERSION} looked at {where}", style="bold")
+    for category, heading in _HEADINGS.items():
+        results = [result for result in report.results if result.category is category]
+        if results:
+            _write(f"\n{heading}", style="bold")
+            _show_results(results, verbose=verbose)
+    _show_summary(report)
+
+
+def _show_results(results: Sequence[Result], *, verbose: bool) -> None:
+    quiet = [r for r in results if r.finding.status is Status.SKIP and not verbose]
+    for result in results:
+        if result not in quiet:
+            _show_result(result, verbose=verbose)
+    if quiet:
+        # One line for all that was not looked at: the screen is for what was.
+        _line(Status.SKIP, "not looked at", ", ".join(result.title for result in quiet))
+
+
+def _show_result(result: Result, *, verbose: bool) -> None:
+    finding = result.finding
+    _line(finding.status, result.title, finding.message)
+    indent = " " * (4 if _console().width < _NARROW else _TITLE + 4)
+    for detail in finding.details if verbose else ():
+        _write(f"{indent}{detail}", style="dim")
+    if verbose:
+        _write(f"{indent}{result.id}, {result.seconds:.2f} s", style="dim")
+    if finding.fix:
+        _write(f"{indent}{_arrow()} {finding.fix}", style="cyan")
+
+
+def _line(status: Status, title: str, message: str) -> None:
+    """Write sign, title and message: in columns, or below each other on a narrow terminal."""
+    from rich.padding import Padding  # noqa: PLC0415 - `new` and `--help` do without
+    from rich.table import Table  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    console = _console()
+    sign = Text(_sign(status), _SIGNS[status][2])
+    shade = "dim" if status is Status.SKIP else ""
+    if console.width < _NARROW:
+        console.print(Text.assemble("  ", sign, " ", (title, shade)), soft_wrap=True)
+        console.print(Padding(Text(message, shade), (0, 0, 0, 4), expand=False))
+        return
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(width=_TITLE, no_wrap=True)
+    grid.add_column()
+    grid.add_row(sign, Text(title, shade), Text(message, shade))
+    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+def _show_summary(report: Report) -> None:
+    counts = [
+        (Status.FAIL, "bold red", "failed"),
+        (Status.WARN, "yellow", "to look at"),
+        (Status.OK, "green", "well"),
+        (Status.SKIP, "dim", "not looked at"),
+    ]
+    said = [
+        f"{report.count(status)} {words}" for status, _, words in counts if report.count(status)
+    ]
+    worst = next((style for status, style, _ in counts if report.count(status)), "")
+    _write(f"\n{', '.join(said) or 'Nothing was looked at'}.", style=worst)
+    if report.problems:
+        first = report.problems[0]
+        _write(f"First: {first.title}: {first.finding.message}")
+        _write(f"  {_arrow()} {first.finding.fix}", style="cyan")
+
+
+def _report_document(report: Report) -> dict[str, Any]:
+    return {
+        "checks": [
+            {
+                "id": result.id,
+                "title": result.title,
+                "category": result.category,
+                "status": result.finding.status,
+                "message": result.finding.message,
+                "fix": result.finding.fix,
+                "seconds": round(result.seconds, 3),
+            }
+            for result in report.results
+        ],
+        "summary": {status: report.count(status) for status in Status},
+    }
+
+
+def _sign(status: Status, *, stderr: bool = False) -> str:
+    sign, plain, _ = _SIGNS[status]
+    return sign if _can_show(sign, stderr=stderr) else plain
+
+
+def _arrow() -> str:
+    return "→" if _can_show("→") else "->"
+
+
+def _can_show(sign: str, *, stderr: bool = False) -> bool:
+    encoding = (sys.stderr if stderr else sys.stdout).encoding or "ascii"
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _entry(name: str, text: str, indent: int = 2) -> None:

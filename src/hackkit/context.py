@@ -1,6 +1,6 @@
 """The facts that doctor's checks are handed."""
 
-import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class Context:
             env=env,
             project=project,
             offline=offline,
-            system=platform.system().lower(),
+            system={"win32": "windows"}.get(sys.platform, sys.platform),
             uv=_uv(),
             needs=_needs(project),
             run=run,

@@ -4,12 +4,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hackkit.checks import Check, all_checks
 from hackkit.context import Context
 from hackkit.errors import HackkitError, WrongUseError
-from hackkit.findings import Category, Finding, Report, Result, Status, failure, skipped
+from hackkit.findings import Category, Finding, Mend, Report, Result, Status, failure, skipped
+from hackkit.leaks import scrub
 from hackkit.shell import hackkit
 
 ONLINE_SECONDS = 5.0  # all checks that use the network, together
@@ -17,7 +18,6 @@ _ROUNDS = 3  # a mended environment lets checks look that could not before
 
 Progress = Callable[[int, int, Collection[str]], None]  # done, in all, the titles still running
 Agree = Callable[[str], bool]
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def diagnose(
     other. Raises WrongUseError for an id that no check has.
     """
     chosen = _chosen(all_checks() if checks is None else checks, choice, context)
-    results = _run(chosen, context, progress)
-    return Report(tuple(results[check.id] for check in chosen))
+    results, secrets = _run(chosen, context, progress), context.secrets
+    return Report(tuple(_scrubbed(results[check.id], secrets) for check in chosen))
 
 
 def _chosen(checks: Sequence[Check], choice: Choice, context: Context) -> list[Check]:
@@ -142,53 +142,61 @@ def _result(check: Check, finding: Finding, seconds: float) -> Result:
     return Result(check.id, check.title, check.category, finding, seconds)
 
 
+def _scrubbed(result: Result, secrets: Collection[str]) -> Result:
+    """Return the result with every secret masked, whatever a check or a command put into it."""
+    finding = result.finding
+    return replace(
+        result,
+        finding=replace(
+            finding,
+            message=scrub(finding.message, secrets),
+            fix=scrub(finding.fix, secrets),
+            details=tuple(scrub(line, secrets) for line in finding.details),
+        ),
+    )
+
+
 def repair(
-    report: Report, fresh: Callable[[], Context], agree: Agree, tell: Tell
+    report: Report,
+    fresh: Callable[[], Context],
+    agree: Agree,
+    checks: Sequence[Check] | None = None,
 ) -> tuple[Report, tuple[Repair, ...]]:
     """Do what can safely be done about the findings; return the new report and what changed.
 
     Each mend is said first, by `agree`, which answers whether to do it. Afterwards the mended
-    checks run again, and those that could not look before: what they find is mended too.
+    checks run again on `fresh` facts, and those that could not look before: what they find is
+    mended too.
     """
     repairs: list[Repair] = []
     asked: set[tuple[str, str]] = set()
     for _ in range(_ROUNDS):
-        done: list[tuple[Result, str]] = []
+        done: list[tuple[Result, Mend, str]] = []
         for result in report.results:
             mend = result.finding.mend
             if mend is None or (result.id, mend.says) in asked:
                 continue
             asked.add((result.id, mend.says))
             if agree(mend.says):
-                done.append((result, _attempt(result, tell)))
+                done.append((result, mend, _attempt(mend)))
         if not done:
             break
-        again = {result.id for result, _ in done}
+        again = {result.id for result, _, _ in done}
         again |= {r.id for r in report.results if r.finding.status is Status.SKIP}
-        report = _updated(report, diagnose(fresh(), Choice(only=again)))
+        report = _updated(report, diagnose(fresh(), Choice(only=again), checks=checks))
         now = {result.id: result for result in report.results}
-        repairs += [
-            Repair(before.finding.mend.says, before, now[before.id], error)
-            for before, error in done
-            if before.finding.mend
-        ]
+        repairs += [Repair(mend.says, was, now[was.id], error) for was, mend, error in done]
     return report, tuple(repairs)
 
 
-def _attempt(result: Result, tell: Tell) -> str:
-    mend = result.finding.mend
-    if mend is None:
-        return ""
+def _attempt(mend: Mend) -> str:
     try:
         mend.do()
     except (HackkitError, OSError) as error:
-        tell(f"That did not work: {error}")
         return str(error)
     return ""
 
 
 def _updated(report: Report, newer: Report) -> Report:
     found = {result.id: result for result in newer.results}
-    return Report(
-        tuple(found.get(result.id, result) for result in report.results), strict=report.strict
-    )
+    return Report(tuple(found.get(result.id, result) for result in report.results))

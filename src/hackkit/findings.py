@@ -1,7 +1,7 @@
 """What doctor says: findings, how each can be mended, and the report they make up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -90,7 +90,6 @@ class Report:
     """All results, in the order of the screen."""
 
     results: tuple[Result, ...]
-    strict: bool = field(default=False, kw_only=True)
 
     def count(self, status: Status) -> int:
         """Tell how many checks ended so."""
@@ -102,10 +101,9 @@ class Report:
         found = [r for r in self.results if r.finding.status in {Status.FAIL, Status.WARN}]
         return tuple(sorted(found, key=lambda result: result.finding.status is not Status.FAIL))
 
-    @property
-    def exit_code(self) -> int:
-        """0 all is well, 1 something is not, 2 a check could not look."""
+    def exit_code(self, *, strict: bool = False) -> int:
+        """0 all is well, 1 something is not (`strict`: a warning too), 2 a check could not look."""
         if any(result.broken for result in self.results):
             return 2
-        warnings = self.count(Status.WARN) if self.strict else 0
-        return 1 if self.count(Status.FAIL) or warnings else 0
+        bad = self.count(Status.FAIL) + (self.count(Status.WARN) if strict else 0)
+        return 1 if bad else 0

@@ -1,0 +1,58 @@
+"""Writes docs/doctor.md from the checks themselves: `python -m hackkit.checks`."""
+
+import re
+import sys
+
+from hackkit.checks import Check, all_checks
+from hackkit.findings import Category
+
+_INTRODUCTION = """\
+# What `hackkit doctor` checks
+
+<!-- Made by: uv run python -m hackkit.checks -->
+
+`hackkit doctor` looks at this machine; inside a project also at the project. A warning is for what
+costs quality, a failure for what stops the main job. `--only ID` and `--skip ID` choose checks and
+may be repeated; `--offline` leaves out what needs the network; `--strict` lets a warning fail;
+`--verbose` shows every detail; `--fix` does what its line below says, after asking (`--yes`: without).
+
+The exit code is 0 when nothing fails, 1 when something does, 2 when a check could not look.
+
+`--json` prints one document and nothing else:
+
+```
+{
+  "checks": [{"id", "title", "category", "status", "message", "fix", "seconds"}, ...],
+  "summary": {"ok", "warn", "fail", "skip"}
+}
+```
+
+`category` is one of CATEGORIES; `status` is `ok`, `warn`, `fail` or `skip`; `fix` is a command, a
+page to open, or empty; `seconds` is how long the check took. No output holds a secret.
+"""
+
+
+def page() -> str:
+    """Return the text of docs/doctor.md."""
+    checks = all_checks()
+    names = ", ".join(f"`{category}`" for category in Category)
+    parts = [_INTRODUCTION.replace("CATEGORIES", names)]
+    for category in Category:
+        mine = [check for check in checks if check.category is category]
+        parts += [f"## {category.capitalize()}\n", *map(_entry, mine)] if mine else []
+    return "\n".join(parts)
+
+
+def _entry(check: Check) -> str:
+    online = " Needs the network." if check.online else ""
+    question, _, rest = check.description.partition("\n")
+    text = re.sub(r"\n(?!\n)", " ", rest.strip()).replace("\n ", "\n\n")
+    return (
+        f"### `{check.id}`\n\n{question}{online}\n\n{text}\n"
+        if text
+        else (f"### `{check.id}`\n\n{question}{online}\n")
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
