@@ -237,20 +237,19 @@ def _line(status: Status, title: str, message: str) -> None:
 
 
 def _show_summary(report: Report) -> None:
-    counts = [
-        (Status.FAIL, "bold red", "failed"),
-        (Status.WARN, "yellow", "to look at"),
-        (Status.OK, "green", "well"),
-        (Status.SKIP, "dim", "not looked at"),
-    ]
-    said = [
-        f"{report.count(status)} {words}" for status, _, words in counts if report.count(status)
-    ]
-    worst = next((style for status, style, _ in counts if report.count(status)), "")
-    _write(f"\n{', '.join(said) or 'Nothing was looked at'}.", style=worst)
+    words = {
+        Status.FAIL: "failed",
+        Status.WARN: "warning" if report.count(Status.WARN) == 1 else "warnings",
+        Status.OK: "ok",
+        Status.SKIP: "not looked at",
+    }
+    counts = {status: report.count(status) for status in words if report.count(status)}
+    text = ", ".join(f"{count} {words[status]}" for status, count in counts.items())
+    worst = _SIGNS[next(iter(counts))][2] if counts else ""
+    _console().print(f"\n{text or 'There was nothing to look at'}.", style=worst)
     if report.problems:
         first = report.problems[0]
-        _write(f"First: {first.title}: {first.finding.message}")
+        _console().print(f"First: {first.title}: {first.finding.message}")
         _write(f"  {_arrow()} {first.finding.fix}", style="cyan")
 
 

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -121,8 +122,10 @@ def _look(check: Check, context: Context) -> Result:
     try:
         finding = check.look(context)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+        seconds = time.monotonic() - began
         words = f"{type(error).__name__}: {error}".strip().rstrip(":")
-        return _broken(check, f"this check itself failed: {words}", time.monotonic() - began)
+        trace = "".join(traceback.format_exception(error)).splitlines()
+        return _broken(check, f"this check itself failed: {words}", seconds, tuple(trace))
     return _result(check, finding, time.monotonic() - began)
 
 
@@ -131,11 +134,10 @@ def _too_slow(check: Check) -> Result:
     return _broken(check, f"this check did not end within {limit:g} s", limit)
 
 
-def _broken(check: Check, message: str, seconds: float) -> Result:
-    fix = hackkit("doctor", "--only", check.id, "--debug")
-    return Result(
-        check.id, check.title, check.category, failure(message, fix), seconds, broken=True
-    )
+def _broken(check: Check, message: str, seconds: float, trace: tuple[str, ...] = ()) -> Result:
+    fix = hackkit("doctor", "--only", check.id, "--verbose")
+    finding = failure(message, fix, details=trace)
+    return Result(check.id, check.title, check.category, finding, seconds, broken=True)
 
 
 def _result(check: Check, finding: Finding, seconds: float) -> Result:

@@ -1,6 +1,5 @@
 """Writes docs/doctor.md from the checks themselves: `python -m hackkit.checks`."""
 
-import re
 import sys
 
 from hackkit.checks import Check, all_checks
@@ -14,7 +13,8 @@ _INTRODUCTION = """\
 `hackkit doctor` looks at this machine; inside a project also at the project. A warning is for what
 costs quality, a failure for what stops the main job. `--only ID` and `--skip ID` choose checks and
 may be repeated; `--offline` leaves out what needs the network; `--strict` lets a warning fail;
-`--verbose` shows every detail; `--fix` does what its line below says, after asking (`--yes`: without).
+`--verbose` shows every detail; `--fix` mends what can safely be mended, after asking (`--yes`: at
+once), and shows what became of it.
 
 The exit code is 0 when nothing fails, 1 when something does, 2 when a check could not look.
 
@@ -44,14 +44,11 @@ def page() -> str:
 
 
 def _entry(check: Check) -> str:
-    online = " Needs the network." if check.online else ""
     question, _, rest = check.description.partition("\n")
-    text = re.sub(r"\n(?!\n)", " ", rest.strip()).replace("\n ", "\n\n")
-    return (
-        f"### `{check.id}`\n\n{question}{online}\n\n{text}\n"
-        if text
-        else (f"### `{check.id}`\n\n{question}{online}\n")
-    )
+    network = " Needs the network." if check.online else ""
+    paragraphs = (" ".join(each.split()) for each in rest.strip().split("\n\n"))
+    parts = [f"### `{check.id}`", question + network, *filter(None, paragraphs)]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
