@@ -4,13 +4,22 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 # Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
 _AIMED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+_NOT_RUNNABLE = 126  # the exit code by which shells tell the same
+_MOST_OUTPUT = 20_000_000  # bytes that are read of what a command prints
+# What a container's memory is limited to (control groups, version 2 and 1).
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,36 +64,62 @@ def runner(env: Mapping[str, str]) -> Run:
 
 
 def _run(words: list[str], folder: Path | None, env: Mapping[str, str], seconds: float) -> Ran:
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        words, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    ) as child:
+    """Run a command whose output goes to files.
+
+    Unlike a pipe, a file does not keep us waiting for a grandchild that holds it open.
+    """
+    late = threading.Event()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            out, err = child.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            # What a grandchild that holds the pipes would still say is given up.
-            child.kill()
-            return Ran(-1, timed_out=True)
-        return Ran(child.returncode, _text(out), _text(err))
+            child = subprocess.Popen(
+                words, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        except OSError as error:  # there, but not to be run: no permission, another system's file
+            return Ran(_NOT_RUNNABLE, err=str(error))
+        with child, _alarm(seconds, late.set, child.kill):
+            code = child.wait()
+        return Ran(-1 if late.is_set() else code, _text(out), _text(err), timed_out=late.is_set())
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace").strip()
+@contextlib.contextmanager
+def _alarm(seconds: float, *actions: Callable[[], object]) -> Iterator[None]:
+    """Do the actions when the block takes longer than so many seconds."""
+    timer = threading.Timer(seconds, lambda: [action() for action in actions])
+    timer.daemon = True  # a command that not even `kill` ends must not keep hackkit from ending
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(_MOST_OUTPUT).decode("utf-8", "replace").strip()
 
 
 def memory() -> Memory:
-    """Measure main memory."""
+    """Measure main memory: what a container may use, where there is such a limit."""
     import psutil  # noqa: PLC0415 - only some commands measure
 
     seen = psutil.virtual_memory()
-    return Memory(seen.total, seen.available)
+    limit = _memory_limit() or seen.total
+    return Memory(min(seen.total, limit), min(seen.available, limit))
+
+
+def _memory_limit() -> int:
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not Linux, or "max"
+            return int(path.read_text("ascii"))
+    return 0
 
 
 def disk_free(folder: Path) -> int:
     """Return the bytes that are free on the drive of a folder, or of the nearest one above it."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    for place in (folder, *folder.absolute().parents):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return shutil.disk_usage(place).free
+    raise FileNotFoundError(folder)
 
 
 def listener(port: int) -> str:
