@@ -1,0 +1,528 @@
+"""The only module that knows httpx2: one bounded request, and in words what came of it."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from hackkit.shell import hackkit
+from hackkit.version import VERSION
+
+if TYPE_CHECKING:  # the real imports wait for the first request: they take a twentieth of a second
+    import ssl
+
+    import httpx2
+
+LIMIT = 4_000_000  # bytes of a body that are read
+SLOW = 1.0  # seconds
+_PORTS = {"http": 80, "https": 443}
+_NOTHING: Mapping[str, str] = {}
+
+# Certificate troubles: OpenSSL's codes, then those of Windows (as signed and as unsigned numbers)
+# and of macOS, which verify there in OpenSSL's place.
+_WRONG_NAME = {62, 64, 0x800B010F, 0x800B010F - 2**32, -67602}
+_WRONG_TIME = {9, 10, 0x800B0101, 0x800B0101 - 2**32, -67818, -67819}
+
+
+class Kind(StrEnum):
+    """How far a request came. Only an ANSWER has a status; a TIMEOUT may have one."""
+
+    ANSWER = "answer"
+    ADDRESS = "address"  # nothing that a request could be sent to
+    NAME = "name"  # the host's name cannot be looked up
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    PROXY = "proxy"  # the proxy is not there, or does not let the request through
+    CERTIFICATE = "certificate"  # not trusted, or for another host
+    CLOCK = "clock"  # a certificate that is expired or not yet valid
+    TIMEOUT = "timeout"
+    NOT_HTTP = "not-http"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: header names in lower case; `trouble` says in words why it is no answer."""
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+    kind: Kind = Kind.ANSWER
+    trouble: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return self.kind is Kind.ANSWER
+
+    @property
+    def is_page(self) -> bool:
+        """Whether a page for a browser came."""
+        start = self.body[:200].lstrip().lower()
+        kind = self.headers.get("content-type", "")
+        return "html" in kind or start.startswith((b"<!doctype html", b"<html"))
+
+    def json(self) -> object:
+        """Return the body's JSON; None when it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+@dataclass(frozen=True)
+class Site:
+    """An address that is asked: `variable` sets it, `pages` says that it may answer in HTML."""
+
+    url: str
+    variable: str = ""
+    system: str = "linux"
+    pages: bool = False
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What stands between this machine and a site, and what to do about it."""
+
+    words: str
+    fix: str
+
+
+def fetch(
+    url: str,
+    env: Mapping[str, str],
+    headers: Mapping[str, str] = _NOTHING,
+    seconds: float = 2.0,
+    *,
+    verify: bool = True,
+) -> Reply:
+    """Send one GET and return what came of it, within `seconds` whatever the other side does.
+
+    Proxies and certificates come from `env`, as the generated app's own client reads them.
+    Redirects are not followed: the headers may hold a key.
+    """
+    if not is_address(url):
+        return _trouble(Kind.ADDRESS, "that is no address of the form http://… or https://…")
+    ask = _Ask(url, env, headers, time.monotonic() + seconds, verify)
+    seen = [Reply(kind=Kind.TIMEOUT, trouble=f"no answer within {seconds:g} s")]
+    # A name that is looked up cannot be interrupted: the thread is left behind if need be.
+    within(lambda: _observe(ask, seen), seconds)
+    last = seen[-1]
+    return replace(last, seconds=seconds) if last.kind is Kind.TIMEOUT else last
+
+
+def fetch_all(
+    urls: Sequence[str],
+    env: Mapping[str, str],
+    headers: Mapping[str, str] = _NOTHING,
+    seconds: float = 2.0,
+) -> list[Reply]:
+    """Fetch several addresses at the same time; their replies, in order."""
+    replies = [Reply(kind=Kind.TIMEOUT, trouble=f"no answer within {seconds:g} s") for _ in urls]
+
+    def get(place: int, url: str) -> None:
+        replies[place] = fetch(url, env, headers, seconds)
+
+    threads = [threading.Thread(target=get, args=each, daemon=True) for each in enumerate(urls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return replies
+
+
+def within(function: Callable[[], object], seconds: float) -> bool:
+    """Run a function that cannot be interrupted; tell whether it ended in time."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def is_address(url: str) -> bool:
+    """Tell whether this is an address that a request can be sent to."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _PORTS and bool(parts.hostname) and _port(parts) > 0
+    except ValueError:
+        return False
+
+
+def listens(url: str, seconds: float = 0.2) -> bool:
+    """Tell whether anything takes a connection there: quicker than a request."""
+    met: list[bool] = []
+
+    def knock() -> None:
+        try:
+            parts = urlsplit(url)
+            where = (parts.hostname or "", _port(parts))
+            socket.create_connection(where, timeout=seconds).close()
+        except (OSError, ValueError):
+            return
+        met.append(True)
+
+    within(knock, 2 * seconds)
+    return bool(met)
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether an address is on this machine."""
+    host = _host(url)
+    return host in {"localhost", "::1", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - compared
+
+
+# Proxies
+
+
+def variable(env: Mapping[str, str], name: str) -> str:
+    """Return a proxy variable's value: the spelling in small letters wins, as in every client."""
+    return env[name.lower()] if name.lower() in env else env.get(name.upper(), "")
+
+
+def proxy_for(url: str, env: Mapping[str, str]) -> str:
+    """Return the proxy that a request to an address goes through, or nothing."""
+    scheme = urlsplit(url).scheme
+    proxy = variable(env, f"{scheme}_proxy") or variable(env, "all_proxy")
+    entries = [entry.strip() for entry in variable(env, "no_proxy").split(",")]
+    if not proxy or any(_exempts(entry.lower(), url) for entry in entries if entry):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _exempts(entry: str, url: str) -> bool:
+    """Tell whether one entry of NO_PROXY holds for an address, as httpx2 reads it."""
+    if entry == "*":
+        return True
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    network = _in_network(entry, host)
+    if network is not None:
+        return network
+    name, _, port = entry.rpartition("://")[2].partition(":")
+    if port and port != str(_port(parts)):
+        return False
+    below = name.removeprefix("*").removeprefix(".")
+    return host.endswith(f".{below}") or (host == name and below == name)
+
+
+def _in_network(entry: str, host: str) -> bool | None:
+    """Tell whether a host is in a network like 10.0.0.0/8; None when the entry names none."""
+    import ipaddress  # noqa: PLC0415 - only needed behind a proxy
+
+    try:
+        network = ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return None
+    try:
+        return ipaddress.ip_address(host) in network
+    except ValueError:
+        return False
+
+
+# One request
+
+
+@dataclass(frozen=True)
+class _Ask:
+    url: str
+    env: Mapping[str, str]
+    headers: Mapping[str, str]
+    deadline: float
+    verify: bool = True
+
+    @property
+    def left(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.01)
+
+    @property
+    def parts(self) -> SplitResult:
+        return urlsplit(self.url)
+
+    @property
+    def proxy(self) -> str:
+        return proxy_for(self.url, self.env)
+
+
+def _observe(ask: _Ask, seen: list[Reply]) -> None:
+    """Add to `seen` what is known, more with each step; the last entry holds."""
+    began = time.monotonic()
+    try:
+        seen.extend(_steps(ask))  # one by one: each holds as soon as it is known
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets words
+        seen.append(replace(_explain(error, ask), seconds=time.monotonic() - began))
+        if seen[-1].kind is Kind.CERTIFICATE:
+            seen.append(_with_issuer(seen[-1], ask))
+
+
+def _steps(ask: _Ask) -> Iterator[Reply]:
+    with _client(ask, _trust(ask.env, verify=ask.verify)) as client:
+        began = time.monotonic()
+        if not ask.proxy:
+            yield Reply(kind=Kind.NAME, trouble=f'the look-up of "{ask.parts.hostname}" hangs')
+            socket.getaddrinfo(ask.parts.hostname, _port(ask.parts), type=socket.SOCK_STREAM)
+        yield Reply(kind=Kind.TIMEOUT, trouble="no answer in time")
+        with client.stream("GET", ask.url, headers=dict(ask.headers)) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            reply = Reply(response.status_code, headers, seconds=time.monotonic() - began)
+            slow = "its answer has begun but does not end"
+            yield replace(reply, kind=Kind.TIMEOUT, trouble=slow)
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) >= LIMIT or time.monotonic() > ask.deadline:
+                    break
+            if time.monotonic() <= ask.deadline:
+                yield _through_proxy(replace(reply, body=bytes(body[:LIMIT])), ask)
+
+
+def _client(ask: _Ask, trust: "ssl.SSLContext | bool") -> "httpx2.Client":
+    import httpx2  # noqa: PLC0415 - only requests need it
+
+    return httpx2.Client(
+        verify=trust,
+        proxy=ask.proxy or None,
+        trust_env=False,
+        timeout=ask.left,
+        headers={"user-agent": f"hackkit/{VERSION}", "accept-encoding": "identity"},
+    )
+
+
+def _trust(env: Mapping[str, str], *, verify: bool) -> "ssl.SSLContext | bool":
+    """Return the certificates that the generated app trusts: those that httpx2 reads."""
+    import ssl  # noqa: PLC0415 - only requests need it
+
+    import httpx2  # noqa: PLC0415 - the same
+
+    if not verify:
+        return False
+    file, folder = env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR")
+    try:
+        if file:
+            return ssl.create_default_context(cafile=file)
+        if folder:
+            return ssl.create_default_context(capath=folder)
+    except OSError as error:
+        raise _NoCertificatesError("SSL_CERT_FILE" if file else "SSL_CERT_DIR") from error
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+class _NoCertificatesError(Exception):
+    """The variable of this name leads to no certificates."""
+
+
+def _through_proxy(reply: Reply, ask: _Ask) -> Reply:
+    if reply.status == 407:  # noqa: PLR2004 - "Proxy Authentication Required"
+        return replace(reply, kind=Kind.PROXY, trouble=_WANTS_LOGIN.format(_place(ask.proxy)))
+    return reply
+
+
+# What went wrong, in words
+
+
+def _explain(error: Exception, ask: _Ask) -> Reply:
+    """Say what an exception means. Its own text may hold a header, so it is never repeated."""
+    import ssl  # noqa: PLC0415 - only requests need it
+
+    tls = _first(error, ssl.SSLError)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return _about_certificate(tls, ask)
+    if isinstance(error, _NoCertificatesError):
+        return _trouble(Kind.CERTIFICATE, f"{error} leads to no certificates")
+    if tls:
+        return _trouble(Kind.NOT_HTTP, "no encrypted connection can be made: no HTTPS there")
+    if ask.proxy and (words := _about_proxy(error, ask.proxy)):
+        return _trouble(Kind.PROXY, words)
+    return _about_connection(error, ask)
+
+
+def _about_connection(error: Exception, ask: _Ask) -> Reply:
+    import httpx2  # noqa: PLC0415 - only requests need it
+
+    place = _place(ask.url)
+    kinds: list[tuple[type[Exception], Kind, str]] = [
+        (httpx2.TimeoutException, Kind.TIMEOUT, "no answer in time"),
+        (socket.gaierror, Kind.NAME, f'the name "{ask.parts.hostname}" cannot be looked up'),
+        (ConnectionRefusedError, Kind.REFUSED, f"nothing listens at {place}"),
+        (httpx2.RemoteProtocolError, Kind.NOT_HTTP, f"{place} does not speak HTTP"),
+        (httpx2.DecodingError, Kind.NOT_HTTP, f"{place} sends what cannot be decoded"),
+        (httpx2.NetworkError, Kind.UNREACHABLE, f"{place} cannot be reached"),
+        (OSError, Kind.UNREACHABLE, f"{place} cannot be reached"),
+    ]
+    for kind, meaning, words in kinds:
+        if _first(error, kind):
+            return _trouble(meaning, words)
+    return _trouble(Kind.ADDRESS, "the address or the key cannot be put into a request")
+
+
+def _trouble(kind: Kind, words: str) -> Reply:
+    return Reply(kind=kind, trouble=words)
+
+
+def _about_certificate(error: "ssl.SSLCertVerificationError", ask: _Ask) -> Reply:
+    code, said = getattr(error, "verify_code", 0), str(error).lower()
+    if code in _WRONG_TIME or "expired" in said or "not yet valid" in said:
+        early = code == 9 or "not yet valid" in said  # noqa: PLR2004 - OpenSSL's number for it
+        when = "not valid yet" if early else "expired"
+        return _trouble(Kind.CLOCK, f"its certificate is {when}: is this machine's clock right?")
+    if code in _WRONG_NAME or "hostname mismatch" in said or "name does not match" in said:
+        words = f"the certificate that comes is not one of {ask.parts.hostname}"
+        return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
+    words = "its certificate was issued by someone whom this machine does not trust"
+    return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
+
+
+_WANTS_LOGIN = "the proxy at {} wants a user name and a password"
+_INTERCEPTED = "an intercepting proxy or a captive portal"
+
+
+def _about_proxy(error: Exception, proxy: str) -> str:
+    """Say what is wrong with a proxy; nothing when the trouble is another."""
+    import httpx2  # noqa: PLC0415 - only requests need it
+
+    where, status = _place(proxy), str(error)[:3]
+    if isinstance(error, ImportError):
+        return f"the proxy at {where} is a SOCKS one, which the app cannot use"
+    if isinstance(error, httpx2.ProxyError):
+        refusal = f" ({status})" if status.isdecimal() else ""
+        return (
+            _WANTS_LOGIN.format(where)
+            if status == "407"
+            else f"{where} lets nothing through" + refusal
+        )
+    if _first(error, socket.gaierror):
+        return f"the name of the proxy at {where} cannot be looked up"
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return f"no proxy answers at {where}"
+    return ""
+
+
+def _with_issuer(reply: Reply, ask: _Ask) -> Reply:
+    """Name who issued the certificate that was not trusted: it tells who sits in between."""
+    issuer = ""
+    try:
+        issuer = _issuer(replace(ask, headers={}))
+    except Exception:  # noqa: BLE001 - the trouble is known already, this only adds to it
+        return reply
+    words = reply.trouble.replace("someone", f"'{issuer}'").replace("whom", "which")
+    if "someone" not in reply.trouble:
+        words = f"{reply.trouble} (issued by '{issuer}')"
+    return replace(reply, trouble=words) if issuer else reply
+
+
+def _issuer(ask: _Ask) -> str:
+    """Ask twice, without any header of the caller's: Python decodes only what it has verified.
+
+    So the certificate that came the first time is what is trusted the second time.
+    """
+    import ssl  # noqa: PLC0415 - only requests need it
+
+    blind = ssl.create_default_context()
+    blind.check_hostname = False
+    blind.verify_mode = ssl.CERT_NONE
+    shown = _handshake(ask, blind).getpeercert(binary_form=True) or b""
+    sure = ssl.create_default_context(cadata=ssl.DER_cert_to_PEM_cert(shown))
+    sure.check_hostname = False
+    sure.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    sure.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    known: dict[str, Any] = _handshake(ask, sure).getpeercert() or {}
+    names: dict[str, str] = dict(pair for part in known.get("issuer", ()) for pair in part)
+    return names.get("organizationName") or names.get("commonName", "")
+
+
+def _handshake(ask: _Ask, trust: "ssl.SSLContext") -> "ssl.SSLObject":
+    """Connect, and return the encrypted connection whatever answers on it."""
+    met: list[ssl.SSLObject] = []
+
+    def watch(event: str, seen: Mapping[str, Any]) -> None:
+        if event.endswith("start_tls.complete"):
+            met.append(seen["return_value"].get_extra_info("ssl_object"))
+
+    with contextlib.suppress(Exception), _client(ask, trust) as client:
+        client.head(ask.url, extensions={"trace": watch})
+    return met[-1]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first(error: Exception, kind: type[BaseException]) -> BaseException | None:
+    """Return the cause of this kind, however deep it lies."""
+    return next((cause for cause in _causes(error) if isinstance(cause, kind)), None)
+
+
+# What stands in between, for the checks that ask a service
+
+
+def obstacle(reply: Reply, site: Site) -> Obstacle | None:
+    """Tell what kept a site from answering; None when it was the site itself that answered."""
+    if not reply.answered:
+        return Obstacle(reply.trouble, _fix(reply.kind, site))
+    target = _elsewhere(reply, site.url)
+    if target:
+        words = f"the network sends us to {_host(target)}: the venue's login page, it seems"
+        return Obstacle(words, f"open {target} in a browser and log in")
+    if reply.status == 511 or (  # noqa: PLR2004 - "Network Authentication Required"
+        reply.is_page and reply.status < 300 and not site.pages  # noqa: PLR2004 - success
+    ):
+        words = "a web page answers instead: the venue's login page, it seems"
+        return Obstacle(words, f"open http://{_host(site.url)} in a browser and log in")
+    return None
+
+
+def _elsewhere(reply: Reply, url: str) -> str:
+    """Return where a redirect to another host leads."""
+    target = urljoin(url, reply.headers.get("location", ""))
+    moved = 300 <= reply.status < 400 and _host(target) != _host(url)  # noqa: PLR2004 - redirects
+    return target if moved else ""
+
+
+def _fix(kind: Kind, site: Site) -> str:
+    host = _host(site.url)
+    if kind is Kind.PROXY:
+        return hackkit("doctor", "--only", "proxy", "--verbose")
+    if kind is Kind.CLOCK:
+        return _SET_CLOCK.get(site.system, _SET_CLOCK["linux"])
+    if kind is Kind.CERTIFICATE:
+        return f"open http://{host} and log in, or set SSL_CERT_FILE to your network's certificate"
+    if kind is Kind.ADDRESS or (site.variable and kind is Kind.NOT_HTTP):
+        return f"edit .env: give {site.variable or 'it'} an address like https://example.com"
+    return f"open {_origin(site.url)} in a browser: is this machine online?"
+
+
+_SET_CLOCK = {
+    "linux": "sudo timedatectl set-ntp true",
+    "darwin": "sudo sntp -sS time.apple.com",
+    "windows": "w32tm /resync",
+}
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _origin(url: str) -> str:
+    return f"{urlsplit(url).scheme}://{_place(url)}"
+
+
+def _place(url: str) -> str:
+    """Return the host of an address, with the port where it is not the usual one; no password."""
+    parts = urlsplit(url)
+    usual = parts.port in {None, _PORTS.get(parts.scheme)}
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return host if usual else f"{host}:{parts.port}"
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _PORTS.get(parts.scheme, 0)
