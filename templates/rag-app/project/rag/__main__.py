@@ -1,4 +1,4 @@
-"""The command line: `uv run python -m rag ingest | search | ask`."""
+"""The command line: `uv run python -m rag ingest | search | ask | status`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -71,6 +72,39 @@ def ask(
     notes.print(
         f"{answer.notice} — {answer.model}, {answer.seconds:.1f} s".lstrip(" —"), style="dim"
     )
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell who answers, and whether the index is in step with the documents."""
+    now = pipeline.status()
+    if as_json:
+        print(json.dumps(asdict(now), ensure_ascii=False, indent=2))
+        return
+    chat, search = now.chat_model or "the offline stand-in", "keywords"
+    if now.embed_model:
+        search += f" and meaning ({now.embed_model})"
+    port = now.port or "7860, or the next free one"
+    rows = [
+        ("Answers", chat),
+        ("Search", search),
+        ("Address", f"{now.host}, port {port}"),
+        ("Index", f"{now.index}: {now.documents} documents, {now.passages} passages"),
+        *(("New", name) for name in now.new),
+        *(("Changed", name) for name in now.changed),
+        *(("Gone", name) for name in now.gone),
+        *(("Unreadable", problem) for problem in now.unreadable),
+    ]
+    if now.damage:
+        rows.append(("Damaged", f"{now.damage}. Delete {now.index}, then ingest"))
+    for title, text in rows:
+        screen.print(f"{title:<10}  {text}", markup=False, highlight=False, soft_wrap=True)
+    if now.busy:
+        screen.print("The app has the index open: add documents there, or restart it.")
+    elif now.new or now.changed or now.gone or now.damage:
+        screen.print("To bring the index up to date: uv run python -m rag ingest")
 
 
 def as_rows(found: Sequence[pipeline.Found]) -> list[dict[str, object]]:

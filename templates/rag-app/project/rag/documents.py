@@ -50,15 +50,22 @@ def load(path: Path, max_mb: int) -> bytes:
         raise Unreadable(f"could not be opened ({error.strerror})") from error
 
 
+def reader(ending: str) -> Callable[[bytes], Iterator[Page]]:
+    """The reader for files of this ending. Raises Unreadable."""
+    try:
+        return READERS[ending.lower()]
+    except KeyError:
+        kinds = ", ".join(sorted(READERS))
+        raise Unreadable(f"is of a kind that is not read ({kinds} are)") from None
+
+
 def read(ending: str, data: bytes) -> list[Page]:
     """A document's pages, in order; its `ending` (".pdf") chooses the reader. Raises Unreadable."""
-    reader = READERS.get(ending.lower())
-    if reader is None:
-        raise Unreadable(f"is of a kind that is not read ({', '.join(sorted(READERS))} are)")
+    pages_of = reader(ending)
     if not data.strip():
         raise Unreadable("is empty")
     try:
-        pages = [page for page in reader(data) if page.text.strip()]
+        pages = [page for page in pages_of(data) if page.text.strip()]
     except Unreadable:
         raise
     except Exception as error:  # the readers are other people's code, the files are anybody's

@@ -11,7 +11,7 @@ import sqlite3
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
@@ -67,6 +67,10 @@ _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
 _stemming = Lock()
+
+
+class Damaged(Exception):
+    """Which file of the index cannot be read, and why."""
 
 
 def ledger(folder: Path) -> dict[str, str]:
@@ -156,6 +160,37 @@ def guess_language(text: str, fallback: str = "english") -> str:
     hits = {name: sum(word in known for word in words) for name, known in _STOP.items()}
     best, second = sorted(hits.values(), reverse=True)[:2]
     return max(hits, key=lambda name: hits[name]) if best > second + 1 else fallback
+
+
+def look(folder: Path) -> tuple[dict[str, str], int]:
+    """The ledger and how many passages there are; makes and mends nothing. Raises Damaged."""
+    file = folder / "keywords.db"
+    if not file.is_file():
+        return {}, 0
+    with untouched(file) as db:
+        if _version(db) != _VERSION:
+            return {}, 0
+        [[passages]] = db.execute("SELECT count(*) FROM passages")
+        return dict(db.execute("SELECT source, digest FROM sources")), passages
+
+
+@contextmanager
+def untouched(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
+    """A database to look into, tested for as long as `seconds` allow. Raises Damaged."""
+    # A writer's log is read as well; where there is none, none must be made.
+    mode = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True)) as db:
+            end = time.monotonic() + seconds
+            db.set_progress_handler(lambda: time.monotonic() > end, 1000)
+            with suppress(sqlite3.OperationalError):  # interrupted: no damage so far
+                [[found]] = db.execute("PRAGMA quick_check(1)")
+                if found != "ok":
+                    raise Damaged(f"{file.name}: {found.splitlines()[-1]}")
+            db.set_progress_handler(None, 0)
+            yield db
+    except sqlite3.Error as error:
+        raise Damaged(f"{file.name}: {error}") from error
 
 
 def _query(db: sqlite3.Connection, question: str) -> str:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -84,7 +85,7 @@ def ingest(
     with _one_at_a_time:
         _claim(folder)
         known = keywords.ledger(folder)
-        gone = [name for name in known if not _is_url(name) and not (ROOT / name).is_file()]
+        gone = _gone(known)
         for name in gone:
             _forget(folder, name, settings)
         names = [name for name in _names(paths, known, settings) if name not in gone]
@@ -129,6 +130,10 @@ def _names(
     return list(dict.fromkeys([*urls, *map(_name, files), *again]))
 
 
+def _gone(known: Mapping[str, str]) -> list[str]:
+    return [name for name in known if not _is_url(name) and not (ROOT / name).is_file()]
+
+
 def _name(file: Path) -> str:
     """A file's one name in the index: its path from the project, if it lies there."""
     for path in (Path(os.path.abspath(file)), file.resolve()):
@@ -143,14 +148,18 @@ def _read(name: str, known_digest: str | None, settings: Settings) -> _Document 
         kind, data = documents.fetch(name, settings.max_file_mb)
     else:
         kind, data = Path(name).suffix, documents.load(ROOT / name, settings.max_file_mb)
-    cut = f"{settings.passage_chars} {settings.overlap_chars} "
-    digest = hashlib.sha256(cut.encode() + data).hexdigest()
+    digest = _digest(data, settings)
     if digest == known_digest:
         return None
     pages = documents.read(kind, data)
     return _Document(
         name, digest, split(name, pages, settings.passage_chars, settings.overlap_chars)
     )
+
+
+def _digest(data: bytes, settings: Settings) -> str:
+    cut = f"{settings.passage_chars} {settings.overlap_chars} "
+    return hashlib.sha256(cut.encode() + data).hexdigest()
 
 
 def _write(
@@ -327,3 +336,106 @@ def _claim(folder: Path) -> FileLock:
     raise IndexBusy(
         "Another process is using this index (the app, perhaps). Stop it, or add documents there."
     )
+
+
+# Status: who would answer, and what an ingest would find. Looks only: nothing is made or changed
+
+
+@dataclass(frozen=True)
+class Status:
+    """Documents that an ingest would take in (`new`, `changed`), drop (`gone`) or complain about.
+
+    `busy`: another process has the index open. `damage`: why the index cannot be used.
+    """
+
+    provider: str
+    chat_model: str
+    embed_model: str
+    host: str
+    port: int
+    docs: str
+    index: str
+    documents: int
+    passages: int
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    busy: bool
+    damage: str
+
+
+def status(settings: Settings = SETTINGS, seconds: float = 0.25) -> Status:
+    """How things stand. New documents are read on trial, as far as `seconds` allow."""
+    busy = _is_held(settings.index)
+    known, passages, damage = dict[str, str](), 0, ""
+    try:
+        known, passages = keywords.look(settings.index)
+        if settings.embedder and not settings.store_url and any(known.values()) and not busy:
+            _look_at_vectors(settings.index / "vectors")
+    except keywords.Damaged as error:
+        damage = str(error)
+    gone, waiting, problems = _gone(known), list[str](), dict[str, str]()
+    for name in _names(None, known, settings):
+        if name not in gone:
+            try:
+                if _is_url(name) or _differs(name, known.get(name), settings):
+                    waiting.append(name)
+            except Unreadable as error:
+                problems[name] = str(error)
+    problems |= _trial(waiting, settings, seconds)
+    return Status(
+        provider=settings.provider, chat_model=settings.chat, embed_model=settings.embedder,
+        host=settings.host, port=settings.port,
+        docs=_name(settings.docs), index=_name(settings.index),
+        documents=len(known), passages=passages,
+        new=tuple(name for name in waiting if name not in problems and name not in known),
+        changed=tuple(name for name in waiting if name not in problems and name in known),
+        gone=tuple(gone),
+        unreadable=tuple(f"{name}: {problem}" for name, problem in problems.items()),
+        busy=busy, damage=damage,
+    )  # fmt: skip
+
+
+def _differs(name: str, known_digest: str | None, settings: Settings) -> bool:
+    documents.reader(Path(name).suffix)
+    return _digest(documents.load(ROOT / name, settings.max_file_mb), settings) != known_digest
+
+
+def _trial(names: Sequence[str], settings: Settings, seconds: float) -> dict[str, str]:
+    """What is wrong with those files that could be read in time; one alone may take minutes."""
+    problems: dict[str, str] = {}
+
+    def look() -> None:
+        for name in names:
+            if not _is_url(name):
+                try:
+                    _read(name, None, settings)
+                except Unreadable as error:
+                    problems[name] = str(error)
+
+    reading = threading.Thread(target=look, daemon=True)
+    reading.start()
+    reading.join(seconds)
+    return problems.copy()
+
+
+def _look_at_vectors(folder: Path) -> None:
+    """Raises Damaged. The files alone are looked at: to load the store takes a second."""
+    files = sorted(folder.rglob("*.sqlite*"))
+    if not files:
+        raise keywords.Damaged("the vectors are missing")
+    for file in files:
+        with keywords.untouched(file):
+            pass
+
+
+def _is_held(folder: Path) -> bool:
+    file = folder / "writer.lock"
+    with suppress(OSError):  # not ours to lock: then we cannot be in its way either
+        try:
+            if file.is_file():
+                FileLock(file, timeout=0).acquire().lock.release()
+        except Timeout:
+            return True
+    return False

@@ -75,6 +75,36 @@ def test_a_fresh_project_answers_at_once_in_any_console(tmp_path: Path) -> None:
     assert b"1 documents read" in done.stderr
 
 
+# Status
+
+
+def test_status_prints_an_object_for_programs() -> None:
+    code, out, _ = run("status", "--json")
+    now = json.loads(out)
+    assert code == 0
+    assert (now["provider"], now["port"], now["damage"]) == ("offline", 0, "")
+    assert {"chat_model", "embed_model", "host", "docs", "index", "documents", "passages"} <= set(
+        now
+    )
+    assert {"new", "changed", "gone", "unreadable", "busy"} <= set(now)
+
+
+def test_status_makes_nothing_and_names_the_command_that_mends(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "tea.md").write_text("Tea.", encoding="utf-8")
+    (tmp_path / "docs" / "photo.png").write_bytes(b"")
+    folders = {"DOCS_DIR": str(tmp_path / "docs"), "INDEX_DIR": str(tmp_path / "index")}
+    done = start("status", **folders)
+    said = done.stdout.decode("utf-8")
+    assert "offline stand-in" in said
+    assert "0 documents" in said
+    assert "docs/tea.md" in said
+    assert "photo.png: is of a kind that is not read" in said
+    assert "uv run python -m rag ingest" in said
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not (tmp_path / "index").exists()
+
+
 # Settings
 
 

@@ -1,8 +1,9 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -254,6 +255,95 @@ def test_only_the_passages_own_words_and_heading_are_embedded(
     server.will(check, path=EMBEDDINGS)
     write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
     assert pipeline.ingest(settings=online).problems == ()
+
+
+# Status
+
+
+def ends(paths: Sequence[str]) -> list[str]:
+    return [Path(path.partition(": ")[0]).name for path in paths]
+
+
+def test_status_tells_what_an_ingest_would_do_and_does_none_of_it(
+    settings: Settings, write: Write
+) -> None:
+    for name in ("same.md", "changed.md", "gone.md"):
+        write(name, f"About {name}.")
+    pipeline.ingest(settings=settings)
+    write("changed.md", "Another text.")
+    write("new.md", "A new text.")
+    (settings.docs / "gone.md").unlink()
+    before = {path: path.stat().st_mtime_ns for path in settings.index.iterdir()}
+    for _ in range(2):
+        now = pipeline.status(settings)
+        assert (ends(now.new), ends(now.changed), ends(now.gone)) == (
+            ["new.md"], ["changed.md"], ["gone.md"],
+        )  # fmt: skip
+        assert (now.documents, now.passages, now.unreadable, now.damage) == (3, 3, (), "")
+    assert {path: path.stat().st_mtime_ns for path in settings.index.iterdir()} == before
+
+
+def test_status_names_documents_that_cannot_be_read_and_why(
+    settings: Settings, write: Write
+) -> None:
+    write("good.md", "A good text.")
+    write("huge.txt", b"x" * (2**20 + 1))
+    write("photo.png", b"\x89PNG")
+    write("broken.pdf", b"%PDF-1.4 broken")
+    small = Settings(**(settings.model_dump() | {"max_file_mb": 1}))
+    now = pipeline.status(small, seconds=30)
+    assert ends(now.new) == ["good.md"]
+    assert sorted(ends(now.unreadable)) == ["broken.pdf", "huge.txt", "photo.png"]
+
+
+def test_status_counts_a_document_as_new_when_there_is_no_time_to_read_it(
+    settings: Settings, write: Write
+) -> None:
+    write("long.csv", "a,b\n" * 400_000)
+    assert ends(pipeline.status(settings, seconds=0).new) == ["long.csv"]
+
+
+def test_status_does_not_fetch_a_page_that_was_cut_short(settings: Settings) -> None:
+    settings.docs.mkdir()
+    keywords.begin(settings.index, "http://127.0.0.1:1/half")
+    now = pipeline.status(settings)
+    assert (now.changed, now.unreadable) == (("http://127.0.0.1:1/half",), ())
+
+
+@pytest.mark.parametrize("keep", [0, 10, 5000])
+def test_status_sees_a_damaged_keyword_index(settings: Settings, write: Write, keep: int) -> None:
+    write("tea.md", "Tea.")
+    pipeline.ingest(settings=settings)
+    file = settings.index / "keywords.db"
+    file.write_bytes(file.read_bytes()[:keep] + b"garbage" * (keep == 0))
+    now = pipeline.status(settings)
+    assert now.damage.startswith("keywords.db: ")
+    assert (now.documents, ends(now.new)) == (0, ["tea.md"])
+
+
+def test_status_sees_missing_and_damaged_vectors(online: Settings, write: Write) -> None:
+    write("tea.md", "Tea.")
+    pipeline.ingest(settings=online)
+    free = Settings(**(online.model_dump() | {"index_dir": online.index_dir.with_name("copy")}))
+    shutil.copytree(online.index, free.index)
+    assert pipeline.status(free).damage == ""
+    for file in (free.index / "vectors").rglob("*.sqlite*"):
+        file.write_bytes(b"garbage" * 100)
+    assert pipeline.status(free).damage
+    shutil.rmtree(free.index / "vectors")
+    assert pipeline.status(free).damage == "the vectors are missing"
+    assert not (free.index / "vectors").exists()
+
+
+def test_status_sees_that_another_process_has_the_index_open(
+    settings: Settings, write: Write
+) -> None:
+    write("tea.md", "Tea.")
+    settings.index.mkdir(parents=True)
+    with FileLock(settings.index / "writer.lock", timeout=0):
+        assert pipeline.status(settings).busy
+    assert not pipeline.status(settings).busy
+    assert pipeline.ingest(settings=settings).changed == 1
 
 
 # Killed
