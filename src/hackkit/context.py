@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from hackkit import machine, uv
 from hackkit.catalog import Catalog, Needs
 from hackkit.errors import HackkitError
 from hackkit.leaks import secrets_among
-from hackkit.machine import Memory, Ran, Run
+from hackkit.machine import Memory, Ran, Run, Stream
 from hackkit.project import AppStatus, ProjectFiles, ask_app
 
 _T = TypeVar("_T")
@@ -22,13 +22,23 @@ def _nothing(*_words: str, folder: Path | None = None, seconds: float = 3) -> Ra
     return None
 
 
+def _silence(
+    *_words: str,
+    folder: Path | None = None,  # noqa: ARG001 - as a real one
+    seconds: float = 3,  # noqa: ARG001 - as a real one
+    most: int = 0,  # noqa: ARG001 - as a real one
+) -> Iterator[bytes]:
+    raise FileNotFoundError
+
+
 @dataclass(frozen=True)
 class Context:
     """What a check may look at. The defaults are an empty machine without a network.
 
     env: the environment's variables. project: the project that `folder` belongs to, if any.
     system: "linux", "darwin" or "windows". uv: the words that start uv here, empty without uv.
-    run: runs a command. app: what the project's own code says (slow: asks a child process, once).
+    run: runs a command; stream: one that may say very much.
+    app: what the project's own code says (slow: asks a child process, once).
     """
 
     folder: Path = field(default_factory=Path)
@@ -39,6 +49,7 @@ class Context:
     uv: tuple[str, ...] = ()
     needs: Needs = field(default_factory=Needs)
     run: Run = _nothing
+    stream: Stream = _silence
     app: Callable[[], AppStatus] = AppStatus
     memory: Callable[[], Memory] = machine.memory
     disk_free: Callable[[Path], int] = machine.disk_free
@@ -49,7 +60,8 @@ class Context:
     def here(cls, folder: Path, *, offline: bool = False) -> "Context":
         """Gather the facts of this machine and of the project that the folder belongs to."""
         env = machine.environment()
-        run = machine.runner(uv.environment(env))
+        variables = uv.environment(env)
+        run = machine.runner(variables)
         project = ProjectFiles.find(folder)
         return cls(
             folder=project.folder if project else folder.resolve(),
@@ -60,6 +72,7 @@ class Context:
             uv=_uv(),
             needs=_needs(project),
             run=run,
+            stream=machine.streamer(variables),
             app=_once(lambda: ask_app(project, run) if project else AppStatus()),
         )
 

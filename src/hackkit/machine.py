@@ -43,6 +43,18 @@ class Run(Protocol):
         """Run `words` in `folder` for at most so many seconds."""
 
 
+class Stream(Protocol):
+    """Runs a command that may say very much, and gives its output out while it comes."""
+
+    def __call__(
+        self, *words: str, folder: Path | None = None, seconds: float = 3, most: int = 10**8
+    ) -> Iterator[bytes]:
+        """Yield the pieces. Raises OSError when the command is not there or does not end well.
+
+        Raises TimeoutError, after the pieces so far, when `seconds` or `most` bytes are over.
+        """
+
+
 @dataclass(frozen=True)
 class Memory:
     """Main memory, in bytes."""
@@ -79,6 +91,47 @@ def _run(words: list[str], folder: Path | None, env: Mapping[str, str], seconds:
         with child, _alarm(seconds, late.set, child.kill):
             code = child.wait()
         return Ran(-1 if late.is_set() else code, _text(out), _text(err), timed_out=late.is_set())
+
+
+def streamer(env: Mapping[str, str]) -> Stream:
+    """Return a function that streams commands with this environment."""
+
+    def stream(
+        *words: str, folder: Path | None = None, seconds: float = 3, most: int = 10**8
+    ) -> Iterator[bytes]:
+        program = shutil.which(words[0], path=env.get("PATH"))
+        if program is None:
+            raise FileNotFoundError(f"{words[0]} was not found")
+        with subprocess.Popen(
+            [program, *words[1:]],
+            cwd=folder,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        ) as child:
+            late = threading.Event()
+            try:
+                with _alarm(seconds, late.set, child.kill):
+                    yield from _pieces(child.stdout, most)
+                    code = child.wait()
+            finally:
+                child.kill()  # nobody listens any longer
+        if late.is_set():
+            raise TimeoutError(f"{words[0]} took longer than {seconds:g} s")
+        if code:
+            raise OSError(f"{words[0]} ended with exit code {code}")
+
+    return stream
+
+
+def _pieces(pipe: IO[bytes] | None, most: int) -> Iterator[bytes]:
+    while pipe and (piece := pipe.read(1 << 16)):
+        yield piece
+        most -= len(piece)
+        if most <= 0:
+            raise TimeoutError("it said more than is listened to")
 
 
 @contextlib.contextmanager
