@@ -17,9 +17,12 @@ SOURCE = ROOT / "src" / "hackkit"
 TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
-    {"errors", "names", "shell", "version"},
-    {"catalog", "git", "project", "uv"},
-    {"interview", "scaffold"},
+    {"errors", "findings", "names", "shell", "version"},
+    {"catalog", "git", "leaks", "machine", "space", "uv", "web"},
+    {"project"},
+    {"context", "interview", "scaffold"},
+    {"checks"},
+    {"doctor"},
     {"console"},
     {"cli"},
 )
@@ -37,8 +40,22 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def files(module: str) -> list[Path]:
+    """Return the one file of a module, or all of a package."""
+    folder = SOURCE / module
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [SOURCE / f"{module}.py"]
+
+
+def ours(path: Path) -> set[str]:
+    """Names of hackkit's own modules that a file imports ("checks" for any module in there)."""
+    known = set().union(*LAYERS) | ENTRANCES
+    parts = [name.split(".") for name in imports(path)]
+    return {part[1] for part in parts if part[0] == "hackkit" and len(part) > 1} & known
+
+
 def test_every_module_has_its_place_in_the_layers() -> None:
     modules = {path.stem for path in SOURCE.glob("*.py")}
+    modules |= {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert modules - ENTRANCES == set().union(*LAYERS)
 
 
@@ -46,20 +63,35 @@ def test_every_module_has_its_place_in_the_layers() -> None:
 def test_imports_point_down_only(level: int) -> None:
     below = set().union(*LAYERS[:level])
     for module in LAYERS[level]:
-        named = {name.split(".")[1] for name in imports(SOURCE / f"{module}.py") if "." in name}
-        ours = named & (set().union(*LAYERS) | ENTRANCES)
-        used = {name for name in ours if f"hackkit.{name}" in imports(SOURCE / f"{module}.py")}
-        assert used <= below, f"{module} imports {used - below}"
+        for path in files(module):
+            used = ours(path) - ({module} if path.name == "__main__.py" else set())
+            assert used <= below, f"{path.name} imports {used - below}"
 
 
-@pytest.mark.parametrize(("package", "owner"), [("copier", "scaffold"), ("rich", "console")])
+@pytest.mark.parametrize(
+    ("package", "owner"),
+    [
+        ("copier", "scaffold"),
+        ("dotenv", "project"),
+        ("httpx2", "web"),
+        ("psutil", "machine"),
+        ("rich", "console"),
+    ],
+)
 def test_one_module_alone_knows(package: str, owner: str) -> None:
     users = {
         path.stem
-        for path in SOURCE.glob("*.py")
+        for path in SOURCE.rglob("*.py")
         if any(name.split(".")[0] == package for name in imports(path))
     }
     assert users == {owner}
+
+
+def test_a_check_takes_its_facts_from_the_context() -> None:
+    banned = ("os.environ", "os.getenv", "sys.platform", "Path.home", "Path.cwd", "time.time(")
+    for path in (SOURCE / "checks").glob("*.py"):
+        text = path.read_text("utf-8")
+        assert not [word for word in banned if word in text], path.name
 
 
 def test_no_module_is_named_after_nothing() -> None:
@@ -69,7 +101,9 @@ def test_no_module_is_named_after_nothing() -> None:
     assert not stems & banned
 
 
-@pytest.mark.parametrize("words", [["--help"], ["new", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["new", "--help"], ["doctor", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys; from hackkit.cli import app\n"
@@ -81,7 +115,10 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     )
     loaded = set(result.stdout.split("LOADED")[1].split())
     # (pydantic is not among them: Typer itself reads a command's options with it.)
-    heavy = {"copier", "rich", "yaml", "jinja2", "pygments", "httpx", "questionary", "tomllib"}
+    heavy = {
+        *("copier", "rich", "yaml", "jinja2", "pygments", "questionary", "tomllib"),
+        *("httpx", "httpx2", "psutil", "dotenv", "ssl"),
+    }
     assert not loaded & heavy
 
 

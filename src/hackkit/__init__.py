@@ -1,11 +1,15 @@
 """The public API: make a project and check one from Python, as the commands do."""
 
-from hackkit.context import Context
-from hackkit.doctor import diagnose
+from typing import TYPE_CHECKING, Any
+
 from hackkit.errors import HackkitError
 from hackkit.project import Plan, Project
 from hackkit.scaffold import new_project
 from hackkit.version import VERSION
+
+if TYPE_CHECKING:
+    from hackkit.context import Context
+    from hackkit.doctor import diagnose
 
 __version__ = VERSION
 
@@ -18,3 +22,16 @@ __all__ = [
     "diagnose",
     "new_project",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the public API holds
+    """Load doctor when it is asked for: the other commands start without it."""
+    if name == "Context":
+        from hackkit.context import Context  # noqa: PLC0415 - that is the point
+
+        return Context
+    if name == "diagnose":
+        from hackkit.doctor import diagnose  # noqa: PLC0415 - that is the point
+
+        return diagnose
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

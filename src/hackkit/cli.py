@@ -9,8 +9,6 @@ import typer
 
 from hackkit import console, uv
 from hackkit.catalog import Catalog
-from hackkit.context import Context
-from hackkit.doctor import Choice, diagnose, repair
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.interview import Wish, interview, with_options
 from hackkit.scaffold import new_project
@@ -137,6 +135,9 @@ def doctor(
 
     Example: hackkit doctor --fix
     """
+    from hackkit.context import Context  # noqa: PLC0415 - the other commands start without it
+    from hackkit.doctor import Choice, diagnose, repair  # noqa: PLC0415 - the same
+
     _refuse_fixing(directory, fix=fix, yes=yes)
 
     def facts() -> Context:
