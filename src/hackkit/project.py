@@ -1,6 +1,7 @@
 """A generated project: what is asked for, what was made, and what an existing one holds."""
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -102,6 +103,18 @@ class ProjectFiles:
     def dotenv(self) -> Mapping[str, str]:
         """The variables of `.env` that have a value, read as the app reads them."""
         return _variables(self.folder / ".env")
+
+    @property
+    def unreadable_lines(self) -> tuple[int, ...]:
+        """Numbers of the lines of `.env` that are no variable; raises OSError or UnicodeError."""
+        from dotenv.parser import parse_stream  # noqa: PLC0415 - only commands on a project read it
+
+        text = (self.folder / ".env").read_text("utf-8")
+        bad = [each.original for each in parse_stream(io.StringIO(text)) if each.error]
+        # Empty lines before it count as a part of it.
+        return tuple(
+            each.line + each.string[: -len(each.string.lstrip())].count("\n") for each in bad
+        )
 
     @cached_property
     def example_variables(self) -> tuple[str, ...]:
