@@ -1,0 +1,80 @@
+"""Does a container engine work: docker, podman or buildah, the command and what is behind it?
+
+Warns when one is installed and none works: docker without its daemon is the usual case. None at
+all is no problem: an app runs and goes to a Space without one.
+"""
+
+import re
+
+from hackkit.context import Context
+from hackkit.findings import Category, Finding, ok, warning
+from hackkit.machine import Ran
+
+TITLE = "Containers"
+CATEGORY = Category.MACHINE
+
+_PATIENCE = 1.2  # seconds for each: three that hang still leave the check within its limit
+# Each asks what is behind the command: docker's daemon, podman's machine, the images' store.
+_QUESTIONS = {
+    "docker": ("docker", "version", "--format", "{{.Client.Version}}/{{.Server.Version}}"),
+    "podman": ("podman", "ps", "--quiet", "--last", "1"),
+    "buildah": ("buildah", "images", "--quiet"),
+}
+_START = {
+    ("docker", "darwin"): "open -a Docker",
+    ("docker", "windows"): "docker desktop start",
+    ("docker", "linux"): "sudo systemctl start docker",
+    ("podman", "darwin"): "podman machine start",
+    ("podman", "windows"): "podman machine start",
+}
+
+
+def check(context: Context) -> Finding:
+    """Ask one after the other until one works: processes cost more than they tell."""
+    down: list[tuple[str, Ran]] = []
+    for engine, question in _QUESTIONS.items():
+        ran = context.run(*question, seconds=_PATIENCE)
+        if ran is None or "Emulate Docker CLI" in ran.err:  # podman under docker's name
+            continue
+        if ran.ok:
+            return _works(engine, ran, down, context)
+        down.append((engine, ran))
+    if not down:
+        return ok("none: only building a container image here wants one")
+    (engine, ran), *_ = down
+    details = tuple(f"{name}: {_reason(each)}" for name, each in down)
+    return warning(f"{engine} {_trouble(ran)}", _fix(engine, ran, context), details=details)
+
+
+def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context) -> Finding:
+    if engine == "docker":
+        version = ran.out.rpartition("/")[2]
+    else:
+        asked = context.run(engine, "--version", seconds=_PATIENCE)
+        found = re.search(r"\d+(?:\.\d+)+", asked.out) if asked else None
+        version = found.group() if found else ""
+    others = "".join(f" ({name} {_trouble(each)})" for name, each in down)
+    only = ", which builds images and runs none" if engine == "buildah" else ""
+    details = tuple(f"{name}: {_reason(each)}" for name, each in down)
+    return ok(f"{engine} {version}".strip() + only + others, details)
+
+
+def _trouble(ran: Ran) -> str:
+    if ran.timed_out:
+        return "is installed, but it does not answer"
+    if "permission denied" in ran.err.lower():
+        return "is installed, but you may not use its engine"
+    return "is installed, but its engine is not running"
+
+
+def _reason(ran: Ran) -> str:
+    said = [line.strip() for line in ran.err.splitlines() if line.strip()]
+    return f"no answer in {_PATIENCE} s" if ran.timed_out else (said or ["it failed"])[-1][:200]
+
+
+def _fix(engine: str, ran: Ran, context: Context) -> str:
+    if engine == "docker" and context.env.get("DOCKER_HOST"):
+        return "set DOCKER_HOST=" if context.system == "windows" else "unset DOCKER_HOST"
+    if engine == "docker" and context.system == "linux" and "permission denied" in ran.err.lower():
+        return "sudo usermod -aG docker $USER && newgrp docker"
+    return _START.get((engine, context.system), f"{engine} info")
