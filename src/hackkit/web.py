@@ -203,8 +203,9 @@ def _exempts(entry: str, url: str) -> bool:
     network = _in_network(entry, host)
     if network is not None:
         return network
-    name, _, port = entry.rpartition("://")[2].partition(":")
-    if port and port != str(_port(parts)):
+    scheme, _, place = entry.rpartition("://")
+    name, _, port = place.partition(":")
+    if scheme not in {"", "all", parts.scheme} or (port and port != str(_port(parts))):
         return False
     below = name.removeprefix("*").removeprefix(".")
     return host.endswith(f".{below}") or (host == name and below == name)
@@ -372,11 +373,12 @@ def _about_certificate(error: "ssl.SSLCertVerificationError", ask: _Ask) -> Repl
     if code in _WRONG_NAME or "hostname mismatch" in said or "name does not match" in said:
         words = f"the certificate that comes is not one of {ask.parts.hostname}"
         return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
-    words = "its certificate was issued by someone whom this machine does not trust"
+    words = f"its certificate is issued by {_SOMEONE}, not trusted here"
     return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
 
 
 _WANTS_LOGIN = "the proxy at {} wants a user name and a password"
+_SOMEONE = "someone unknown"
 _INTERCEPTED = "an intercepting proxy or a captive portal"
 
 
@@ -408,10 +410,12 @@ def _with_issuer(reply: Reply, ask: _Ask) -> Reply:
         issuer = _issuer(replace(ask, headers={}))
     except Exception:  # noqa: BLE001 - the trouble is known already, this only adds to it
         return reply
-    words = reply.trouble.replace("someone", f"'{issuer}'").replace("whom", "which")
-    if "someone" not in reply.trouble:
-        words = f"{reply.trouble} (issued by '{issuer}')"
-    return replace(reply, trouble=words) if issuer else reply
+    if not issuer:
+        return reply
+    words = reply.trouble.replace(_SOMEONE, f"'{issuer}'")
+    if words == reply.trouble:
+        words = f"{words} (issued by '{issuer}')"
+    return replace(reply, trouble=words)
 
 
 def _issuer(ask: _Ask) -> str:
@@ -424,27 +428,28 @@ def _issuer(ask: _Ask) -> str:
     blind = ssl.create_default_context()
     blind.check_hostname = False
     blind.verify_mode = ssl.CERT_NONE
-    shown = _handshake(ask, blind).getpeercert(binary_form=True) or b""
+    shown = _certificate(ask, blind, raw=True)
     sure = ssl.create_default_context(cadata=ssl.DER_cert_to_PEM_cert(shown))
     sure.check_hostname = False
     sure.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     sure.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    known: dict[str, Any] = _handshake(ask, sure).getpeercert() or {}
-    names: dict[str, str] = dict(pair for part in known.get("issuer", ()) for pair in part)
+    issuer = _certificate(ask, sure, raw=False)["issuer"]
+    names: dict[str, str] = dict(pair for part in issuer for pair in part)
     return names.get("organizationName") or names.get("commonName", "")
 
 
-def _handshake(ask: _Ask, trust: "ssl.SSLContext") -> "ssl.SSLObject":
-    """Connect, and return the encrypted connection whatever answers on it."""
-    met: list[ssl.SSLObject] = []
+def _certificate(ask: _Ask, trust: "ssl.SSLContext", *, raw: bool) -> Any:  # noqa: ANN401 - two forms
+    """Connect, and return the certificate that is shown, whatever answers after that."""
+    shown: list[Any] = []
 
     def watch(event: str, seen: Mapping[str, Any]) -> None:
         if event.endswith("start_tls.complete"):
-            met.append(seen["return_value"].get_extra_info("ssl_object"))
+            # Positional: this is the C object below Python's own.
+            shown.append(seen["return_value"].get_extra_info("ssl_object").getpeercert(raw))
 
     with contextlib.suppress(Exception), _client(ask, trust) as client:
         client.head(ask.url, extensions={"trace": watch})
-    return met[-1]
+    return shown[-1]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
