@@ -73,6 +73,25 @@ def skipped(message: str) -> Finding:
     return Finding(Status.SKIP, message)
 
 
+_WORST_FIRST = (Status.FAIL, Status.WARN, Status.OK, Status.SKIP)
+
+
+def together(findings: Sequence[Finding]) -> Finding:
+    """Make one finding of several: the worst stands first, the others are its details.
+
+    Its mend does all that there are, in the order in which they were handed in.
+    """
+    first, *others = sorted(findings, key=lambda each: _WORST_FIRST.index(each.status))
+    lines = [line for each in others for line in (_sentence(each), *each.details)]
+    mends = [each.mend for each in findings if each.mend]
+    mend = Mend(" and ".join(each.says for each in mends), lambda: [each.do() for each in mends])
+    return replace(first, details=(*first.details, *lines), mend=mend if mends else None)
+
+
+def _sentence(finding: Finding) -> str:
+    return f"{finding.message}: {finding.fix}" if finding.fix else finding.message
+
+
 @dataclass(frozen=True)
 class Result:
     """A check's finding and how long it took; `broken` means that the check itself failed."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 _NAMES = re.compile(r"(?i)key|token|secret|passw|credential")
 _LEAST = 8  # characters; a shorter value is a word like "none", not a secret
+_LEAST_TELLING = 12  # characters; a shorter value may stand in a file by chance
 _MASK = "[secret]"
 # Whoever finds one of these in a file has found a secret; the group "secret" is what to hide.
+# A project's .pre-commit-config.yaml stops the same ones.
 _RULES = {
     "a Mistral API key": r"(?i)(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}"
     r"\b(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{32})\b",
@@ -17,6 +19,23 @@ _RULES = {
     "a private key": r"(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----)",
 }
 RULES: Mapping[str, re.Pattern[str]] = {name: re.compile(rule) for name, rule in _RULES.items()}
+KNOWN = "a secret of this machine"
+# Where a leaked secret is replaced by a new one.
+PAGES: Mapping[str, str] = {
+    "a Mistral API key": "https://console.mistral.ai",
+    "a Hugging Face token": "https://huggingface.co/settings/tokens",
+    "a GitHub token": "https://github.com/settings/tokens",
+}
+# A rule is tried only on a text with one of its words: that is many times faster.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "a Mistral API key": ("mistral", "api"),
+    "a bearer token": ("bearer",),
+    "a Hugging Face token": ("hf_",),
+    "a GitHub token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    "a private key": ("private key-----",),
+}
+_HARMLESS_ENV = (".example", ".sample", ".template", ".dist")  # names without values
+_LOCKS = re.compile(r"(?:[\w-]+\.lock|package-lock\.json|pnpm-lock\.yaml|go\.sum)")
 _USER_IN_URL = re.compile(r"(?<=://)[^\s/@:]+(?::[^\s/@]*)?@")
 
 
@@ -37,15 +56,44 @@ def secrets_among(variables: Mapping[str, str]) -> frozenset[str]:
     )
 
 
+def telling(secrets: Collection[str]) -> frozenset[str]:
+    """Return those that no file holds by chance: not words like "not-needed"."""
+    return frozenset(
+        secret
+        for secret in secrets
+        if len(secret) >= _LEAST_TELLING and re.search(r"[0-9]", secret) and not secret.isdigit()
+    )
+
+
+def is_env_file(path: str) -> bool:
+    """Tell whether a path is that of a file for variables with their values."""
+    name = path.rsplit("/", 1)[-1]
+    return name == ".env" or (name.startswith(".env.") and not name.endswith(_HARMLESS_ENV))
+
+
+def is_lock(path: str) -> bool:
+    """Tell whether a path is that of a lock file: long, made by a tool, and full of checksums."""
+    return _LOCKS.fullmatch(path.rsplit("/", 1)[-1]) is not None
+
+
+def suspicious(text: str) -> bool:
+    """Tell, quickly, whether a text may hold what a rule finds."""
+    lowered = text.lower()
+    return any(word in lowered for words in _WORDS.values() for word in words)
+
+
 def leaks(text: str, known: Collection[str] = ()) -> Iterator[Leak]:
     """Yield each secret in a text: what the rules find, and the known ones literally."""
+    lowered = text.lower()
     for kind, rule in RULES.items():
-        for match in rule.finditer(text):
-            yield Leak(kind, text.count("\n", 0, match.start("secret")) + 1)
+        if any(word in lowered for word in _WORDS[kind]):
+            for match in rule.finditer(text):
+                yield Leak(kind, text.count("\n", 0, match.start("secret")) + 1)
     for secret in known:
         position = text.find(secret)
-        if position >= 0:
-            yield Leak("a secret of this machine", text.count("\n", 0, position) + 1)
+        while position >= 0:
+            yield Leak(KNOWN, text.count("\n", 0, position) + 1)
+            position = text.find(secret, position + len(secret))
 
 
 def scrub(text: str, known: Collection[str] = ()) -> str:
