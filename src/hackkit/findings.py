@@ -1,7 +1,7 @@
 """What doctor says: findings, how each can be mended, and the report they make up."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
