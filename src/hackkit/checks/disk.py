@@ -1,8 +1,8 @@
 """Is there room on the project's drive?
 
-Fails below what a project needs for its packages, uv's cache, its index and room to work, and warns
-below twice that. Once the packages are installed, a fifth of it is asked for. The
-command of a failure shows what takes the room.
+Fails below what a project needs for its packages, uv's cache, its index and room to work; the
+command then shows what takes the room. Warns below twice that. Once the packages are installed, a
+fifth of it is asked for.
 """
 
 from hackkit import uv

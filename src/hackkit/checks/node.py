@@ -1,7 +1,7 @@
 """Is Node.js there, where a project needs it?
 
 Looks only where the folder has a `package.json`, which no template of ours has: a team that adds a
-front end of its own does. Warns when there is then no Node.js or no npm.
+front end of its own does. Warns when there is then no Node.js.
 """
 
 from hackkit.context import Context

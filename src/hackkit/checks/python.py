@@ -1,6 +1,6 @@
 """Which Python would run the project, and can it?
 
-In a project that is the Python of its environment, elsewhere the one that runs hackkit. Fails when
+In a project that is the Python of its environment, elsewhere the one that uv would take. Fails when
 it is older than 3.11 or its SQLite has no full-text search (FTS5), which keyword search needs.
 Warns when it is newer than what the packages were tried with, and when neither it nor uv can make
 virtual environments.
@@ -19,6 +19,7 @@ TITLE = "Python"
 CATEGORY = Category.MACHINE
 
 _OLDEST, _NEWEST = (3, 11), (3, 14)
+_INSTALLED = "in the project's environment"
 _GOOD = "3.12"  # what a fix asks for: wheels of every package are made for it
 # Debian and its relatives leave `ensurepip` out; without it `python -m venv` fails.
 _PROBE = """
@@ -48,15 +49,25 @@ class _Python:
 
 
 def check(context: Context) -> Finding:
-    installed = context.project is not None and context.project.python.is_file()
-    path = context.project.python if context.project and installed else Path(sys.executable)
+    path, whose = _chosen(context)
     seen = _ask(context, path)
-    if isinstance(seen, str):
-        if installed:
-            again = uv.typed("sync", "--reinstall")
-            return failure(f"the project's Python does not run: {seen}", again)
-        return skipped(f"could not ask {path.name}: {seen}")
-    return _judged(seen, context, installed=installed)
+    if isinstance(seen, _Python):
+        return _judged(seen, whose, context)
+    if whose is _INSTALLED:
+        again = uv.typed("sync", "--reinstall")
+        return failure(f"the project's Python does not run: {seen}", again)
+    return skipped(f"could not ask {path.name}: {seen}")
+
+
+def _chosen(context: Context) -> tuple[Path, str]:
+    if context.project and context.project.python.is_file():
+        return context.project.python, _INSTALLED
+    if context.uv:
+        wanted = ("--system", "--no-project", f">={'.'.join(map(str, _OLDEST))}")
+        ran = context.run(*context.uv, "python", "find", *wanted)
+        if ran and ran.ok and ran.out:
+            return Path(ran.out.splitlines()[-1]), "for new projects"
+    return Path(sys.executable), "runs hackkit"
 
 
 def _ask(context: Context, path: Path) -> _Python | str:
@@ -73,8 +84,8 @@ def _ask(context: Context, path: Path) -> _Python | str:
         return lines[-1].strip()
 
 
-def _judged(seen: _Python, context: Context, *, installed: bool) -> Finding:
-    name = f"{seen} in the project's environment" if installed else f"{seen} runs hackkit"
+def _judged(seen: _Python, whose: str, context: Context) -> Finding:
+    name, installed = f"{seen} {whose}", whose is _INSTALLED
     details = (f"from {seen.home}", f"SQLite with full-text search: {seen.lacks or 'yes'}")
     words = ("sync", "--python", _GOOD) if installed else ("python", "install", _GOOD)
     if seen.version[:2] < _OLDEST:
