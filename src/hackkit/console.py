@@ -206,7 +206,7 @@ def _show_results(results: Sequence[Result], *, verbose: bool) -> None:
 def _show_result(result: Result, *, verbose: bool) -> None:
     finding = result.finding
     _line(finding.status, result.title, finding.message)
-    indent = " " * (4 if _console().width < _NARROW else _TITLE + 4)
+    indent = " " * _indent(_console())
     for detail in finding.details if verbose else ():
         _write(f"{indent}{detail}", style="dim")
     if verbose:
@@ -217,23 +217,27 @@ def _show_result(result: Result, *, verbose: bool) -> None:
 
 def _line(status: Status, title: str, message: str) -> None:
     """Write sign, title and message: in columns, or below each other on a narrow terminal."""
-    from rich.padding import Padding  # noqa: PLC0415 - `new` and `--help` do without
-    from rich.table import Table  # noqa: PLC0415 - the same
-    from rich.text import Text  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - `new` and `--help` do without
 
     console = _console()
-    sign = Text(_sign(status), _SIGNS[status][2])
     shade = "dim" if status is Status.SKIP else ""
+    head = Text.assemble("  ", (_sign(status), _SIGNS[status][2]), " ")
+    indent = _indent(console)
+    lines = Text(message, shade).wrap(console, max(console.width - indent, 1))
+    for line in lines:
+        line.rstrip()
     if console.width < _NARROW:
-        console.print(Text.assemble("  ", sign, " ", (title, shade)), soft_wrap=True)
-        console.print(Padding(Text(message, shade), (0, 0, 0, 4), expand=False))
-        return
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=1)
-    grid.add_column(width=_TITLE, no_wrap=True)
-    grid.add_column()
-    grid.add_row(sign, Text(title, shade), Text(message, shade))
-    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+        console.print(head.append(title, shade), soft_wrap=True)
+    else:
+        first = lines.pop(0) if lines else Text()
+        console.print(head.append(f"{title:{_TITLE}} ", shade).append(first), soft_wrap=True)
+    for line in lines:
+        console.print(Text(" " * indent).append(line), soft_wrap=True)
+
+
+def _indent(console: "Console") -> int:
+    """Return the column where messages begin."""
+    return 4 if console.width < _NARROW else _TITLE + 5
 
 
 def _show_summary(report: Report) -> None:
