@@ -474,12 +474,24 @@ def obstacle(reply: Reply, site: Site) -> Obstacle | None:
     if target:
         words = f"the network sends us to {_host(target)}: the venue's login page, it seems"
         return Obstacle(words, f"open {target} in a browser and log in")
-    if reply.status == 511 or (  # noqa: PLR2004 - "Network Authentication Required"
-        reply.is_page and reply.status < 300 and not site.pages  # noqa: PLR2004 - success
-    ):
+    page = reply.is_page and not site.pages
+    if reply.status == _LOGIN_DUE or (page and reply.status in range(300)):
         words = "a web page answers instead: the venue's login page, it seems"
         return Obstacle(words, f"open http://{_host(site.url)} in a browser and log in")
+    if page and reply.status in _BLOCKED:
+        words = f"a web page refuses us ({reply.status}): a filter of this network, it seems"
+        return Obstacle(words, ANOTHER_NETWORK)
     return None
+
+
+ANOTHER_NETWORK = "use another network, such as a phone's hotspot"
+_LOGIN_DUE = 511  # "Network Authentication Required"
+_BLOCKED = {403, 451}
+
+
+def pace(reply: Reply) -> str:
+    """Write how long an answer took."""
+    return f"{reply.seconds:.1f} s" if reply.seconds >= SLOW else f"{reply.seconds * 1000:.0f} ms"
 
 
 def _elsewhere(reply: Reply, url: str) -> str:

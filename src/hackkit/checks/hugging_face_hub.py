@@ -1,0 +1,30 @@
+"""Does the Hugging Face hub answer from here?
+
+Warns when it does not, or takes over a second: only deploying to Spaces and downloading models need
+it.
+"""
+
+from hackkit.context import Context
+from hackkit.findings import Category, Finding, ok, warning
+from hackkit.web import ANOTHER_NETWORK, SLOW, Site, fetch, obstacle, pace
+
+TITLE = "Hugging Face hub"
+CATEGORY = Category.NETWORK
+ONLINE = True
+
+_ADDRESS = "https://huggingface.co"
+_VARIABLE = "HF_ENDPOINT"
+_STATUS_PAGE = "open https://status.huggingface.co"
+
+
+def check(context: Context) -> Finding:
+    url = (context.value(_VARIABLE) or _ADDRESS).rstrip("/") + "/api/models?limit=1"
+    reply = fetch(url, context.env)
+    blocked = obstacle(reply, Site(url, _VARIABLE, context.system))
+    if blocked:
+        return warning(blocked.words, blocked.fix)
+    if reply.status >= 500 or reply.json() is None:  # noqa: PLR2004 - the server's own trouble
+        return warning(f"answers {reply.status}, and nothing of use", _STATUS_PAGE)
+    if reply.seconds > SLOW:
+        return warning(f"answers only after {pace(reply)}", ANOTHER_NETWORK)
+    return ok(f"answers in {pace(reply)}")
