@@ -13,7 +13,8 @@ from hackkit.machine import Ran
 TITLE = "Containers"
 CATEGORY = Category.MACHINE
 
-_PATIENCE = 1.2  # seconds for each: three that hang still leave the check within its limit
+SECONDS = 6.0  # for the rare machine where all of them hang
+_PATIENCE = 1.4  # seconds for each
 # Each asks what is behind the command: docker's daemon, podman's machine, the images' store.
 _QUESTIONS = {
     "docker": ("docker", "version", "--format", "{{.Client.Version}}/{{.Server.Version}}"),
@@ -43,7 +44,9 @@ def check(context: Context) -> Finding:
         return ok("none: only building a container image here wants one")
     (engine, ran), *_ = down
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
-    return warning(f"{engine} {_trouble(ran)}", _fix(engine, ran, context), details=details)
+    return warning(
+        f"{engine} is installed, but {_trouble(ran)}", _fix(engine, ran, context), details=details
+    )
 
 
 def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context) -> Finding:
@@ -53,18 +56,18 @@ def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context)
         asked = context.run(engine, "--version", seconds=_PATIENCE)
         found = re.search(r"\d+(?:\.\d+)+", asked.out) if asked else None
         version = found.group() if found else ""
-    others = "".join(f" ({name} {_trouble(each)})" for name, each in down)
+    others = "; ".join(f"{name}: {_trouble(each)}" for name, each in down)
     only = ", which builds images and runs none" if engine == "buildah" else ""
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
-    return ok(f"{engine} {version}".strip() + only + others, details)
+    return ok(f"{engine} {version}".strip() + only + (f" ({others})" if others else ""), details)
 
 
 def _trouble(ran: Ran) -> str:
     if ran.timed_out:
-        return "is installed, but it does not answer"
+        return "it does not answer"
     if "permission denied" in ran.err.lower():
-        return "is installed, but you may not use its engine"
-    return "is installed, but its engine is not running"
+        return "you may not use its engine"
+    return "its engine is not running"
 
 
 def _reason(ran: Ran) -> str:

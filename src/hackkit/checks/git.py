@@ -17,7 +17,7 @@ _INSTALL = {
     "windows": "winget install --id Git.Git",
     "linux": "sudo apt install git",
 }
-_EXAMPLE = {"user.name": "Ada Lovelace", "user.email": "ada@example.org"}
+_EXAMPLE = {"user.name": "Your Name", "user.email": "you@example.org"}
 # Git takes these before its settings; they are set on some shared machines.
 _VARIABLES = {
     "user.name": ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"),
@@ -41,7 +41,7 @@ def check(context: Context) -> Finding:
         commands = [f'git config --global {key} "{_EXAMPLE[key]}"' for key in missing]
         message = f"{name}, without {' and '.join(missing)}: it will refuse to commit"
         return warning(message, " && ".join(commands))
-    return ok(f"{name}, commits as {known['user.name']} <{known['user.email']}>")
+    return ok(f"{name}, commits as {known['user.name']}")
 
 
 def _identity(context: Context) -> dict[str, str]:

@@ -54,7 +54,8 @@ def check(context: Context) -> Finding:
     if isinstance(seen, _Python):
         return _judged(seen, whose, context)
     if whose is _INSTALLED:
-        again = uv.typed("sync", "--reinstall")
+        # `uv sync` alone stops at an environment whose Python does not run.
+        again = f"{uv.typed('venv', '--clear')} && {uv.typed('sync')}"
         return failure(f"the project's Python does not run: {seen}", again)
     return skipped(f"could not ask {path.name}: {seen}")
 
