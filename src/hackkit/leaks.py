@@ -89,6 +89,11 @@ def leaks(text: str, known: Collection[str] = ()) -> Iterator[Leak]:
         if any(word in lowered for word in _WORDS[kind]):
             for match in rule.finditer(text):
                 yield Leak(kind, text.count("\n", 0, match.start("secret")) + 1)
+    yield from known_leaks(text, known)
+
+
+def known_leaks(text: str, known: Collection[str]) -> Iterator[Leak]:
+    """Yield each place where one of the known secrets stands."""
     for secret in known:
         position = text.find(secret)
         while position >= 0:

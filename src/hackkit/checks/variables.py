@@ -1,0 +1,153 @@
+"""Does the app find the variables that it reads, spelt right and with values it can use?
+
+Warns about a name in `.env` that looks like a slip of the pen, about lines that cannot be read,
+and about a variable of the environment that hides another value in `.env`. Fails when a variable
+that the app needs is empty, when the app cannot use a value, and when `.env` is not UTF-8.
+"""
+
+import ast
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hackkit.context import Context
+from hackkit.findings import (
+    Category,
+    Finding,
+    failure,
+    ok,
+    skipped,
+    together,
+    warning,
+)
+from hackkit.project import ProjectFiles
+
+TITLE = "Variables"
+CATEGORY = Category.PROJECT
+
+_ALIKE = 0.8  # from 0 to 1: MISTRAL_KEY and MISTRAL_API_KEY are 0.85
+_HINT = "Fix: correct it in .env"  # what the app says of a value that it cannot use
+_FEW = 3
+
+
+def check(context: Context) -> Finding:
+    project = context.project
+    if project is None or not project.example_variables:
+        return skipped("the project has no .env.example")
+    found = [*_unreadable(project), *_refused(context), *_names(context, project)]
+    if found:
+        return together(found)
+    given = [name for name in project.example_variables if context.value(name)]
+    return ok(f"{_count(len(project.example_variables), 'variable')}, {len(given)} set")
+
+
+def _unreadable(project: ProjectFiles) -> Iterator[Finding]:
+    if not (project.folder / ".env").is_file():
+        return
+    try:
+        bad = project.unreadable_lines
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        yield failure(f".env is not UTF-8 (line {number})", fix="edit .env: save it as UTF-8")
+        return
+    except OSError as error:
+        yield failure(f".env cannot be read: {error.strerror}", fix="chmod 600 .env")
+        return
+    if bad:
+        where = _joined("line", [str(number) for number in bad])
+        yield warning(
+            f".env: {where} cannot be read", fix=f"edit .env: write {where} as NAME=value"
+        )
+
+
+def _refused(context: Context) -> Iterator[Finding]:
+    problem = context.app().problem
+    if not (_HINT in problem or re.match(r"[A-Z][A-Z0-9_]*: ", problem)):
+        return
+    said = problem.split(" Fix: ")[0].strip().rstrip(".")
+    name = said.split(":")[0]
+    place = f"edit .env: give {name} another value"
+    if context.origin(name) == "the environment":
+        place = _unset(context, name)
+    elif not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        place = "edit .env: correct it as .env.example shows"
+    yield failure(said, place)
+
+
+def _names(context: Context, project: ProjectFiles) -> Iterator[Finding]:
+    fields = _fields(project)
+    listed = {*project.example_variables, *(field.variable for field in fields)}
+    for field in fields:
+        if field.required and not context.value(field.variable):
+            fix = f"edit .env: set {field.variable}"
+            yield failure(f"{field.variable} is not set and has no default", fix)
+    for name in project.dotenv:
+        right = "" if name.upper() in listed else _meant(name, listed)
+        if right and not context.value(right):
+            yield warning(
+                f".env sets {name}, which nothing reads", fix=f"edit .env: call it {right}"
+            )
+    hidden = [
+        name
+        for name, value in project.dotenv.items()
+        if context.env.get(name) not in {None, "", value}
+    ]
+    if hidden:
+        say = f"the environment hides another value of {', '.join(hidden)} in .env"
+        yield warning(say, _unset(context, hidden[0]))
+
+
+@dataclass(frozen=True)
+class _Field:
+    variable: str
+    required: bool
+
+
+def _fields(project: ProjectFiles) -> list[_Field]:
+    """Return the fields of the project's settings classes, read without running them."""
+    found: list[_Field] = []
+    for path in sorted(project.folder.glob("*/settings.py")):
+        try:
+            tree = ast.parse(path.read_text("utf-8"))
+        except (OSError, ValueError, SyntaxError):  # the app's own check says so
+            continue
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        found += [
+            _Field(node.target.id.upper(), _is_required(node.value))
+            for node in (each for one in classes for each in one.body)
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        ]
+    return found
+
+
+def _is_required(default: ast.expr | None) -> bool:
+    if default is None:
+        return True
+    if not (isinstance(default, ast.Call) and ast.unparse(default.func).endswith("Field")):
+        return False
+    named = any(each.arg in {"default", "default_factory"} for each in default.keywords)
+    given = [each for each in default.args if not _is_ellipsis(each)]
+    return not (named or given)
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is Ellipsis
+
+
+def _meant(name: str, listed: set[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), sorted(listed), n=1, cutoff=_ALIKE)
+    return near[0] if near else ""
+
+
+def _unset(context: Context, name: str) -> str:
+    return f"Remove-Item Env:{name}" if context.system == "windows" else f"unset {name}"
+
+
+def _joined(word: str, items: list[str]) -> str:
+    shown = ", ".join(items[:_FEW]) + (", …" if len(items) > _FEW else "")
+    return f"{word if len(items) == 1 else word + 's'} {shown}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
