@@ -29,7 +29,7 @@ def check(context: Context) -> Finding:
     if found:
         return ok(found.stem if found.suffix == ".exe" else found.name, (f"at {found}",))
     if not (context.folder / "tests" / "browser").is_dir():
-        return ok("no Chromium or Chrome: only hackkit's own browser tests want one")
+        return ok("no Chromium or Chrome: only hackkit's tests want one")
     fix = _INSTALL.get(context.system, _INSTALL["linux"])
     return warning("no Chromium or Chrome: the browser tests cannot run", fix)
 

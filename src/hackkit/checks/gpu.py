@@ -140,7 +140,7 @@ def check(context: Context) -> Finding:
 def _none(context: Context) -> Finding:
     if context.needs.gpu:
         return warning("none: fine-tuning needs one, rented or borrowed", _RENT)
-    return ok("none seen: fine-tuning needs a rented one, all else runs", _arithmetic(None))
+    return ok("none seen: only fine-tuning would need one", _arithmetic(None))
 
 
 def _size(gpu: _Gpu) -> str:

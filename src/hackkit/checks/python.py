@@ -101,7 +101,7 @@ def _judged(seen: _Python, whose: str, context: Context) -> Finding:
     if not seen.makes_environments and not context.uv:
         message = f"{name}: cannot make virtual environments"
         return warning(message, _package(context, seen), details=details)
-    return ok(f"{name}, its SQLite has full-text search", details)
+    return ok(f"{name}, SQLite with FTS5", details)
 
 
 def _package(context: Context, seen: _Python) -> str:
