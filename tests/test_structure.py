@@ -21,6 +21,7 @@ LAYERS = (
     {"catalog", "git", "leaks", "machine", "space", "uv", "web"},
     {"project"},
     {"context", "interview", "scaffold"},
+    {"indexes"},
     {"checks"},
     {"doctor"},
     {"console"},
