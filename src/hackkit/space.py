@@ -18,7 +18,7 @@ _KEYS = (
     *("hf_oauth", "hf_oauth_scopes", "hf_oauth_expiration_minutes", "hf_oauth_authorized_org"),
     *("startup_duration_timeout", "preload_from_hub"),
 )
-_FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _FULL_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}(?:\.[0-9]+)?")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -173,7 +173,7 @@ def _license(seen: object) -> Iterator[Problem]:
 
 def _misspelt(header: Mapping[str, object]) -> Iterator[Problem]:
     for key in header:
-        near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.85)
+        near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
         if key not in _KEYS and near:
             yield Problem(f"the key {key}", "unknown to Spaces", f"spelt {near[0]}")
 

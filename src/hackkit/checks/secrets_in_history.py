@@ -6,6 +6,7 @@ replaced by a new one.
 
 import itertools
 import re
+import time
 from collections.abc import Collection, Iterator
 
 from hackkit import repository
@@ -18,7 +19,7 @@ CATEGORY = Category.PROJECT
 
 _SECONDS = 3.0
 _MOST = 200_000_000  # bytes of changes
-_LONGEST = 20_000_000  # bytes of one commit's changes that are looked at
+_LONGEST = 5_000_000  # bytes of one commit's changes that are looked at
 _FEW = 10
 # Two lines around each change: a key counts that stands up to two lines below its name.
 _CHANGES = (
@@ -36,11 +37,10 @@ def check(context: Context) -> Finding:
     if repository.root(context.folder) is None:
         return skipped("no git repository")
     known = telling(context.secrets)
-    pieces = context.stream(*_CHANGES, folder=context.folder, seconds=_SECONDS, most=_MOST)
     found: dict[str, tuple[str, str]] = {}
     commits, cut = 0, ""
     try:
-        for commit in _commits(pieces):
+        for commit in _commits(context):
             commits += 1
             for name, file, leak in _in_commit(commit, known):
                 found[file] = (name, leak.kind)  # the newest commit comes first, the oldest stays
@@ -51,25 +51,39 @@ def check(context: Context) -> Finding:
     if found:
         return _failure(found)
     if not commits:
-        return skipped("no commit yet, or none in time" if cut else "nothing is committed yet")
+        return skipped("nothing is committed yet")
     return ok(f"none in {cut}{commits:,} {'commit' if commits == 1 else 'commits'}")
 
 
-def _commits(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Yield each commit: its name, its message and its changes, the newest first."""
+def _commits(context: Context) -> Iterator[str]:
+    """Yield each commit, the newest first: its name, its message and its changes.
+
+    Raises TimeoutError after those that came in time.
+    """
     parts: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        head, *heads = piece.split(b"\0")
-        if size < _LONGEST:
-            parts.append(head)
-            size += len(head)
-        for later in heads:
-            if any(parts):
-                yield _text(parts)
-            parts, size = [later], len(later)
+    try:
+        for piece in _pieces(context):
+            head, *heads = piece.split(b"\0")
+            if sum(map(len, parts)) < _LONGEST:
+                parts.append(head)
+            for later in heads:
+                if any(parts):
+                    yield _text(parts)
+                parts = [later]
+    except TimeoutError:
+        if any(parts):
+            yield _text(parts)
+        raise
     if any(parts):
         yield _text(parts)
+
+
+def _pieces(context: Context) -> Iterator[bytes]:
+    until = time.monotonic() + _SECONDS
+    for piece in context.stream(*_CHANGES, folder=context.folder, seconds=_SECONDS, most=_MOST):
+        if time.monotonic() > until:
+            raise TimeoutError
+        yield piece
 
 
 def _text(parts: list[bytes]) -> str:
