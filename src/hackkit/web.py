@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hackkit.shell import hackkit
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # the real imports wait for the first request: they take a tw
     import ssl
 
     import httpx2
+
+_T = TypeVar("_T")
 
 LIMIT = 4_000_000  # bytes of a body that are read
 SLOW = 1.0  # seconds
@@ -136,12 +138,18 @@ def fetch_all(
     return replies
 
 
-def within(function: Callable[[], object], seconds: float) -> bool:
-    """Run a function that cannot be interrupted; tell whether it ended in time."""
-    thread = threading.Thread(target=function, daemon=True)
+def within(function: Callable[[], _T], seconds: float) -> _T | None:
+    """Run what cannot be interrupted; None when it raises or does not end in time."""
+    result: list[_T] = []
+
+    def work() -> None:
+        with contextlib.suppress(Exception):
+            result.append(function())
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
-    return not thread.is_alive()
+    return next(iter(result), None)
 
 
 def is_address(url: str) -> bool:
@@ -155,19 +163,13 @@ def is_address(url: str) -> bool:
 
 def listens(url: str, seconds: float = 0.2) -> bool:
     """Tell whether anything takes a connection there: quicker than a request."""
-    met: list[bool] = []
 
-    def knock() -> None:
-        try:
-            parts = urlsplit(url)
-            where = (parts.hostname or "", _port(parts))
-            socket.create_connection(where, timeout=seconds).close()
-        except (OSError, ValueError):
-            return
-        met.append(True)
+    def knock() -> bool:
+        parts = urlsplit(url)
+        socket.create_connection((parts.hostname, _port(parts)), timeout=seconds).close()
+        return True
 
-    within(knock, 2 * seconds)
-    return bool(met)
+    return bool(within(knock, 2 * seconds))
 
 
 def is_loopback(url: str) -> bool:
