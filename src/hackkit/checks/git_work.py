@@ -144,7 +144,8 @@ def _never_pushed(context: Context, state: _State) -> Iterator[Finding]:
     count = repository.ask(context.run, context.folder, *words).out
     if count != "0":
         fix = f"git push --set-upstream {remotes[0]} {state.branch}"
-        yield warning(f"the branch {state.branch} is not pushed ({count} commits)", fix)
+        many = _count(int(count), "commit") if count else "no commit counted"
+        yield warning(f"the branch {state.branch} is not pushed ({many})", fix)
 
 
 def _files(state: _State) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ _FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _NO_PROSE = re.compile(r"^\s*(?:[#|>!<*+-]|\[!|\d+\.)")
 _TITLE = re.compile(r"^#[ \t]+\S|^\S.*\n=+[ \t]*$|<h1", re.MULTILINE)
 _START = (
-    r"uv run|python3? |streamlit |gradio |uvicorn |docker (?:compose|run)|npm (?:run|start)|make "
+    r"(?:uv run|python3?) (?!(?:python )?(?:-m )?(?:pytest|unittest|ruff|mypy|pre-commit|pip))"
+    r"|streamlit |gradio |uvicorn |docker (?:compose|run)|npm (?:run|start)|make "
 )
 # What the commands of each part look like, in any language that the README is written in.
 _COMMANDS = {
@@ -48,7 +49,7 @@ def check(context: Context) -> Finding:
     commits = _commits_without_it(context)
     if commits:
         fix = "edit README.md: say what your app does"
-        return warning(f"still the template's README.md after {commits} commits", fix)
+        return warning(f"README.md is still the template's after {commits} commits", fix)
     return ok("title, description, and how to install, start and test it")
 
 
