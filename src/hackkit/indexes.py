@@ -1,7 +1,6 @@
 """Which package indexes uv and pip are set to: the only module that reads their settings."""
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,8 @@ def _settings_folders(context: Context) -> Iterator[Path]:
 
 
 def _toml(path: Path) -> Mapping[str, Any]:
+    import tomllib  # noqa: PLC0415 - only this check reads it
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError):  # absent, or broken: uv itself says so

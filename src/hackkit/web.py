@@ -373,7 +373,7 @@ def _about_certificate(error: "ssl.SSLCertVerificationError", ask: _Ask) -> Repl
         when = "not valid yet" if early else "expired"
         return _trouble(Kind.CLOCK, f"its certificate is {when}: is this machine's clock right?")
     if code in _WRONG_NAME or "hostname mismatch" in said or "name does not match" in said:
-        words = f"the certificate that comes is not one of {ask.parts.hostname}"
+        words = f"its certificate is not for {ask.parts.hostname}"
         return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
     words = f"its certificate is issued by {_SOMEONE}, not trusted here"
     return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")

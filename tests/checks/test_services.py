@@ -308,6 +308,11 @@ def test_a_server_elsewhere_is_not_asked_offline() -> None:
     assert (finding.status, "--offline" in finding.message) == (Status.SKIP, True)
 
 
+def test_an_address_without_http_is_a_mistake_also_offline() -> None:
+    finding = ask_server("localhost:11434/v1")
+    assert (finding.status, "http://" in finding.message) == (Status.FAIL, True)
+
+
 def test_the_servers_key_is_sent() -> None:
     with serving(says(OWN)) as server:
         ask_server(f"{server.url}/v1", LLM_API_KEY="abc")

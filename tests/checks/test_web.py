@@ -158,7 +158,7 @@ def test_a_certificate_of_another_host_is_told_apart(tmp_path: Path) -> None:
     with serving(says(), ours.certify("login.venue.example")) as server:
         reply = fetch(server.url, ours.trusted)
     assert reply.kind is Kind.CERTIFICATE
-    assert "not one of 127.0.0.1" in reply.trouble
+    assert "not for 127.0.0.1" in reply.trouble
     assert "(issued by 'Test Authority')" in reply.trouble
 
 

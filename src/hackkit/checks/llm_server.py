@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
 from hackkit.shell import line
-from hackkit.web import Kind, Reply, Site, fetch, is_loopback, obstacle, within
+from hackkit.web import Kind, Reply, Site, fetch, is_address, is_loopback, obstacle, within
 
 TITLE = "LLM server"
 CATEGORY = Category.SERVICES
@@ -27,7 +27,7 @@ def check(context: Context) -> Finding:
     base = context.value(_NAME).strip().rstrip("/")
     if not base:
         return skipped(f"{_NAME} is not set")
-    if context.offline and not is_loopback(base):
+    if context.offline and is_address(base) and not is_loopback(base):
         return skipped("not looked at: --offline")
     reply = _ask(base, context)
     if _lacks_v1(reply, base, context):
@@ -46,7 +46,7 @@ def _ask(base: str, context: Context) -> Reply:
 
 
 def _trouble(reply: Reply, base: str, context: Context) -> Finding | None:
-    if reply.kind is Kind.REFUSED and is_loopback(base):
+    if reply.kind in {Kind.REFUSED, Kind.TIMEOUT, Kind.UNREACHABLE}:
         return failure(reply.trouble, start(base))
     blocked = obstacle(reply, Site(base, _NAME, context.system, pages=is_loopback(base)))
     if blocked:
@@ -102,10 +102,10 @@ def remedy(name: str, variable: str, base: str, names: list[str]) -> str:
 
 
 def start(base: str) -> str:
-    """Return how a server of this machine is started."""
-    if _is_ollama(base):
+    """Return what helps when no server answers."""
+    if _is_ollama(base) and is_loopback(base):
         return "ollama serve"
-    return f"start the server, or edit .env: set {_NAME} to where it is"
+    return f"start the server there, or edit .env: set {_NAME} to where it is"
 
 
 def _is_ollama(base: str) -> bool:

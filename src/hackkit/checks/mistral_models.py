@@ -7,7 +7,6 @@ key, and when the app uses a server of its own.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
@@ -108,6 +107,8 @@ def _farewell(name: str, card: _Card) -> tuple[str, str]:
 
 
 def _similar(name: str, cards: tuple[_Card, ...]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
     names = [each for card in cards for each in (card.name, *card.aliases)]
     usual = [each for each in (_EMBED if "embed" in name else _CHAT,) if each in names]
     return next(iter(get_close_matches(name, names, 1) or usual), "")

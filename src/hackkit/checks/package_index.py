@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
@@ -102,8 +101,11 @@ def _is_remote(index: str) -> bool:
 
 
 def _folder(index: str, context: Context) -> Path:
-    path = url2pathname(urlsplit(index).path) if index.startswith("file:") else index
-    return context.folder / path
+    if not index.startswith("file:"):
+        return context.folder / index
+    from urllib.request import url2pathname  # noqa: PLC0415 - slow to load, and rarely needed
+
+    return Path(url2pathname(urlsplit(index).path))
 
 
 def _host(url: str) -> str:
