@@ -430,6 +430,10 @@ def test_an_index_in_step_is_well(project: ProjectFiles) -> None:
     assert finding.message == "index/keywords holds 10 documents in 70 passages"
 
 
+def test_without_documents_there_is_nothing_to_index(project: ProjectFiles) -> None:
+    assert indexed(project, documents=0, passages=0).status is Status.OK
+
+
 def test_an_index_behind_its_documents_is_a_warning_that_can_be_mended(
     project: ProjectFiles,
 ) -> None:

@@ -17,6 +17,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from os import environ
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -165,7 +166,7 @@ def _strays(reader: Reader) -> Iterator[SyntaxError]:
 
 
 def _import(root: Path) -> dict[str, Any]:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # of this process, which is the app's
     sys.addaudithook(_refuse_to_listen)
     try:
         importlib.import_module("app")

@@ -27,13 +27,13 @@ _ASIDE = ".damaged"
 
 def check(context: Context) -> Finding:
     app = context.app()
-    if app.problem:
-        return skipped(app.problem[:100])
-    if not app.index:
-        return skipped("the app has no index")
+    if app.problem or not app.index:
+        return skipped(app.problem[:100] or "the app has no index")
     if app.damage:
         return _damaged(context, app)
     waiting = (*app.new, *app.changed, *app.gone)
+    if not waiting and not app.documents:
+        return ok("empty, as there are no documents yet")
     if not waiting:
         return ok(f"{app.index} holds {app.documents} documents in {app.passages} passages")
     fix, mend = _ingest(context, app)

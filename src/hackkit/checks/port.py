@@ -43,9 +43,11 @@ def _held(context: Context, app: AppStatus, port: int, problem: int) -> Finding:
     if not holder and problem in {errno.EACCES, errno.EPERM}:
         return _taken(context, app.host, port, "only an administrator may use it")
     holder = holder or "a program that cannot be named"
+    ours = app.busy and "python" in holder.lower()
     if not app.port:
-        return ok(f"the next free one: {holder} has {port}")
-    if app.busy and "python" in holder.lower():
+        who = f"{holder}, this app perhaps," if ours else holder
+        return ok(f"the next free one: {who} has {port}")
+    if ours:
         return ok(f"{port}, where this app listens: {holder}")
     return _taken(context, app.host, port, f"{holder} has it")
 
