@@ -19,7 +19,7 @@ TEMPLATES = ROOT / "templates"
 LAYERS = (
     {"errors", "findings", "names", "shell", "version"},
     {"catalog", "git", "leaks", "machine", "space", "uv", "web"},
-    {"project"},
+    {"project", "repository"},
     {"context", "interview", "scaffold"},
     {"indexes"},
     {"checks"},

@@ -44,7 +44,7 @@ def ask(run: Run, folder: Path, *words: str, seconds: float = 3) -> Answer:
         return Answer(problem="git is not installed")
     if ran.timed_out:
         return Answer(problem=f"git did not answer within {seconds:g} s")
-    if not ran.ok:
+    if ran.code and (ran.code > 1 or ran.err):  # 1 alone is how git says "no"
         said = (ran.err or f"exit code {ran.code}").splitlines()[0]
         return Answer(problem=f"git says: {said.removeprefix('fatal: ')}")
     return Answer(ran.out)

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from facts import commands
+from facts import HANGS, commands
 from projects import MISTRAL_KEY, commit, context, git, new_project, write
 
 from hackkit.checks import env_file, git_work, hackkit_project, large_files, readme, variables
@@ -192,6 +192,21 @@ def test_a_value_that_the_app_cannot_use_fails(folder: Path) -> None:
         "PORT: Input should be a valid integer",
         "edit .env: give PORT another value",
     )
+
+
+def test_a_list_that_is_no_list_is_named(folder: Path) -> None:
+    said = 'error parsing value for field "examples" from source "X". Fix: correct it in .env'
+    finding = variables.check(context(folder, app=AppStatus(problem=said)))
+    assert (finding.status, finding.fix) == (
+        Status.FAIL,
+        "edit .env: give EXAMPLES another value",
+    )
+
+
+@pytest.mark.parametrize("said", ["SSL: no certificate", "NameError: name 'x' is not defined"])
+def test_another_trouble_of_the_app_is_another_checks_matter(folder: Path, said: str) -> None:
+    finding = variables.check(context(folder, app=AppStatus(problem=said)))
+    assert finding.status is Status.OK
 
 
 def test_such_a_value_of_the_environment_is_unset(folder: Path) -> None:
@@ -456,6 +471,11 @@ def test_a_repository_that_git_refuses_fails(folder: Path) -> None:
     )
 
 
+def test_a_git_that_hangs_is_not_the_works_fault(folder: Path) -> None:
+    finding = git_work.check(Context(folder=folder, run=commands({"git": HANGS})))
+    assert finding.status is Status.SKIP
+
+
 def conflict(folder: Path, action: str) -> None:
     """Let a merge or a rebase stop at a conflict."""
     push(folder)
@@ -533,7 +553,8 @@ def test_a_large_file_is_named_with_its_size(folder: Path) -> None:
     grow(folder / "data" / "my film.mp4", 12_000_000)
     finding = large_files.check(context(folder))
     assert (finding.status, finding.message) == (Status.WARN, "data/my film.mp4 (12 MB)")
-    assert finding.fix == "git lfs track 'data/my film.mp4'" or os.name == "nt"
+    assert finding.fix.startswith(("git lfs track ", "open https://git-lfs.com"))
+    assert "my film.mp4" in finding.details[0]
 
 
 def test_a_file_that_hosts_refuse_fails_and_stands_first(folder: Path) -> None:

@@ -8,7 +8,7 @@ from hackkit import repository
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped
 from hackkit.leaks import PAGES, is_env_file
-from hackkit.shell import line
+from hackkit.shell import hackkit, line
 
 TITLE = ".env in git"
 CATEGORY = Category.PROJECT
@@ -27,10 +27,11 @@ def check(context: Context) -> Finding:
         return skipped(tracked.problem)
     names = [name for name in tracked.names if is_env_file(name)]
     if names:
-        relative = [f":/{name}" for name in names]
+        at_top = repository.root(context.folder) == context.folder
+        paths = names if at_top else [f":/{name}" for name in names]
         return failure(
             f"git tracks {_few(names)}",
-            fix=line(["git", "rm", "--cached", "--", *relative]),
+            fix=line(["git", "rm", "--cached", "--", *paths]),
             details=(_replace_keys(), "Then commit: from that commit on it is out of git."),
         )
     return _past(context)
@@ -55,7 +56,10 @@ def _past(context: Context) -> Finding:
     return failure(
         f"the history holds {_few(found)}",
         fix=f"open {PAGES['a Mistral API key']} and make a new key: history keeps the old one",
-        details=(_replace_keys(), "When that is done: hackkit doctor --skip env-history"),
+        details=(
+            _replace_keys(),
+            "When that is done: " + hackkit("doctor", "--skip", "env-history"),
+        ),
     )
 
 

@@ -54,10 +54,10 @@ def check(context: Context) -> Finding:
     answer = repository.ask(context.run, context.folder, *words)
     if repository.root(context.folder) is None:
         return warning("no git repository: there is nothing to go back to", fix="git init")
-    if answer.problem == "git is not installed":
-        return skipped(answer.problem)
-    if answer.problem:
+    if answer.problem.startswith("git says"):
         return failure(answer.problem, fix="git status")
+    if answer.problem:
+        return skipped(answer.problem)
     state = _read(answer.out)
     found = [*_conflicts(context, state), *_commits(context, state), *_files(state)]
     if found:

@@ -38,9 +38,10 @@ def check(context: Context) -> Finding:
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     worst, size = found[0]
     say = failure if size > _REFUSED else warning
+    has_lfs = not repository.ask(context.run, context.folder, "lfs", "version").problem
     return say(
         f"{', '.join(names[:_FEW])}{more}",
-        fix=line(["git", "lfs", "track", worst]),
+        fix=line(["git", "lfs", "track", worst]) if has_lfs else "open https://git-lfs.com",
         details=(f"Or leave it out of git: {_leave_out(worst)}", *names[_FEW:]),
     )
 

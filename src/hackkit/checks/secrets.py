@@ -1,8 +1,8 @@
 """Does a file that git holds, or would take in, hold a secret?
 
 Fails when one does: a key that is pushed is a key that is lost. Looked for are the values of your
-own keys, and whatever has the shape of a Mistral, Hugging Face or GitHub key, a bearer token or a
-private key.
+own keys, and in text files under 2 MB whatever has the shape of a Mistral, Hugging Face or GitHub
+key, a bearer token or a private key.
 """
 
 import codecs

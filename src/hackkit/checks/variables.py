@@ -28,6 +28,7 @@ CATEGORY = Category.PROJECT
 
 _ALIKE = 0.8  # from 0 to 1: MISTRAL_KEY and MISTRAL_API_KEY are 0.85
 _HINT = "Fix: correct it in .env"  # what the app says of a value that it cannot use
+_NAMED = re.compile(r"([A-Z][A-Z0-9_]*):|.*?field \"(\w+)\"")  # how it names the variable
 _FEW = 3
 
 
@@ -63,16 +64,17 @@ def _unreadable(project: ProjectFiles) -> Iterator[Finding]:
 
 def _refused(context: Context) -> Iterator[Finding]:
     problem = context.app().problem
-    if not (_HINT in problem or re.match(r"[A-Z][A-Z0-9_]*: ", problem)):
+    if _HINT not in problem:
         return
-    said = problem.split(" Fix: ")[0].strip().rstrip(".")
-    name = said.split(":")[0]
-    place = f"edit .env: give {name} another value"
-    if context.origin(name) == "the environment":
-        place = _unset(context, name)
-    elif not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-        place = "edit .env: correct it as .env.example shows"
-    yield failure(said, place)
+    said = problem.split(_HINT)[0].strip().rstrip(".")
+    named = _NAMED.match(said)
+    name = (named[1] or named[2]).upper() if named else ""
+    if name and context.origin(name) == "the environment":
+        yield failure(said, _unset(context, name))
+    elif name:
+        yield failure(said, f"edit .env: give {name} another value")
+    else:
+        yield failure(said, "edit .env: correct it as .env.example shows")
 
 
 def _names(context: Context, project: ProjectFiles) -> Iterator[Finding]:
