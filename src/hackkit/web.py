@@ -336,7 +336,7 @@ def _explain(error: Exception, ask: _Ask) -> Reply:
         return _about_certificate(tls, ask)
     if isinstance(error, _NoCertificatesError):
         return _trouble(Kind.CERTIFICATE, f"{error} leads to no certificates")
-    if tls:
+    if tls and not isinstance(tls, ssl.SSLEOFError):
         return _trouble(Kind.NOT_HTTP, "no encrypted connection can be made: no HTTPS there")
     if ask.proxy and (words := _about_proxy(error, ask.proxy)):
         return _trouble(Kind.PROXY, words)
@@ -344,13 +344,20 @@ def _explain(error: Exception, ask: _Ask) -> Reply:
 
 
 def _about_connection(error: Exception, ask: _Ask) -> Reply:
-    import httpx2  # noqa: PLC0415 - only requests need it
+    import ssl  # noqa: PLC0415 - only requests need it
+
+    import httpx2  # noqa: PLC0415 - the same
 
     place = _place(ask.url)
+    hangs_up = f"{place} hangs up without an HTTP answer: a filter, perhaps"
+    if "disconnected" in str(error):  # before a first byte: no protocol was broken
+        return _trouble(Kind.UNREACHABLE, hangs_up)
     kinds: list[tuple[type[Exception], Kind, str]] = [
         (httpx2.TimeoutException, Kind.TIMEOUT, "no answer in time"),
         (socket.gaierror, Kind.NAME, f'the name "{ask.parts.hostname}" cannot be looked up'),
         (ConnectionRefusedError, Kind.REFUSED, f"nothing listens at {place}"),
+        (ssl.SSLEOFError, Kind.UNREACHABLE, hangs_up),
+        (ConnectionResetError, Kind.UNREACHABLE, hangs_up),
         (httpx2.RemoteProtocolError, Kind.NOT_HTTP, f"{place} does not speak HTTP"),
         (httpx2.DecodingError, Kind.NOT_HTTP, f"{place} sends what cannot be decoded"),
         (httpx2.NetworkError, Kind.UNREACHABLE, f"{place} cannot be reached"),

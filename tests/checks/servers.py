@@ -14,7 +14,7 @@ from pathlib import Path
 import trustme
 
 LOGIN_PAGE = "<!DOCTYPE html><html><body>Welcome to Venue-WiFi. Please log in.</body></html>"
-NOT_HTTP = b"220 mail.venue.example ESMTP ready\r\n"
+NOT_HTTP = b"220 mail.venue.example ESMTP ready\r\n\r\n"
 _TLS = b"\x16"  # what a TLS client says first
 _DRIP = 0.05  # seconds between two bytes
 
@@ -72,6 +72,11 @@ def sends_to(target: str, status: int = 302) -> Answer:
 def garbage(_heard: Heard, _over: threading.Event) -> Iterable[bytes]:
     """Answer with what is not HTTP."""
     return [NOT_HTTP]
+
+
+def hangs_up(_heard: Heard, _over: threading.Event) -> Iterable[bytes]:
+    """Take the request and close the line."""
+    return []
 
 
 def silence(_heard: Heard, over: threading.Event) -> Iterable[bytes]:

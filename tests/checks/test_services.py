@@ -261,7 +261,7 @@ def test_a_deprecated_model_warns_with_its_replacement() -> None:
 def test_a_project_without_embeddings_needs_no_embedding_model() -> None:
     with serving(says({"data": CARDS["data"][:1]})) as server:
         finding = ask_models(server.url, chosen("mistral-small-latest", ""))
-    assert finding.message == "1 models, mistral-small-latest among them"
+    assert finding.message == "1 model, mistral-small-latest among them"
 
 
 def test_variables_count_where_the_app_cannot_tell_its_models() -> None:

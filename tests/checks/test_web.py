@@ -12,6 +12,7 @@ from servers import (
     drips,
     drips_headers,
     garbage,
+    hangs_up,
     login_page,
     nobody,
     says,
@@ -89,6 +90,14 @@ def test_what_is_not_http_is_called_so() -> None:
         reply = fetch(server.url, {})
     assert reply.kind is Kind.NOT_HTTP
     assert f"127.0.0.1:{server.port} does not speak HTTP" in reply.trouble
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_hangs_up_is_told_apart(scheme: str) -> None:
+    with serving(hangs_up) as server:
+        reply = fetch(server.url.replace("http", scheme), {})
+    assert reply.kind is Kind.UNREACHABLE
+    assert "hangs up without an HTTP answer" in reply.trouble
 
 
 def test_a_port_where_nothing_listens_is_refused() -> None:

@@ -89,7 +89,8 @@ def _about(reply: Reply, context: Context) -> Finding:
         return warning(f"the quota is used up: {', '.join(spent)} left", _CONSOLE, details=details)
     rest = f"; left: {', '.join(left)}" if left else ""
     names = " and ".join(filter(None, (chat, embed)))
-    return ok(f"{len(cards)} models, {names} among them{rest}", details)
+    number = "1 model" if len(cards) == 1 else f"{len(cards)} models"
+    return ok(f"{number}, {names} among them{rest}", details)
 
 
 def _chosen(context: Context) -> tuple[str, str]:
