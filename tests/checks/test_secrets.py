@@ -223,6 +223,34 @@ def test_a_repository_without_commits_has_no_history(tmp_path: Path) -> None:
         assert module.check(context(tmp_path)).status in {Status.SKIP, Status.OK}
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("diff.noprefix", "true"),
+        ("diff.mnemonicPrefix", "true"),
+        ("diff.context", "0"),
+        ("diff.external", "false"),
+        ("color.ui", "always"),
+        ("log.showSignature", "true"),
+        ("log.showRoot", "false"),
+        ("core.pager", "false"),
+    ],
+)
+def test_a_history_is_read_whatever_git_is_told(folder: Path, key: str, value: str) -> None:
+    name = commit(folder, {"é.py": CALL})
+    git(folder, "config", key, value)
+    assert f"{name}:é.py" in secrets_in_history.check(context(folder)).message
+
+
+def test_a_first_commit_is_read_whatever_git_is_told(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "config", "log.showRoot", "false")
+    name = commit(tmp_path, {"a.py": CALL, ".env": ""})
+    git(tmp_path, "rm", "--quiet", "--cached", ".env")
+    assert f"{name}:a.py" in secrets_in_history.check(context(tmp_path)).message
+    assert f"{name}:.env" in env_history.check(context(tmp_path)).message
+
+
 def test_a_history_that_does_not_end_is_looked_at_in_part(folder: Path) -> None:
     def endless(*_: str, **__: object) -> Iterator[bytes]:
         for _number in range(20_000):

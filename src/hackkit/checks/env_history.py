@@ -38,7 +38,15 @@ def check(context: Context) -> Finding:
 
 
 def _past(context: Context) -> Finding:
-    words = ("log", "--exclude=refs/stash", "--all", "--full-history", "--diff-filter=A")
+    words = (
+        "-c",
+        "log.showRoot=true",
+        "log",
+        "--exclude=refs/stash",
+        "--all",
+        "--full-history",
+        "--diff-filter=A",
+    )
     how = ("--no-renames", "--name-only", "-z", f"--format={_COMMIT}%h")
     answer = repository.ask(
         context.run, context.folder, *words, *how, "--", *_ENV_FILES, seconds=_SECONDS

@@ -25,6 +25,7 @@ _FEW = 10
 # Two lines around each change: a key counts that stands up to two lines below its name.
 _CHANGES = (
     *("git", "-c", "core.bigFileThreshold=2m", "-c", "core.quotePath=false"),
+    *("-c", "log.showRoot=true"),
     *("log", "--exclude=refs/stash", "--all", "--full-history", "--patch", "--unified=2"),
     *("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-show-signature"),
     *("--diff-merges=dense-combined", "--src-prefix=a/", "--dst-prefix=b/", "--format=%x00%h%n%B"),

@@ -9,7 +9,6 @@ import ast
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hackkit.context import Context
 from hackkit.findings import (
@@ -79,11 +78,10 @@ def _refused(context: Context) -> Iterator[Finding]:
 
 def _names(context: Context, project: ProjectFiles) -> Iterator[Finding]:
     fields = _fields(project)
-    listed = {*project.example_variables, *(field.variable for field in fields)}
-    for field in fields:
-        if field.required and not context.value(field.variable):
-            fix = f"edit .env: set {field.variable}"
-            yield failure(f"{field.variable} is not set and has no default", fix)
+    listed = {*project.example_variables, *fields}
+    for name, required in fields.items():
+        if required and not context.value(name):
+            yield failure(f"{name} is not set and has no default", fix=f"edit .env: set {name}")
     for name in project.dotenv:
         right = "" if name.upper() in listed else _meant(name, listed)
         if right and not context.value(right):
@@ -100,26 +98,23 @@ def _names(context: Context, project: ProjectFiles) -> Iterator[Finding]:
         yield warning(say, _unset(context, hidden[0]))
 
 
-@dataclass(frozen=True)
-class _Field:
-    variable: str
-    required: bool
+def _fields(project: ProjectFiles) -> dict[str, bool]:
+    """Return the variables of the project's settings classes, and whether each must be set.
 
-
-def _fields(project: ProjectFiles) -> list[_Field]:
-    """Return the fields of the project's settings classes, read without running them."""
-    found: list[_Field] = []
+    The classes are read, not run.
+    """
+    found: dict[str, bool] = {}
     for path in sorted(project.folder.glob("*/settings.py")):
         try:
             tree = ast.parse(path.read_text("utf-8"))
         except (OSError, ValueError, SyntaxError):  # the app's own check says so
             continue
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-        found += [
-            _Field(node.target.id.upper(), _is_required(node.value))
+        found |= {
+            node.target.id.upper(): _is_required(node.value)
             for node in (each for one in classes for each in one.body)
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-        ]
+        }
     return found
 
 
