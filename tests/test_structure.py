@@ -18,9 +18,9 @@ TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
     {"errors", "findings", "names", "shell", "version"},
-    {"catalog", "git", "leaks", "machine", "space", "uv", "web"},
-    {"project", "repository"},
-    {"context", "interview", "scaffold"},
+    {"addresses", "catalog", "git", "leaks", "machine", "space", "uv"},
+    {"project", "repository", "web"},
+    {"context", "interview", "obstacles", "scaffold"},
     {"indexes"},
     {"checks"},
     {"doctor"},

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from hackkit.shell import hackkit
+from hackkit.addresses import is_address, place_of, port_of, proxy_for
 from hackkit.version import VERSION
 
 if TYPE_CHECKING:  # the real imports wait for the first request: they take a twentieth of a second
@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # the real imports wait for the first request: they take a tw
 _T = TypeVar("_T")
 
 LIMIT = 4_000_000  # bytes of a body that are read
-SLOW = 1.0  # seconds
-_PORTS = {"http": 80, "https": 443}
 _NOTHING: Mapping[str, str] = {}
 
 # Certificate troubles: OpenSSL's codes, then those of Windows (as signed and as unsigned numbers)
@@ -75,24 +73,6 @@ class Reply:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             return None
-
-
-@dataclass(frozen=True)
-class Site:
-    """An address that is asked: `variable` sets it, `pages` says that it may answer in HTML."""
-
-    url: str
-    variable: str = ""
-    system: str = "linux"
-    pages: bool = False
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """What stands between this machine and a site, and what to do about it."""
-
-    words: str
-    fix: str
 
 
 def fetch(
@@ -152,79 +132,15 @@ def within(function: Callable[[], _T], seconds: float) -> _T | None:
     return next(iter(result), None)
 
 
-def is_address(url: str) -> bool:
-    """Tell whether this is an address that a request can be sent to."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in _PORTS and bool(parts.hostname) and _port(parts) > 0
-    except ValueError:
-        return False
-
-
 def listens(url: str, seconds: float = 0.2) -> bool:
     """Tell whether anything takes a connection there: quicker than a request."""
 
     def knock() -> bool:
         parts = urlsplit(url)
-        socket.create_connection((parts.hostname, _port(parts)), timeout=seconds).close()
+        socket.create_connection((parts.hostname, port_of(parts)), timeout=seconds).close()
         return True
 
     return bool(within(knock, 2 * seconds))
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether an address is on this machine."""
-    host = _host(url)
-    return host in {"localhost", "::1", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - compared
-
-
-# Proxies
-
-
-def variable(env: Mapping[str, str], name: str) -> str:
-    """Return a proxy variable's value: the spelling in small letters wins, as in every client."""
-    return env[name.lower()] if name.lower() in env else env.get(name.upper(), "")
-
-
-def proxy_for(url: str, env: Mapping[str, str]) -> str:
-    """Return the proxy that a request to an address goes through, or nothing."""
-    scheme = urlsplit(url).scheme
-    proxy = variable(env, f"{scheme}_proxy") or variable(env, "all_proxy")
-    entries = [entry.strip() for entry in variable(env, "no_proxy").split(",")]
-    if not proxy or any(_exempts(entry.lower(), url) for entry in entries if entry):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _exempts(entry: str, url: str) -> bool:
-    """Tell whether one entry of NO_PROXY holds for an address, as httpx2 reads it."""
-    if entry == "*":
-        return True
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    network = _in_network(entry, host)
-    if network is not None:
-        return network
-    scheme, _, place = entry.rpartition("://")
-    name, _, port = place.partition(":")
-    if scheme not in {"", "all", parts.scheme} or (port and port != str(_port(parts))):
-        return False
-    below = name.removeprefix("*").removeprefix(".")
-    return host.endswith(f".{below}") or (host == name and below == name)
-
-
-def _in_network(entry: str, host: str) -> bool | None:
-    """Tell whether a host is in a network like 10.0.0.0/8; None when the entry names none."""
-    import ipaddress  # noqa: PLC0415 - only needed behind a proxy
-
-    try:
-        network = ipaddress.ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        return None
-    try:
-        return ipaddress.ip_address(host) in network
-    except ValueError:
-        return False
 
 
 # One request
@@ -267,7 +183,7 @@ def _steps(ask: _Ask) -> Iterator[Reply]:
         began = time.monotonic()
         if not ask.proxy:
             yield Reply(kind=Kind.NAME, trouble=f'the look-up of "{ask.parts.hostname}" hangs')
-            socket.getaddrinfo(ask.parts.hostname, _port(ask.parts), type=socket.SOCK_STREAM)
+            socket.getaddrinfo(ask.parts.hostname, port_of(ask.parts), type=socket.SOCK_STREAM)
         yield Reply(kind=Kind.TIMEOUT, trouble="no answer in time")
         with client.stream("GET", ask.url, headers=dict(ask.headers)) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
@@ -320,7 +236,7 @@ class _NoCertificatesError(Exception):
 
 def _through_proxy(reply: Reply, ask: _Ask) -> Reply:
     if reply.status == 407:  # noqa: PLR2004 - "Proxy Authentication Required"
-        return replace(reply, kind=Kind.PROXY, trouble=_WANTS_LOGIN.format(_place(ask.proxy)))
+        return replace(reply, kind=Kind.PROXY, trouble=_WANTS_LOGIN.format(place_of(ask.proxy)))
     return reply
 
 
@@ -348,7 +264,7 @@ def _about_connection(error: Exception, ask: _Ask) -> Reply:
 
     import httpx2  # noqa: PLC0415 - the same
 
-    place = _place(ask.url)
+    place = place_of(ask.url)
     hangs_up = f"{place} hangs up without an HTTP answer: a filter, perhaps"
     if "disconnected" in str(error):  # before a first byte: no protocol was broken
         return _trouble(Kind.UNREACHABLE, hangs_up)
@@ -395,7 +311,7 @@ def _about_proxy(error: Exception, proxy: str) -> str:
     """Say what is wrong with a proxy; nothing when the trouble is another."""
     import httpx2  # noqa: PLC0415 - only requests need it
 
-    where, status = _place(proxy), str(error)[:3]
+    where, status = place_of(proxy), str(error)[:3]
     if isinstance(error, ImportError):
         return f"the proxy at {where} is a SOCKS one, which the app cannot use"
     if isinstance(error, httpx2.ProxyError):
@@ -470,85 +386,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _first(error: Exception, kind: type[BaseException]) -> BaseException | None:
     """Return the cause of this kind, however deep it lies."""
     return next((cause for cause in _causes(error) if isinstance(cause, kind)), None)
-
-
-# What stands in between, for the checks that ask a service
-
-
-def obstacle(reply: Reply, site: Site) -> Obstacle | None:
-    """Tell what kept a site from answering; None when it was the site itself that answered."""
-    if not reply.answered:
-        return Obstacle(reply.trouble, _fix(reply.kind, site))
-    target = _elsewhere(reply, site.url)
-    if target:
-        words = f"the network sends us to {_host(target)}: the venue's login page, it seems"
-        return Obstacle(words, f"open {target} in a browser and log in")
-    page = reply.is_page and not site.pages
-    if reply.status == _LOGIN_DUE or (page and reply.status in range(300)):
-        words = "a web page answers instead: the venue's login page, it seems"
-        return Obstacle(words, f"open http://{_host(site.url)} in a browser and log in")
-    if page and reply.status in _BLOCKED:
-        words = f"a web page refuses us ({reply.status}): a filter of this network, it seems"
-        return Obstacle(words, ANOTHER_NETWORK)
-    return None
-
-
-ANOTHER_NETWORK = "use another network, such as a phone's hotspot"
-_LOGIN_DUE = 511  # "Network Authentication Required"
-_BLOCKED = {403, 451}
-
-
-def pace(reply: Reply) -> str:
-    """Write how long an answer took."""
-    return f"{reply.seconds:.1f} s" if reply.seconds >= SLOW else f"{reply.seconds * 1000:.0f} ms"
-
-
-def _elsewhere(reply: Reply, url: str) -> str:
-    """Return where a redirect to another host leads."""
-    target = urljoin(url, reply.headers.get("location", ""))
-    moved = 300 <= reply.status < 400 and _host(target) != _host(url)  # noqa: PLR2004 - redirects
-    return target if moved else ""
-
-
-def _fix(kind: Kind, site: Site) -> str:
-    host = _host(site.url)
-    if kind is Kind.PROXY:
-        return hackkit("doctor", "--only", "proxy", "--verbose")
-    if kind is Kind.CLOCK:
-        return _SET_CLOCK.get(site.system, _SET_CLOCK["linux"])
-    if kind is Kind.CERTIFICATE:
-        return f"open http://{host} and log in, or set SSL_CERT_FILE to your network's certificate"
-    if kind is Kind.ADDRESS or (site.variable and kind is Kind.NOT_HTTP):
-        return f"edit .env: give {site.variable or 'it'} an address like https://example.com"
-    return f"open {_origin(site.url)} in a browser: is this machine online?"
-
-
-_SET_CLOCK = {
-    "linux": "sudo timedatectl set-ntp true",
-    "darwin": "sudo sntp -sS time.apple.com",
-    "windows": "w32tm /resync",
-}
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _origin(url: str) -> str:
-    return f"{urlsplit(url).scheme}://{_place(url)}"
-
-
-def _place(url: str) -> str:
-    """Return the host of an address, with the port where it is not the usual one; no password."""
-    parts = urlsplit(url)
-    usual = parts.port in {None, _PORTS.get(parts.scheme)}
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    return host if usual else f"{host}:{parts.port}"
-
-
-def _port(parts: SplitResult) -> int:
-    return parts.port or _PORTS.get(parts.scheme, 0)

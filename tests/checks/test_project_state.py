@@ -468,7 +468,7 @@ def test_an_index_of_another_model_is_named(project: ProjectFiles) -> None:
     )
     assert finding.status is Status.WARN
     assert finding.message == (
-        "index/keywords holds 2 documents, index/mistral-embed none yet (1 wait)"
+        "index/mistral-embed is not made yet: 1 documents wait; index/keywords holds 2 documents"
     )
     assert finding.mend
     assert "mistral-embed" in finding.mend.says

@@ -21,18 +21,9 @@ from servers import (
     silence,
 )
 
-from hackkit.web import (
-    LIMIT,
-    Kind,
-    Site,
-    fetch,
-    fetch_all,
-    is_loopback,
-    listens,
-    obstacle,
-    proxy_for,
-    within,
-)
+from hackkit.addresses import is_loopback, proxy_for
+from hackkit.obstacles import Site, obstacle
+from hackkit.web import LIMIT, Kind, fetch, fetch_all, listens, within
 
 SOON = 0.4  # seconds: the patience of these tests
 KEY = "0123456789abcdef0123456789ABCDEF"

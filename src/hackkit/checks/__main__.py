@@ -1,9 +1,10 @@
 """Writes docs/doctor.md from the checks themselves: `python -m hackkit.checks`."""
 
 import sys
+from collections.abc import Iterable
 
 from hackkit.checks import Check, all_checks
-from hackkit.findings import Category
+from hackkit.findings import Category, Status
 
 _INTRODUCTION = """\
 # What `hackkit doctor` checks
@@ -27,20 +28,25 @@ The exit code is 0 when nothing fails, 1 when something does, 2 when a check cou
 }
 ```
 
-`category` is one of CATEGORIES; `status` is `ok`, `warn`, `fail` or `skip`; `fix` is a command, a
-page to open, or empty; `seconds` is how long the check took. No output holds a secret.
+`category` is one of CATEGORIES; `status` is one of STATUSES; `fix`
+is a command, a page to open, or empty; `seconds` is how long the check took. No output holds a
+secret.
 """
 
 
 def page() -> str:
     """Return the text of docs/doctor.md."""
     checks = all_checks()
-    names = ", ".join(f"`{category}`" for category in Category)
-    parts = [_INTRODUCTION.replace("CATEGORIES", names)]
+    introduction = _INTRODUCTION.replace("CATEGORIES", _names(Category))
+    parts = [introduction.replace("STATUSES", _names(Status))]
     for category in Category:
         mine = [check for check in checks if check.category is category]
         parts += [f"## {category.capitalize()}\n", *map(_entry, mine)] if mine else []
     return "\n".join(parts)
+
+
+def _names(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def _entry(check: Check) -> str:

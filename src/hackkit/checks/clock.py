@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from hackkit import web
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.obstacles import SET_CLOCK
 
 TITLE = "Clock"
 CATEGORY = Category.MACHINE
@@ -16,11 +17,6 @@ ONLINE = True
 
 _SERVER = "https://api.mistral.ai"
 _WARNS, _FAILS = 60, 300  # seconds
-_SET = {
-    "linux": "sudo timedatectl set-ntp true",
-    "darwin": "sudo sntp -sS time.apple.com",
-    "windows": "w32tm /resync",
-}
 
 
 def check(context: Context) -> Finding:
@@ -36,7 +32,7 @@ def check(context: Context) -> Finding:
     if abs(ahead) < _WARNS:
         return ok(f"right to within {max(round(abs(ahead)), 1)} s", ("by the Date that came back",))
     message = f"{_length(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"
-    fix = _SET.get(context.system, _SET["linux"])
+    fix = SET_CLOCK.get(context.system, SET_CLOCK["linux"])
     return failure(message, fix) if abs(ahead) >= _FAILS else warning(message, fix)
 
 

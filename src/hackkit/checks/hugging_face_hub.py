@@ -6,7 +6,8 @@ it.
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, ok, warning
-from hackkit.web import ANOTHER_NETWORK, SLOW, Site, fetch, obstacle, pace
+from hackkit.obstacles import ANOTHER_NETWORK, SLOW, Site, obstacle, pace
+from hackkit.web import fetch
 
 TITLE = "Hugging Face hub"
 CATEGORY = Category.NETWORK

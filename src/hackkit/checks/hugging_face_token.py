@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, ok, skipped, warning
-from hackkit.web import Reply, Site, fetch, obstacle
+from hackkit.obstacles import Site, obstacle
+from hackkit.web import Reply, fetch
 
 TITLE = "Hugging Face token"
 CATEGORY = Category.SERVICES

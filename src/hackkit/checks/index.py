@@ -51,7 +51,7 @@ def _absent(context: Context, app: AppStatus) -> str:
         f"{Path(app.index).with_name(name).as_posix()} holds {count} documents"
         for name, count in _others(context.folder / app.index)
     ]
-    return ", ".join([*others[:1], f"{app.index} none yet ({len(app.new)} wait)"])
+    return "; ".join([f"{app.index} is not made yet: {len(app.new)} documents wait", *others[:1]])
 
 
 def _others(index: Path) -> Iterator[tuple[str, int]]:

@@ -8,10 +8,12 @@ variable is not set; with `--offline` only a server on this machine is asked.
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from hackkit.addresses import is_address, is_loopback
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.obstacles import Site, obstacle
 from hackkit.shell import line
-from hackkit.web import Kind, Reply, Site, fetch, is_address, is_loopback, obstacle, within
+from hackkit.web import Kind, Reply, fetch, within
 
 TITLE = "LLM server"
 CATEGORY = Category.SERVICES

@@ -6,9 +6,10 @@ Looks at the usual ports of Ollama, vLLM and llama.cpp. Never a problem: the app
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hackkit.addresses import is_loopback
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, ok, skipped
-from hackkit.web import Reply, fetch_all, is_loopback, listens
+from hackkit.web import Reply, fetch_all, listens
 
 TITLE = "Local models"
 CATEGORY = Category.SERVICES

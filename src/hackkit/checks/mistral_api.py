@@ -7,7 +7,8 @@ server of its own (`LLM_BASE_URL`).
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
-from hackkit.web import ANOTHER_NETWORK, SLOW, Reply, Site, fetch, obstacle, pace
+from hackkit.obstacles import ANOTHER_NETWORK, SLOW, Site, obstacle, pace
+from hackkit.web import Reply, fetch
 
 TITLE = "Mistral's API"
 CATEGORY = Category.NETWORK

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.obstacles import Site, obstacle
 from hackkit.shell import hackkit
-from hackkit.web import Reply, Site, fetch, obstacle, within
+from hackkit.web import Reply, fetch, within
 
 TITLE = "Mistral models"
 CATEGORY = Category.SERVICES

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
 from hackkit.indexes import pip_default, pip_index, uv_indexes
-from hackkit.web import ANOTHER_NETWORK, SLOW, Reply, Site, fetch_all, obstacle, pace
+from hackkit.obstacles import ANOTHER_NETWORK, SLOW, Site, obstacle, pace
+from hackkit.web import Reply, fetch_all
 
 TITLE = "Package index"
 CATEGORY = Category.NETWORK

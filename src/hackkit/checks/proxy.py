@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from hackkit.addresses import proxy_for, variable
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok
 from hackkit.uv import typed
-from hackkit.web import proxy_for, variable
 
 TITLE = "Proxy"
 CATEGORY = Category.NETWORK
