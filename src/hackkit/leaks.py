@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 _NAMES = re.compile(r"(?i)key|token|secret|passw|credential")
+_PLACE = re.compile(r"[/~.\\]|[A-Za-z]:[\\/]|\w+://")  # a path or an address: KEY_FILE, TOKEN_URL
 _LEAST = 8  # characters; a shorter value is a word like "none", not a secret
 _LEAST_TELLING = 12  # characters; a shorter value may stand in a file by chance
 _MASK = "[secret]"
@@ -52,7 +53,7 @@ def secrets_among(variables: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         value.strip()
         for name, value in variables.items()
-        if _NAMES.search(name) and len(value.strip()) >= _LEAST and "/" not in value
+        if _NAMES.search(name) and len(value.strip()) >= _LEAST and not _PLACE.match(value.strip())
     )
 
 
