@@ -1,0 +1,105 @@
+"""What deploy talks about: what leaves, what stops it, how a rehearsal went, what is live."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One file that leaves: its path from the project's root, with /, and where its bytes are.
+
+    `content` is a file of this machine, or the bytes themselves for one that is made on the way
+    (requirements.txt).
+    """
+
+    path: str
+    content: Path | bytes
+    size: int
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+
+
+@dataclass(frozen=True)
+class Objection:
+    """What stops a deployment before it begins: words, and the command that mends it."""
+
+    words: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a deployment would do, known before anything is touched.
+
+    files: all that leaves, nothing else does. secrets, variables: by name, with the values that
+    are set on the platform; a secret's value is never shown. writes: files that the target needs
+    and that are written into the project first. changes, needs: sentences on what is made or
+    changed, and on what it costs or takes. notes: what is worth knowing. objections: what stops it.
+    """
+
+    target: str
+    files: tuple[Outgoing, ...]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    writes: tuple[Outgoing, ...] = ()
+    changes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    objections: tuple[Objection, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """All files together, in bytes."""
+        return sum(each.size for each in self.files)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was done: what, how long it took, and what it came to ("412 MB")."""
+
+    name: str
+    seconds: float
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A rehearsal that went well; `log` is the file with all that was said."""
+
+    steps: tuple[Step, ...]
+    log: Path
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is in front of the judges: its page, and where its owner manages it.
+
+    `commands` are what is left to type, where a step is not ours to do. `token` opens a private
+    page to us; it is never shown.
+    """
+
+    address: str = ""
+    dashboard: str = ""
+    commands: tuple[str, ...] = ()
+    token: str = field(default="", repr=False)
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a deployment is: a stage in words ("running"), its address, and whether it is well."""
+
+    words: str
+    address: str = ""
+    well: bool = True
+
+
+class Watch(Protocol):
+    """Is told what happens now, in words; may be told the same twice."""
+
+    def __call__(self, words: str) -> None:
+        """Show the words until the next ones come."""
