@@ -17,12 +17,12 @@ SOURCE = ROOT / "src" / "hackkit"
 TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
-    {"errors", "findings", "names", "shell", "version"},
+    {"errors", "findings", "names", "shell", "shipping", "version"},
     {"addresses", "catalog", "git", "leaks", "machine", "space", "uv"},
     {"project", "repository", "web"},
     {"context", "interview", "obstacles", "scaffold"},
-    {"indexes"},
-    {"checks"},
+    {"indexes", "manifest", "orders"},
+    {"checks", "targets"},
     {"doctor"},
     {"console"},
     {"cli"},

@@ -2,7 +2,7 @@
 
 A target's file is named after its name (`spaces.py` is `hackkit deploy spaces`) and holds a
 docstring whose first line is shown by `hackkit deploy --list`, `TITLE` ("Hugging Face Spaces"),
-`OPTIONS` (which of the options in Options it takes), and these functions, of which the last four
+`OPTIONS` (the names of those fields of `orders.Options` that it takes), and these functions, of which the last four
 may be left out where the platform does not allow them:
 
     plan(order) -> Manifest                       offline: reads the project, touches nothing
@@ -22,36 +22,10 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hackkit.context import Context
 from hackkit.errors import WrongUseError
-from hackkit.project import ProjectFiles
+from hackkit.orders import Order
 from hackkit.shell import hackkit
 from hackkit.shipping import Condition, Live, Manifest, Rehearsed, Watch
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may say about a deployment; every target takes some of it.
-
-    space: "owner/name" on Hugging Face. name: the service's name elsewhere. hardware, region: as
-    the platform calls them. public: let everybody see it. yes: ask nothing.
-    """
-
-    space: str = ""
-    name: str = ""
-    hardware: str = ""
-    region: str = ""
-    public: bool = False
-    yes: bool = False
-
-
-@dataclass(frozen=True)
-class Order:
-    """A deployment that was asked for: the project, the facts around it, the user's options."""
-
-    project: ProjectFiles
-    context: Context
-    options: Options
 
 
 @dataclass(frozen=True)
