@@ -2,8 +2,8 @@
 
 A target's file is named after its name (`spaces.py` is `hackkit deploy spaces`) and holds a
 docstring whose first line is shown by `hackkit deploy --list`, `TITLE` ("Hugging Face Spaces"),
-`OPTIONS` (the names of those fields of `orders.Options` that it takes), and these functions, of which the last four
-may be left out where the platform does not allow them:
+`OPTIONS` (the names of those fields of `orders.Options` that it takes), and these functions. The
+last three may be left out where the platform does not allow them:
 
     plan(order) -> Manifest                       offline: reads the project, touches nothing
     rehearse(order, manifest, watch) -> Rehearsed here, what the platform will do there
