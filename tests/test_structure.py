@@ -20,11 +20,13 @@ LAYERS = (
     {"errors", "findings", "names", "shell", "shipping", "version"},
     {"addresses", "catalog", "git", "leaks", "machine", "space", "uv"},
     {"project", "repository", "web"},
-    {"context", "interview", "obstacles", "scaffold"},
+    {"context", "interview", "live", "obstacles", "scaffold"},
     {"indexes", "manifest", "orders"},
+    {"rehearsal"},
     {"checks", "targets"},
-    {"doctor"},
+    {"deploy", "doctor"},
     {"console"},
+    {"deployment_screen"},
     {"cli"},
 )
 ENTRANCES = {"__init__", "__main__"}

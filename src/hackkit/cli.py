@@ -166,6 +166,77 @@ def _refuse_fixing(directory: Path, *, fix: bool, yes: bool) -> None:
         )
 
 
+@app.command()
+def deploy(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A name from `hackkit deploy --list`.")
+    ] = "",
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="A project, or any folder in it.")
+    ] = Path(),
+    list_targets: Annotated[bool, typer.Option("--list", help="List the targets.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would leave, and touch nothing.")
+    ] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Do here what the target would do.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Tell how it is.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show its last log lines.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Take it away again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    space: Annotated[str, typer.Option(metavar="OWNER/NAME", help="spaces: which Space.")] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="The service's name.")] = "",
+    hardware: Annotated[str, typer.Option(metavar="NAME", help="spaces: its hardware.")] = "",
+    region: Annotated[str, typer.Option(metavar="NAME", help="Where it runs.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="spaces: let everybody see it.")] = False,
+    _debug: Debug = False,
+) -> None:
+    """Put the project in front of the judges: rehearse it here, then ship it.
+
+    Sends only files that git tracks, and none with a secret in it. Keys go to the platform by its
+    API. Without --yes it asks before anything leaves.
+
+    Example: hackkit deploy spaces --rehearse
+    """
+    from hackkit import deployment_screen as screen  # noqa: PLC0415 - others start without it
+    from hackkit.deploy import carry_out, order_for  # noqa: PLC0415 - the same
+    from hackkit.orders import Options  # noqa: PLC0415 - the same
+    from hackkit.targets import all_targets, find_target  # noqa: PLC0415 - the same
+
+    if list_targets:
+        screen.show_targets(all_targets(), as_json=as_json)
+        raise typer.Exit
+    chosen = find_target(target)
+    mode = _mode(dry_run=dry_run, rehearse=rehearse, status=status, logs=logs, down=down)
+    if mode in {"", "down"} and not yes:
+        _refuse_silence(chosen.name, mode)
+    order = order_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
+    outcome = carry_out(mode, chosen, order, console.voice(yes=yes))
+    screen.show_outcome(outcome, as_json=as_json)
+    raise typer.Exit(0 if outcome.well else 1)
+
+
+def _mode(**wishes: bool) -> str:
+    """Return the one wish that was uttered, or nothing; several contradict each other."""
+    wanted = [name.replace("_", "-") for name, wish in wishes.items() if wish]
+    if len(wanted) > 1:
+        names = " and ".join(f"--{name}" for name in wanted)
+        raise WrongUseError(f"{names} do not go together.", fix=hackkit("deploy", "--help"))
+    return wanted[0] if wanted else ""
+
+
+def _refuse_silence(target: str, mode: str) -> None:
+    """Stop where nobody can be asked."""
+    if not console.is_interactive():
+        words = [f"--{mode}"] if mode else []
+        raise WrongUseError(
+            "Nobody is there to ask: without a terminal it needs --yes.",
+            fix=hackkit("deploy", target, *words, "--yes"),
+        )
+
+
 def main() -> NoReturn:
     """Run the command line; the one place where an error becomes words and an exit code."""
     # A closed terminal or a polite kill cleans up as Ctrl-C does.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hackkit.catalog import Catalog, Slot
     from hackkit.context import Context
+    from hackkit.deploy import Voice
     from hackkit.doctor import Repair
     from hackkit.errors import HackkitError
     from hackkit.interview import Question
@@ -48,7 +49,7 @@ def is_interactive() -> bool:
 
 def say(text: str) -> None:
     """Show one line of progress."""
-    _write(text, style="dim", stderr=True)
+    write(text, style="dim", stderr=True)
 
 
 def ask(question: "Question") -> str:
@@ -68,24 +69,24 @@ def ask(question: "Question") -> str:
 def show_project(project: "Project", *, starting: bool) -> None:
     """Show where the project is and what to type next."""
     for notice in project.notices:
-        _write(f"Note: {notice}", style="yellow", stderr=True)
-    _write(f"{project.directory} is ready.", style="bold green")
+        write(f"Note: {notice}", style="yellow", stderr=True)
+    write(f"{project.directory} is ready.", style="bold green")
     if starting:
-        _write("Starting it. Ctrl-C stops it.")
+        write("Starting it. Ctrl-C stops it.")
         return
     if project.steps:
-        _write("\nNext:")
+        write("\nNext:")
     for step in project.steps:
-        _write(f"  {step}", style="bold")
+        write(f"  {step}", style="bold")
     if project.env_file:
-        _write(f"\nKeys go into {project.env_file}.", style="dim")
+        write(f"\nKeys go into {project.env_file}.", style="dim")
 
 
 def show_error(error: "HackkitError") -> None:
     """Show what happened, then what to type."""
-    _write(f"Error: {error.problem}", style="bold red", stderr=True)
+    write(f"Error: {error.problem}", style="bold red", stderr=True)
     if error.fix:
-        _write(f"Fix: {error.fix}", stderr=True)
+        write(f"Fix: {error.fix}", stderr=True)
 
 
 def show_catalog(catalog: "Catalog", *, as_json: bool) -> None:
@@ -93,17 +94,17 @@ def show_catalog(catalog: "Catalog", *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(_document(catalog), indent=2, ensure_ascii=False) + "\n")
         return
-    _write("Templates", style="bold")
+    write("Templates", style="bold")
     for template in catalog.templates:
-        _entry(template.name, template.summary)
+        entry(template.name, template.summary)
         for slot in template.slots:
-            _entry(f"--set {slot.name}=...", _default(slot), indent=4)
+            entry(f"--set {slot.name}=...", _default(slot), indent=4)
             for option in slot.options:
-                _entry(option.name, option.summary, indent=6)
+                entry(option.name, option.summary, indent=6)
     if catalog.examples:
-        _write("\nExamples", style="bold")
+        write("\nExamples", style="bold")
     for example in catalog.examples:
-        _entry(example.name, f"{example.summary} ({example.template})")
+        entry(example.name, f"{example.summary} ({example.template})")
 
 
 def _default(slot: "Slot") -> str:
@@ -160,6 +161,44 @@ def agree(says: str) -> bool:
     return typer.confirm(f"hackkit will {says}. Do it?", default=True, err=True)
 
 
+def voice(*, yes: bool) -> "Voice":
+    """Return how deploy speaks with its user; `yes` agrees to everything, and says to what."""
+    from hackkit.deploy import Voice  # noqa: PLC0415 - the other commands start without it
+
+    return Voice(say_and_go if yes else agree, say, waiting)
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[Callable[[str], None]]:
+    """Show what happens now: in one place on a terminal, line by line elsewhere."""
+    console = _console(stderr=True)
+    if console.is_terminal:
+        with console.status("") as status:
+            yield status.update
+        return
+    last = ""
+
+    def show(words: str) -> None:
+        nonlocal last
+        if words != last:
+            say(words)
+        last = words
+
+    yield show
+
+
+def show_code(address: str) -> None:
+    """Show an address as a QR code, on a terminal that can draw one."""
+    console = _console()
+    if not console.is_terminal or not _can_show("▀▄█"):
+        return
+    import segno  # noqa: PLC0415 - only a deployment shows a code
+
+    code = segno.make(address, micro=False)
+    if console.width > code.symbol_size()[0]:
+        code.terminal(sys.stdout, compact=True)
+
+
 def say_and_go(says: str) -> bool:
     """Say that hackkit does this now."""
     say(f"hackkit will {says}.")
@@ -172,9 +211,9 @@ def show_repairs(repairs: "Sequence[Repair]") -> None:
         say("There is nothing that --fix can mend.")
     for repair in repairs:
         was, now = repair.before.finding, repair.after.finding
-        _write(f"{repair.after.title}: {was.message}", style="dim", stderr=True)
+        write(f"{repair.after.title}: {was.message}", style="dim", stderr=True)
         outcome = f"that did not work: {repair.error}" if repair.error else now.message
-        _write(f"  {_sign(now.status, stderr=True)} {outcome}", stderr=True)
+        write(f"  {_sign(now.status, stderr=True)} {outcome}", stderr=True)
 
 
 def show_report(report: Report, context: "Context", *, as_json: bool, verbose: bool) -> None:
@@ -184,11 +223,11 @@ def show_report(report: Report, context: "Context", *, as_json: bool, verbose: b
         sys.stdout.write(document + "\n")
         return
     where = f"the project {context.folder.name}" if context.project else "this machine"
-    _write(f"hackkit {VERSION} looked at {where}", style="bold")
+    write(f"hackkit {VERSION} looked at {where}", style="bold")
     for category, heading in _HEADINGS.items():
         results = [result for result in report.results if result.category is category]
         if results:
-            _write(f"\n{heading}", style="bold")
+            write(f"\n{heading}", style="bold")
             _show_results(results, verbose=verbose)
     _show_summary(report)
 
@@ -208,11 +247,11 @@ def _show_result(result: Result, *, verbose: bool) -> None:
     _line(finding.status, result.title, finding.message)
     indent = " " * _indent(_console())
     for detail in finding.details if verbose else ():
-        _write(f"{indent}{detail}", style="dim")
+        write(f"{indent}{detail}", style="dim")
     if verbose:
-        _write(f"{indent}{result.id}, {result.seconds:.2f} s", style="dim")
+        write(f"{indent}{result.id}, {result.seconds:.2f} s", style="dim")
     if finding.fix:
-        _write(f"{indent}{_arrow()} {finding.fix}", style="cyan")
+        write(f"{indent}{_arrow()} {finding.fix}", style="cyan")
 
 
 def _line(status: Status, title: str, message: str) -> None:
@@ -254,7 +293,7 @@ def _show_summary(report: Report) -> None:
     if report.problems:
         first = report.problems[0]
         _console().print(f"First: {first.title}: {first.finding.message}")
-        _write(f"  {_arrow()} {first.finding.fix}", style="cyan")
+        write(f"  {_arrow()} {first.finding.fix}", style="cyan")
 
 
 def _report_document(report: Report) -> dict[str, Any]:
@@ -293,7 +332,7 @@ def _can_show(sign: str, *, stderr: bool = False) -> bool:
     return True
 
 
-def _entry(name: str, text: str, indent: int = 2) -> None:
+def entry(name: str, text: str, indent: int = 2) -> None:
     """Show a name and its line: side by side, or below each other on a narrow terminal."""
     from rich.padding import Padding  # noqa: PLC0415 - `new` and `--help` do without
     from rich.table import Table  # noqa: PLC0415 - the same
@@ -311,7 +350,7 @@ def _entry(name: str, text: str, indent: int = 2) -> None:
     console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
-def _write(text: str, style: str = "", *, stderr: bool = False) -> None:
+def write(text: str, style: str = "", *, stderr: bool = False) -> None:
     """Write one line as it is: never wrapped, so that a command can be copied."""
     _console(stderr=stderr).print(text, style=style, soft_wrap=True)
 

@@ -158,6 +158,7 @@ class AppStatus:
     changed: tuple[str, ...] = ()  # documents that the index holds in an older state
     gone: tuple[str, ...] = ()  # documents that the index holds and that exist no more
     unreadable: tuple[str, ...] = ()  # documents that cannot be read, each with the reason
+    question: str = ""  # one that the documents answer
     busy: bool = False  # a process has the index open
     damage: str = ""  # why the index cannot be read
     problem: str = ""

@@ -1,9 +1,11 @@
 """What deploy talks about: what leaves, what stops it, how a rehearsal went, what is live."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+
+# Is told what happens now, in words; may be told the same twice.
+Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Manifest:
         """All files together, in bytes."""
         return sum(each.size for each in self.files)
 
+    @property
+    def well(self) -> bool:
+        """Whether nothing stops it."""
+        return not self.objections
+
 
 @dataclass(frozen=True)
 class Step:
@@ -72,6 +79,7 @@ class Rehearsed:
 
     steps: tuple[Step, ...]
     log: Path
+    well: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,28 @@ class Condition:
     well: bool = True
 
 
-class Watch(Protocol):
-    """Is told what happens now, in words; may be told the same twice."""
+@dataclass(frozen=True)
+class Told:
+    """An answer in words: log lines, or what was taken away."""
 
-    def __call__(self, words: str) -> None:
-        """Show the words until the next ones come."""
+    words: str
+    well: bool = True
+
+
+@dataclass(frozen=True)
+class Published:
+    """A deployment that was made: what is live, and what it answered to one question.
+
+    `asked` is empty when there is no address to ask; `doubt` says why no answer came.
+    """
+
+    manifest: Manifest
+    live: Live
+    asked: str = ""
+    answer: str = ""
+    doubt: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether it answers."""
+        return not self.doubt

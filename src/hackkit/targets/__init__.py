@@ -50,14 +50,12 @@ def all_targets() -> tuple[Target, ...]:
     return tuple(map(_read, sorted(names)))
 
 
-def target(name: str) -> Target:
+def find_target(name: str) -> Target:
     """Return the target of that name, or say which there are."""
     known = {each.name: each for each in all_targets()}
     if name not in known:
-        raise WrongUseError(
-            f'There is no target "{name}". Targets: {", ".join(known)}.',
-            fix=hackkit("deploy", "--list"),
-        )
+        what = f'There is no target "{name}".' if name else "Deploy needs a target."
+        raise WrongUseError(f"{what} Targets: {', '.join(known)}.", fix=hackkit("deploy", "--list"))
     return known[name]
 
 
