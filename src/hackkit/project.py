@@ -161,6 +161,7 @@ class AppStatus:
     question: str = ""  # one that the documents answer
     busy: bool = False  # a process has the index open
     damage: str = ""  # why the index cannot be read
+    question: str = ""  # an example of what to ask it
     problem: str = ""
 
 

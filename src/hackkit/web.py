@@ -88,14 +88,41 @@ def fetch(
     Proxies and certificates come from `env`, as the generated app's own client reads them.
     Redirects are not followed: the headers may hold a key.
     """
-    if not is_address(url):
+    return _bounded(_Ask(url, env, headers, verify=verify), seconds)
+
+
+def _bounded(ask: "_Ask", seconds: float) -> Reply:
+    if not is_address(ask.url):
         return _trouble(Kind.ADDRESS, "that is no address of the form http://… or https://…")
-    ask = _Ask(url, env, headers, time.monotonic() + seconds, verify)
+    ask = replace(ask, deadline=time.monotonic() + seconds)
     seen = [Reply(kind=Kind.TIMEOUT, trouble=f"no answer within {seconds:g} s")]
     # A name that is looked up cannot be interrupted: the thread is left behind if need be.
     within(lambda: _observe(ask, seen), seconds)
     last = seen[-1]
     return replace(last, seconds=seconds) if last.kind is Kind.TIMEOUT else last
+
+
+def send(
+    url: str,
+    env: Mapping[str, str],
+    content: object,
+    headers: Mapping[str, str] = _NOTHING,
+    seconds: float = 5.0,
+) -> Reply:
+    """POST a value as JSON; return what came of it, as `fetch` does."""
+    body = json.dumps(content).encode()
+    return _bounded(_Ask(url, env, {"content-type": "application/json", **headers}, body), seconds)
+
+
+def follow(
+    url: str,
+    env: Mapping[str, str],
+    enough: Callable[[bytes], bool],
+    headers: Mapping[str, str] = _NOTHING,
+    seconds: float = 60.0,
+) -> Reply:
+    """Read a stream as `fetch` reads a page, until it ends or what has come is enough."""
+    return _bounded(_Ask(url, env, headers, enough=enough), seconds)
 
 
 def fetch_all(
@@ -146,17 +173,29 @@ def listens(url: str, seconds: float = 0.2) -> bool:
 # One request
 
 
+def _never(_body: bytes) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class _Ask:
+    """A request: a POST when it has content. `enough` ends the reading of an endless answer."""
+
     url: str
     env: Mapping[str, str]
     headers: Mapping[str, str]
-    deadline: float
+    content: bytes | None = None
+    enough: Callable[[bytes], bool] = _never
+    deadline: float = 0.0
     verify: bool = True
 
     @property
     def left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.01)
+
+    @property
+    def method(self) -> str:
+        return "GET" if self.content is None else "POST"
 
     @property
     def parts(self) -> SplitResult:
@@ -185,7 +224,9 @@ def _steps(ask: _Ask) -> Iterator[Reply]:
             yield Reply(kind=Kind.NAME, trouble=f'the look-up of "{ask.parts.hostname}" hangs')
             socket.getaddrinfo(ask.parts.hostname, port_of(ask.parts), type=socket.SOCK_STREAM)
         yield Reply(kind=Kind.TIMEOUT, trouble="no answer in time")
-        with client.stream("GET", ask.url, headers=dict(ask.headers)) as response:
+        with client.stream(
+            ask.method, ask.url, headers=dict(ask.headers), content=ask.content
+        ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             reply = Reply(response.status_code, headers, seconds=time.monotonic() - began)
             slow = "its answer has begun but does not end"
@@ -193,7 +234,8 @@ def _steps(ask: _Ask) -> Iterator[Reply]:
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) >= LIMIT or time.monotonic() > ask.deadline:
+                late = time.monotonic() > ask.deadline
+                if len(body) >= LIMIT or late or ask.enough(bytes(body)):
                     break
             if time.monotonic() <= ask.deadline:
                 yield _through_proxy(replace(reply, body=bytes(body[:LIMIT])), ask)

@@ -1,0 +1,182 @@
+"""Asks a running Gradio app one question, as a judge's browser or program would."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hackkit import web
+from hackkit.addresses import is_loopback
+from hackkit.errors import HackkitError
+from hackkit.web import Kind, Reply
+
+_API = "/gradio_api"
+_PAGE_SECONDS = 20.0
+_DENIED = {401, 403}
+_END = (b"event: complete", b"event: error")
+_SHOWN = 160  # characters of what a server says that are repeated
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An answer, and how long it took."""
+
+    text: str
+    seconds: float
+
+
+class NoAskError(HackkitError):
+    """The app runs, but programs cannot put questions to it."""
+
+
+def load(
+    address: str, env: Mapping[str, str], token: str = "", seconds: float = _PAGE_SECONDS
+) -> Reply:
+    """Load the app's page; raise HackkitError when no page for a browser comes."""
+    reply = web.fetch(_at(address), _around(address, env), _headers(token), seconds)
+    _refuse(reply, address, "the page")
+    if not reply.is_page:
+        raise HackkitError(f"{address} answers, but not with a page: {_shown(reply)}")
+    return reply
+
+
+def ask(
+    address: str, question: str, env: Mapping[str, str], token: str = "", seconds: float = 60
+) -> Asked:
+    """Put a question to the app's endpoint `ask`, and return what it answers.
+
+    `token` opens a private Space. Raises NoAskError where there is no such endpoint, HackkitError
+    when no answer comes within so many seconds, or an empty one.
+    """
+    began = time.monotonic()
+    talk = _Talk(address, _around(address, env), _headers(token), began + seconds)
+    talk.check_endpoint()
+    text = talk.listen(talk.put(question))
+    if not text.strip():
+        raise HackkitError("The app's answer is empty.", fix="uv run app.py")
+    return Asked(text, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class _Talk:
+    address: str
+    env: Mapping[str, str]
+    headers: Mapping[str, str]
+    deadline: float
+
+    @property
+    def left(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.1)
+
+    def check_endpoint(self) -> None:
+        reply = web.fetch(_at(self.address, "/info"), self.env, self.headers, self.left)
+        _refuse(reply, self.address, "its description of what it can be asked", missing=_NO_ASK)
+        said = reply.json()
+        endpoints = said.get("named_endpoints") if isinstance(said, dict) else None
+        if not isinstance(endpoints, dict) or "/ask" not in endpoints:
+            raise NoAskError(_NO_ASK, fix=_ADD_ASK)
+
+    def put(self, question: str) -> str:
+        """Hand the question in; return the name under which its answer is kept."""
+        content = {"data": [question]}
+        reply = web.send(_at(self.address, "/call/ask"), self.env, content, self.headers, self.left)
+        _refuse(reply, self.address, "the question")
+        said = reply.json()
+        event = said.get("event_id") if isinstance(said, dict) else None
+        if not isinstance(event, str):
+            raise HackkitError(
+                f"The app took the question, but not as Gradio does: {_shown(reply)}"
+            )
+        return event
+
+    def listen(self, event: str) -> str:
+        url = _at(self.address, f"/call/ask/{event}")
+        seconds = self.left
+        reply = web.follow(url, self.env, _is_over, self.headers, seconds)
+        if reply.kind is Kind.TIMEOUT:
+            raise HackkitError(f"The app did not answer the question within {seconds:.0f} s.")
+        _refuse(reply, self.address, "the answer")
+        name, data = _last_event(reply.body.decode("utf-8", "replace"))
+        if name == "complete":
+            return _text(data)
+        if name == "error":
+            words = _error_words(data)
+            raise HackkitError("The app answered with an error" + (f": {words}" if words else "."))
+        raise HackkitError("The app's answer broke off before it was complete.")
+
+
+_NO_ASK = "The app has no endpoint `ask`, through which programs put a question to it."
+_ADD_ASK = 'edit app.py: add gr.api(ask, api_name="ask") to the page'
+
+
+def _at(address: str, path: str = "") -> str:
+    return address.rstrip("/") + (_API + path if path else "/")
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _around(address: str, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables without proxies for an address on this machine."""
+    if not is_loopback(address):
+        return env
+    return {name: value for name, value in env.items() if name.lower() not in _PROXIES}
+
+
+def _refuse(reply: Reply, address: str, what: str, missing: str = "") -> None:
+    """Raise HackkitError unless this is a good answer."""
+    if not reply.answered:
+        raise HackkitError(f"{address} did not answer: {reply.trouble}.")
+    if reply.status in _DENIED:
+        raise HackkitError(
+            f"{address} keeps {what} from us ({reply.status}): it is private, or the token may "
+            "not read it.",
+            fix="hf auth login",
+        )
+    if reply.status == 404 and missing:  # noqa: PLR2004 - "Not Found"
+        raise NoAskError(missing, fix=_ADD_ASK)
+    if reply.status != 200:  # noqa: PLR2004 - "OK"
+        raise HackkitError(f"{address} answers {reply.status} for {what}: {_shown(reply)}")
+
+
+def _shown(reply: Reply) -> str:
+    if reply.is_page:
+        return "a page for browsers"
+    words = " ".join(reply.body[:4000].decode("utf-8", "replace").split())
+    return f'"{words[:_SHOWN]}"' if words else "nothing"
+
+
+def _is_over(body: bytes) -> bool:
+    """Tell whether an answer or an error has come, wholly."""
+    place = max(body.find(end) for end in _END)
+    return place >= 0 and b"\n\n" in body[place:].replace(b"\r\n", b"\n")
+
+
+def _last_event(stream: str) -> tuple[str, object]:
+    """Return the name and the value of the event that ends a stream."""
+    for block in reversed(stream.replace("\r\n", "\n").split("\n\n")):
+        fields = [line.partition(":") for line in block.splitlines()]
+        name = next((value.strip() for key, _, value in fields if key == "event"), "")
+        if name in {"complete", "error"}:
+            data = "\n".join(value.strip() for key, _, value in fields if key == "data")
+            try:
+                return name, json.loads(data)
+            except ValueError:
+                return name, data
+    return "", None
+
+
+def _text(data: object) -> str:
+    """Return the words of an answer, whether it is text or has parts with names."""
+    first = data[0] if isinstance(data, list) and data else data
+    if isinstance(first, dict):
+        named = [first[key] for key in ("answer", "text", "content") if first.get(key)]
+        return str(named[0]) if named else ""
+    return first if isinstance(first, str) else ""
+
+
+def _error_words(data: object) -> str:
+    said = data.get("error") if isinstance(data, dict) else data
+    return said[:_SHOWN] if isinstance(said, str) else ""
