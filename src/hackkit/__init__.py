@@ -24,14 +24,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the public API holds
-    """Load doctor when it is asked for: the other commands start without it."""
-    if name == "Context":
-        from hackkit.context import Context  # noqa: PLC0415 - that is the point
+if not TYPE_CHECKING:  # a type checker shall know the names above, and no others
 
-        return Context
-    if name == "diagnose":
-        from hackkit.doctor import diagnose  # noqa: PLC0415 - that is the point
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the public API holds
+        """Load doctor when it is asked for: the other commands start without it."""
+        if name == "Context":
+            from hackkit.context import Context  # noqa: PLC0415 - that is the point
 
-        return diagnose
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Context
+        if name == "diagnose":
+            from hackkit.doctor import diagnose  # noqa: PLC0415 - that is the point
+
+            return diagnose
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
