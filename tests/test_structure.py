@@ -21,7 +21,7 @@ LAYERS = (
     {"addresses", "catalog", "git", "leaks", "machine", "space", "uv"},
     {"project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
-    {"indexes", "manifest", "orders"},
+    {"crashes", "indexes", "manifest", "orders"},
     {"rehearsal"},
     {"checks", "targets"},
     {"deploy", "doctor"},

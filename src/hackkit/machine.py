@@ -3,13 +3,17 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import psutil
 
 # Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
 _AIMED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
@@ -192,6 +196,74 @@ def listener(port: int) -> str:
             if here:
                 return "another user's process"
     return ""
+
+
+def ports_of(process: int) -> frozenset[int]:
+    """Return the TCP ports on which a process or one of its children listens, as far as seen."""
+    import psutil  # noqa: PLC0415 - only some commands look
+
+    found = set()
+    for each in _family(process):
+        with contextlib.suppress(psutil.Error, OSError):
+            found |= {
+                socket.laddr.port
+                for socket in each.net_connections("tcp")
+                if socket.status == psutil.CONN_LISTEN
+            }
+    return frozenset(found)
+
+
+def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
+    """End a process that was started by `begin`, and all that it has started."""
+    import psutil  # noqa: PLC0415 - only some commands end others
+
+    family = _family(child.pid) if child.poll() is None else []
+    try:
+        for each in family:
+            with contextlib.suppress(psutil.Error):
+                each.terminate()
+        psutil.wait_procs(family, timeout=grace)
+    finally:  # a second Ctrl-C shortens the wait
+        for each in family:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        if os.name != "nt":  # also those whose parents have gone: they are in its group
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace)
+
+
+def begin(
+    words: Sequence[str], folder: Path, env: Mapping[str, str]
+) -> subprocess.Popen[bytes] | None:
+    """Start a command in a process group of its own; None when there is no such command.
+
+    What it says, on both channels, comes through its `stdout`.
+    """
+    program = shutil.which(words[0], path=env.get("PATH"))
+    if program is None:
+        return None
+    return subprocess.Popen(
+        [program, *words[1:]],
+        cwd=folder,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+
+
+def _family(process: int) -> "list[psutil.Process]":
+    import psutil  # noqa: PLC0415 - only some commands look
+
+    try:
+        parent = psutil.Process(process)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def environment() -> dict[str, str]:
