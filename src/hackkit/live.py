@@ -13,6 +13,7 @@ from hackkit.web import Kind, Reply
 _API = "/gradio_api"
 _PAGE_SECONDS = 20.0
 _DENIED = {401, 403}
+_NOT_FOUND = 404
 _END = (b"event: complete", b"event: error")
 _SHOWN = 160  # characters of what a server says that are repeated
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
@@ -20,10 +21,11 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer, and how long it took."""
+    """An answer, and how long it took; `notice` is what the app itself excuses ("no network")."""
 
     text: str
     seconds: float
+    notice: str = ""
 
 
 class NoAskError(HackkitError):
@@ -37,7 +39,7 @@ def load(
     reply = web.fetch(_at(address), _around(address, env), _headers(token), seconds)
     _refuse(reply, address, "the page")
     if not reply.is_page:
-        raise HackkitError(f"{address} answers, but not with a page: {_shown(reply)}")
+        raise HackkitError(f"{address} answers, but not with a page: {_shown(reply)}.")
     return reply
 
 
@@ -52,10 +54,10 @@ def ask(
     began = time.monotonic()
     talk = _Talk(address, _around(address, env), _headers(token), began + seconds)
     talk.check_endpoint()
-    text = talk.listen(talk.put(question))
+    text, notice = _words(talk.listen(talk.put(question)))
     if not text.strip():
         raise HackkitError("The app's answer is empty.", fix="uv run app.py")
-    return Asked(text, time.monotonic() - began)
+    return Asked(text, time.monotonic() - began, notice)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,11 @@ class _Talk:
 
     def check_endpoint(self) -> None:
         reply = web.fetch(_at(self.address, "/info"), self.env, self.headers, self.left)
-        _refuse(reply, self.address, "its description of what it can be asked", missing=_NO_ASK)
+        if reply.status == _NOT_FOUND and not reply.is_page:
+            raise NoAskError(_NO_ASK, fix=_ADD_ASK)
+        _refuse(reply, self.address, "what it can be asked")
+        if reply.is_page:
+            raise HackkitError(f"{self.address} shows a page where a Gradio app has its API.")
         said = reply.json()
         endpoints = said.get("named_endpoints") if isinstance(said, dict) else None
         if not isinstance(endpoints, dict) or "/ask" not in endpoints:
@@ -90,7 +96,8 @@ class _Talk:
             )
         return event
 
-    def listen(self, event: str) -> str:
+    def listen(self, event: str) -> object:
+        """Wait for the answer; return it as the app's function gave it."""
         url = _at(self.address, f"/call/ask/{event}")
         seconds = self.left
         reply = web.follow(url, self.env, _is_over, self.headers, seconds)
@@ -99,7 +106,7 @@ class _Talk:
         _refuse(reply, self.address, "the answer")
         name, data = _last_event(reply.body.decode("utf-8", "replace"))
         if name == "complete":
-            return _text(data)
+            return data[0] if isinstance(data, list) and data else data
         if name == "error":
             words = _error_words(data)
             raise HackkitError("The app answered with an error" + (f": {words}" if words else "."))
@@ -125,20 +132,18 @@ def _around(address: str, env: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in env.items() if name.lower() not in _PROXIES}
 
 
-def _refuse(reply: Reply, address: str, what: str, missing: str = "") -> None:
+def _refuse(reply: Reply, address: str, what: str) -> None:
     """Raise HackkitError unless this is a good answer."""
     if not reply.answered:
         raise HackkitError(f"{address} did not answer: {reply.trouble}.")
-    if reply.status in _DENIED:
+    # A private Space hides behind "Not Found".
+    if reply.status in _DENIED or (reply.status == _NOT_FOUND and reply.is_page):
         raise HackkitError(
-            f"{address} keeps {what} from us ({reply.status}): it is private, or the token may "
-            "not read it.",
+            f"{address} does not show {what} ({reply.status}): it is private, or not there.",
             fix="hf auth login",
         )
-    if reply.status == 404 and missing:  # noqa: PLR2004 - "Not Found"
-        raise NoAskError(missing, fix=_ADD_ASK)
     if reply.status != 200:  # noqa: PLR2004 - "OK"
-        raise HackkitError(f"{address} answers {reply.status} for {what}: {_shown(reply)}")
+        raise HackkitError(f"{address} answers {reply.status} for {what}: {_shown(reply)}.")
 
 
 def _shown(reply: Reply) -> str:
@@ -155,8 +160,8 @@ def _is_over(body: bytes) -> bool:
 
 
 def _last_event(stream: str) -> tuple[str, object]:
-    """Return the name and the value of the event that ends a stream."""
-    for block in reversed(stream.replace("\r\n", "\n").split("\n\n")):
+    """Return the name and the value of the event that ends a stream, if it came wholly."""
+    for block in reversed(stream.replace("\r\n", "\n").split("\n\n")[:-1]):
         fields = [line.partition(":") for line in block.splitlines()]
         name = next((value.strip() for key, _, value in fields if key == "event"), "")
         if name in {"complete", "error"}:
@@ -168,13 +173,13 @@ def _last_event(stream: str) -> tuple[str, object]:
     return "", None
 
 
-def _text(data: object) -> str:
-    """Return the words of an answer, whether it is text or has parts with names."""
-    first = data[0] if isinstance(data, list) and data else data
-    if isinstance(first, dict):
-        named = [first[key] for key in ("answer", "text", "content") if first.get(key)]
-        return str(named[0]) if named else ""
-    return first if isinstance(first, str) else ""
+def _words(answer: object) -> tuple[str, str]:
+    """Return the text of an answer, and its notice, whether it is text or has parts with names."""
+    if not isinstance(answer, dict):
+        return (answer if isinstance(answer, str) else ""), ""
+    named = (answer.get(key) for key in ("answer", "text", "content"))
+    text = next((value for value in named if isinstance(value, str) and value), "")
+    return text, str(answer.get("notice") or "")
 
 
 def _error_words(data: object) -> str:

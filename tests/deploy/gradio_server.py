@@ -1,0 +1,112 @@
+"""A small server that speaks as a Gradio app does, well or badly."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ANSWER = {"answer": "Judges look at four things.", "citations": [], "notice": ""}
+INFO: dict[str, dict[str, object]] = {"named_endpoints": {"/ask": {}}, "unnamed_endpoints": {}}
+PAGE = b"<!DOCTYPE html><html><body>Ask the documents</body></html>"
+
+
+def event(name: str, data: object) -> bytes:
+    """Write one event as it stands in a stream."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+@dataclass
+class App:
+    """What the app does. `stream`: its answer's events; `hangs`: they do not end.
+
+    `bodies`: another answer for a path: its status, its kind and its bytes. `token`: who asks
+    without it is refused.
+    """
+
+    stream: bytes = event("heartbeat", None) + event("complete", [ANSWER])
+    hangs: bool = False
+    info: object = field(default_factory=lambda: INFO)
+    bodies: Mapping[str, tuple[int, str, bytes]] = field(default_factory=dict)
+    token: str = ""
+    address: str = ""
+    asked: list[object] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def running(app: App) -> Iterator[App]:
+    """Let the app run on a free port of this machine until the block ends."""
+    over = threading.Event()
+
+    class Handler(_Handler):
+        played, ended = app, over
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        app.address = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield app
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    played: App
+    ended: threading.Event
+
+    def do_GET(self) -> None:
+        if self._refused():
+            return
+        if self.path == "/":
+            self._send(200, "text/html", PAGE)
+        elif self.path == "/gradio_api/info":
+            self._send(200, "application/json", json.dumps(self.played.info).encode())
+        elif self.path == "/gradio_api/call/ask/e1":
+            self._stream()
+        else:
+            self._send(404, "application/json", b'{"detail": "Not Found"}')
+
+    def do_POST(self) -> None:
+        content: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self._refused():
+            return
+        if self.path == "/gradio_api/call/ask":
+            self.played.asked += content["data"]
+            self._send(200, "application/json", b'{"event_id": "e1"}')
+        else:
+            self._send(500, "text/plain", b"Internal Server Error")
+
+    def _refused(self) -> bool:
+        self.played.tokens.append(self.headers.get("authorization", ""))
+        if self.played.token and self.played.tokens[-1] != f"Bearer {self.played.token}":
+            self._send(401, "application/json", b'{"error": "Invalid credentials"}')
+            return True
+        if self.path in self.played.bodies:
+            self._send(*self.played.bodies[self.path])
+            return True
+        return False
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(self.played.stream)
+        while self.played.hangs and not self.ended.wait(0.05):
+            with contextlib.suppress(OSError):  # who asked has gone
+                self.wfile.write(event("heartbeat", None))
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
