@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Annotated
 
@@ -40,7 +40,11 @@ def search(
 ) -> None:
     """Show the passages that fit a question best."""
     ready()
-    found = pipeline.search(question, limit)
+    try:
+        found = pipeline.search(question, limit)
+    except keywords.Damaged:
+        notes.print(pipeline.DAMAGED, style="yellow")
+        raise typer.Exit(1) from None
     if as_json:
         print(json.dumps(as_rows(found), ensure_ascii=False, indent=2))
         return
@@ -98,7 +102,7 @@ def status(
         *(("Unreadable", problem) for problem in now.unreadable),
     ]
     if now.damage:
-        rows.append(("Damaged", f"{now.damage}. Delete {now.index}, then ingest"))
+        rows.append(("Damaged", now.damage))
     for title, text in rows:
         screen.print(f"{title:<10}  {text}", markup=False, highlight=False, soft_wrap=True)
     if now.busy:
@@ -136,8 +140,10 @@ def as_dict(answer: pipeline.Answer) -> dict[str, object]:
 
 def ready() -> None:
     """Index docs/ before the first question, so that asking works at once."""
-    if not keywords.count(SETTINGS.index):
-        run_ingest()
+    with suppress(keywords.Damaged):
+        if keywords.look(SETTINGS.index)[1]:
+            return
+    run_ingest()
 
 
 def run_ingest(paths: list[str] | None = None) -> bool:
@@ -147,6 +153,9 @@ def run_ingest(paths: list[str] | None = None) -> bool:
             result = pipeline.ingest(paths, progress=show)
     except pipeline.IndexBusy as busy:
         notes.print(str(busy), style="yellow", highlight=False)
+        return False
+    except keywords.Damaged:  # found only now: the next ingest mends it
+        notes.print(pipeline.DAMAGED, style="yellow", highlight=False)
         return False
     except Exception:  # the app starts all the same, with what is in the index
         log.exception("The index could not be brought up to date. Deleting its folder rebuilds it.")

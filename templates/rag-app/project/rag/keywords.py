@@ -25,6 +25,7 @@ WORDS = 64  # of a long question, only the longest words are looked up
 WAIT = 30  # seconds for another process to finish its write
 PIECE, STEP = 5, 3  # letters; of a question's word, every third piece is looked up
 
+_MARK = "-damaged"  # ends the name of a file that tells: damage was met which a look may not find
 _VERSION = 2  # an index of another version is emptied, and the next ingest fills it
 _SCHEMA = (
     "DROP TABLE IF EXISTS sources",
@@ -142,6 +143,13 @@ def count(folder: Path) -> int:
         return int(db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
 
+def finished(folder: Path) -> int:
+    """How many passages belong to documents that are complete."""
+    mine = "SELECT count(*) FROM passages JOIN sources USING (source) WHERE digest != ''"
+    with _database(folder) as db:
+        return int(db.execute(mine).fetchone()[0])
+
+
 def stems(text: str, language: str = "") -> list[str]:
     """The normalised words of a text that search compares; the language is guessed if not given."""
     language = language or guess_language(text)
@@ -167,6 +175,8 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
     file = folder / "keywords.db"
     if not file.is_file():
         return {}, 0
+    if Path(f"{file}{_MARK}").exists():
+        raise Damaged(f"{file.name}: a part of it could not be read")
     with untouched(file) as db:
         if _version(db) != _VERSION:
             return {}, 0
@@ -174,13 +184,21 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
         return dict(db.execute("SELECT source, digest FROM sources")), passages
 
 
+def rescue(folder: Path) -> list[str]:
+    """The sources that a damaged index still tells."""
+    names = []
+    with suppress(sqlite3.Error), closing(_looking(folder / "keywords.db")) as db:
+        db.execute("PRAGMA writable_schema = ON")  # else nothing is read of a file cut short
+        for (name,) in db.execute("SELECT source FROM sources"):
+            names.append(name)
+    return [name for name in names if isinstance(name, str)]
+
+
 @contextmanager
 def untouched(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
     """A database to look into, tested for as long as `seconds` allow. Raises Damaged."""
-    # A writer's log is read as well; where there is none, none must be made.
-    mode = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True)) as db:
+        with closing(_looking(file)) as db:
             end = time.monotonic() + seconds
             db.set_progress_handler(lambda: time.monotonic() > end, 1000)
             with suppress(sqlite3.OperationalError):  # interrupted: no damage so far
@@ -191,6 +209,12 @@ def untouched(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
             yield db
     except sqlite3.Error as error:
         raise Damaged(f"{file.name}: {error}") from error
+
+
+def _looking(file: Path) -> sqlite3.Connection:
+    # A writer's log is read as well; where there is none, none must be made.
+    mode = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True)
 
 
 def _query(db: sqlite3.Connection, question: str) -> str:
@@ -270,32 +294,29 @@ def _forget(db: sqlite3.Connection, source: str) -> None:
 
 @contextmanager
 def _database(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, closed afterwards: safe in any thread."""
-    db = _open(folder / "keywords.db")
+    """A connection for one transaction, closed afterwards: safe in any thread. Raises Damaged."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "keywords.db"
     try:
-        if _version(db) != _VERSION:
-            _create(db)
-        db.execute("PRAGMA synchronous = NORMAL")
-        with db:
-            yield db
-    finally:
-        db.close()
-
-
-def _open(file: Path) -> sqlite3.Connection:
-    """Open the database; a file that is none is replaced, and the next ingest fills it again."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(file, timeout=WAIT)
-    try:
-        _version(db)
-        return db
+        with closing(sqlite3.connect(file, timeout=WAIT)) as db:
+            if _version(db) != _VERSION:
+                _create(db)
+            db.execute("PRAGMA synchronous = NORMAL")
+            with db:
+                yield db
     except sqlite3.DatabaseError as error:
-        db.close()
-        if isinstance(error, sqlite3.OperationalError):  # locked, or no right to read it
+        if not _is_damage(error):
             raise
-    for ending in ("", "-wal", "-shm"):
-        Path(f"{file}{ending}").unlink(missing_ok=True)
-    return sqlite3.connect(file, timeout=WAIT)
+        with suppress(OSError):
+            Path(f"{file}{_MARK}").touch()
+        problem, *_ = str(error).partition(" with text ")  # which are a document's own words
+        raise Damaged(f"{file.name}: {problem}") from error
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Bad pages, no database at all, or garbage where there was text."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in str(error)
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ RANK_OFFSET = 10  # the k of reciprocal rank fusion (Cormack and others, 2009), 
 HISTORY = 6  # earlier messages that the model sees
 FOLLOW_UP_WORDS = 4  # a question this short is searched together with the one before it
 QUESTION_CHARS = 8000  # what a model reads of a question
+DAMAGED = "The index is damaged. Restart the app, or press “Read docs/ again”: it is made anew."
 
 Progress = Callable[[int, int, str], None]  # documents done, documents in all, what happens now
 
@@ -79,16 +81,20 @@ def ingest(
     """Bring the index up to date with files, folders and URLs; without any, with docs/.
 
     Unchanged documents cost nothing, changed ones are replaced, deleted ones disappear. May be
-    killed anywhere: the next ingest does again what was cut short. Raises IndexBusy.
+    killed anywhere: the next ingest does again what was cut short. What is damaged is put aside,
+    and all documents are read again. Raises IndexBusy.
     """
     folder = settings.index
     with _one_at_a_time:
         _claim(folder)
-        known = keywords.ledger(folder)
+        known, whole = _mended(folder, settings)
         gone = _gone(known)
         for name in gone:
             _forget(folder, name, settings)
-        names = [name for name in _names(paths, known, settings) if name not in gone]
+        names = _names(paths, known, settings)
+        if not whole:  # then not only what was asked for
+            names += _names(None, known, settings)
+        names = [name for name in dict.fromkeys(names) if name not in gone]
         changed, problems, batch = 0, list[str](), list[_Document]()
         for done, name in enumerate(names):
             tell = partial(progress, done, len(names))
@@ -219,7 +225,8 @@ def _is_url(name: object) -> bool:
 def search(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list[Found]:
     """The passages that fit a question best, best first; any text is a valid question.
 
-    Both halves rank, and the ranks are added up by weight: reciprocal rank fusion.
+    Both halves rank, and the ranks are added up by weight: reciprocal rank fusion. Raises
+    keywords.Damaged.
     """
     folder, scores = settings.index, dict[str, float]()
     halves = (
@@ -261,13 +268,19 @@ def answer(
 def stream(
     question: str, history: Sequence[prompts.Message] = (), settings: Settings = SETTINGS
 ) -> Iterator[Answer]:
-    """The answer as it grows; the last one is whole. Never raises because of a model."""
+    """The answer as it grows; the last one is whole. No model and no damage makes it raise."""
     started = time.perf_counter()
     question, notice = question.strip()[:QUESTION_CHARS], ""
     if not question:
         yield Answer(prompts.NO_QUESTION)
         return
-    passages = [found.passage for found in search(_with_context(question, history), 0, settings)]
+    try:
+        found = search(_with_context(question, history), 0, settings)
+    except keywords.Damaged as error:
+        log.warning("the index is damaged: %s", error)
+        yield Answer(DAMAGED)
+        return
+    passages = [each.passage for each in found]
     if settings.provider != "offline":
         messages = prompts.build(question, passages, history[-HISTORY:])
         try:
@@ -330,12 +343,67 @@ def _claim(folder: Path) -> FileLock:
     try:
         if folder not in _refused:  # a store that was opened beside a writer is stale for good
             lock.acquire()
+            _put_bad_vectors_aside(folder)
             return lock
     except Timeout:
         _refused.add(folder)
     raise IndexBusy(
         "Another process is using this index (the app, perhaps). Stop it, or add documents there."
     )
+
+
+# What is damaged is put aside and made anew
+
+
+def _mended(folder: Path, settings: Settings) -> tuple[dict[str, str], bool]:
+    """The ledger, and whether it can be trusted: if not, every document is unfinished."""
+    try:
+        known, _ = keywords.look(folder)
+        if not any(known.values()) or not _lacks_vectors(folder, settings):
+            return known, True
+    except keywords.Damaged as error:
+        known = dict.fromkeys(keywords.rescue(folder), "")
+        _put_aside(folder, "keywords.db*", error)
+    for name in known:
+        keywords.begin(folder, name)
+    return dict.fromkeys(known, ""), False
+
+
+def _lacks_vectors(folder: Path, settings: Settings) -> bool:
+    """Whether passages that the ledger calls complete have no vector."""
+    if not settings.embedder:
+        return False
+    from rag import store
+
+    finished = keywords.finished(folder)
+    try:
+        missing = finished - store.count(folder)
+    except Exception as error:  # a server that is away, perhaps
+        log.warning("the vector store failed: %s: %s", type(error).__name__, error)
+        return False
+    if missing > 0:
+        log.warning("%d vectors are missing: the documents are embedded again.", missing)
+    return missing > 0
+
+
+def _put_bad_vectors_aside(folder: Path) -> None:
+    """Only before the store opens them: what is open cannot be moved."""
+    try:
+        if (folder / "vectors").exists():
+            _look_at_vectors(folder / "vectors")
+    except keywords.Damaged as error:
+        _put_aside(folder, "vectors", error)
+
+
+def _put_aside(folder: Path, part: str, damage: keywords.Damaged) -> None:
+    """Move a part of the index into a folder beside it, in place of what lay there."""
+    aside = folder.with_name(f"{folder.name}.damaged")
+    aside.mkdir(exist_ok=True)
+    for old in aside.glob(part):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for path in sorted(folder.glob(part), reverse=True):  # a database's log goes before it
+        path.rename(aside / path.name)
+    log.warning("The index was damaged (%s): put aside in %s, made anew.", damage, _name(aside))
 
 
 # Status: who would answer, and what an ingest would find. Looks only: nothing is made or changed

@@ -135,6 +135,18 @@ def test_an_upload_is_kept_indexed_and_found(tmp_path: Path) -> None:
     assert "kites.md" not in shelf
 
 
+def test_an_index_damaged_in_mid_use_is_told_and_mended_by_a_button() -> None:
+    file = SETTINGS.index / "keywords.db"
+    file.write_bytes(b"garbage" * 1000)
+    *_, (bubble, *_) = app.chat(ASKED, [])
+    assert bubble == pipeline.DAMAGED
+    assert app.ask(ASKED)["answer"] == pipeline.DAMAGED
+    said, shelf = app.read_again()
+    assert said == "1 read, 0 removed."
+    assert "tea.md" in shelf
+    assert "80 degrees" in app.ask(ASKED)["answer"]
+
+
 def test_a_refused_address_is_told_in_a_line_without_live_markup() -> None:
     said, _ = app.add_url("127.0.0.1/<img src=x>")
     assert "inside your own network" in said

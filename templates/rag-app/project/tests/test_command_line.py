@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
+from rag import pipeline
 from rag.__main__ import app
 from rag.settings import ROOT, SETTINGS, Settings, load
 
@@ -73,6 +75,33 @@ def test_a_fresh_project_answers_at_once_in_any_console(tmp_path: Path) -> None:
     [found] = json.loads(done.stdout.decode("utf-8"))
     assert found["text"] == TEXT
     assert b"1 documents read" in done.stderr
+
+
+# A damaged index
+
+
+def test_asking_a_damaged_index_makes_it_anew(tmp_path: Path) -> None:
+    index = tmp_path / "index" / "keywords" / "keywords.db"
+    index.parent.mkdir(parents=True)
+    index.write_bytes(b"garbage" * 1000)
+    done = start("ask", ASKED, "--json", INDEX_DIR=str(tmp_path / "index"))
+    assert "80 degrees" in json.loads(done.stdout)["answer"]
+    damaged, read = done.stderr.decode().splitlines()
+    assert damaged.startswith("The index was damaged (keywords.db: file is not a database)")
+    assert read.startswith("1 documents read")
+
+
+def test_while_the_app_has_a_damaged_index_everybody_else_gets_a_line(tmp_path: Path) -> None:
+    index = tmp_path / "index" / "keywords" / "keywords.db"
+    index.parent.mkdir(parents=True)
+    index.write_bytes(b"garbage" * 1000)
+    with FileLock(index.with_name("writer.lock"), timeout=0):
+        for command, code in (("ask", 0), ("search", 1)):
+            done = start(command, ASKED, INDEX_DIR=str(tmp_path / "index"), COLUMNS="200")
+            said = (done.stdout + done.stderr).decode("utf-8")
+            assert "Another process is using this index" in said
+            assert pipeline.DAMAGED in said
+            assert ("Traceback" in said, done.returncode) == (False, code)
 
 
 # Status

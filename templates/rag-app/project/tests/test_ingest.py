@@ -1,9 +1,10 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -255,6 +256,130 @@ def test_only_the_passages_own_words_and_heading_are_embedded(
     server.will(check, path=EMBEDDINGS)
     write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
     assert pipeline.ingest(settings=online).problems == ()
+
+
+# Damaged
+
+
+def garble(file: Path) -> None:
+    file.write_bytes(b"garbage" * 100)
+
+
+def garble_the_middle(file: Path) -> None:
+    size = file.stat().st_size
+    with file.open("r+b") as opened:
+        opened.seek(size // 4)
+        opened.write(os.urandom(size // 2))
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def elsewhere(settings: Settings) -> Settings:
+    """The same with a copy of the index, as the next process finds it."""
+    copy = settings.index_dir.with_name("copy")
+    shutil.copytree(settings.index_dir, copy)
+    return Settings(**(settings.model_dump() | {"index_dir": copy}))
+
+
+@pytest.mark.parametrize("damage", [garble, garble_the_middle, cut])
+def test_a_damaged_index_is_put_aside_and_made_anew(
+    settings: Settings, write: Write, caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+) -> None:  # fmt: skip
+    write("tea.md", f"{LONG} Green tea.")
+    write("coffee.md", LONG)
+    pipeline.ingest(settings=settings)
+    file = settings.index / "keywords.db"
+    for _ in range(2):  # the second takes the place of the first
+        damage(file)
+        damaged = file.read_bytes()
+        caplog.clear()
+        done = pipeline.ingest(settings=settings)
+        assert (done.changed, done.removed, done.problems) == (2, 0, ())
+        assert_complete(settings)
+        assert sources(settings, "green") == {"tea.md"}
+        aside = settings.index.with_name("keywords.damaged")
+        assert {path.name: path.read_bytes() for path in aside.glob("keywords.db")} == {
+            "keywords.db": damaged
+        }
+        [line] = [record.getMessage() for record in caplog.records]
+        assert line.startswith("The index was damaged (keywords.db: ")
+        assert pipeline.ingest(settings=settings).changed == 0
+
+
+def test_a_question_to_a_damaged_index_gets_a_line_until_an_ingest_mends_it(
+    settings: Settings, write: Write
+) -> None:
+    write("tea.md", "Green tea is brewed at 80 degrees.")
+    pipeline.ingest(settings=settings)
+    file = settings.index / "keywords.db"
+    file.write_bytes(file.read_bytes().replace(b"Green", b"\xff" * 5))  # no look finds this
+    for _ in range(2):
+        answer = pipeline.answer("How hot is tea brewed?", settings=settings)
+        assert (answer.text, answer.citations) == (pipeline.DAMAGED, ())
+    pipeline.ingest(settings=settings)
+    assert "80 degrees" in pipeline.answer("How hot is tea brewed?", settings=settings).text
+
+
+def test_adding_a_document_to_a_damaged_index_reads_the_others_too(
+    settings: Settings, write: Write, tmp_path: Path
+) -> None:
+    write("tea.md", LONG)
+    pipeline.ingest(settings=settings)
+    garble_the_middle(settings.index / "keywords.db")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("A text from elsewhere.", encoding="utf-8")
+    assert pipeline.ingest([outside], settings).changed == 2
+    assert_complete(settings)
+
+
+def test_what_was_added_from_elsewhere_is_read_again_if_the_damaged_index_still_tells_it(
+    settings: Settings, write: Write, tmp_path: Path
+) -> None:
+    write("tea.md", LONG)
+    outside = tmp_path / "outside.txt"
+    outside.write_text("A text from elsewhere.", encoding="utf-8")
+    pipeline.ingest([settings.docs, outside], settings)
+    keywords.add(settings.index, "http://127.0.0.1:1/page", "digest", [])
+    outside.write_text("Another text.", encoding="utf-8")
+    cut(settings.index / "keywords.db")
+    done = pipeline.ingest(settings=settings)
+    assert names(settings) == ["outside.txt", "page", "tea.md"]
+    assert [line.split(": ")[0] for line in done.problems] == ["http://127.0.0.1:1/page"]
+
+
+@pytest.mark.parametrize("damage", [garble, garble_the_middle, cut, Path.unlink])
+def test_missing_and_damaged_vectors_are_made_again(
+    online: Settings, write: Write, damage: Callable[[Path], None]
+) -> None:
+    write("tea.md", LONG)
+    write("coffee.md", LONG)
+    pipeline.ingest(settings=online)
+    again = elsewhere(online)
+    for file in (again.index / "vectors").rglob("*.sqlite*"):
+        damage(file)
+    assert pipeline.ingest(settings=again).changed == 2
+    assert_complete(again)
+    assert pipeline.ingest(settings=again).changed == 0
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_lost_vectors_are_made_again_even_if_a_search_came_before(
+    online: Settings, server: MistralServer, write: Write, searched: bool
+) -> None:
+    write("tea.md", "Green tea.")
+    pipeline.ingest(settings=online)
+    again = elsewhere(online)
+    shutil.rmtree(again.index / "vectors")
+    if searched:  # it makes an empty store
+        assert sources(again, "tea") == {"tea.md"}
+    server.will(status(401), path=EMBEDDINGS)
+    assert len(pipeline.ingest(settings=again).problems) == 1
+    assert store.count(again.index) == 0
+    assert pipeline.ingest(settings=again) == Ingested(1, 0, 1, ())
+    assert_complete(again)
 
 
 # Status

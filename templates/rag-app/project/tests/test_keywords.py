@@ -113,13 +113,32 @@ def test_a_failed_add_changes_nothing(tmp_path: Path) -> None:
     assert keywords.count(tmp_path) == len(made["a"])
 
 
-def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+def test_damage_is_told_and_the_file_left_as_it_is(tmp_path: Path) -> None:
     fill(tmp_path, tea="Tea is brewed hot.")
-    for file in tmp_path.glob("keywords.db*"):
-        file.write_bytes(b"power cut" * 500)
-    assert keywords.ledger(tmp_path) == {}
-    fill(tmp_path, tea="Tea is brewed hot.")
-    assert best(tmp_path, "tea") == "tea"
+    file = tmp_path / "keywords.db"
+    file.write_bytes(b"power cut" * 500)
+    with pytest.raises(keywords.Damaged, match=r"keywords\.db: file is not a database"):
+        keywords.ledger(tmp_path)
+    assert file.read_bytes() == b"power cut" * 500
+    assert keywords.rescue(tmp_path) == []
+
+
+def test_damage_that_a_look_overlooks_is_remembered_once_it_was_met(tmp_path: Path) -> None:
+    made = fill(tmp_path, tea="Tea is brewed hot.")
+    file = tmp_path / "keywords.db"
+    file.write_bytes(file.read_bytes().replace(b"brewed", b"\xff" * 6))
+    assert keywords.look(tmp_path) == ({"tea.md": "digest"}, 1)
+    with pytest.raises(keywords.Damaged):
+        keywords.fetch(tmp_path, [made["tea"][0].id])
+    with pytest.raises(keywords.Damaged):
+        keywords.look(tmp_path)
+    assert keywords.rescue(tmp_path) == ["tea.md"]
+
+
+def test_only_finished_sources_count_as_such(tmp_path: Path) -> None:
+    fill(tmp_path, tea="Tea is brewed hot.", milk="Milk is cold.")
+    keywords.begin(tmp_path, "milk.md")
+    assert (keywords.count(tmp_path), keywords.finished(tmp_path)) == (2, 1)
 
 
 def test_readers_in_other_threads_see_whole_sources_while_one_writes(tmp_path: Path) -> None:
