@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -320,6 +321,7 @@ THEME = gr.themes.Soft(
 def main() -> None:
     """Read new documents, then serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
     page = build().queue(default_concurrency_limit=8)  # several people may ask at once
