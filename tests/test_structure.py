@@ -18,11 +18,11 @@ TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
     {"errors", "findings", "names", "shell", "shipping", "version"},
-    {"addresses", "catalog", "git", "leaks", "machine", "space", "uv"},
+    {"addresses", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
     {"project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
-    {"crashes", "indexes", "manifest", "orders"},
-    {"rehearsal"},
+    {"crashes", "hub", "indexes", "manifest", "orders", "requirements"},
+    {"delivery", "rehearsal"},
     {"checks", "targets"},
     {"deploy", "doctor"},
     {"console"},
@@ -77,6 +77,7 @@ def test_imports_point_down_only(level: int) -> None:
         ("copier", "scaffold"),
         ("dotenv", "project"),
         ("httpx2", "web"),
+        ("huggingface_hub", "hub"),
         ("psutil", "machine"),
         ("rich", "console"),
     ],

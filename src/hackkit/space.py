@@ -66,6 +66,28 @@ def parse_header(text: str) -> Header:
     return Header({str(key): value for key, value in values.items()})
 
 
+def complete(text: str, defaults: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
+    """Return a README whose header has all these keys, and those that were added.
+
+    What the header says already stays; a README without a header gets one.
+    """
+    import json  # noqa: PLC0415 - only a deployment writes headers
+
+    match = _FRONT_MATTER.match(text)
+    known = parse_header(text).values
+    added = {key: value for key, value in defaults.items() if value and key not in known}
+    newline = "\r\n" if match and "\r\n" in match[0] else "\n"
+    # JSON is YAML; a version stays a text, as YAML would read 3.10 as a number.
+    lines = [
+        f"{key}: {json.dumps(value, ensure_ascii=False)}{newline}" for key, value in added.items()
+    ]
+    if match:
+        whole = text[: match.end(1)] + "".join(lines) + text[match.end(1) :]
+    else:
+        whole = "".join(["---\n", *lines, "---\n\n", text.removeprefix("\ufeff")])
+    return (whole if added else text), tuple(added)
+
+
 def locked_version(folder: Path, package: str) -> str:
     """Return the version of a package in the project's uv.lock, or nothing."""
     try:

@@ -4,10 +4,9 @@ Skipped when there is none: only deploying to Spaces needs one. Warns when it is
 read, or belongs to a free account, on which Gradio and Docker Spaces cannot be made.
 """
 
-from pathlib import Path
-
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, ok, skipped, warning
+from hackkit.hub import ADDRESS, token
 from hackkit.obstacles import Site, obstacle
 from hackkit.web import Reply, fetch
 
@@ -15,17 +14,15 @@ TITLE = "Hugging Face token"
 CATEGORY = Category.SERVICES
 ONLINE = True
 
-_ADDRESS = "https://huggingface.co"
-_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _TOKENS = "open https://huggingface.co/settings/tokens and make a token that may write"
 
 
 def check(context: Context) -> Finding:
-    token, where = _token(context)
-    if not token:
+    secret, where = token(context)
+    if not secret:
         return skipped("no token; only `hackkit deploy spaces` needs one")
-    url = (context.value("HF_ENDPOINT") or _ADDRESS).rstrip("/") + "/api/whoami-v2"
-    reply = fetch(url, context.env, {"Authorization": f"Bearer {token}"})
+    url = (context.value("HF_ENDPOINT") or ADDRESS).rstrip("/") + "/api/whoami-v2"
+    reply = fetch(url, context.env, {"Authorization": f"Bearer {secret}"})
     if not reply.answered:
         return skipped("not known: the Hugging Face hub cannot be reached")
     blocked = obstacle(reply, Site(url, "HF_ENDPOINT", context.system))
@@ -51,10 +48,10 @@ def _about(reply: Reply, where: str) -> Finding:
 
 
 def _may_write(who: dict[str, object]) -> bool:
-    token = _inside(_inside(who, "auth"), "accessToken")
-    if token.get("role") != "fineGrained":
-        return token.get("role") in {"write", "admin"}
-    scoped = _inside(token, "fineGrained").get("scoped")
+    about = _inside(_inside(who, "auth"), "accessToken")
+    if about.get("role") != "fineGrained":
+        return about.get("role") in {"write", "admin"}
+    scoped = _inside(about, "fineGrained").get("scoped")
     scopes = [each for each in scoped if isinstance(each, dict)] if isinstance(scoped, list) else []
     return any("repo.write" in (scope.get("permissions") or ()) for scope in scopes)
 
@@ -69,27 +66,3 @@ def _may_host(who: dict[str, object]) -> bool:
 def _inside(content: dict[str, object], key: str) -> dict[str, object]:
     found = content.get(key)
     return found if isinstance(found, dict) else {}
-
-
-def _token(context: Context) -> tuple[str, str]:
-    """Return the token that counts, and where it was found."""
-    for name in _VARIABLES:
-        if context.value(name).strip():
-            return context.value(name).strip(), context.origin(name)
-    file = _file(context)
-    try:
-        return (file.read_text("utf-8").strip(), str(file)) if file else ("", "")
-    except (OSError, ValueError):
-        return "", ""
-
-
-def _file(context: Context) -> Path | None:
-    """Return the file where logging in leaves the token."""
-    env = context.env
-    home = env.get("USERPROFILE" if context.system == "windows" else "HOME", "")
-    if env.get("HF_TOKEN_PATH"):
-        return Path(env["HF_TOKEN_PATH"])
-    if env.get("HF_HOME"):
-        return Path(env["HF_HOME"]) / "token"
-    cache = env.get("XDG_CACHE_HOME") or (str(Path(home) / ".cache") if home else "")
-    return Path(cache) / "huggingface" / "token" if cache else None
