@@ -421,6 +421,7 @@ class Status:
     embed_model: str
     host: str
     port: int
+    question: str
     docs: str
     index: str
     documents: int
@@ -454,7 +455,7 @@ def status(settings: Settings = SETTINGS, seconds: float = 0.25) -> Status:
     problems |= _trial(waiting, settings, seconds)
     return Status(
         provider=settings.provider, chat_model=settings.chat, embed_model=settings.embedder,
-        host=settings.host, port=settings.port,
+        host=settings.host, port=settings.port, question=next(iter(settings.examples), ""),
         docs=_name(settings.docs), index=_name(settings.index),
         documents=len(known), passages=passages,
         new=tuple(name for name in waiting if name not in problems and name not in known),
