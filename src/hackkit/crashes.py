@@ -12,7 +12,7 @@ from hackkit.shell import line
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"\n]+)", line (?P<line>[0-9]+)', re.MULTILINE)
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError): (?P<words>.+)$", re.MULTILINE)
-_MODULE = re.compile(r"^(?:ModuleNotFoundError): No module named '(?P<name>[\w.]+)'", re.MULTILINE)
+_MODULE = re.compile(r"^ModuleNotFoundError: No module named '(?P<name>[\w.]+)'", re.MULTILINE)
 _NO_FILE = re.compile(r"can't open file '(?P<file>[^'\n]+)'")
 _OWN_FIX = re.compile(r"^Fix: (?P<fix>.+)$", re.MULTILINE)
 _FOREIGN = ("/site-packages/", "/dist-packages/", "/lib/python3", "/Lib/", "<")
@@ -41,7 +41,7 @@ def cause(said: str, context: Context) -> HackkitError | None:
     `said`: all that the app printed, here or on a platform. Files are named as in the project.
     """
     said = said.replace("\r\n", "\n")
-    for read in (_missing_file, _syntax, _missing_module, _traceback, _own_words):
+    for read in (_own_words, _missing_file, _syntax, _missing_module, _traceback):
         if found := read(said, context):
             return found
     return None
@@ -125,9 +125,9 @@ def _traceback(said: str, context: Context) -> HackkitError | None:
 
 
 def _own_words(said: str, _context: Context) -> HackkitError | None:
-    """Return the app's own message, which ends with its fix."""
+    """Return the app's own last message, which ends with its fix."""
     match = next(reversed([*_OWN_FIX.finditer(said)]), None)
-    if match is None:
+    if match is None or said.find(_TRACEBACK, match.end()) >= 0:
         return None
     words = last_words(said[: match.start()])
     return HackkitError(_sentence(words), fix=match["fix"]) if words else None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def _run(words: list[str], folder: Path | None, env: Mapping[str, str], seconds:
             )
         except OSError as error:  # there, but not to be run: no permission, another system's file
             return Ran(_NOT_RUNNABLE, err=str(error))
-        with child, _alarm(seconds, late.set, child.kill):
+        with child, _alarm(seconds, late.set, lambda: _end(child.pid)):
             code = child.wait()
         return Ran(-1 if late.is_set() else code, _text(out), _text(err), timed_out=late.is_set())
 
@@ -117,7 +118,7 @@ def streamer(env: Mapping[str, str]) -> Stream:
         ) as child:
             late = threading.Event()
             try:
-                with _alarm(seconds, late.set, child.kill):
+                with _alarm(seconds, late.set, lambda: _end(child.pid)):
                     yield from _pieces(child.stdout, most)
                     code = child.wait()
             finally:
@@ -128,6 +129,17 @@ def streamer(env: Mapping[str, str]) -> Stream:
             raise OSError(f"{words[0]} ended with exit code {code}")
 
     return stream
+
+
+def _end(number: int) -> None:
+    """End a process and all that it has started: a script in a command's place starts another."""
+    import psutil  # noqa: PLC0415 - only what hangs is ended
+
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(number)
+        for each in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                each.kill()
 
 
 def _pieces(pipe: IO[bytes] | None, most: int) -> Iterator[bytes]:
@@ -222,7 +234,9 @@ def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
         for each in family:
             with contextlib.suppress(psutil.Error):
                 each.terminate()
-        psutil.wait_procs(family, timeout=grace)
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline and not all(map(_is_over, family)):
+            time.sleep(0.02)
     finally:  # a second Ctrl-C shortens the wait
         for each in family:
             with contextlib.suppress(psutil.Error):
@@ -264,6 +278,16 @@ def _family(process: int) -> "list[psutil.Process]":
         return [parent, *parent.children(recursive=True)]
     except psutil.Error:
         return []
+
+
+def _is_over(process: "psutil.Process") -> bool:
+    """Tell whether a process has ended, also where nobody has taken note of that yet."""
+    import psutil  # noqa: PLC0415 - only some commands look
+
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
 
 
 def environment() -> dict[str, str]:

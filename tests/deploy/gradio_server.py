@@ -37,14 +37,14 @@ class App:
 
 
 @contextlib.contextmanager
-def running(app: App) -> Iterator[App]:
-    """Let the app run on a free port of this machine until the block ends."""
+def running(app: App, port: int = 0) -> Iterator[App]:
+    """Let the app run on a port of this machine, or on a free one, until the block ends."""
     over = threading.Event()
 
     class Handler(_Handler):
         played, ended = app, over
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         app.address = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
