@@ -244,7 +244,8 @@ def rehearse(order: Order, planned: Manifest, watch: Watch) -> Rehearsed:
     """Install and start the app here as a Space does: with pip's rules, and without a key."""
     page = next(each.read() for each in planned.files if each.path == "README.md")
     header = space.parse_header(page.decode("utf-8")).values
-    with rehearsal("spaces", order, watch) as stage, manifest.staged(planned.files) as app:
+    # In this order: the app has ended before its files are cleared away.
+    with manifest.staged(planned.files) as app, rehearsal("spaces", order, watch) as stage:
         python = _installed(order, header, stage, app)
         port = _PORT if not order.context.listener(_PORT) else free_port()
         stage.start(
