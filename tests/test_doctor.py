@@ -232,6 +232,45 @@ def test_a_mend_that_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
     assert [each.error for each in repairs] == ["the disk is full", ""]
 
 
+def test_fix_looks_again_at_everything_that_was_not_well(tmp_path: Path) -> None:
+    """A missing environment fails two checks; the mend of one mends the other."""
+    path = tmp_path / "file"
+
+    def also_needs_it(_: Context) -> Finding:
+        return ok("there") if path.is_file() else failure("no file", fix="make it")
+
+    checks = [a_check("other", also_needs_it), file_check(path)]
+    report, _ = repair(diagnose(Context(), checks=checks), Context, lambda _: True, checks)
+    assert statuses(report) == {"other": "ok", "file": "ok"}
+
+
+def test_a_secret_in_the_error_of_a_mend_is_masked() -> None:
+    def cannot() -> None:
+        raise HackkitError(f"{KEY} was refused")
+
+    def look(_: Context) -> Finding:
+        return failure("bad", fix="mend it", mend=Mend(f"use {KEY}", cannot))
+
+    def agree(says: str) -> bool:
+        return says == "use [secret]"
+
+    facts = Context(env={"HF_TOKEN": KEY})
+    checks = [a_check("bad", look)]
+    _, [mended] = repair(diagnose(facts, checks=checks), lambda: facts, agree, checks)
+    assert mended.error == "[secret] was refused"
+
+
+def test_nothing_in_a_finding_steers_the_terminal_or_fills_the_screen() -> None:
+    def odd(_: Context) -> Finding:
+        name = "a\x1b[2J\x9b31m\nb" + "c" * 1000
+        return failure(name, fix=f"edit {name}", details=(name,))
+
+    finding = diagnose(Context(), checks=[a_check("a", odd)]).results[0].finding
+    assert finding.message.startswith("a [2J 31m b")
+    assert len(finding.message) == 300
+    assert all(each.isprintable() for each in (finding.fix, *finding.details))
+
+
 def test_every_check_has_what_the_registry_asks_for() -> None:
     checks = all_checks()
     assert len({check.id for check in checks}) == len(checks)
@@ -297,6 +336,31 @@ def test_an_unknown_id_on_the_command_line_is_exit_code_2(hackkit: Run) -> None:
     assert ", git, " in result.stderr
 
 
+def test_several_ids_may_stand_behind_one_only(hackkit: Run) -> None:
+    result = hackkit("doctor", "--json", "--offline", "--only", "disk,proxy")
+    assert [each["id"] for each in json.loads(result.stdout)["checks"]] == ["disk", "proxy"]
+
+
+def test_a_script_that_waits_for_json_gets_it_also_when_nothing_was_looked_at(hackkit: Run) -> None:
+    result = hackkit("doctor", "--json", "--only", "uw")
+    assert 'no check "uw"' in json.loads(result.stdout)["error"]["problem"]
+    assert result.returncode == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a folder in use cannot be removed")
+def test_a_folder_that_is_gone_cannot_be_looked_at(tmp_path: Path) -> None:
+    here = f"cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone"
+    result = subprocess.run(
+        ["sh", "-c", f"{here} && exec {sys.executable} -P -m hackkit doctor"],
+        env=clean_environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert "cannot be looked at" in result.stderr
+    assert result.returncode == 2
+
+
 def test_fix_without_a_terminal_wants_yes(hackkit: Run) -> None:
     result = hackkit("doctor", "--fix")
     assert result.returncode == 2
@@ -326,7 +390,7 @@ def test_ctrl_c_ends_doctor_at_once_with_130(checkout: Path, tmp_path: Path) -> 
         "    return ok('')\n",
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "hackkit", "doctor", "--only", "sleep"],
+        [sys.executable, "-m", "hackkit", "doctor", "--only", "sleep", "--json"],
         env={**clean_environment(), "PYTHONPATH": str(checkout / "src")},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -336,6 +400,7 @@ def test_ctrl_c_ends_doctor_at_once_with_130(checkout: Path, tmp_path: Path) -> 
         while not (tmp_path / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=10)
+        document, errors = child.communicate(timeout=10)
     assert child.returncode == 130
+    assert json.loads(document) == {"error": {"problem": "Interrupted.", "fix": ""}}
     assert b"Traceback" not in errors

@@ -13,7 +13,8 @@ from conftest import Run
 
 from hackkit import console
 from hackkit.context import Context
-from hackkit.findings import Category, Report, Result, failure, ok, skipped, warning
+from hackkit.findings import Category, Mend, Report, Result, failure, ok, skipped, warning
+from hackkit.project import ProjectFiles
 
 LONG = "the certificate was issued by 'Example Security Gateway', which this machine does not trust"
 COMMAND = "uv run hackkit doctor --only hugging-face-hub --only package-index --verbose"
@@ -157,6 +158,28 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # Linux says so when the other side has ended
         return b""
+
+
+def test_a_project_elsewhere_is_named_for_the_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my app"
+    context = Context(folder=folder, project=ProjectFiles(folder))
+    console.show_report(REPORT, context, as_json=False, verbose=False)
+    assert f"cd '{folder}'" in capsys.readouterr().out or os.name == "nt"
+
+
+def test_what_was_refused_is_told_from_what_cannot_be_mended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.show_repairs((), REPORT)
+    mend = Mend("make it", lambda: None)
+    offered = Result("env", ".env", Category.PROJECT, warning("none", "make it", mend), 0.0)
+    console.show_repairs((), Report((offered,)))
+    assert capsys.readouterr().err.splitlines() == [
+        "There is nothing that --fix can mend.",
+        "Nothing was mended.",
+    ]
 
 
 def test_the_json_document_is_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:

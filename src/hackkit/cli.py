@@ -1,5 +1,6 @@
 """The command line: parse, call one function, show, exit."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from hackkit import console, uv
 from hackkit.catalog import Catalog
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.interview import Wish, interview, with_options
+from hackkit.leaks import scrub, secrets_among
 from hackkit.scaffold import new_project
 from hackkit.shell import hackkit
 from hackkit.version import VERSION
@@ -138,19 +140,27 @@ def doctor(
     from hackkit.context import Context  # noqa: PLC0415 - the other commands start without it
     from hackkit.doctor import Choice, diagnose, repair  # noqa: PLC0415 - the same
 
-    _refuse_fixing(directory, fix=fix, yes=yes)
-
     def facts() -> Context:
         return Context.here(directory, offline=offline)
 
-    context = facts()
+    try:
+        _refuse_fixing(directory, fix=fix, yes=yes)
+        context = facts()
+    except OSError as error:  # a folder that is gone, or not ours to read
+        raise WrongUseError(f"This folder cannot be looked at: {error}") from error
     with console.watching() as progress:
-        report = diagnose(context, Choice(only or (), skip or ()), progress)
+        report = diagnose(context, Choice(_ids(only), _ids(skip)), progress)
     if fix:
         report, repairs = repair(report, facts, console.say_and_go if yes else console.agree)
-        console.show_repairs(repairs)
+        console.show_repairs(repairs, report)
     console.show_report(report, context, as_json=as_json, verbose=verbose)
     raise typer.Exit(report.exit_code(strict=strict))
+
+
+def _ids(options: list[str] | None) -> list[str]:
+    """Return the ids of `--only a --only b` and of `--only a,b`."""
+    words = [word.strip() for option in options or () for word in option.split(",")]
+    return [word for word in words if word]
 
 
 def _refuse_fixing(directory: Path, *, fix: bool, yes: bool) -> None:
@@ -254,7 +264,13 @@ def main() -> NoReturn:
         if "--debug" in sys.argv:
             raise
         code = _report(error)
+    if code == INTERRUPTED and "--json" in sys.argv:
+        console.show_error(HackkitError("Interrupted."), as_json=True)
     sys.exit(code)
+
+
+class _UnforeseenError(HackkitError):
+    exit_code = 2  # whatever was asked, there is no answer
 
 
 def _report(error: Exception) -> int:
@@ -265,9 +281,10 @@ def _report(error: Exception) -> int:
     elif isinstance(error, OSError):
         error = HackkitError(str(error))
     elif not isinstance(error, HackkitError):
-        problem = f"hackkit failed in a way it did not foresee: {type(error).__name__}: {error}"
-        error = HackkitError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
-    console.show_error(error)
+        said = scrub(str(error), secrets_among(os.environ))
+        problem = f"hackkit failed in a way it did not foresee: {type(error).__name__}: {said}"
+        error = _UnforeseenError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
+    console.show_error(error, as_json="--json" in sys.argv)
     return error.exit_code
 
 

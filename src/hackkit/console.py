@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hackkit.findings import Category, Report, Result, Status
+from hackkit.shell import line
 from hackkit.version import VERSION
 
 if TYPE_CHECKING:
@@ -82,8 +84,11 @@ def show_project(project: "Project", *, starting: bool) -> None:
         write(f"\nKeys go into {project.env_file}.", style="dim")
 
 
-def show_error(error: "HackkitError") -> None:
-    """Show what happened, then what to type."""
+def show_error(error: "HackkitError", *, as_json: bool) -> None:
+    """Show what happened, then what to type: to people, and to a script that waits for JSON."""
+    if as_json:
+        document = {"error": {"problem": error.problem, "fix": error.fix}}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     write(f"Error: {error.problem}", style="bold red", stderr=True)
     if error.fix:
         write(f"Fix: {error.fix}", stderr=True)
@@ -205,10 +210,11 @@ def say_and_go(says: str) -> bool:
     return True
 
 
-def show_repairs(repairs: "Sequence[Repair]") -> None:
-    """Show each mended finding, as it was and as it is."""
+def show_repairs(repairs: "Sequence[Repair]", report: Report) -> None:
+    """Show each mended finding, as it was and as it is; the report is the one after that."""
     if not repairs:
-        say("There is nothing that --fix can mend.")
+        refused = any(result.finding.mend for result in report.results)
+        say("Nothing was mended." if refused else "There is nothing that --fix can mend.")
     for repair in repairs:
         was, now = repair.before.finding, repair.after.finding
         write(f"{repair.after.title}: {was.message}", style="dim", stderr=True)
@@ -224,6 +230,9 @@ def show_report(report: Report, context: "Context", *, as_json: bool, verbose: b
         return
     where = f"the project {context.folder.name}" if context.project else "this machine"
     write(f"hackkit {VERSION} looked at {where}", style="bold")
+    with contextlib.suppress(OSError):  # the folder that we are in may be gone
+        if context.project and context.folder != Path.cwd():
+            write(f"Type the commands below there: {line(['cd', str(context.folder)])}", style="dim")
     for category, heading in _HEADINGS.items():
         results = [result for result in report.results if result.category is category]
         if results:
@@ -263,15 +272,15 @@ def _line(status: Status, title: str, message: str) -> None:
     head = Text.assemble("  ", (_sign(status), _SIGNS[status][2]), " ")
     indent = _indent(console)
     lines = Text(message, shade).wrap(console, max(console.width - indent, 1))
-    for line in lines:
-        line.rstrip()
+    for each in lines:
+        each.rstrip()
     if console.width < _NARROW:
         console.print(head.append(title, shade), soft_wrap=True)
     else:
         first = lines.pop(0) if lines else Text()
         console.print(head.append(f"{title:{_TITLE}} ", shade).append(first), soft_wrap=True)
-    for line in lines:
-        console.print(Text(" " * indent).append(line), soft_wrap=True)
+    for each in lines:
+        console.print(Text(" " * indent).append(each), soft_wrap=True)
 
 
 def _indent(console: "Console") -> int:
@@ -324,7 +333,8 @@ def _arrow() -> str:
 
 
 def _can_show(sign: str, *, stderr: bool = False) -> bool:
-    encoding = (sys.stderr if stderr else sys.stdout).encoding or "ascii"
+    stream = sys.stderr if stderr else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "ascii"  # it may be closed
     try:
         sign.encode(encoding)
     except UnicodeEncodeError:
@@ -338,15 +348,15 @@ def entry(name: str, text: str, indent: int = 2) -> None:
     from rich.table import Table  # noqa: PLC0415 - the same
     from rich.text import Text  # noqa: PLC0415 - the same
 
-    console, label, line = _console(), Text(name, "cyan"), Text(text)
+    console, label, words = _console(), Text(name, "cyan"), Text(text)
     if console.width < _NARROW:
         console.print(Padding(label, (0, 0, 0, indent), expand=False))
-        console.print(Padding(line, (0, 0, 0, indent + 2), expand=False))
+        console.print(Padding(words, (0, 0, 0, indent + 2), expand=False))
         return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, min_width=22 - indent)
     grid.add_column()
-    grid.add_row(label, line)
+    grid.add_row(label, words)
     console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 

@@ -1,6 +1,7 @@
 """Looks at the machine and the project: diagnose() runs checks/ side by side, repair() mends."""
 
 import queue
+import re
 import threading
 import time
 import traceback
@@ -15,6 +16,8 @@ from hackkit.leaks import scrub
 from hackkit.shell import hackkit
 
 ONLINE_SECONDS = 5.0  # all checks that use the network, together
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_LONGEST = 300  # characters of a message
 _ROUNDS = 3  # a mended environment lets checks look that could not before
 
 Progress = Callable[[int, int, Collection[str]], None]  # done, in all, the titles still running
@@ -145,15 +148,23 @@ def _result(check: Check, finding: Finding, seconds: float) -> Result:
 
 
 def _scrubbed(result: Result, secrets: Collection[str]) -> Result:
-    """Return the result with every secret masked, whatever a check or a command put into it."""
+    """Return the result with every secret masked, whatever a check or a command put into it.
+
+    Each text is one line, and without what would steer the terminal: names of files come from
+    anywhere.
+    """
     finding = result.finding
+
+    def clean(text: str) -> str:
+        return scrub(_CONTROLS.sub(" ", text), secrets)
+
     return replace(
         result,
         finding=replace(
             finding,
-            message=scrub(finding.message, secrets),
-            fix=scrub(finding.fix, secrets),
-            details=tuple(scrub(line, secrets) for line in finding.details),
+            message=clean(finding.message)[:_LONGEST],
+            fix=clean(finding.fix),
+            details=tuple(map(clean, finding.details)),
         ),
     )
 
@@ -166,10 +177,10 @@ def repair(
 ) -> tuple[Report, tuple[Repair, ...]]:
     """Do what can safely be done about the findings; return the new report and what changed.
 
-    Each mend is said first, by `agree`, which answers whether to do it. Afterwards the mended
-    checks run again on `fresh` facts, and those that could not look before: what they find is
-    mended too.
+    Each mend is said first, by `agree`, which answers whether to do it. Afterwards all checks that
+    were not well, or could not look, run again on `fresh` facts: what they find is mended too.
     """
+    secrets = fresh().secrets
     repairs: list[Repair] = []
     asked: set[tuple[str, str]] = set()
     for _ in range(_ROUNDS):
@@ -179,12 +190,11 @@ def repair(
             if mend is None or (result.id, mend.says) in asked:
                 continue
             asked.add((result.id, mend.says))
-            if agree(mend.says):
-                done.append((result, mend, _attempt(mend)))
+            if agree(scrub(mend.says, secrets)):
+                done.append((result, mend, scrub(_attempt(mend), secrets)))
         if not done:
             break
-        again = {result.id for result, _, _ in done}
-        again |= {r.id for r in report.results if r.finding.status is Status.SKIP}
+        again = {r.id for r in report.results if r.finding.status is not Status.OK}
         report = _updated(report, diagnose(fresh(), Choice(only=again), checks=checks))
         now = {result.id: result for result in report.results}
         repairs += [Repair(mend.says, was, now[was.id], error) for was, mend, error in done]

@@ -13,9 +13,9 @@ _INTRODUCTION = """\
 
 `hackkit doctor` looks at this machine; inside a project also at the project. A warning is for what
 costs quality, a failure for what stops the main job. `--only ID` and `--skip ID` choose checks and
-may be repeated; `--offline` leaves out what needs the network; `--strict` lets a warning fail;
-`--verbose` shows every detail; `--fix` mends what can safely be mended, after asking (`--yes`: at
-once), and shows what became of it.
+may be repeated, or name several (`a,b`); `--offline` leaves out what needs the network; `--strict`
+lets a warning fail; `--verbose` shows every detail; `--fix` mends what can safely be mended, after
+asking (`--yes`: at once), and shows what became of it.
 
 The exit code is 0 when nothing fails, 1 when something does, 2 when a check could not look.
 
@@ -30,7 +30,8 @@ The exit code is 0 when nothing fails, 1 when something does, 2 when a check cou
 
 `category` is one of CATEGORIES; `status` is one of STATUSES; `fix`
 is a command, a page to open, or empty; `seconds` is how long the check took. No output holds a
-secret.
+secret. When nothing could be looked at (an unknown ID, Ctrl-C), the document is
+`{"error": {"problem", "fix"}}`, and the exit code is not 0 or 1.
 """
 
 
