@@ -14,6 +14,7 @@ from hackkit.machine import Ran, Run
 
 ANSWERS = ".hackkit.yml"
 _PATIENCE = 5.0  # seconds
+LARGEST_ENV = 100_000  # bytes: reading a list of variables takes the square of its length
 
 # Lines of a .gitignore that keep `.env` out of git.
 _IGNORES_ENV = {".env", "/.env", ".env*", "/.env*", "*.env"}
@@ -92,6 +93,14 @@ class ProjectFiles:
         return self.folder.joinpath(".venv", *inside)
 
     @property
+    def installed(self) -> bool:
+        """Tell whether that Python is there, as far as we may look."""
+        try:
+            return self.python.is_file()
+        except OSError:
+            return False
+
+    @property
     def package(self) -> str:
         """The name of the project's own package: the folder with a settings.py and a command."""
         for settings in sorted(self.folder.glob("*/settings.py")):
@@ -129,11 +138,11 @@ def _variables(path: Path) -> dict[str, str]:
 def _all_variables(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only commands on a project read it
 
-    if not path.is_file():
-        return {}
     try:
+        if not path.is_file() or path.stat().st_size > LARGEST_ENV:
+            return {}
         return {name: value or "" for name, value in dotenv_values(path, encoding="utf-8").items()}
-    except (OSError, ValueError):  # unreadable, or not UTF-8: a check says so
+    except (OSError, ValueError):  # not ours to read, or not UTF-8: a check says so
         return {}
 
 
@@ -169,7 +178,7 @@ def ask_app(project: ProjectFiles, run: Run) -> AppStatus:
     """Let the project's own Python tell its settings and the state of its index."""
     if not project.package:
         return AppStatus(problem="the project has no package with a settings.py and a __main__.py")
-    if not project.python.is_file():
+    if not project.installed:
         return AppStatus(problem="the project's environment is not installed")
     words = (str(project.python), "-m", project.package, "status", "--json")
     ran = run(*words, folder=project.folder, seconds=_PATIENCE)

@@ -227,7 +227,7 @@ MENDED: dict[Break, tuple[str, str, str]] = {
     lose_the_environment: ("environment", "fail", "not installed"),
     cut_the_index: ("index", "fail", "keywords.db: database disk image is malformed"),
     garble_the_index: ("index", "fail", "keywords.db: "),
-    lose_the_index: ("index", "warn", "index/keywords is not made yet: 10 documents wait"),
+    lose_the_index: ("index", "warn", "index/keywords is not made yet: 10 documents to read"),
     change_the_documents: ("index", "warn", "1 new, 1 changed, 1 gone"),
     let_git_see_the_env_file: ("env-file", "fail", "git does not ignore .env"),
     open_the_env_file: ("env-file", "warn", "644"),
@@ -318,7 +318,8 @@ def test_with_a_key_the_other_index_is_named(project: Path) -> None:
     found = look(project, "index")
     assert found["status"] == "warn"
     assert found["message"] == (
-        "index/mistral-embed is not made yet: 10 documents wait; index/keywords holds 10 documents"
+        "index/mistral-embed is not made yet: 10 documents to read; "
+        "index/keywords holds 10 documents"
     )
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hackkit.machine import Ran, Run, disk_free, memory, runner
@@ -52,6 +53,21 @@ def test_a_file_that_cannot_be_run_is_a_command_that_failed(run: Run, tmp_path: 
     assert ran is not None
     assert (ran.code, ran.ok) == (126, False)
     assert ran.err
+
+
+@posix_only
+def test_what_hangs_is_ended_with_all_that_it_started(run: Run, tmp_path: Path) -> None:
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {tmp_path}/number; wait\n", "utf-8")
+    wrapper.chmod(0o755)
+    ran = run(str(wrapper), seconds=0.5)
+    assert ran is not None
+    assert ran.timed_out
+    number = int((tmp_path / "number").read_text("utf-8"))
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(number) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not psutil.pid_exists(number) or psutil.Process(number).status() == "zombie"
 
 
 def test_garbage_is_read_as_text(run: Run) -> None:

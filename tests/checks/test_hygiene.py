@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from projects import MISTRAL_KEY, commit, context, git, new_project, write
 
 from hackkit.checks import env_file, git_work, hackkit_project, large_files, readme, variables
 from hackkit.context import Context
+from hackkit.doctor import diagnose
 from hackkit.errors import HackkitError
 from hackkit.findings import Category, Finding, Status
 from hackkit.machine import Ran
@@ -62,6 +64,21 @@ def test_each_is_about_the_project(module: object) -> None:
 def test_outside_a_project_nothing_is_looked_at(module: object, tmp_path: Path) -> None:
     finding = module.check(Context(folder=tmp_path))  # type: ignore[attr-defined]
     assert finding.status is Status.SKIP
+
+
+def test_what_may_not_be_looked_at_breaks_no_check(folder: Path) -> None:
+    """Another user made the environment, or closed a file."""
+    if os.name == "nt" or os.geteuid() == 0:
+        pytest.skip("every file is open to an administrator")
+    closed = [folder / name for name in (".venv", "README.md", "pyproject.toml", ".env.example")]
+    closed[0].mkdir()
+    for path in closed:
+        path.chmod(0)
+    report = diagnose(context(folder))
+    assert [each.id for each in report.results if each.broken] == []
+    said = {each.id: each.finding.fix for each in report.results}
+    assert said["readme"] == "chmod u+rw README.md"
+    closed[0].chmod(0o700)
 
 
 # Where it came from
@@ -469,6 +486,16 @@ def test_a_repository_that_git_refuses_fails(folder: Path) -> None:
         Status.FAIL,
         "git says: detected dubious ownership",
     )
+    assert finding.fix == f"git config --global --add safe.directory {folder}"
+
+
+def test_a_damaged_git_folder_is_put_aside_not_thrown_away(folder: Path) -> None:
+    write(folder, {".git/HEAD": "nothing of use"})
+    finding = git_work.check(context(folder))
+    assert finding.message.startswith(".git is damaged: git says: not a git repository")
+    subprocess.run(finding.fix, shell=True, cwd=folder, check=True)  # noqa: S602 - as it is typed
+    assert (folder / "git.old" / "HEAD").is_file()
+    assert git_work.check(context(folder)).status is Status.WARN
 
 
 def test_a_git_that_hangs_is_not_the_works_fault(folder: Path) -> None:
@@ -642,3 +669,21 @@ def test_a_readme_that_nobody_touched_is_warned_about_in_time(folder: Path) -> N
     )
     write(folder, {"README.md": README + "More.\n"})
     assert readme.check(context(folder)).status is Status.OK
+
+
+def test_an_env_that_is_a_folder_fails(folder: Path) -> None:
+    (folder / ".env").unlink(missing_ok=True)
+    (folder / ".env").mkdir()
+    finding = env_file.check(context(folder))
+    assert (finding.status, finding.fix) == (Status.FAIL, "mv .env env.old")
+    assert finding.message == ".env is a folder: the app reads a file of that name"
+
+
+def test_an_env_too_large_to_be_a_list_of_variables_is_not_read(folder: Path) -> None:
+    write(folder, {".env": "NAME=value\n" * 20_000})
+    finding = variables.check(context(folder))
+    assert (finding.status, finding.message) == (
+        Status.WARN,
+        ".env has 220 kB: too large to be looked at",
+    )
+    assert ProjectFiles(folder).dotenv == {}

@@ -508,3 +508,8 @@ def test_a_project_with_a_package_json_needs_node(
     finding = node.check(Context(folder=tmp_path, run=commands({"node --version": answer})))
     assert finding.status is status
     assert (finding.fix == "") == (status is Status.OK)
+
+
+def test_a_git_that_names_no_version_is_said_to(tmp_path: Path) -> None:
+    finding = git.check(Context(folder=tmp_path, run=commands({"git": ""})))
+    assert finding.message.startswith("of an unknown version, without user.name")

@@ -197,6 +197,17 @@ def test_an_error_at_the_import_is_told_with_its_place(
     assert finding.fix == f"edit {place.replace(':', ': correct line ')}"
 
 
+def test_a_file_that_may_not_be_read_is_opened_not_edited(project: ProjectFiles) -> None:
+    write(project.folder / "app.py", "")
+    said = Ran(1, err="PermissionError: [Errno 13] Permission denied: '/app/rag/my prompts.py'")
+    finding = app.check(context(project, AppStatus(), commands({str(project.python): said})))
+    assert (finding.status, finding.message) == (
+        Status.FAIL,
+        "/app/rag/my prompts.py may not be read",
+    )
+    assert finding.fix == "chmod u+rw '/app/rag/my prompts.py'"
+
+
 def test_a_missing_module_is_added_by_its_package_s_name(real: ProjectFiles) -> None:
     finding = imported(real, rag__prompts="WORDS = 1\nimport bs4, nosuchmodule\n")
     assert finding.status is Status.FAIL
@@ -434,6 +445,11 @@ def test_without_documents_there_is_nothing_to_index(project: ProjectFiles) -> N
     assert indexed(project, documents=0, passages=0).status is Status.OK
 
 
+def test_one_document_is_one_document(project: ProjectFiles) -> None:
+    finding = indexed(project, documents=1, passages=1)
+    assert finding.message.endswith("holds 1 document in 1 passage")
+
+
 def test_an_index_behind_its_documents_is_a_warning_that_can_be_mended(
     project: ProjectFiles,
 ) -> None:
@@ -468,7 +484,7 @@ def test_an_index_of_another_model_is_named(project: ProjectFiles) -> None:
     )
     assert finding.status is Status.WARN
     assert finding.message == (
-        "index/mistral-embed is not made yet: 1 documents wait; index/keywords holds 2 documents"
+        "index/mistral-embed is not made yet: 1 document to read; index/keywords holds 2 documents"
     )
     assert finding.mend
     assert "mistral-embed" in finding.mend.says

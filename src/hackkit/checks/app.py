@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from hackkit.context import Context
 from hackkit.findings import Category, Finding, failure, ok, skipped, warning
 from hackkit.machine import Ran
 from hackkit.project import ProjectFiles
+from hackkit.shell import line
 from hackkit.version import VERSION
 
 TITLE = "App imports"
@@ -28,6 +30,7 @@ _IMPORT_SECONDS = 25.0
 _PROBE = Path(__file__).with_name("_app_probe.py")
 _NOT_CODE = {"__pycache__", "node_modules", "docs", "index", "venv"}
 _MOST_FILES = 2000
+_CLOSED = re.compile(r"Permission denied: '([^'\n]+)'")
 # Modules that are not called as the package that brings them, and packages that are named like
 # them are something else.
 _PACKAGES = {
@@ -64,7 +67,7 @@ def check(context: Context) -> Finding:
     project = context.project
     if project is None or not (project.folder / "app.py").is_file():
         return skipped("the project has no app.py")
-    if not project.python.is_file():
+    if not project.installed:
         return skipped("the project's environment is not installed")
     state = _state(context, project)
     note = project.folder / ".venv" / "hackkit-imported"
@@ -94,6 +97,10 @@ def _read(ran: Ran) -> _Seen:
 
 
 def _judged(seen: _Seen, ran: Ran, project: ProjectFiles) -> Finding:
+    closed = _CLOSED.search(seen.message or ran.err)
+    if closed:
+        words = f"{closed[1]} may not be read"[:120]
+        return failure(words, line(["chmod", "u+rw", closed[1]]))
     if seen.names:
         return _missing(seen, project)
     if seen.kind in {"broken", "failed"}:
@@ -115,7 +122,7 @@ def _well(seen: _Seen) -> Finding:
 
 
 def _crashed(ran: Ran) -> Finding:
-    said = [line.strip() for line in ran.err.splitlines() if line.strip()]
+    said = [each.strip() for each in ran.err.splitlines() if each.strip()]
     last = (said or ["it gave no reason"])[-1]
     return failure(f"its import ended with exit code {ran.code}: {last}"[:120], _try())
 

@@ -23,7 +23,7 @@ _INSTALLED = 0.2  # what is left to come then: the index, records, a few more pa
 
 def check(context: Context) -> Finding:
     free = context.disk_free(context.folder)
-    installed = context.project is not None and context.project.python.is_file()
+    installed = context.project is not None and context.project.installed
     needed = int(context.needs.disk_mb * _MB * (_INSTALLED if installed else 1))
     what = "an installed project" if installed else "a new project"
     message = f"{_size(free)} free"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, ok, skipped, warning
+from hackkit.project import AppStatus
+from hackkit.shell import line
 
 TITLE = "Documents"
 CATEGORY = Category.PROJECT
@@ -26,6 +28,12 @@ def check(context: Context) -> Finding:
     folder = context.folder / app.docs
     if not folder.is_dir():
         return warning(f"the folder {app.docs} is not there", f"mkdir {app.docs}")
+    return _inside(folder, app)
+
+
+def _inside(folder: Path, app: AppStatus) -> Finding:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return warning(f"{app.docs} may not be read", line(["chmod", "u+rwx", app.docs]))
     count = _count(folder)
     if not count:
         return warning(f"{app.docs} is empty", f"edit {app.docs}: put in what to ask about")

@@ -1,7 +1,7 @@
 """Is there a `.env` that only its owner reads and that git leaves out?
 
 Warns when there is none, and when others on this machine can read the secrets in it. Fails when
-git does not ignore it: the next commit could hold the keys.
+git does not ignore it, since the next commit could hold the keys, and when it is a folder.
 """
 
 import re
@@ -36,6 +36,9 @@ def check(context: Context) -> Finding:
     project = context.project
     if project is None:
         return skipped("this folder belongs to no hackkit project")
+    if (project.folder / ".env").is_dir():
+        fix = ("ren" if context.system == "windows" else "mv") + " .env env.old"
+        return failure(".env is a folder: the app reads a file of that name", fix)
     exists = (project.folder / ".env").is_file()
     if not exists and not (project.folder / ".env.example").is_file():
         return skipped("the project has no .env.example")

@@ -5,6 +5,7 @@ cannot make sense of the project's files. Warns when there is no lock, when the 
 `pyproject.toml`, when packages differ from the lock, and when the folder was moved since.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ def check(context: Context) -> Finding:
         return skipped("the project has no pyproject.toml")
     try:
         _read(project.folder / "pyproject.toml")
+    except PermissionError:
+        return failure("pyproject.toml may not be read", "chmod u+rw pyproject.toml")
     except (OSError, ValueError) as error:
         fix = "edit pyproject.toml: correct what cannot be read"
         return failure(f"pyproject.toml cannot be read: {error}"[:100], fix)
@@ -41,7 +44,9 @@ def check(context: Context) -> Finding:
 def _python(context: Context, project: ProjectFiles) -> tuple[str, Finding | None]:
     """Return the version of the environment's Python, or what is wrong with it."""
     fix, mend = uv.typed("sync"), _install(project)
-    if not project.python.is_file():
+    if _is_closed(project.folder / ".venv"):
+        return "", failure(".venv is not yours to use", "sudo chown -R $USER .venv")
+    if not project.installed:
         return "", failure("not installed", fix, mend)
     ran = context.run(str(project.python), "-I", "-c", _VERSION)
     if ran is None or not ran.ok:
@@ -52,6 +57,10 @@ def _python(context: Context, project: ProjectFiles) -> tuple[str, Finding | Non
         moved = "the folder was moved since: its commands still point to the old place"
         return "", warning(moved, fix)
     return ran.out, None
+
+
+def _is_closed(folder: Path) -> bool:
+    return folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def check(context: Context) -> Finding:
         said = (version.err or version.out or "it did not answer").splitlines()[0]
         return warning(f"found, but it does not run: {said[:70]}", _install(context))
     numbers = re.search(r"\d+(?:\.\d+)+", version.out)
-    name = numbers.group() if numbers else version.out
+    name = numbers.group() if numbers else "of an unknown version"
     known = _identity(context)
     missing = [key for key in _EXAMPLE if not known.get(key)]
     if missing:

@@ -19,6 +19,7 @@ from hackkit.findings import (
     together,
     warning,
 )
+from hackkit.shell import line
 
 TITLE = "Work in git"
 CATEGORY = Category.PROJECT
@@ -55,7 +56,7 @@ def check(context: Context) -> Finding:
     if repository.root(context.folder) is None:
         return warning("no git repository: there is nothing to go back to", fix="git init")
     if answer.problem.startswith("git says"):
-        return failure(answer.problem, fix="git status")
+        return _refusal(answer.problem, context)
     if answer.problem:
         return skipped(answer.problem)
     state = _read(answer.out)
@@ -64,6 +65,18 @@ def check(context: Context) -> Finding:
         return together(found)
     pending = f"{_count(len(state.files), 'file')} not committed, the rest is pushed"
     return ok(pending if state.files else "all is committed and pushed", _behind(state))
+
+
+def _refusal(problem: str, context: Context) -> Finding:
+    """Say how git is brought to work here: nothing of what it holds is thrown away."""
+    top = str(repository.root(context.folder))
+    if "dubious ownership" in problem:
+        return failure(problem, line(["git", "config", "--global", "--add", "safe.directory", top]))
+    if "not a git repository" in problem or "invalid gitfile" in problem:
+        windows = context.system == "windows"
+        fix = "ren .git git.old; git init" if windows else "mv .git git.old && git init"
+        return failure(f".git is damaged: {problem}", fix)
+    return failure(problem, fix="git fsck")
 
 
 def _read(status: str) -> _State:

@@ -35,7 +35,8 @@ def check(context: Context) -> Finding:
     if not waiting and not app.documents:
         return ok("empty, as there are no documents yet")
     if not waiting:
-        return ok(f"{app.index} holds {app.documents} documents in {app.passages} passages")
+        passages = _count(app.passages, "passage")
+        return ok(f"{app.index} holds {_count(app.documents, 'document')} in {passages}")
     fix, mend = _ingest(context, app)
     if not app.documents:
         return warning(_absent(context, app), fix, mend)
@@ -48,10 +49,16 @@ def check(context: Context) -> Finding:
 def _absent(context: Context, app: AppStatus) -> str:
     """Say that there is no index yet; with another model there may be one."""
     others = [
-        f"{Path(app.index).with_name(name).as_posix()} holds {count} documents"
+        f"{Path(app.index).with_name(name).as_posix()} holds {_count(count, 'document')}"
         for name, count in _others(context.folder / app.index)
     ]
-    return "; ".join([f"{app.index} is not made yet: {len(app.new)} documents wait", *others[:1]])
+    return "; ".join(
+        [f"{app.index} is not made yet: {_count(len(app.new), 'document')} to read", *others[:1]]
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 def _others(index: Path) -> Iterator[tuple[str, int]]:

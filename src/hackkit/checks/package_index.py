@@ -36,7 +36,7 @@ def check(context: Context) -> Finding:
     indexes = _indexes(context)
     if not indexes:
         return skipped("no index is set, and uv and pip do not tell theirs")
-    installed = context.project is not None and context.project.python.is_file()
+    installed = context.project is not None and context.project.installed
     bad = warning if installed else failure
     remote = [f"{index.rstrip('/')}/uv/" for index in indexes if _is_remote(index)]
     replies = fetch_all(remote, context.env, _JSON_FIRST)

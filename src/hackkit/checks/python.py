@@ -61,7 +61,7 @@ def check(context: Context) -> Finding:
 
 
 def _chosen(context: Context) -> tuple[Path, str]:
-    if context.project and context.project.python.is_file():
+    if context.project and context.project.installed:
         return context.project.python, _INSTALLED
     if context.uv:
         wanted = ("--system", "--no-project", f">={'.'.join(map(str, _OLDEST))}")

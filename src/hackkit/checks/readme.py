@@ -38,10 +38,8 @@ def check(context: Context) -> Finding:
     path = project.folder / "README.md"
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return warning("there is no README.md", fix=_bring_back(context))
-    except (OSError, UnicodeError):
-        return warning("README.md cannot be read as UTF-8", fix="edit README.md: save it as UTF-8")
+    except (OSError, UnicodeError) as error:
+        return _unread(error, context)
     missing = _missing(text)
     if missing:
         lacks = ", ".join(missing)
@@ -51,6 +49,14 @@ def check(context: Context) -> Finding:
         fix = "edit README.md: say what your app does"
         return warning(f"README.md is still the template's after {commits} commits", fix)
     return ok("title, description, and how to install, start and test it")
+
+
+def _unread(error: Exception, context: Context) -> Finding:
+    if isinstance(error, FileNotFoundError):
+        return warning("there is no README.md", fix=_bring_back(context))
+    if isinstance(error, OSError):
+        return warning("README.md may not be read", fix="chmod u+rw README.md")
+    return warning("README.md cannot be read as UTF-8", fix="edit README.md: save it as UTF-8")
 
 
 def _missing(text: str) -> list[str]:

@@ -49,7 +49,7 @@ def _mendable(context: Context, project: ProjectFiles, problem: str) -> Finding:
 def _problem(hook: Path, system: str) -> str:
     try:
         text = hook.read_text("utf-8", "replace")
-    except OSError:
+    except (OSError, ValueError):
         return "not installed in this clone"
     if "pre-commit" not in text and "pre_commit" not in text:
         return "another hook stands in its place"

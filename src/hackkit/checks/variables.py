@@ -1,8 +1,9 @@
 """Does the app find the variables that it reads, spelt right and with values it can use?
 
 Warns about a name in `.env` that looks like a slip of the pen, about lines that cannot be read,
-and about a variable of the environment that hides another value in `.env`. Fails when a variable
-that the app needs is empty, when the app cannot use a value, and when `.env` is not UTF-8.
+about a file too large to be such a list, and about a variable of the environment that hides
+another value in `.env`. Fails when a variable that the app needs is empty, when the app cannot use
+a value, and when `.env` is not UTF-8.
 """
 
 import ast
@@ -20,7 +21,7 @@ from hackkit.findings import (
     together,
     warning,
 )
-from hackkit.project import ProjectFiles
+from hackkit.project import LARGEST_ENV, ProjectFiles
 
 TITLE = "Variables"
 CATEGORY = Category.PROJECT
@@ -44,6 +45,11 @@ def check(context: Context) -> Finding:
 
 def _unreadable(project: ProjectFiles) -> Iterator[Finding]:
     if not (project.folder / ".env").is_file():
+        return
+    size = (project.folder / ".env").stat().st_size
+    if size > LARGEST_ENV:
+        seen = f".env has {size / 1000:,.0f} kB: too large to be looked at"
+        yield warning(seen, fix="edit .env: keep the lines that .env.example has")
         return
     try:
         bad = project.unreadable_lines
