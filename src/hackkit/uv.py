@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hackkit.errors import HackkitError
@@ -33,6 +33,7 @@ _OURS = frozenset(
         "PYTHONHOME",
     }
 )
+_STDERR = 2
 _GRACE = 3.0  # seconds for a stopped app to close its files
 
 
@@ -73,8 +74,8 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def succeeds(folder: Path, *arguments: str) -> bool:
-    """Run uv in the folder with its output on the terminal; tell whether it went well."""
-    return foreground(folder, *arguments) == 0
+    """Run uv in the folder; tell whether it went well. What it says goes to stderr."""
+    return _foreground(folder, arguments, _STDERR) == 0
 
 
 def quietly(folder: Path, *arguments: str) -> str:
@@ -95,12 +96,17 @@ def quietly(folder: Path, *arguments: str) -> str:
 
 
 def foreground(folder: Path, *arguments: str) -> int:
-    """Run uv in the folder until it ends; return its exit code.
+    """Run uv in the folder with its output on the terminal, until it ends; return its exit code."""
+    return _foreground(folder, arguments, None)
+
+
+def _foreground(folder: Path, arguments: Sequence[str], output: int | None) -> int:
+    """Run uv to its end.
 
     Ctrl-C reaches the child too: it gets a few seconds to close, then it is ended.
     """
     words = [*command(), *arguments]
-    with subprocess.Popen(words, cwd=folder, env=environment(os.environ)) as child:
+    with subprocess.Popen(words, cwd=folder, env=environment(os.environ), stdout=output) as child:
         try:
             code = child.wait()
         except KeyboardInterrupt:
