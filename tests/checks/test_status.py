@@ -26,9 +26,9 @@ def said(project: ProjectFiles, ran: Ran | str | None) -> AppStatus:
 
 
 def test_the_answer_becomes_values(project: ProjectFiles) -> None:
-    answer = {"provider": "mistral", "port": 8000, "new": ["docs/a.md"], "busy": True}
+    answer = {"port": 8000, "question": "Who?", "new": ["docs/a.md"], "busy": True}
     assert said(project, json.dumps(answer)) == AppStatus(
-        provider="mistral", port=8000, new=("docs/a.md",), busy=True
+        port=8000, question="Who?", new=("docs/a.md",), busy=True
     )
 
 

@@ -118,6 +118,12 @@ def test_status_prints_an_object_for_programs() -> None:
     assert {"new", "changed", "gone", "unreadable", "busy"} <= set(now)
 
 
+@pytest.mark.parametrize(("examples", "question"), [('["Who?", "Why?"]', "Who?"), ("[]", "")])
+def test_status_tells_a_question_to_try(examples: str, question: str) -> None:
+    done = start("status", "--json", EXAMPLES=examples)
+    assert json.loads(done.stdout)["question"] == question
+
+
 def test_status_makes_nothing_and_names_the_command_that_mends(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "tea.md").write_text("Tea.", encoding="utf-8")
