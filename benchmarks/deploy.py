@@ -1,0 +1,67 @@
+"""How long a rehearsal takes, step by step: `uv run python benchmarks/deploy.py [ROUNDS]`.
+
+A fresh rag-app is rehearsed as a Space and as a container, where an engine is there to build one.
+The sizes are those of the Space's environment after each installation, and of the image.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROUNDS = 3
+TARGETS = ("spaces", "docker")
+HACKKIT = [sys.executable, "-m", "hackkit"]
+
+
+def rehearse(target: str, app: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """Rehearse once; return the seconds of each step and what it came to, and of the whole."""
+    began = time.perf_counter()
+    ended = subprocess.run(
+        [*HACKKIT, "deploy", target, str(app), "--rehearse", "--json"],
+        env={key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    whole = time.perf_counter() - began
+    if ended.returncode:
+        raise ValueError(" ".join(ended.stderr.split()))
+    said = json.loads(ended.stdout)
+    Path(said["log"]).unlink()
+    seconds = {step["name"]: float(step["seconds"]) for step in said["steps"]}
+    outcomes = {step["name"]: str(step["outcome"]) for step in said["steps"]}
+    return seconds | {"The whole command": whole}, outcomes
+
+
+def measure(target: str, app: Path, rounds: int) -> None:
+    """Print the steps of a target's rehearsal, or why there is none."""
+    print(f"\n{target + f' (median of {rounds})':44} {'seconds':>8}  outcome")
+    try:
+        seen = [rehearse(target, app) for _ in range(rounds)]
+    except ValueError as error:
+        print(f"    {error}")
+        return
+    for step in seen[0][0]:
+        median = statistics.median(seconds[step] for seconds, _ in seen)
+        print(f"{step[:44]:44} {median:8.2f}  {seen[-1][1].get(step, '')}")
+
+
+def main() -> None:
+    """Print a table for each target."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with tempfile.TemporaryDirectory() as name:
+        app = Path(name) / "app"
+        subprocess.run(
+            [*HACKKIT, "new", "rag-app", str(app), "--defaults"], check=True, capture_output=True
+        )
+        for target in TARGETS:
+            measure(target, app, rounds)
+
+
+if __name__ == "__main__":
+    main()
