@@ -18,10 +18,10 @@ TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
     {"errors", "findings", "names", "shell", "shipping", "version"},
-    {"addresses", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
+    {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
     {"project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
-    {"crashes", "hub", "indexes", "manifest", "orders", "requirements"},
+    {"containers", "crashes", "hub", "indexes", "manifest", "orders", "requirements"},
     {"delivery", "rehearsal"},
     {"checks", "targets"},
     {"deploy", "doctor"},
