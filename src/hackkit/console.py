@@ -232,7 +232,8 @@ def show_report(report: Report, context: "Context", *, as_json: bool, verbose: b
     write(f"hackkit {VERSION} looked at {where}", style="bold")
     with contextlib.suppress(OSError):  # the folder that we are in may be gone
         if context.project and context.folder != Path.cwd():
-            write(f"Type the commands below there: {line(['cd', str(context.folder)])}", style="dim")
+            there = line(["cd", str(context.folder)])
+            write(f"Type the commands below there: {there}", style="dim")
     for category, heading in _HEADINGS.items():
         results = [result for result in report.results if result.category is category]
         if results:

@@ -170,7 +170,6 @@ class AppStatus:
     question: str = ""  # one that the documents answer
     busy: bool = False  # a process has the index open
     damage: str = ""  # why the index cannot be read
-    question: str = ""  # an example of what to ask it
     problem: str = ""
 
 
@@ -201,8 +200,11 @@ def _last_words(ran: Ran) -> str:
     lines = [line.strip() for line in (ran.err or ran.out).splitlines() if line.strip()]
     if not lines:
         return f"its status ended with exit code {ran.code}"
-    # A message of the app's own comes with its "Fix: …"; of a traceback the last line tells.
-    return lines[-1] if lines[0].startswith("Traceback") else " ".join(lines[-3:])
+    # A message of the app's own comes with its "Fix: …"; of a traceback the end tells.
+    if lines[0].startswith("Traceback"):
+        return lines[-1]
+    frame = max((n for n, each in enumerate(lines) if each[0] in "╰+"), default=-1)  # Typer's
+    return " ".join(lines[frame + 1 :][-3:])
 
 
 def create_env_file(folder: Path) -> Path | None:

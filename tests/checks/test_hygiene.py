@@ -68,12 +68,12 @@ def test_outside_a_project_nothing_is_looked_at(module: object, tmp_path: Path) 
 
 def test_what_may_not_be_looked_at_breaks_no_check(folder: Path) -> None:
     """Another user made the environment, or closed a file."""
-    if os.name == "nt" or os.geteuid() == 0:
-        pytest.skip("every file is open to an administrator")
     closed = [folder / name for name in (".venv", "README.md", "pyproject.toml", ".env.example")]
     closed[0].mkdir()
     for path in closed:
         path.chmod(0)
+    if os.access(closed[0], os.R_OK):
+        pytest.skip("every file is open here, to an administrator or on Windows")
     report = diagnose(context(folder))
     assert [each.id for each in report.results if each.broken] == []
     said = {each.id: each.finding.fix for each in report.results}

@@ -445,6 +445,11 @@ def test_without_documents_there_is_nothing_to_index(project: ProjectFiles) -> N
     assert indexed(project, documents=0, passages=0).status is Status.OK
 
 
+def test_an_index_that_may_not_be_read_fails(project: ProjectFiles) -> None:
+    finding = indexed(project, problem="[Errno 13] Permission denied: '/app/index/x/keywords.db'")
+    assert (finding.status, finding.fix) == (Status.FAIL, "chmod -R u+rwX /app/index")
+
+
 def test_one_document_is_one_document(project: ProjectFiles) -> None:
     finding = indexed(project, documents=1, passages=1)
     assert finding.message.endswith("holds 1 document in 1 passage")

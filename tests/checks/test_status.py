@@ -45,6 +45,11 @@ def test_of_a_traceback_the_last_line_is_the_problem(project: ProjectFiles) -> N
     assert said(project, Ran(1, "", trace)).problem == "NameError: no such name"
 
 
+def test_of_a_framed_traceback_what_stands_below_it_is_the_problem(project: ProjectFiles) -> None:
+    trace = "╭── Traceback ──╮\n│ x.py:1 in f   │\n╰───────────────╯\nNameError: no\nsuch name"
+    assert said(project, Ran(1, "", trace)).problem == "NameError: no such name"
+
+
 def test_a_message_of_the_app_s_own_keeps_its_fix(project: ProjectFiles) -> None:
     message = "PORT: Input should be a valid integer.\nFix: correct it in .env"
     assert said(project, Ran(1, "", message)).problem == " ".join(message.splitlines())

@@ -4,6 +4,7 @@ Warns when there is no repository or no remote, when commits are not pushed, whe
 committed, and when HEAD is on no branch. Fails when files hold conflict markers: they do not run.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,8 @@ def _refusal(problem: str, context: Context) -> Finding:
     top = str(repository.root(context.folder))
     if "dubious ownership" in problem:
         return failure(problem, line(["git", "config", "--global", "--add", "safe.directory", top]))
+    if not os.access(Path(top, ".git"), os.R_OK):
+        return failure(".git may not be read", "chmod -R u+rwX .git")
     if "not a git repository" in problem or "invalid gitfile" in problem:
         windows = context.system == "windows"
         fix = "ren .git git.old; git init" if windows else "mv .git git.old && git init"

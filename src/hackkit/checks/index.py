@@ -6,6 +6,7 @@ damaged. Fails when its keywords are damaged, since every question then ends in 
 """
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Iterator
 from functools import partial
@@ -16,19 +17,20 @@ from hackkit.context import Context
 from hackkit.errors import HackkitError
 from hackkit.findings import Category, Finding, Mend, failure, ok, skipped, warning
 from hackkit.project import AppStatus
-from hackkit.shell import hackkit
+from hackkit.shell import hackkit, line
 
 TITLE = "Index"
 CATEGORY = Category.PROJECT
 
 _DETAILS = 20
 _ASIDE = ".damaged"
+_CLOSED = re.compile(r"Permission denied: '(\S*?\bindex)\b")
 
 
 def check(context: Context) -> Finding:
     app = context.app()
     if app.problem or not app.index:
-        return skipped(app.problem[:100] or "the app has no index")
+        return _unknown(app.problem or "the app has no index")
     if app.damage:
         return _damaged(context, app)
     waiting = (*app.new, *app.changed, *app.gone)
@@ -55,6 +57,14 @@ def _absent(context: Context, app: AppStatus) -> str:
     return "; ".join(
         [f"{app.index} is not made yet: {_count(len(app.new), 'document')} to read", *others[:1]]
     )
+
+
+def _unknown(problem: str) -> Finding:
+    closed = _CLOSED.search(problem)
+    if closed:
+        fix = line(["chmod", "-R", "u+rwX", closed[1]])
+        return failure(f"{closed[1]} may not be read"[:120], fix)
+    return skipped(problem[:100])
 
 
 def _count(number: int, word: str) -> str:
