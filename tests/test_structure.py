@@ -23,6 +23,7 @@ LAYERS = (
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "requirements"},
     {"delivery", "rehearsal"},
+    {"dockerfiles", "platforms"},
     {"checks", "targets"},
     {"deploy", "doctor"},
     {"console"},

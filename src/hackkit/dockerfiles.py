@@ -1,0 +1,65 @@
+"""Rehearses a platform that builds the project's Dockerfile: builds it, runs it, asks it."""
+
+import contextlib
+from collections.abc import Iterator
+
+from hackkit import broken_builds, containers, manifest
+from hackkit.containers import Engine, Image
+from hackkit.errors import HackkitError
+from hackkit.orders import Order
+from hackkit.rehearsal import Stage, free_port, rehearsal
+from hackkit.shipping import Manifest, Rehearsed, Watch
+
+_BUILDING = 1800.0  # seconds: the first time all packages come over the venue's network
+_STOPPING = 60.0  # seconds
+_NAME = "Dockerfile"
+
+
+def rehearse(order: Order, planned: Manifest, watch: Watch, name: str) -> Rehearsed:
+    """Do here what the platform does: build the image, start it with a PORT, ask it a question.
+
+    Nothing of it stays. Raises HackkitError when something is wrong with it.
+    """
+    engine = containers.find(order.context)
+    tag = f"{name}-{planned.target}-rehearsal"
+    with _cleared(engine, tag), rehearsal(planned.target, order, watch) as stage:
+        image = _build(stage, engine, planned, tag)
+        port = free_port()
+        if words := engine.preparing(tag, tag):
+            stage.run(*words, folder=stage.folder, seconds=_BUILDING, env=engine.env)
+        words = engine.starting(tag, image, tag, port)
+        stage.start(*words, folder=stage.folder, env=engine.env)
+        stage.try_app(port, order.context.app().question)
+        if words := engine.stopping(tag):
+            stage.run(*words, folder=stage.folder, seconds=_STOPPING, env=engine.env)
+        return stage.done()
+
+
+def _build(stage: Stage, engine: Engine, planned: Manifest, tag: str) -> Image:
+    """Build the image from the files that leave, and from no others."""
+    found = (each.read() for each in planned.files if each.path == _NAME)
+    text = next(found, b"").decode("utf-8", "replace")
+    with stage.step("Build the image") as note, manifest.staged(planned.files) as folder:
+        stage.run(
+            *engine.building(tag, str(folder)),
+            folder=folder,
+            seconds=_BUILDING,
+            explain=lambda said: broken_builds.why(said, text, engine.name),
+            env=engine.env,
+        )
+        image = engine.look(tag)
+        if image is None:
+            raise HackkitError(f"{engine.name} built no image {tag}.", fix=f"{engine.name} images")
+        note.outcome = image.size
+    return image
+
+
+@contextlib.contextmanager
+def _cleared(engine: Engine, tag: str) -> Iterator[None]:
+    """Take the container and the image of a rehearsal away, before and after it."""
+    engine.remove_container(tag)
+    try:
+        yield
+    finally:
+        engine.remove_container(tag)
+        engine.remove_image(tag)

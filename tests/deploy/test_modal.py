@@ -1,0 +1,208 @@
+"""Modal: one container made from uv.lock, its keys through a file that is gone at once."""
+
+import ast
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import clean_environment, git, write
+from fake_platform import KEY, FakePlatform, order, project, secretless
+
+from hackkit.errors import HackkitError
+from hackkit.orders import Options, Order
+from hackkit.shipping import Live
+from hackkit.targets import modal
+
+scripts = pytest.mark.skipif(os.name == "nt", reason="the made-up programs are scripts")
+
+YES = Options(yes=True)
+ADDRESS = "https://ada--ask-paris-serve.modal.run"
+DEPLOYED = f"Created web function serve => {ADDRESS}\nApp deployed in 4.2s"
+# Imports the file as Modal does, and says what Modal has understood.
+_READER = """\
+import json, runpy
+made = runpy.run_path("modal_app.py")
+serve = made["serve"]
+print(json.dumps({"app": made["app"].name, "functions": list(made["app"].registered_functions)}))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return project(tmp_path / "app")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> FakePlatform:
+    """Make a modal that knows us."""
+    rules = {"token info": (0, "Workspace: ada"), "deploy": (0, DEPLOYED)}
+    return FakePlatform(tmp_path / "bin", "modal", rules)
+
+
+def text(made: Order) -> str:
+    return modal.plan(made).writes[0].read().decode()
+
+
+def ship(made: Order) -> Live:
+    return modal.ship(made, modal.plan(made), lambda _: None)
+
+
+def keywords(source: str) -> dict[str, str]:
+    """Return what the file hands to Modal's `app.function`, as it is written."""
+    tree = ast.parse(source)
+    serve = next(each for each in tree.body if isinstance(each, ast.FunctionDef))
+    call = serve.decorator_list[0]
+    assert isinstance(call, ast.Call)
+    return {str(each.arg): ast.unparse(each.value) for each in call.keywords}
+
+
+def test_the_file_asks_for_one_container_on_the_apps_port(folder: Path) -> None:
+    source = text(order(folder))
+    asked = keywords(source)
+    assert asked["max_containers"] == "1"
+    assert asked["secrets"] == "[modal.Secret.from_name('ask-paris-keys')]"
+    assert "PORT = 7860" in source
+    assert '"HOST": "0.0.0.0"' in source
+    assert '"CHAT_MODEL": "mistral-small-latest"' in source
+    assert 'python_version="3.12"' in source
+    assert KEY not in source
+
+
+def test_without_a_key_no_secret_is_asked_for(tmp_path: Path) -> None:
+    assert keywords(text(order(project(tmp_path / "bare", key=False))))["secrets"] == "[]"
+
+
+def test_a_key_that_comes_later_is_asked_for_then(tmp_path: Path) -> None:
+    folder = project(tmp_path / "bare", key=False)
+    write(folder / "modal_app.py", text(order(folder)))
+    write(folder / ".env", f"MISTRAL_API_KEY={KEY}\n")
+    assert "ask-paris-keys" in keywords(text(order(folder)))["secrets"]
+
+
+def test_a_gpu_and_a_region_are_named_as_asked(folder: Path) -> None:
+    asked = keywords(text(order(folder, options=Options(hardware="T4", region="eu"))))
+    assert (asked["gpu"], asked["region"]) == ("'T4'", "'eu'")
+    assert keywords(text(order(folder)))["gpu"] == "None"
+
+
+def test_what_the_team_has_changed_stays(folder: Path) -> None:
+    changed = text(order(folder)).replace("min_containers=0,", "min_containers=1,")
+    write(folder / "modal_app.py", changed)
+    assert text(order(folder)) == changed
+
+
+def test_the_file_is_formatted(folder: Path) -> None:
+    source = text(order(folder, options=Options(name="x" * 40)))
+    for words in (["format", "--check"], ["check", "--select", "E,F,I,B,UP,SIM"]):
+        command = ["ruff", *words, "--line-length", "100", "--stdin-filename", "modal_app.py", "-"]
+        ran = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout
+
+
+@scripts
+def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
+    assert ship(order(folder)).commands == (
+        "uv tool install modal",
+        "modal setup",
+        "modal secret create ask-paris-keys MISTRAL_API_KEY=- --force",
+        "modal deploy modal_app.py",
+    )
+
+
+@scripts
+def test_with_yes_they_are_run_and_the_address_is_found(folder: Path, cli: FakePlatform) -> None:
+    made = order(folder, cli, options=YES, env={"MISTRAL_API_KEY": KEY})
+    assert ship(made).address == ADDRESS
+    lines = [each.words[:3] for each in cli.seen if "token" not in each.words]
+    assert lines == [["modal", "secret", "create"], ["modal", "deploy", "modal_app.py"]]
+    assert cli.seen[-1].files == sorted(each.path for each in modal.plan(made).files)
+    assert ".env" not in cli.seen[-1].files
+
+
+@scripts
+def test_the_keys_lie_in_a_file_of_their_own_that_is_gone_at_once(
+    folder: Path, cli: FakePlatform
+) -> None:
+    ship(order(folder, cli, options=YES))
+    kept = next(each.kept for each in cli.seen if "secret" in each.words)
+    assert json.loads(kept["text"]) == {"MISTRAL_API_KEY": KEY}
+    assert kept["mode"] == "0o600"
+    assert not Path(kept["path"]).exists()
+    assert secretless(cli)
+
+
+@scripts
+def test_that_file_goes_away_also_when_modal_refuses(folder: Path, cli: FakePlatform) -> None:
+    cli.answer({"secret create": (1, f"server error near {KEY}")})
+    with pytest.raises(HackkitError, match="exit code 1") as caught:
+        ship(order(folder, cli, options=YES))
+    assert KEY not in caught.value.problem
+    assert not Path(cli.seen[-1].kept["path"]).exists()
+
+
+@scripts
+def test_a_second_time_runs_the_same_and_makes_no_second_app(
+    folder: Path, cli: FakePlatform
+) -> None:
+    made = order(folder, cli, options=YES)
+    ship(made)
+    first = [each.config for each in cli.seen]
+    cli.forget()
+    ship(made)
+    assert [each.config for each in cli.seen] == first
+    assert all("--force" in each.words for each in cli.seen if "secret" in each.words)
+
+
+@scripts
+@pytest.mark.parametrize(
+    ("said", "words", "fix"),
+    [
+        ("Error: Token missing. Could not authenticate client.", "does not know you", "setup"),
+        ("Image build for im-1 failed with the exception", "packages", "--rehearse"),
+        ("Workspace is over its spend limit", "limit is spent", "usage"),
+    ],
+)
+def test_what_modal_refuses_is_told_in_words(
+    folder: Path, cli: FakePlatform, said: str, words: str, fix: str
+) -> None:
+    cli.answer({"deploy": (1, said)})
+    with pytest.raises(HackkitError, match=words) as caught:
+        ship(order(folder, cli, options=YES))
+    assert fix in caught.value.fix
+
+
+@scripts
+def test_an_answer_without_an_address_is_no_success(folder: Path, cli: FakePlatform) -> None:
+    cli.answer({"deploy": (0, "done")})
+    with pytest.raises(HackkitError, match="named no address"):
+        ship(order(folder, cli, options=YES))
+
+
+@scripts
+def test_its_status_its_log_and_its_end(folder: Path, cli: FakePlatform) -> None:
+    made = order(folder, cli)
+    cli.answer({"app info": (1, "not found"), "app logs": (0, "hello")})
+    assert not modal.status(made).well
+    said = {"lifecycle": {"state": "deployed"}, "functions": {"serve": {"web_url": ADDRESS}}}
+    cli.answer({"app info": (0, json.dumps(said))})
+    assert modal.status(made).address == ADDRESS
+    assert modal.status(made).well
+    assert modal.logs(made) == "hello"
+    assert "ask-paris" in modal.down(made)
+    assert cli.seen[-1].line == "modal app stop ask-paris --yes"
+
+
+@pytest.mark.slow
+def test_the_real_modal_reads_the_file(folder: Path) -> None:
+    write(folder / "modal_app.py", text(order(folder, options=Options(hardware="T4"))))
+    git(folder, "add", "--all")
+    words = ["uv", "run", "--no-project", "--with", "modal", "python", "-c", _READER]
+    env = {**clean_environment(), "HOME": str(folder.parent)}
+    if "UV_CACHE_DIR" not in env:
+        cache = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True)
+        env["UV_CACHE_DIR"] = cache.stdout.strip()
+    ran = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == {"app": "ask-paris", "functions": ["serve"]}
