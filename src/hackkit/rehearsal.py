@@ -33,9 +33,11 @@ _LONGEST_LINE = 65_536  # bytes
 _ANSWER_SHOWN = 60  # characters
 _TICK = 0.2  # seconds between two looks at an app that starts
 _STRAY = 3.0  # seconds that it may listen elsewhere before that is taken for its only port
-_SAID_STRAY = 10.0  # the same for a port that it only names: it runs in a container
+_TOLD = 10.0  # the same for a port that it names from within a container
 _NOT_YET = {502, 503}
 _OUT_OF_MEMORY = {-9, 137}
+_ENGINES = {"docker", "podman"}  # what runs in their containers can be heard, but not seen
+_LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 # What a fresh machine has too, and how this one reaches the world.
 _KEPT = re.compile(
@@ -163,15 +165,15 @@ class Stage:
 
     def _wait_for(self, address: str, port: int, seconds: float) -> None:
         began = time.monotonic()
-        seen: dict[int, float] = {}  # other ports, and since when it listens there
+        seen: dict[int, float] = {}  # ports that it listens on or names, and since when
         while time.monotonic() - began < seconds:
             self._refuse_end()
+            # (Before a container something may take connections long before the app does.)
             if web.listens(address):
                 reply = web.fetch(address, {}, seconds=5)
                 if reply.answered and reply.status not in _NOT_YET:
                     return
-            else:
-                self._refuse_stray(port, seen)
+            self._refuse_stray(port, seen)
             time.sleep(_TICK)
         self._late(port, seconds)
 
@@ -194,31 +196,26 @@ class Stage:
         )
 
     def _refuse_stray(self, port: int, seen: dict[int, float]) -> None:
-        """Raise when the app has settled on another port than it was told."""
+        """Raise when the app has settled elsewhere than where it was told to."""
         app, now = self._app, time.monotonic()
         if app is None:
             return
-        listening = machine.ports_of(app.process.pid)
-        named = {int(match["port"]) for match in _ANNOUNCED.finditer(app.said)}
-        for other in {*listening, *named} - {port}:
-            since = seen.setdefault(other, now)
-            patience = _STRAY if other in listening else _SAID_STRAY
-            page = other not in listening or _has_page(other)
-            if now - since > patience and page and port not in listening | named:
-                raise HackkitError(
-                    f"The app listens on {other} although PORT says {port}.",
-                    fix=f"edit {app.script}: pass server_port=SETTINGS.port to launch()",
-                )
+        if app.is_hidden:
+            named = {int(match["port"]): match["host"] for match in _ANNOUNCED.finditer(app.said)}
+        else:
+            named = dict.fromkeys(machine.ports_of(app.process.pid), "")
+        for each in named:
+            seen.setdefault(each, now)
+        patience = _TOLD if app.is_hidden else _STRAY
+        settled = [each for each in named if now - seen[each] > patience]
+        if port in settled and named[port] in _LOOPBACK_HOSTS:
+            raise _deaf(app.script, port)
+        for other in settled if port not in named else ():
+            if app.is_hidden or _has_page(other):
+                raise _stray(app.script, port, other)
 
     def _late(self, port: int, seconds: float) -> NoReturn:
         said = self._app.said if self._app else ""
-        hosts = {match["host"] for match in _ANNOUNCED.finditer(said)}
-        if hosts & {"127.0.0.1", "localhost", "[::1]"}:
-            raise HackkitError(
-                f"The app says that it runs, but port {port} does not answer from outside: it "
-                "listens on its own loopback alone.",
-                fix="edit app.py: pass server_name=SETTINGS.host to launch(), and set HOST=0.0.0.0",
-            )
         words = crashes.last_words(said)
         last = f" The last that it said: {words}" if words else " It said nothing."
         raise HackkitError(
@@ -325,15 +322,17 @@ class _Child:
         self.process = process
         self.script = next((word for word in reversed(words) if word.endswith(".py")), "app.py")
         self.script = Path(self.script).name
+        self.is_hidden = Path(words[0]).stem in _ENGINES
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)
-        self._log = log
+        self._log, self._lock = log, threading.Lock()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     @property
     def said(self) -> str:
         """All that it said, as far as that is looked at."""
-        return "".join(list(self._lines))
+        with self._lock:
+            return "".join(self._lines)
 
     def wait(self, seconds: float) -> int | None:
         """Wait until it ends; return its exit code, or None when that takes longer."""
@@ -350,7 +349,9 @@ class _Child:
     def _listen(self) -> None:
         pipe = self.process.stdout
         while pipe and (data := pipe.readline(_LONGEST_LINE)):
-            self._lines.append(self._log.write(data.decode("utf-8", "replace")))
+            text = self._log.write(data.decode("utf-8", "replace"))
+            with self._lock:
+                self._lines.append(text)
 
 
 def _short(words: tuple[str, ...]) -> str:
@@ -362,6 +363,21 @@ def _short(words: tuple[str, ...]) -> str:
 def _shortened(text: str) -> str:
     words = " ".join(text.split())
     return words if len(words) <= _ANSWER_SHOWN else f"{words[: _ANSWER_SHOWN - 1]}…"
+
+
+def _stray(script: str, port: int, other: int) -> HackkitError:
+    return HackkitError(
+        f"The app listens on {other} although PORT says {port}.",
+        fix=f"edit {script}: pass server_port=SETTINGS.port to launch()",
+    )
+
+
+def _deaf(script: str, port: int) -> HackkitError:
+    return HackkitError(
+        f"The app says that it runs on {port}, but only for itself: nobody outside its container "
+        "can reach 127.0.0.1.",
+        fix=f"edit {script}: pass server_name=SETTINGS.host to launch(), and set HOST=0.0.0.0",
+    )
 
 
 def _has_page(port: int) -> bool:
@@ -444,7 +460,8 @@ def _unwinding() -> Iterator[None]:
 
     names = ("SIGTERM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, leave) for number in numbers}
+    ignored = {number for number in numbers if signal.getsignal(number) == signal.SIG_IGN}
+    before = {number: signal.signal(number, leave) for number in numbers if number not in ignored}
     try:
         yield
     finally:
