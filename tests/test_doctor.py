@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,19 @@ def test_a_failure_makes_the_exit_code_1_and_a_warning_only_when_strict() -> Non
     assert poorly.exit_code() == 0
     assert poorly.exit_code(strict=True) == 1
     assert diagnose(Context(), checks=[a_check("a", fine)]).exit_code(strict=True) == 0
+
+
+def test_of_several_problems_with_one_cause_the_worst_stands_for_all() -> None:
+    def unplugged(_: Context) -> Finding:
+        return replace(warning("no name", "plug it in"), cause="name")
+
+    def worse(_: Context) -> Finding:
+        return replace(failure("no name either", "plug it in"), cause="name")
+
+    checks = [a_check("a", unplugged), a_check("b", worse), a_check("c", fine)]
+    report = diagnose(Context(), checks=checks)
+    assert statuses(report) == {"a": "skip", "b": "fail", "c": "ok"}
+    assert report.results[0].finding.message == "the same as B: no name"
 
 
 def test_offline_skips_what_uses_the_network_and_says_so() -> None:

@@ -5,7 +5,7 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hackkit.checks import Check, all_checks
@@ -55,7 +55,8 @@ def diagnose(
     """
     chosen = _chosen(all_checks() if checks is None else checks, choice, context)
     results, secrets = _run(chosen, context, progress), context.secrets
-    return Report(tuple(_scrubbed(results[check.id], secrets) for check in chosen))
+    in_order = [_scrubbed(results[check.id], secrets) for check in chosen]
+    return Report(tuple(_one_of_each_cause(in_order)))
 
 
 def _chosen(checks: Sequence[Check], choice: Choice, context: Context) -> list[Check]:
@@ -145,6 +146,20 @@ def _broken(check: Check, message: str, seconds: float, trace: tuple[str, ...] =
 
 def _result(check: Check, finding: Finding, seconds: float) -> Result:
     return Result(check.id, check.title, check.category, finding, seconds)
+
+
+def _one_of_each_cause(results: Sequence[Result]) -> Iterator[Result]:
+    """Let the worst result stand for all of the same cause: without a network, one problem."""
+    first: dict[str, Result] = {}
+    for result in sorted(results, key=lambda each: each.finding.status is not Status.FAIL):
+        first.setdefault(result.finding.cause, result)
+    for result in results:
+        known = first[result.finding.cause]
+        if not result.finding.cause or known is result:
+            yield result
+        else:
+            words = f"the same as {known.title}: {result.finding.message}"
+            yield replace(result, finding=skipped(words))
 
 
 def _scrubbed(result: Result, secrets: Collection[str]) -> Result:

@@ -39,7 +39,8 @@ class Mend:
 class Finding:
     """What one check saw: `message` is a fact, `fix` a command or a page that mends it.
 
-    `details` are further lines for `--verbose`.
+    `details` are further lines for `--verbose`. Of several problems with the same `cause` the worst
+    stands for all.
     """
 
     status: Status
@@ -47,6 +48,7 @@ class Finding:
     fix: str = ""
     details: tuple[str, ...] = ()
     mend: Mend | None = None
+    cause: str = ""
 
 
 def ok(message: str, details: tuple[str, ...] = ()) -> Finding:

@@ -1,10 +1,11 @@
 """What keeps a site from answering, in words, and what to do about it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from urllib.parse import urljoin
 
 from hackkit.addresses import host_of, origin_of
-from hackkit.shell import hackkit
+from hackkit.findings import Finding
 from hackkit.web import Kind, Reply
 
 SLOW = 1.0  # seconds
@@ -17,6 +18,17 @@ _LOGIN_DUE = 511  # "Network Authentication Required"
 
 
 _BLOCKED = {403, 451}
+
+
+# What keeps one site from answering, and keeps others, too.
+_COMMON = {Kind.NAME, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.PROXY, Kind.CERTIFICATE, Kind.CLOCK}
+_LOGIN = "login"
+
+
+_UNSET_PROXIES = {
+    "linux": "unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY",
+    "windows": "Remove-Item Env:HTTP_PROXY, Env:HTTPS_PROXY, Env:ALL_PROXY -ErrorAction Ignore",
+}
 
 
 SET_CLOCK = {
@@ -42,23 +54,29 @@ class Obstacle:
 
     words: str
     fix: str
+    cause: str = ""  # what stands in the way of other sites, too
+
+    def told(self, bad: Callable[[str, str], Finding]) -> Finding:
+        """Make it a `warning` or a `failure`."""
+        return replace(bad(self.words, self.fix), cause=self.cause)
 
 
 def obstacle(reply: Reply, site: Site) -> Obstacle | None:
     """Tell what kept a site from answering; None when it was the site itself that answered."""
     if not reply.answered:
-        return Obstacle(reply.trouble, _fix(reply.kind, site))
+        cause = reply.kind if reply.kind in _COMMON else ""
+        return Obstacle(reply.trouble, _fix(reply, site), cause)
     target = _elsewhere(reply, site.url)
     if target:
         words = f"the network sends us to {host_of(target)}: the venue's login page, it seems"
-        return Obstacle(words, f"open {target} in a browser and log in")
+        return Obstacle(words, f"open {target} in a browser and log in", _LOGIN)
     page = reply.is_page and not site.pages
     if reply.status == _LOGIN_DUE or (page and reply.status in range(300)):
         words = "a web page answers instead: the venue's login page, it seems"
-        return Obstacle(words, f"open http://{host_of(site.url)} in a browser and log in")
+        return Obstacle(words, f"open http://{host_of(site.url)} in a browser and log in", _LOGIN)
     if page and reply.status in _BLOCKED:
         words = f"a web page refuses us ({reply.status}): a filter of this network, it seems"
-        return Obstacle(words, ANOTHER_NETWORK)
+        return Obstacle(words, ANOTHER_NETWORK, "filter")
     return None
 
 
@@ -74,10 +92,12 @@ def _elsewhere(reply: Reply, url: str) -> str:
     return target if moved else ""
 
 
-def _fix(kind: Kind, site: Site) -> str:
-    host = host_of(site.url)
+def _fix(reply: Reply, site: Site) -> str:
+    kind, host = reply.kind, host_of(site.url)
+    if kind is Kind.PROXY and "password" in reply.trouble:
+        return "set HTTPS_PROXY and HTTP_PROXY to http://NAME:PASSWORD@HOST:PORT"
     if kind is Kind.PROXY:
-        return hackkit("doctor", "--only", "proxy", "--verbose")
+        return _UNSET_PROXIES["windows" if site.system == "windows" else "linux"]
     if kind is Kind.CLOCK:
         return SET_CLOCK.get(site.system, SET_CLOCK["linux"])
     if kind is Kind.CERTIFICATE:

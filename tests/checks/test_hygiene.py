@@ -70,6 +70,7 @@ def test_what_may_not_be_looked_at_breaks_no_check(folder: Path) -> None:
     """Another user made the environment, or closed a file."""
     closed = [folder / name for name in (".venv", "README.md", "pyproject.toml", ".env.example")]
     closed[0].mkdir()
+    write(folder, {"README.md": README, "pyproject.toml": "", ".env.example": ""})
     for path in closed:
         path.chmod(0)
     if os.access(closed[0], os.R_OK):

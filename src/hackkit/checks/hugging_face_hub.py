@@ -23,7 +23,7 @@ def check(context: Context) -> Finding:
     reply = fetch(url, context.env)
     blocked = obstacle(reply, Site(url, _VARIABLE, context.system))
     if blocked:
-        return warning(blocked.words, blocked.fix)
+        return blocked.told(warning)
     if reply.status >= 500 or reply.json() is None:  # noqa: PLR2004 - the server's own trouble
         return warning(f"answers {reply.status}, and nothing of use", _STATUS_PAGE)
     if reply.seconds > SLOW:

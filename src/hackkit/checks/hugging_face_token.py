@@ -27,7 +27,7 @@ def check(context: Context) -> Finding:
         return skipped("not known: the Hugging Face hub cannot be reached")
     blocked = obstacle(reply, Site(url, "HF_ENDPOINT", context.system))
     if blocked:
-        return warning(blocked.words, blocked.fix)
+        return blocked.told(warning)
     if reply.status in {401, 403}:
         return warning(f"the token in {where} is refused ({reply.status})", _TOKENS)
     return _about(reply, where)

@@ -26,7 +26,7 @@ def check(context: Context) -> Finding:
     blocked = obstacle(reply, Site(url, _VARIABLE, context.system))
     bad = failure if context.value("MISTRAL_API_KEY") else warning
     if blocked:
-        return bad(blocked.words, blocked.fix)
+        return blocked.told(bad)
     if reply.status >= 500:  # noqa: PLR2004 - the server's own trouble
         return warning(
             f"answers {reply.status}: it has a problem", "open https://status.mistral.ai"

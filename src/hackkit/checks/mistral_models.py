@@ -50,7 +50,7 @@ def check(context: Context) -> Finding:
         return skipped("not known: Mistral's API cannot be reached")
     blocked = obstacle(reply, Site(url, "MISTRAL_SERVER_URL", context.system))
     if blocked:
-        return warning(blocked.words, blocked.fix)
+        return blocked.told(warning)
     return _refusal(reply) or _about(reply, context)
 
 

@@ -6,7 +6,7 @@ login.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ class _Trouble:
     words: str
     fix: str
     mild: bool = False  # packages may come all the same
+    cause: str = ""
 
 
 def check(context: Context) -> Finding:
@@ -46,7 +47,8 @@ def check(context: Context) -> Finding:
     troubles = sorted(filter(None, found), key=lambda trouble: trouble.mild)
     if troubles:
         worst = troubles[0]
-        return (warning if worst.mild else bad)(worst.words, worst.fix)
+        finding = (warning if worst.mild else bad)(worst.words, worst.fix)
+        return replace(finding, cause=worst.cause)
     if not replies:
         return ok(f"a folder of this machine: {folders[0]}")
     slowest = max(replies, key=lambda reply: reply.seconds)
@@ -73,7 +75,9 @@ def _behind(url: str, reply: Reply, context: Context) -> _Trouble | None:
     site = Site(url, "UV_DEFAULT_INDEX", context.system, pages=error or lists_files)
     blocked = obstacle(reply, site)
     if blocked:
-        return _Trouble(f"{host}: {blocked.words}", _other_index(url, context) or blocked.fix)
+        named = blocked.words if host in blocked.words else f"{host}: {blocked.words}"
+        other = _other_index(url, context)
+        return _Trouble(named, other or blocked.fix, cause="" if other else blocked.cause)
     if reply.status in {401, 403}:
         words = f"{host} wants a login ({reply.status})"
         return _Trouble(words, "edit the index's address: add a user name and password", mild=True)
