@@ -22,7 +22,7 @@ LAYERS = (
     {"project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "requirements"},
-    {"delivery", "rehearsal"},
+    {"delivery", "rehearsal", "space_page"},
     {"dockerfiles", "platforms"},
     {"checks", "targets"},
     {"deploy", "doctor"},

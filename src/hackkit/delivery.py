@@ -196,7 +196,10 @@ def _is(stage: str) -> str:
 def failure(hub: Hub, name: str, state: State, context: Context) -> HackkitError:
     """Say why a Space does not run: the likely cause, and the last lines of the right log."""
     build = state.stage == "BUILD_ERROR"
-    said = tidy(hub.log(name, build=build)) if build or state.stage == "RUNTIME_ERROR" else ""
+    said = ""
+    if build or state.stage == "RUNTIME_ERROR":
+        with contextlib.suppress(HackkitError):  # the failure is worth more than its log
+            said = tidy(hub.log(name, build=build))
     cause = _cause(said, state, context)
     what = FAILED.get(state.stage) or f"is {ASLEEP.get(state.stage, state.stage.lower())}"
     lines = [f"{name} {what}. {cause.problem}".rstrip()]

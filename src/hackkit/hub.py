@@ -26,7 +26,7 @@ _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _KEPT = ".gitattributes"  # the hub's own: it says which files are in its large file storage
 # Git has chosen the files already: what its ignore file says now must not thin them out.
 _NOTHING_IGNORED = "# Everything here is meant to be sent.\n"
-_PATIENCE = 120.0  # seconds for one request; a commit of many megabytes is worked on for a while
+_PATIENCE = 60.0  # seconds for one request; a commit of many megabytes is worked on for a while
 _LONGEST_PAUSE = 30  # seconds that a busy hub may let us wait in silence
 _NOT_FOUND = 404
 _SILENT = 50  # a level of Python's logging: the library's retries are not the user's business

@@ -12,7 +12,7 @@ from hackkit.errors import HackkitError
 from hackkit.shipping import Objection
 
 _EXPORT = (
-    *("export", "--frozen", "--offline", "--no-python-downloads", "--quiet"),
+    *("export", "--frozen", "--offline", "--no-python-downloads", "--no-cache", "--quiet"),
     *("--no-default-groups", "--no-hashes", "--no-emit-project", "--no-header", "--no-annotate"),
 )
 _SECONDS = 20.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from conftest import clean_environment, git, write
+from conftest import Run, clean_environment, git, write
 from hub import READ_TOKEN, TOKEN, Account, FakeHub, Trouble, hub
 
 from hackkit import uv
@@ -129,6 +129,13 @@ class Team:
         return [f"{each.words} Fix: {each.fix}" for each in self.plan().objections]
 
 
+def nobody() -> int:
+    """Return a port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[Team]:
     """Make a project with secrets around it, and a hub."""
@@ -208,7 +215,7 @@ def test_a_wrong_header_stops_it_and_says_what_to_write(
 def test_an_app_file_that_git_does_not_track_stops_it(team: Team) -> None:
     git(team.folder, "rm", "--quiet", "--cached", "app.py")
     assert team.objections == [
-        "app.py is not tracked by git, so it stays here. Fix: git add app.py"
+        "app.py is not tracked by git, so it stays here. Fix: git add -- app.py"
     ]
 
 
@@ -504,6 +511,12 @@ def test_a_log_is_shown_without_secrets(team: Team) -> None:
     assert problem.endswith("   100%")
 
 
+def test_a_failure_is_told_although_its_log_cannot_be_had(team: Team) -> None:
+    team.hub.script = ("BUILDING", "BUILD_ERROR")
+    team.hub.troubles.append(Trouble("GET", "/logs/build", 500))
+    assert team.fails().problem == "ada/my-app could not be built."
+
+
 def test_an_earlier_versions_error_is_not_believed(team: Team) -> None:
     team.hub.script = ("BUILD_ERROR", "BUILD_ERROR", "BUILDING", "APP_STARTING", "RUNNING")
     assert team.ship().address
@@ -615,9 +628,7 @@ def test_a_long_wait_that_the_hub_wants_is_said_and_not_slept_through(team: Team
 
 
 def test_no_network_is_told(team: Team) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    team.env = {"HF_ENDPOINT": f"http://127.0.0.1:{port}"}
+    team.env = {"HF_ENDPOINT": f"http://127.0.0.1:{nobody()}"}
     error = team.fails()
     assert "Hugging Face cannot be reached: nothing listens at" in error.problem
 
@@ -690,3 +701,33 @@ def test_what_is_not_ours_is_not_taken_away(team: Team) -> None:
     with pytest.raises(HackkitError, match="is not from hackkit"):
         spaces.down(team.order())
     assert list(team.hub.spaces) == [NAME]
+
+
+# The command
+
+
+def test_the_command_deploys_quietly_and_leaves_nothing_at_home(
+    team: Team, hackkit: Run, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    team.hub.host = f"http://127.0.0.1:{nobody()}"
+    env = {"HF_ENDPOINT": team.hub.url, "HF_TOKEN": TOKEN, "HOME": str(home), "HF_DEBUG": "1"}
+    env |= {"XDG_CACHE_HOME": str(home / "cache"), "HF_HOME": str(home / "hub")}
+    result = hackkit("deploy", "spaces", team.folder, "--yes", env=env)
+    assert team.hub.host in result.stdout, result.stderr
+    assert set(team.hub.spaces[NAME].files) >= {*FILES, "requirements.txt"}
+    said = result.stdout + result.stderr
+    assert TOKEN not in said
+    assert KEY not in said
+    assert "HTTP" not in said
+    assert list(home.rglob("*")) == []
+
+
+def test_a_dry_run_asks_nobody(team: Team, hackkit: Run) -> None:
+    env = {"HF_ENDPOINT": team.hub.url, "HF_TOKEN": TOKEN}
+    result = hackkit("deploy", "spaces", team.folder, "--dry-run", env=env)
+    assert result.returncode == 0, result.stderr
+    assert "requirements.txt" in result.stdout
+    assert KEY not in result.stdout
+    assert team.hub.received == []

@@ -3,12 +3,11 @@
 The first one needs a PRO account, or ZeroGPU hardware and an app that has a function for it.
 """
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hackkit import delivery, manifest, requirements, space, uv
+from hackkit import delivery, manifest, requirements, space_page
 from hackkit.delivery import FAILED, Pace, Wish, deliver, tidy
 from hackkit.errors import HackkitError
 from hackkit.hub import MARK, Hub, Space, token
@@ -39,7 +38,11 @@ _MOST = 1_000_000_000  # bytes of all files: a Space's repository holds no more
 _HOMELESS = "your account"  # whose name is known only online
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9](?!.*(?:--|\.\.))[\w.-]{0,95}")
 _PORT = 7860  # where a Space is listened to
-_ENV = {"GRADIO_SERVER_NAME": "0.0.0.0"}  # noqa: S104 - a Space's own setting
+_ENV = {  # what every Space sets
+    "SYSTEM": "spaces",
+    "GRADIO_SERVER_NAME": "0.0.0.0",  # noqa: S104 - as it is there
+    "GRADIO_NUM_PORTS": "1",
+}
 _INSTALL = 900.0  # seconds
 _LOG_LINES = 60
 
@@ -51,9 +54,9 @@ def plan(order: Order) -> Manifest:
     """Say what would leave, from the project's files alone."""
     context = order.context
     sent, kept = _sendable(manifest.files(context))
-    page, header, added = _page(order, sent)
+    page = space_page.completed(order.project, sent)
     needed = requirements.exported(context)
-    made = [page, *([manifest.made("requirements.txt", needed.text)] if needed.text else [])]
+    made = [page.file, *([manifest.made("requirements.txt", needed.text)] if needed.text else [])]
     files = manifest.together(sent, made)
     secrets, variables = manifest.variables(context)
     return Manifest(
@@ -65,12 +68,12 @@ def plan(order: Order) -> Manifest:
         needs=tuple(_needs(order, files)),
         notes=(
             *_notes(order, files, kept),
-            *_about_made(added, needed),
+            *_about_made(page.added, needed),
             *manifest.variable_notes(variables),
         ),
         objections=(
-            *_about_name(order),
-            *_about_header(order, header, files),
+            *_about_name(order, files),
+            *space_page.objections(page, context.folder, files),
             *needed.objections,
             *_about_size(files),
             *manifest.objections(files, context, _LARGEST_MB),
@@ -86,33 +89,6 @@ def _sendable(tracked: tuple[Outgoing, ...]) -> tuple[tuple[Outgoing, ...], tupl
         if each.path == ".gitattributes" or ".cache" in each.path.split("/")
     )
     return tuple(each for each in tracked if each.path not in kept), kept
-
-
-def _page(order: Order, sent: tuple[Outgoing, ...]) -> tuple[Outgoing, space.Header, list[str]]:
-    """Return the README with a complete header, that header, and the keys that were added."""
-    text = next((each.read() for each in sent if each.path == "README.md"), b"")
-    readme = text.decode("utf-8", "replace")
-    header = space.parse_header(readme)
-    if header.trouble and readme.lstrip("\ufeff").startswith("---"):
-        return manifest.made("README.md", readme), header, []
-    whole, added = space.complete(readme, _defaults(order, sent))
-    return manifest.made("README.md", whole), space.parse_header(whole), list(added)
-
-
-def _defaults(order: Order, sent: tuple[Outgoing, ...]) -> Mapping[str, object]:
-    folder, answers = order.context.folder, order.project.answers
-    paths = {each.path for each in sent}
-    return {
-        "title": str(answers.get("project_name") or folder.name),
-        "emoji": "📚",
-        "colorFrom": "yellow",
-        "colorTo": "red",
-        "sdk": "gradio",
-        "sdk_version": space.locked_version(folder, "gradio"),
-        "python_version": space.least_python(folder) or "3.11",
-        "app_file": "app.py" if "app.py" in paths else "",
-        "tags": ["mistral", *filter(None, [order.project.template])],
-    }
 
 
 def _change(order: Order) -> str:
@@ -138,7 +114,7 @@ def _needs(order: Order, files: tuple[Outgoing, ...]) -> Iterator[str]:
     elif hardware and hardware != _FREE:
         yield f"a payment method: {hardware} costs by the hour, see https://huggingface.co/pricing"
     else:
-        free = f"; free with --hardware {ZERO_GPU}" if _has_gpu_function(files) else ""
+        free = f"; free with --hardware {ZERO_GPU}" if space_page.has_gpu_function(files) else ""
         yield f"a PRO account or a paying organisation, for a new Space{free}"
     secret, origin = token(order.context)
     found = f"found in {origin}" if secret else f"none is there: {TOKENS}"
@@ -158,7 +134,7 @@ def _notes(order: Order, files: tuple[Outgoing, ...], kept: tuple[str, ...]) -> 
         yield f"git does not track, so it stays here: {', '.join(stays[:5])}{more}"
 
 
-def _about_made(added: list[str], needed: Requirements) -> Iterator[str]:
+def _about_made(added: tuple[str, ...], needed: Requirements) -> Iterator[str]:
     if added:
         yield f"README.md goes with these keys added to its header: {', '.join(added)}"
     if needed.missing:
@@ -168,42 +144,16 @@ def _about_made(added: list[str], needed: Requirements) -> Iterator[str]:
         )
 
 
-def _about_name(order: Order) -> Iterator[Objection]:
+def _about_name(order: Order, files: tuple[Outgoing, ...]) -> Iterator[Objection]:
     if not _NAME.fullmatch(order.options.space or _slug(order)):
         yield Objection(
             f'"{order.options.space}" is no name for a Space.',
             fix=hackkit("deploy", "spaces", "--space", f"OWNER/{_slug(order)}"),
         )
-    if order.options.hardware == ZERO_GPU and not _has_gpu_function(manifest.files(order.context)):
+    if order.options.hardware == ZERO_GPU and not space_page.has_gpu_function(files):
         yield Objection(
             "ZeroGPU hardware wants a function marked @spaces.GPU, and the app has none.",
             fix=hackkit("deploy", "spaces"),
-        )
-
-
-def _about_header(
-    order: Order, header: space.Header, files: tuple[Outgoing, ...]
-) -> Iterator[Objection]:
-    if header.trouble:
-        page = "open https://huggingface.co/docs/hub/spaces-config-reference"
-        yield Objection(f"README.md {header.trouble}.", fix=page)
-        return
-    gradio = space.locked_version(order.context.folder, "gradio")
-    if not gradio:
-        words = "gradio, with which a Space starts the app, is not in uv.lock."
-        yield Objection(words, fix=uv.typed("add", "gradio"))
-    if header.values.get("sdk") in {"docker", "static"}:
-        words = f"README.md says sdk: {header.values['sdk']}; hackkit sends Gradio Spaces."
-        yield Objection(words, fix="edit README.md: sdk must be gradio")
-        return
-    for each in space.problems(header.values, gradio, order.context.folder):
-        yield Objection(
-            f"README.md: {each}.", fix=f"edit README.md: {each.key} must be {each.wanted}"
-        )
-    app = str(header.values.get("app_file") or "app.py")
-    if (order.context.folder / app).is_file() and app not in {each.path for each in files}:
-        yield Objection(
-            f"{app} is not tracked by git, so it stays here.", line(["git", "add", app])
         )
 
 
@@ -216,43 +166,24 @@ def _about_size(files: tuple[Outgoing, ...]) -> Iterator[Objection]:
         )
 
 
-def _has_gpu_function(files: tuple[Outgoing, ...]) -> bool:
-    """Tell whether a function is marked @spaces.GPU, which ZeroGPU hardware wants."""
-    return any(each.path.endswith(".py") and _marks_gpu(each.read()) for each in files)
-
-
-def _marks_gpu(source: bytes) -> bool:
-    if b"GPU" not in source:
-        return False
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # a rehearsal tells
-        return False
-    marks = (
-        mark.func if isinstance(mark, ast.Call) else mark
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for mark in node.decorator_list
-    )
-    return any(ast.unparse(mark) in {"spaces.GPU", "GPU"} for mark in marks)
-
-
 # The rehearsal
 
 
 def rehearse(order: Order, planned: Manifest, watch: Watch) -> Rehearsed:
     """Install and start the app here as a Space does: with pip's rules, and without a key."""
-    page = next(each.read() for each in planned.files if each.path == "README.md")
-    header = space.parse_header(page.decode("utf-8")).values
+    header = space_page.header_of(planned.files)
     # In this order: the app has ended before its files are cleared away.
     with manifest.staged(planned.files) as app, rehearsal("spaces", order, watch) as stage:
         python = _installed(order, header, stage, app)
-        port = _PORT if not order.context.listener(_PORT) else free_port()
+        taken = order.context.listener(_PORT)
+        port = free_port() if taken else _PORT
+        # A Space names no port. Here it takes another only where something listens on it already.
+        other = {"GRADIO_SERVER_PORT": str(port), "PORT": str(port)} if taken else {}
         stage.start(
             str(python),
             str(header.get("app_file") or "app.py"),
             folder=app,
-            env={**planned.variables, **_ENV, "GRADIO_SERVER_PORT": str(port), "PORT": str(port)},
+            env={**planned.variables, **_ENV, "SPACE_ID": _place(order, "you"), **other},
         )
         stage.try_app(port, order.context.app().question)
         return stage.done()
@@ -266,26 +197,20 @@ def _installed(order: Order, header: Mapping[str, object], stage: Stage, app: Pa
     python = place.joinpath(*inside)
     # Without --no-config, [tool.uv] would help here as it does not there.
     install = (*order.context.uv, "pip", "install", "--no-config", "--python", str(python))
-    gradio = f"gradio=={header.get('sdk_version')}"
+    # What a Space installs of its own.
+    given = (f"gradio[oauth,mcp]=={header.get('sdk_version')}", "spaces")
 
     def run(*words: str) -> None:
         stage.run(*words, folder=app, seconds=_INSTALL, explain=requirements.trouble)
 
     with stage.step(f"Make an environment with Python {version}"):
-        run(
-            *order.context.uv,
-            "venv",
-            "--no-config",
-            "--no-project",
-            "--python",
-            version,
-            str(place),
-        )
-    with stage.step(f"Install {gradio}") as note:
-        run(*install, gradio)
+        make = (*order.context.uv, "venv", "--no-config", "--no-project")
+        run(*make, "--python", version, str(place))
+    with stage.step(f"Install {' and '.join(given)}") as note:
+        run(*install, *given)
         note.outcome = weight(place)
     with stage.step("Install requirements.txt") as note:
-        run(*install, gradio, "--requirements", "requirements.txt")
+        run(*install, *given, "--requirements", "requirements.txt")
         note.outcome = weight(place)
     return python
 
@@ -314,7 +239,7 @@ def send(hub: Hub, order: Order, planned: Manifest, watch: Watch, pace: Pace | N
 def _price(planned: Manifest) -> HackkitError:
     """Say what costs something, and what does not."""
     words = "Hugging Face makes Gradio Spaces for PRO accounts and paying organisations only (402)."
-    if _has_gpu_function(planned.files):
+    if space_page.has_gpu_function(planned.files):
         return HackkitError(
             f"{words} Your app has a @spaces.GPU function: with ZeroGPU hardware a Space is free "
             "for accounts over 30 days old.",
