@@ -112,6 +112,14 @@ def test_a_good_app_is_installed_started_and_asked(app: Rehearsal) -> None:
     assert Path(said["log"]).is_file()
 
 
+def test_an_app_that_programs_cannot_ask_is_not_asked(app: Rehearsal) -> None:
+    app.edit("app.py", lambda text: text.replace('gr.api(ask, api_name="ask")', "pass"))
+    result = app.run("--json")
+    assert result.returncode == 0, result.stderr
+    last = json.loads(result.stdout)["steps"][-1]
+    assert last["outcome"].startswith("skipped: The app has no endpoint `ask`")
+
+
 def test_a_requirement_that_is_not_listed_is_named_with_the_mend(app: Rehearsal) -> None:
     line = re.compile(r'(?m)^    "snowballstemmer.*\n')
     app.edit("pyproject.toml", lambda text: line.sub("", text))
