@@ -5,7 +5,7 @@ import shutil
 import string
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -22,9 +22,12 @@ from hackkit.shipping import Manifest, Objection, Outgoing, Watch
 
 PORT = 7860
 DOCKERFILE = "Dockerfile"
+BUILT_FROM = (DOCKERFILE, ".dockerignore", "uv.lock")
 _MOST_MB = 50.0  # of one file: what is larger belongs into a bucket, not into an image
 _LONGEST_NAME = 40  # characters: every platform takes that much, also as a part of an address
-_LAST_LINES = 15
+_LAST_LINES = 15  # that are shown
+_TELLING_LINES = 40  # that tell the cause: a build says much more, about anything
+_MOST_NAMED = 5  # files in one note
 _NOT_RUNNABLE = 126
 
 
@@ -102,7 +105,9 @@ class Cli:
         if len(missing) > 1:
             raise HackkitError(f"`{self._tool.program}` was not found.", fix=missing[0])
         if missing:
-            raise HackkitError(f"Nobody is logged in to {self._tool.title}.", fix=missing[0])
+            said = self.clean(_last_lines(self.ask(*self._tool.who).err, 1))
+            words = f"Nobody is logged in to {self._tool.title}, or it cannot be reached."
+            raise HackkitError(f"{words}\n{said}".rstrip(), fix=missing[0])
 
     def knows_us(self) -> bool:
         """Tell whether somebody is logged in."""
@@ -138,9 +143,10 @@ class Cli:
         return scrub(text, {*self._order.context.secrets, *filter(None, [given.strip()])})
 
     def _failure(self, command: Command, ran: Ran, said: str) -> HackkitError:
-        tail = self.clean("\n".join(said.splitlines()[-_LAST_LINES:]), command.given)
+        tail = self.clean(_last_lines(said, _LAST_LINES), command.given)
+        end = _last_lines(said, _TELLING_LINES)
         for trouble in self._tool.troubles:
-            if re.search(trouble.seen, said):
+            if re.search(trouble.seen, end):
                 return HackkitError(f"{trouble.words}\n{tail}", fix=trouble.fix)
         ended = (
             f"did not end within {command.seconds:g} s"
@@ -201,6 +207,10 @@ def _feed(child: subprocess.Popen[bytes], given: str, seconds: float) -> bool:
         child.kill()
         raise
     return False
+
+
+def _last_lines(text: str, count: int) -> str:
+    return "\n".join(text.splitlines()[-count:])
 
 
 def _text(file: IO[bytes]) -> str:
@@ -279,7 +289,7 @@ def planned(target: str, order: Order, written: Outgoing, wishes: Wishes) -> Man
     """Return the manifest of a target that writes one file and sends it with the project's."""
     context = order.context
     secrets, variables = manifest.variables(context)
-    files = manifest.together(manifest.files(context), [written])
+    files = manifest.together(manifest.files(context), [*_own(order)], [written])
     return Manifest(
         target=target,
         files=files,
@@ -288,22 +298,33 @@ def planned(target: str, order: Order, written: Outgoing, wishes: Wishes) -> Man
         writes=(written,),
         changes=wishes.changes,
         needs=wishes.needs,
-        notes=(*wishes.notes, *_notes(context, secrets, variables)),
+        notes=(*wishes.notes, *_notes(context, files, secrets, variables)),
         objections=(*wishes.objections, *manifest.objections(files, context, _MOST_MB)),
     )
 
 
+def _own(order: Order) -> Iterator[Outgoing]:
+    """Go through what a build needs even when git does not track it (yet)."""
+    for name in BUILT_FROM:
+        path = order.project.folder / name
+        if path.is_file():
+            yield Outgoing(name, path, path.stat().st_size)
+
+
 def _notes(
-    context: Context, secrets: Mapping[str, str], variables: Mapping[str, str]
-) -> Iterable[str]:
+    context: Context,
+    files: Sequence[Outgoing],
+    secrets: Mapping[str, str],
+    variables: Mapping[str, str],
+) -> Iterator[str]:
     if not secrets:
         yield "no key is set: the app answers with its offline stand-in"
     yield from manifest.variable_notes(variables)
-    left = manifest.untracked(context)
+    sent = {each.path for each in files}
+    left = [each for each in manifest.untracked(context) if each not in sent]
     if left:
-        yield f"not sent, because git does not track it: {', '.join(left[:5])}" + (
-            f" and {len(left) - 5} more" if len(left) > 5 else ""  # noqa: PLR2004 - as many as shown
-        )
+        more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
+        yield f"not sent, because git does not track it: {', '.join(left[:_MOST_NAMED])}{more}"
 
 
 def needs_dockerfile(order: Order) -> tuple[Objection, ...]:

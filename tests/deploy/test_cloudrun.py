@@ -15,6 +15,7 @@ import yaml
 from conftest import clean_environment, write
 from fake_platform import KEY, FakePlatform, order, project, secretless
 
+from hackkit.deploy import remember
 from hackkit.errors import HackkitError
 from hackkit.orders import Options, Order
 from hackkit.shipping import Live
@@ -176,6 +177,19 @@ def test_what_changed_is_built_under_a_new_name(folder: Path, cli: FakePlatform)
     cli.forget()
     ship(made)
     assert _tag(cli) != first
+
+
+def test_the_address_in_the_readme_is_no_reason_to_build_again(
+    folder: Path, cli: FakePlatform
+) -> None:
+    made = order(folder, cli, options=YES)
+    ship(made)
+    first = _tag(cli)
+    remember(folder, ADDRESS)
+    assert ADDRESS in (folder / "README.md").read_text("utf-8")
+    cli.forget()
+    ship(made)
+    assert _tag(cli) == first
 
 
 def test_interrupted_after_the_build_it_goes_on(folder: Path, cli: FakePlatform) -> None:

@@ -102,6 +102,12 @@ def test_fly_sees_the_files_of_the_manifest_and_no_others(folder: Path, cli: Fak
     assert not Path(cli.seen[-1].folder).exists()
 
 
+def test_a_dockerfile_that_is_not_yet_committed_is_sent(folder: Path, cli: FakePlatform) -> None:
+    git(folder, "rm", "--quiet", "--cached", "Dockerfile")
+    ship(order(folder, cli, options=YES))
+    assert "Dockerfile" in cli.seen[-1].files
+
+
 def test_a_second_time_updates_the_app_and_makes_none(folder: Path, cli: FakePlatform) -> None:
     made = order(folder, cli, options=YES)
     ship(made)

@@ -102,9 +102,16 @@ def test_what_is_not_pushed_is_noted(folder: Path) -> None:
     assert any("app.py" in each for each in render.plan(order(folder)).notes)
 
 
+def test_a_new_dockerfile_is_committed_too(folder: Path) -> None:
+    push(folder)
+    git(folder, "rm", "--quiet", "--cached", "Dockerfile")
+    git(folder, "commit", "--quiet", "--message", "Forget")
+    assert ship(order(folder)).commands[0] == "git add render.yaml Dockerfile"
+
+
 def test_without_a_repository_somewhere_it_begins_there(folder: Path) -> None:
     assert ship(order(folder)).commands == (
-        "git add render.yaml",
+        "git add render.yaml Dockerfile",
         "git commit --all --message 'Ship on Render'",
         "open https://github.com/new",
         "git remote add origin https://github.com/YOU/ask-paris.git",

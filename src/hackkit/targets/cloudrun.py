@@ -20,6 +20,7 @@ FILE = "cloudrun.yaml"
 _REGION = "europe-west1"
 _REPOSITORY = "hackkit"
 _IMAGE = "IMAGE"  # stands in the file until the image is built
+_OUR_LINE = re.compile(rb"\n\nLive demo: [^\n]*")  # as deploy puts it into the README
 _APIS = ("run", "cloudbuild", "artifactregistry", "secretmanager")
 _PROJECT_PAGE = "open https://console.cloud.google.com/projectselector2/home/dashboard"
 _TOOL = Tool(
@@ -318,11 +319,12 @@ def _image(place: _Place, manifest: Manifest) -> str:
 
 
 def _tag(files: tuple[Outgoing, ...]) -> str:
-    """Name an image after all that is in it."""
+    """Name an image after all that is in it, but for the address that hackkit itself adds."""
     digest = hashlib.sha256()
     for each in files:
         if each.path != FILE:
-            digest.update(f"{each.path}\0{each.size}\0".encode() + each.read())
+            content = _OUR_LINE.sub(b"", each.read())
+            digest.update(f"{each.path}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:12]
 
 

@@ -153,8 +153,11 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
         return Live(dashboard=dashboard, commands=typed)
     cli = Cli(_TOOL, order, manifest.secrets)
     cli.ready()
-    with sending.staged(manifest.files) as folder, _kept_private(manifest.secrets) as keys:
-        said = platforms.carry_out(cli, _commands(manifest, name, keys), folder, watch)
+    with sending.staged(manifest.files) as folder:
+        with _kept_private(manifest.secrets) as keys:
+            *setting, deploying = _commands(manifest, name, keys)
+            platforms.carry_out(cli, setting, folder, watch)
+        said = platforms.carry_out(cli, [deploying], folder, watch)
     address = _ADDRESS.search(said[-1])
     if address is None:
         raise HackkitError(

@@ -146,10 +146,8 @@ def _git_steps(order: Order) -> tuple[str, ...]:
     """Return what is left to type until all of the project is where Render can see it."""
     steps = []
     if _dirty(order):
-        steps += [
-            f"git add {FILE}",
-            line(["git", "commit", "--all", "--message", "Ship on Render"]),
-        ]
+        steps.append(line(["git", "add", *_ours(order)]))
+        steps.append(line(["git", "commit", "--all", "--message", "Ship on Render"]))
     remote = _ask(order, "remote", "get-url", "origin")
     if not remote:
         address = f"https://github.com/YOU/{_name(order)}.git"
@@ -162,13 +160,18 @@ def _git_steps(order: Order) -> tuple[str, ...]:
     return tuple(steps)
 
 
+def _ours(order: Order) -> tuple[str, ...]:
+    """Return the files without which Render can build nothing."""
+    folder = order.project.folder
+    return (FILE, *(name for name in platforms.BUILT_FROM if (folder / name).is_file()))
+
+
 def _dirty(order: Order) -> tuple[str, ...]:
-    """Return the files that git has not in this state: changed ones, and our own new one."""
-    changed = repository.ask(
-        order.context.run, order.project.folder, "diff", "--name-only", "-z", "HEAD", seconds=10
-    )
-    ours = _ask(order, "ls-files", "--", FILE)
-    return changed.names if ours else (*changed.names, FILE)
+    """Return the files that git has not in this state: changed ones, and new ones of these."""
+    run, folder = order.context.run, order.project.folder
+    changed = repository.ask(run, folder, "diff", "--name-only", "-z", "HEAD", seconds=10).names
+    known = repository.ask(run, folder, "ls-files", "-z", "--", *_ours(order)).names
+    return (*changed, *(name for name in _ours(order) if name not in known))
 
 
 def _unpushed_words(order: Order) -> Iterator[str]:
