@@ -1,0 +1,70 @@
+"""Makes the image that our Dockerfiles start from out of Debian packages: no registry is asked.
+
+By hand: `python tests/deploy/base_image.py`, as root. About a minute; the image then stays.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+IMAGE = "docker.io/library/python:3.11-slim"
+SUITE = "bookworm"  # Debian's release with Python 3.11
+PACKAGES = "python3,python3-pip,ca-certificates"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+# What the packages leave behind that no program needs.
+CHAFF = ("var/lib/apt/lists", "var/cache/apt", "var/log", "usr/share/doc", "usr/share/man")
+
+
+def what_is_missing() -> str:
+    """Say why no image can be built on this machine; empty when one can."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "only root can build an image without a running engine"
+    missing = [name for name in ("buildah", "unshare") if shutil.which(name) is None]
+    if not missing and not is_here() and shutil.which("debootstrap") is None:
+        missing = ["debootstrap"]
+    return f"{' and '.join(missing)} not installed" if missing else ""
+
+
+def is_here() -> bool:
+    """Tell whether there is such an image, made here or fetched from a registry."""
+    words = ["buildah", "inspect", "--type", "image", IMAGE]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def make() -> None:
+    """Make the image, unless it is here."""
+    if is_here():
+        return
+    container = buildah("from", "scratch")
+    try:
+        root = Path(buildah("mount", container))
+        _install(root)
+        buildah("config", "--cmd", "python3", "--env", "LANG=C.UTF-8", container)
+        buildah("commit", "--quiet", container, IMAGE)
+    finally:
+        buildah("rm", container)
+
+
+def _install(root: Path) -> None:
+    words = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)]
+    subprocess.run(words, capture_output=True, check=True)
+    for name in CHAFF:
+        shutil.rmtree(root / name, ignore_errors=True)
+        (root / name).mkdir(parents=True)
+    # This machine's way to the package index may have an authority of its own.
+    if CERTIFICATES.is_file():
+        shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
+    (root / "usr/bin/python").symlink_to("python3")
+    for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+        marker.unlink()  # the image that this one stands for lets pip install, too
+
+
+def buildah(*words: str) -> str:
+    """Run buildah and return what it printed; raise CalledProcessError when it fails."""
+    ran = subprocess.run(["buildah", *words], capture_output=True, encoding="utf-8", check=True)
+    return ran.stdout.strip()
+
+
+if __name__ == "__main__":
+    make()
