@@ -42,10 +42,10 @@ with mistral_server.MistralServer() as model:
 
 INGEST = """
 import json, resource, time
-from rag import pipeline
+from rag import ingest
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()
-done = pipeline.ingest()
+done = ingest.ingest()
 seconds = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert not done.problems, done.problems

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves thi
 import gradio as gr
 
 import quiz
-from rag import documents, keywords, pipeline, prompts
+from rag import documents, ingest, keywords, pipeline, prompts
 from rag.__main__ import as_dict, as_rows, run_ingest
 from rag.passages import Citation, Passage
 from rag.pipeline import Answer
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 SORRY = "Something went wrong on our side. Please ask again."
 ASK = "Ask about your documents"
+DAMAGED = f'<p class="empty">{pipeline.DAMAGED}</p>'
 NO_SOURCES = "Ask something: the passages behind each answer appear here."
 
 
@@ -111,8 +113,11 @@ def _earlier(history: list[dict[str, Any]]) -> str:
             question = _raw(message)
             continue
         for name, number, passage_id in dict.fromkeys(CARD.findall(_raw(message))):
-            for passage in keywords.fetch(SETTINGS.index, [passage_id]):
-                cards.append(_card(name, number, passage, question))
+            try:
+                found = keywords.fetch(SETTINGS.index, [passage_id])
+            except keywords.Damaged:
+                return DAMAGED
+            cards += [_card(name, number, passage, question) for passage in found]
     return "<h2>Earlier</h2>" + "".join(cards) if cards else ""
 
 
@@ -195,10 +200,12 @@ def read_again(progress: gr.Progress = PROGRESS) -> tuple[str, str]:
 
 def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[str, str]:
     try:
-        done = pipeline.ingest(paths, progress=lambda n, of, now: progress((n, of), desc=now))
+        done = ingest.ingest(paths, progress=lambda n, of, now: progress((n, of), desc=now))
         lines = [f"{done.changed} read, {done.removed} removed.", *done.problems]
-    except pipeline.IndexBusy as busy:
+    except ingest.IndexBusy as busy:
         lines = [str(busy)]
+    except keywords.Damaged:  # found only now: the next ingest mends it
+        lines = [pipeline.DAMAGED]
     except Exception:
         log.exception("ingest failed")
         lines = [SORRY]
@@ -207,7 +214,10 @@ def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[
 
 def library() -> str:
     """The list of the documents in the index."""
-    known = sorted(keywords.ledger(SETTINGS.index))
+    try:
+        known = sorted(keywords.ledger(SETTINGS.index))
+    except keywords.Damaged:
+        return DAMAGED
     names = (Path(name).name if Path(name).is_absolute() else name for name in known)
     rows = "".join(f"<li>{html.escape(name)}</li>" for name in names)
     return "<h2>In the index</h2>" + (
@@ -249,7 +259,10 @@ def ask(question: str) -> dict[str, object]:
 
 def search(question: str, limit: int = 5) -> list[dict[str, object]]:
     """Find the passages that fit a question best: source, page, text, score."""
-    return as_rows(pipeline.search(question, max(1, min(int(limit), 50))))
+    try:
+        return as_rows(pipeline.search(question, max(1, min(int(limit), 50))))
+    except keywords.Damaged:
+        raise gr.Error(pipeline.DAMAGED, print_exception=False) from None
 
 
 # The page
@@ -367,6 +380,7 @@ THEME = gr.themes.Soft(
 def main() -> None:
     """Read new documents, then serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
     page = build().queue(default_concurrency_limit=8)  # several people may ask at once

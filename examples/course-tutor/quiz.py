@@ -44,8 +44,11 @@ def mark(card: Card, said: str) -> tuple[str, list[str]]:
 
 def passage(card: Card, settings: Settings = SETTINGS) -> Passage | None:
     """The passage of the card's document that fits best; None if it is not indexed."""
-    hits = keywords.search(settings.index, f"{card.question} {card.answer}", 50)
-    found = keywords.fetch(settings.index, [hit.id for hit in hits])
+    try:
+        hits = keywords.search(settings.index, f"{card.question} {card.answer}", 50)
+        found = keywords.fetch(settings.index, [hit.id for hit in hits])
+    except keywords.Damaged:  # the chat says what to do
+        return None
     return next((each for each in found if each.source == card.source), None)
 
 

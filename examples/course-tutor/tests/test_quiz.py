@@ -10,7 +10,7 @@ from mistral_server import MistralServer, status
 
 import app
 import quiz
-from rag import pipeline
+from rag import ingest
 from rag.settings import ROOT, Settings
 
 CARD = quiz.Card(
@@ -24,7 +24,7 @@ CARD = quiz.Card(
 def course(settings: Settings) -> Settings:
     """The course's own documents, in an index of this test's."""
     settings = Settings(**(settings.model_dump() | {"docs_dir": ROOT / "docs"}))
-    assert pipeline.ingest(settings=settings).problems == ()
+    assert ingest.ingest(settings=settings).problems == ()
     return settings
 
 
@@ -34,6 +34,11 @@ def test_every_card_finds_a_passage_that_holds_its_answer(course: Settings) -> N
         assert passage, card
         verdict, missing = quiz.mark(card, passage.text)
         assert verdict == "Looks right", (card, missing)
+
+
+def test_a_damaged_index_leaves_the_quiz_without_passages(course: Settings) -> None:
+    (course.index / "keywords.db").write_bytes(b"garbage" * 1000)
+    assert quiz.passage(CARD, course) is None
 
 
 def test_the_course_s_own_answer_is_right() -> None:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from rag import keywords, pipeline, prompts
+from rag import documents, ingest, keywords, pipeline, prompts
 from rag.settings import SETTINGS
 
 app = typer.Typer(help="Ingest documents, search them, and ask them.", no_args_is_help=True)
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 screen, notes = Console(), Console(stderr=True)
 
 
-@app.command()
-def ingest(
+@app.command("ingest")
+def ingest_paths(
     paths: Annotated[list[str] | None, typer.Argument(help="Files, folders or URLs.")] = None,
 ) -> None:
     """Bring the index up to date: with docs/, or with the files, folders and URLs you name."""
@@ -83,19 +83,27 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell who answers, and whether the index is in step with the documents."""
-    now = pipeline.status()
+    now, index = ingest.status(), documents.name_of(SETTINGS.index)
     if as_json:
-        print(json.dumps(asdict(now), ensure_ascii=False, indent=2))
+        about = {
+            "provider": SETTINGS.provider,
+            "chat_model": SETTINGS.chat,
+            "embed_model": SETTINGS.embedder,
+            "host": SETTINGS.host,
+            "port": SETTINGS.port,
+            "question": next(iter(SETTINGS.examples), ""),
+            "docs": documents.name_of(SETTINGS.docs),
+            "index": index,
+        }
+        print(json.dumps(about | asdict(now), ensure_ascii=False, indent=2))
         return
-    chat, search = now.chat_model or "the offline stand-in", "keywords"
-    if now.embed_model:
-        search += f" and meaning ({now.embed_model})"
-    port = now.port or "7860, or the next free one"
+    search = f"keywords and meaning ({SETTINGS.embedder})" if SETTINGS.embedder else "keywords"
+    port = SETTINGS.port or "7860, or the next free one"
     rows = [
-        ("Answers", chat),
+        ("Answers", SETTINGS.chat or "the offline stand-in"),
         ("Search", search),
-        ("Address", f"{now.host}, port {port}"),
-        ("Index", f"{now.index}: {now.documents} documents, {now.passages} passages"),
+        ("Address", f"{SETTINGS.host}, port {port}"),
+        ("Index", f"{index}: {now.documents} documents, {now.passages} passages"),
         *(("New", name) for name in now.new),
         *(("Changed", name) for name in now.changed),
         *(("Gone", name) for name in now.gone),
@@ -150,8 +158,8 @@ def run_ingest(paths: list[str] | None = None) -> bool:
     """Ingest with a progress bar and a line for every problem; True when there was none."""
     try:
         with _bar() as show:
-            result = pipeline.ingest(paths, progress=show)
-    except pipeline.IndexBusy as busy:
+            result = ingest.ingest(paths, progress=show)
+    except ingest.IndexBusy as busy:
         notes.print(str(busy), style="yellow", highlight=False)
         return False
     except keywords.Damaged:  # found only now: the next ingest mends it
@@ -171,7 +179,7 @@ def run_ingest(paths: list[str] | None = None) -> bool:
 
 
 @contextmanager
-def _bar() -> Iterator[pipeline.Progress]:
+def _bar() -> Iterator[ingest.Progress]:
     columns = TextColumn("Reading documents"), BarColumn(), MofNCompleteColumn()
     name = TextColumn("{task.description}", markup=False)
     hidden = not notes.is_terminal

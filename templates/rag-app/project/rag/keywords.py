@@ -25,7 +25,7 @@ WORDS = 64  # of a long question, only the longest words are looked up
 WAIT = 30  # seconds for another process to finish its write
 PIECE, STEP = 5, 3  # letters; of a question's word, every third piece is looked up
 
-_MARK = "-damaged"  # ends the name of a file that tells: damage was met which a look may not find
+_MARK = "keywords.db-damaged"  # a file that is made when damage is met: a look may not find it
 _VERSION = 2  # an index of another version is emptied, and the next ingest fills it
 _SCHEMA = (
     "DROP TABLE IF EXISTS sources",
@@ -175,9 +175,9 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
     file = folder / "keywords.db"
     if not file.is_file():
         return {}, 0
-    if Path(f"{file}{_MARK}").exists():
+    if (folder / _MARK).exists():
         raise Damaged(f"{file.name}: a part of it could not be read")
-    with untouched(file) as db:
+    with inspecting(file) as db:
         if _version(db) != _VERSION:
             return {}, 0
         [[passages]] = db.execute("SELECT count(*) FROM passages")
@@ -187,7 +187,7 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
 def rescue(folder: Path) -> list[str]:
     """The sources that a damaged index still tells."""
     names = []
-    with suppress(sqlite3.Error), closing(_looking(folder / "keywords.db")) as db:
+    with suppress(sqlite3.Error), closing(_read_only(folder / "keywords.db")) as db:
         db.execute("PRAGMA writable_schema = ON")  # else nothing is read of a file cut short
         for (name,) in db.execute("SELECT source FROM sources"):
             names.append(name)
@@ -195,10 +195,10 @@ def rescue(folder: Path) -> list[str]:
 
 
 @contextmanager
-def untouched(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
-    """A database to look into, tested for as long as `seconds` allow. Raises Damaged."""
+def inspecting(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
+    """Any SQLite file, to look into; tested for as long as `seconds` allow. Raises Damaged."""
     try:
-        with closing(_looking(file)) as db:
+        with closing(_read_only(file)) as db:
             end = time.monotonic() + seconds
             db.set_progress_handler(lambda: time.monotonic() > end, 1000)
             with suppress(sqlite3.OperationalError):  # interrupted: no damage so far
@@ -211,7 +211,7 @@ def untouched(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
         raise Damaged(f"{file.name}: {error}") from error
 
 
-def _looking(file: Path) -> sqlite3.Connection:
+def _read_only(file: Path) -> sqlite3.Connection:
     # A writer's log is read as well; where there is none, none must be made.
     mode = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
     return sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True)
@@ -308,7 +308,7 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
         if not _is_damage(error):
             raise
         with suppress(OSError):
-            Path(f"{file}{_MARK}").touch()
+            (folder / _MARK).touch()
         problem, *_ = str(error).partition(" with text ")  # which are a document's own words
         raise Damaged(f"{file.name}: {problem}") from error
 

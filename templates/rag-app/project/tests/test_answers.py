@@ -5,7 +5,7 @@ from conftest import QUICK
 from mistral_server import CHAT, EMBEDDINGS, Body, Handler, MistralServer, Reply, dropped, status
 from mistral_server import text as saying
 
-from rag import offline, pipeline, prompts
+from rag import ingest, offline, pipeline, prompts
 from rag.passages import Page, split
 from rag.pipeline import Answer
 from rag.settings import Settings
@@ -27,13 +27,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 def stand_in(settings: Settings) -> Settings:
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     return settings
 
 
 @pytest.fixture
 def model(online: Settings) -> Settings:
-    pipeline.ingest(settings=online)
+    ingest.ingest(settings=online)
     return online
 
 

@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from gradio_client import Client
 
 import app
-from rag import offline, pipeline
+from rag import ingest, keywords, offline, pipeline
 from rag.passages import Citation, Page, Passage, split
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
@@ -30,7 +30,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module", autouse=True)
 def ingested() -> None:
-    pipeline.ingest()
+    ingest.ingest()
 
 
 def passage(text: str, source: str = "docs/tea.md", section: str = "") -> Passage:
@@ -141,10 +141,34 @@ def test_an_index_damaged_in_mid_use_is_told_and_mended_by_a_button() -> None:
     *_, (bubble, *_) = app.chat(ASKED, [])
     assert bubble == pipeline.DAMAGED
     assert app.ask(ASKED)["answer"] == pipeline.DAMAGED
+    assert pipeline.DAMAGED in app.library()
+    with pytest.raises(gr.Error, match="damaged"):
+        app.search(ASKED)
     said, shelf = app.read_again()
     assert said == "1 read, 0 removed."
     assert "tea.md" in shelf
     assert "80 degrees" in app.ask(ASKED)["answer"]
+
+
+def test_a_conversation_goes_on_when_the_sources_of_its_start_are_damaged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, *_ = list(app.chat(ASKED, []))[-1]
+    history = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": first}]
+    (SETTINGS.index / "keywords.db").write_bytes(b"garbage" * 1000)
+    *_, (bubble, panel, *_) = app.chat(ASKED, history)
+    assert bubble == pipeline.DAMAGED
+    assert pipeline.DAMAGED in panel
+    assert "Traceback" not in caplog.text
+    app.read_again()
+
+
+def test_damage_that_only_reading_documents_meets_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise keywords.Damaged("keywords.db: a part of it could not be read")
+
+    monkeypatch.setattr(ingest, "ingest", fail)
+    assert app.read_again()[0] == pipeline.DAMAGED
 
 
 def test_a_refused_address_is_told_in_a_line_without_live_markup() -> None:

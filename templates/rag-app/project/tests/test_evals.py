@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from evals import __main__ as evals
-from rag import pipeline
+from rag import ingest, pipeline
 
 QUESTIONS = [
     {"question": "How hot is green tea brewed?", "answer": "At 80 degrees.", "source": ""},
@@ -14,7 +14,7 @@ QUESTIONS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pipeline.ingest()
+    ingest.ingest()
     source = pipeline.search("green tea", 1)[0].passage.source
     rows = [QUESTIONS[0] | {"source": source}, QUESTIONS[1]]
     lines = "\n".join(json.dumps(row) for row in rows)

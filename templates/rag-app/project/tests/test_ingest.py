@@ -14,8 +14,8 @@ from conftest import KEY, MODELS, QUICK, Write
 from filelock import FileLock
 from mistral_server import EMBEDDINGS, Body, Handler, MistralServer, slow, status
 
-from rag import keywords, pipeline, store
-from rag.pipeline import IndexBusy, Ingested
+from rag import documents, ingest, keywords, pipeline, store
+from rag.ingest import IndexBusy, Ingested
 from rag.settings import ROOT, Settings
 
 LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for number in range(65))
@@ -36,7 +36,7 @@ def assert_complete(settings: Settings) -> None:
     assert all(ledger.values())
     expected = 0
     for name in ledger:
-        document = pipeline._read(name, None, settings)
+        document = ingest._read(name, None, settings)
         assert document
         ids = [passage.id for passage in document.passages]
         assert len(keywords.fetch(settings.index, ids)) == len(ids)
@@ -64,8 +64,8 @@ def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
         values = {"docs_dir": str(folder / "docs"), "index_dir": str(folder / "index")}
         values |= {"mistral_api_key": KEY, "mistral_server_url": server.url} | MODELS | QUICK
         code = (
-            "import json, sys; from rag import pipeline; from rag.settings import Settings; "
-            "pipeline.ingest(settings=Settings(**json.loads(sys.argv[1])))"
+            "import json, sys; from rag import ingest; from rag.settings import Settings; "
+            "ingest.ingest(settings=Settings(**json.loads(sys.argv[1])))"
         )
         command = [sys.executable, "-c", code, json.dumps(values | {"timeout": 60})]
         with subprocess.Popen(command, cwd=ROOT) as process:
@@ -81,20 +81,20 @@ def test_documents_are_followed_as_they_come_change_and_go(
 ) -> None:
     tea = write("tea.md", "Green tea is brewed at 80 degrees.")
     write("coffee.txt", "Coffee is brewed at 95 degrees.")
-    assert pipeline.ingest(settings=online) == Ingested(2, 0, 2, ())
+    assert ingest.ingest(settings=online) == Ingested(2, 0, 2, ())
     asked = len(server.requests)
 
-    assert pipeline.ingest(settings=online) == Ingested(0, 0, 2, ())
+    assert ingest.ingest(settings=online) == Ingested(0, 0, 2, ())
     assert len(server.requests) == asked, "unchanged documents cost nothing"
 
     write("tea.md", "White tea is brewed at 70 degrees.")
-    assert pipeline.ingest(settings=online) == Ingested(1, 0, 2, ())
+    assert ingest.ingest(settings=online) == Ingested(1, 0, 2, ())
     assert "tea.md" in sources(online, "white")
     assert "Green" not in "".join(hit.passage.text for hit in pipeline.search("green", 9, online))
     assert_complete(online)
 
     tea.unlink()
-    assert pipeline.ingest(settings=online) == Ingested(0, 1, 1, ())
+    assert ingest.ingest(settings=online) == Ingested(0, 1, 1, ())
     assert sources(online, "tea") == {"coffee.txt"}
     assert_complete(online)
 
@@ -102,11 +102,11 @@ def test_documents_are_followed_as_they_come_change_and_go(
 def test_two_documents_of_one_name_are_told_apart(settings: Settings, write: Write) -> None:
     write("spring/notes.md", "The tulips bloom.")
     autumn = write("autumn/notes.md", "The apples are ripe.")
-    assert pipeline.ingest(settings=settings).changed == 2
+    assert ingest.ingest(settings=settings).changed == 2
     [found] = pipeline.search("apples", 5, settings)
     assert found.passage.source.endswith("autumn/notes.md")
     autumn.unlink()
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     assert pipeline.search("apples", 5, settings) == []
     assert len(pipeline.search("tulips", 5, settings)) == 1
 
@@ -116,24 +116,24 @@ def test_a_document_has_one_name_whichever_way_it_is_given(
 ) -> None:
     path = write("tea.md", "Tea.")
     roundabout = path.parent / ".." / path.parent.name / path.name
-    pipeline.ingest(settings=settings)
-    assert pipeline.ingest([roundabout], settings) == Ingested(0, 0, 1, ())
+    ingest.ingest(settings=settings)
+    assert ingest.ingest([roundabout], settings) == Ingested(0, 0, 1, ())
 
 
 def test_documents_of_the_project_are_named_from_its_folder() -> None:
-    assert pipeline._name(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
+    assert documents.name_of(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
 
 
 def test_a_single_document_is_added_beside_the_others(
     settings: Settings, write: Write, tmp_path: Path
 ) -> None:
     write("tea.md", "Tea.")
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     outside = tmp_path / "outside.txt"
     outside.write_text("A text from elsewhere.", encoding="utf-8")
-    assert pipeline.ingest([str(outside)], settings) == Ingested(1, 0, 2, ())
+    assert ingest.ingest([str(outside)], settings) == Ingested(1, 0, 2, ())
     outside.write_text("Another text from elsewhere.", encoding="utf-8")
-    assert pipeline.ingest(settings=settings).changed == 1, "it is looked at again from then on"
+    assert ingest.ingest(settings=settings).changed == 1, "it is looked at again from then on"
 
 
 def test_each_problem_is_one_line_that_names_the_document(settings: Settings, write: Write) -> None:
@@ -143,7 +143,7 @@ def test_each_problem_is_one_line_that_names_the_document(settings: Settings, wr
     write("photo.png", b"\x89PNG")
     write("huge.txt", b"x" * (2**20 + 1))
     small = Settings(**(settings.model_dump() | {"max_file_mb": 1}))
-    done = pipeline.ingest([settings.docs, "http://127.0.0.1:1/page"], small)
+    done = ingest.ingest([settings.docs, "http://127.0.0.1:1/page"], small)
     assert (done.changed, names(settings)) == (1, ["good.md"])
     assert len(done.problems) == 5
     for name in ("sub/broken.pdf", "empty.txt", "photo.png", "huge.txt", "http://127.0.0.1:1/page"):
@@ -155,7 +155,7 @@ def test_progress_counts_the_documents(settings: Settings, write: Write) -> None
     write("a.md", "One.")
     write("b.md", "Two.")
     seen: list[tuple[int, int]] = []
-    pipeline.ingest(settings=settings, progress=lambda done, total, now: seen.append((done, total)))
+    ingest.ingest(settings=settings, progress=lambda done, total, now: seen.append((done, total)))
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -174,8 +174,8 @@ def test_an_interrupted_ingest_is_completed_by_the_next(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.ingest(settings=settings, progress=interrupt)
-    pipeline.ingest(settings=settings)
+        ingest.ingest(settings=settings, progress=interrupt)
+    ingest.ingest(settings=settings)
     assert_complete(settings)
 
 
@@ -186,12 +186,12 @@ def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_comple
         write(name, LONG)
     write("b.md", f"About coffee.\n\n{LONG}")  # more than one request takes
     server.will(Handler.answer, status(401), path=EMBEDDINGS)
-    done = pipeline.ingest(settings=online)
+    done = ingest.ingest(settings=online)
     assert len(done.problems) == 1
     assert "refused the API key" in done.problems[0]
     assert "b.md" in sources(online, "coffee")
 
-    assert pipeline.ingest(settings=online).problems == ()
+    assert ingest.ingest(settings=online).problems == ()
     assert_complete(online)
 
 
@@ -199,7 +199,7 @@ def test_a_page_of_the_web_that_was_cut_short_is_fetched_again(settings: Setting
     settings.docs.mkdir()
     keywords.begin(settings.index, "http://127.0.0.1:1/half")
     keywords.add(settings.index, "http://127.0.0.1:1/whole", "digest", [])
-    assert [line.split(": ")[0] for line in pipeline.ingest(settings=settings).problems] == [
+    assert [line.split(": ")[0] for line in ingest.ingest(settings=settings).problems] == [
         "http://127.0.0.1:1/half"
     ]
 
@@ -214,15 +214,15 @@ def test_a_second_process_is_refused_while_one_holds_the_index(
     settings.index.mkdir(parents=True)
     other = FileLock(settings.index / "writer.lock", timeout=0)
     with other, pytest.raises(IndexBusy, match="Another process"):
-        pipeline.ingest(settings=settings)
+        ingest.ingest(settings=settings)
     with pytest.raises(IndexBusy):  # what it has read meanwhile may be stale
-        pipeline.ingest(settings=settings)
+        ingest.ingest(settings=settings)
 
 
 def test_threads_of_one_process_take_turns(settings: Settings, write: Write) -> None:
     write("tea.md", "Tea.")
     with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(pipeline.ingest, settings=settings) for _ in range(4)]
+        runs = [pool.submit(ingest.ingest, settings=settings) for _ in range(4)]
         assert sorted(run.result().changed for run in runs) == [0, 0, 0, 1]
 
 
@@ -230,17 +230,17 @@ def test_another_embedding_model_gets_an_index_of_its_own(
     settings: Settings, online: Settings, write: Write
 ) -> None:
     write("tea.md", "Tea.")
-    assert pipeline.ingest(settings=settings).changed == 1
-    assert pipeline.ingest(settings=online).changed == 1
-    assert pipeline.ingest(settings=settings).changed == 0
+    assert ingest.ingest(settings=settings).changed == 1
+    assert ingest.ingest(settings=online).changed == 1
+    assert ingest.ingest(settings=settings).changed == 0
     assert settings.index != online.index
 
 
 def test_other_passage_sizes_cut_every_document_anew(settings: Settings, write: Write) -> None:
     write("tea.md", LONG)
-    before = pipeline.ingest(settings=settings).passages
+    before = ingest.ingest(settings=settings).passages
     smaller = Settings(**(settings.model_dump() | {"passage_chars": 400}))
-    done = pipeline.ingest(settings=smaller)
+    done = ingest.ingest(settings=smaller)
     assert done.changed == 1
     assert done.passages > before
     assert_complete(smaller)
@@ -255,7 +255,7 @@ def test_only_the_passages_own_words_and_heading_are_embedded(
 
     server.will(check, path=EMBEDDINGS)
     write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
-    assert pipeline.ingest(settings=online).problems == ()
+    assert ingest.ingest(settings=online).problems == ()
 
 
 # Damaged
@@ -290,13 +290,13 @@ def test_a_damaged_index_is_put_aside_and_made_anew(
 ) -> None:  # fmt: skip
     write("tea.md", f"{LONG} Green tea.")
     write("coffee.md", LONG)
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
     for _ in range(2):  # the second takes the place of the first
         damage(file)
         damaged = file.read_bytes()
         caplog.clear()
-        done = pipeline.ingest(settings=settings)
+        done = ingest.ingest(settings=settings)
         assert (done.changed, done.removed, done.problems) == (2, 0, ())
         assert_complete(settings)
         assert sources(settings, "green") == {"tea.md"}
@@ -306,20 +306,20 @@ def test_a_damaged_index_is_put_aside_and_made_anew(
         }
         [line] = [record.getMessage() for record in caplog.records]
         assert line.startswith("The index was damaged (keywords.db: ")
-        assert pipeline.ingest(settings=settings).changed == 0
+        assert ingest.ingest(settings=settings).changed == 0
 
 
 def test_a_question_to_a_damaged_index_gets_a_line_until_an_ingest_mends_it(
     settings: Settings, write: Write
 ) -> None:
     write("tea.md", "Green tea is brewed at 80 degrees.")
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
     file.write_bytes(file.read_bytes().replace(b"Green", b"\xff" * 5))  # no look finds this
     for _ in range(2):
         answer = pipeline.answer("How hot is tea brewed?", settings=settings)
         assert (answer.text, answer.citations) == (pipeline.DAMAGED, ())
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     assert "80 degrees" in pipeline.answer("How hot is tea brewed?", settings=settings).text
 
 
@@ -327,11 +327,11 @@ def test_adding_a_document_to_a_damaged_index_reads_the_others_too(
     settings: Settings, write: Write, tmp_path: Path
 ) -> None:
     write("tea.md", LONG)
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     garble_the_middle(settings.index / "keywords.db")
     outside = tmp_path / "outside.txt"
     outside.write_text("A text from elsewhere.", encoding="utf-8")
-    assert pipeline.ingest([outside], settings).changed == 2
+    assert ingest.ingest([outside], settings).changed == 2
     assert_complete(settings)
 
 
@@ -341,11 +341,11 @@ def test_what_was_added_from_elsewhere_is_read_again_if_the_damaged_index_still_
     write("tea.md", LONG)
     outside = tmp_path / "outside.txt"
     outside.write_text("A text from elsewhere.", encoding="utf-8")
-    pipeline.ingest([settings.docs, outside], settings)
+    ingest.ingest([settings.docs, outside], settings)
     keywords.add(settings.index, "http://127.0.0.1:1/page", "digest", [])
     outside.write_text("Another text.", encoding="utf-8")
     cut(settings.index / "keywords.db")
-    done = pipeline.ingest(settings=settings)
+    done = ingest.ingest(settings=settings)
     assert names(settings) == ["outside.txt", "page", "tea.md"]
     assert [line.split(": ")[0] for line in done.problems] == ["http://127.0.0.1:1/page"]
 
@@ -356,13 +356,27 @@ def test_missing_and_damaged_vectors_are_made_again(
 ) -> None:
     write("tea.md", LONG)
     write("coffee.md", LONG)
-    pipeline.ingest(settings=online)
+    ingest.ingest(settings=online)
     again = elsewhere(online)
     for file in (again.index / "vectors").rglob("*.sqlite*"):
         damage(file)
-    assert pipeline.ingest(settings=again).changed == 2
+    assert ingest.ingest(settings=again).changed == 2
     assert_complete(again)
-    assert pipeline.ingest(settings=again).changed == 0
+    assert ingest.ingest(settings=again).changed == 0
+
+
+def test_an_empty_store_and_a_write_that_was_cut_short_are_no_damage(
+    online: Settings, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    (online.index / "vectors").mkdir(parents=True)
+    write("tea.md", "Green tea.")
+    ingest.ingest(settings=online)
+    again = elsewhere(online)
+    [file] = (again.index / "vectors").rglob("*.sqlite*")
+    Path(f"{file}-journal").write_bytes(b"what a killed process leaves behind")
+    assert ingest.status(again).damage == ""
+    assert ingest.ingest(settings=again).changed == 0
+    assert "damaged" not in caplog.text
 
 
 @pytest.mark.parametrize("searched", [False, True])
@@ -370,15 +384,15 @@ def test_lost_vectors_are_made_again_even_if_a_search_came_before(
     online: Settings, server: MistralServer, write: Write, searched: bool
 ) -> None:
     write("tea.md", "Green tea.")
-    pipeline.ingest(settings=online)
+    ingest.ingest(settings=online)
     again = elsewhere(online)
     shutil.rmtree(again.index / "vectors")
     if searched:  # it makes an empty store
         assert sources(again, "tea") == {"tea.md"}
     server.will(status(401), path=EMBEDDINGS)
-    assert len(pipeline.ingest(settings=again).problems) == 1
+    assert len(ingest.ingest(settings=again).problems) == 1
     assert store.count(again.index) == 0
-    assert pipeline.ingest(settings=again) == Ingested(1, 0, 1, ())
+    assert ingest.ingest(settings=again) == Ingested(1, 0, 1, ())
     assert_complete(again)
 
 
@@ -394,13 +408,13 @@ def test_status_tells_what_an_ingest_would_do_and_does_none_of_it(
 ) -> None:
     for name in ("same.md", "changed.md", "gone.md"):
         write(name, f"About {name}.")
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     write("changed.md", "Another text.")
     write("new.md", "A new text.")
     (settings.docs / "gone.md").unlink()
     before = {path: path.stat().st_mtime_ns for path in settings.index.iterdir()}
     for _ in range(2):
-        now = pipeline.status(settings)
+        now = ingest.status(settings)
         assert (ends(now.new), ends(now.changed), ends(now.gone)) == (
             ["new.md"], ["changed.md"], ["gone.md"],
         )  # fmt: skip
@@ -416,7 +430,7 @@ def test_status_names_documents_that_cannot_be_read_and_why(
     write("photo.png", b"\x89PNG")
     write("broken.pdf", b"%PDF-1.4 broken")
     small = Settings(**(settings.model_dump() | {"max_file_mb": 1}))
-    now = pipeline.status(small, seconds=30)
+    now = ingest.status(small, seconds=30)
     assert ends(now.new) == ["good.md"]
     assert sorted(ends(now.unreadable)) == ["broken.pdf", "huge.txt", "photo.png"]
 
@@ -425,38 +439,38 @@ def test_status_counts_a_document_as_new_when_there_is_no_time_to_read_it(
     settings: Settings, write: Write
 ) -> None:
     write("long.csv", "a,b\n" * 400_000)
-    assert ends(pipeline.status(settings, seconds=0).new) == ["long.csv"]
+    assert ends(ingest.status(settings, seconds=0).new) == ["long.csv"]
 
 
 def test_status_does_not_fetch_a_page_that_was_cut_short(settings: Settings) -> None:
     settings.docs.mkdir()
     keywords.begin(settings.index, "http://127.0.0.1:1/half")
-    now = pipeline.status(settings)
+    now = ingest.status(settings)
     assert (now.changed, now.unreadable) == (("http://127.0.0.1:1/half",), ())
 
 
 @pytest.mark.parametrize("keep", [0, 10, 5000])
 def test_status_sees_a_damaged_keyword_index(settings: Settings, write: Write, keep: int) -> None:
     write("tea.md", "Tea.")
-    pipeline.ingest(settings=settings)
+    ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
     file.write_bytes(file.read_bytes()[:keep] + b"garbage" * (keep == 0))
-    now = pipeline.status(settings)
+    now = ingest.status(settings)
     assert now.damage.startswith("keywords.db: ")
     assert (now.documents, ends(now.new)) == (0, ["tea.md"])
 
 
 def test_status_sees_missing_and_damaged_vectors(online: Settings, write: Write) -> None:
     write("tea.md", "Tea.")
-    pipeline.ingest(settings=online)
+    ingest.ingest(settings=online)
     free = Settings(**(online.model_dump() | {"index_dir": online.index_dir.with_name("copy")}))
     shutil.copytree(online.index, free.index)
-    assert pipeline.status(free).damage == ""
+    assert ingest.status(free).damage == ""
     for file in (free.index / "vectors").rglob("*.sqlite*"):
         file.write_bytes(b"garbage" * 100)
-    assert pipeline.status(free).damage
+    assert ingest.status(free).damage
     shutil.rmtree(free.index / "vectors")
-    assert pipeline.status(free).damage == "the vectors are missing"
+    assert ingest.status(free).damage == "the vectors are missing"
     assert not (free.index / "vectors").exists()
 
 
@@ -466,9 +480,9 @@ def test_status_sees_that_another_process_has_the_index_open(
     write("tea.md", "Tea.")
     settings.index.mkdir(parents=True)
     with FileLock(settings.index / "writer.lock", timeout=0):
-        assert pipeline.status(settings).busy
-    assert not pipeline.status(settings).busy
-    assert pipeline.ingest(settings=settings).changed == 1
+        assert ingest.status(settings).busy
+    assert not ingest.status(settings).busy
+    assert ingest.ingest(settings=settings).changed == 1
 
 
 # Killed
@@ -481,5 +495,5 @@ def test_a_killed_ingest_is_completed_by_the_next(doomed: Doomed) -> None:
     doomed.process.wait()
     assert "" in keywords.ledger(doomed.settings.index).values()
 
-    assert pipeline.ingest(settings=doomed.settings).changed == 3
+    assert ingest.ingest(settings=doomed.settings).changed == 3
     assert_complete(doomed.settings)

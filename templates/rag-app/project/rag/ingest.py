@@ -1,0 +1,340 @@
+"""Owns what enters and leaves the index: documents come, change and go, damage is mended."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag import documents, keywords, llm, prompts
+from rag.documents import Unreadable
+from rag.passages import Passage, split
+from rag.settings import ROOT, SETTINGS, Settings
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 600  # seconds that embedding may be held up by the rate limit
+BATCH = 500  # passages that are embedded and stored together
+
+Progress = Callable[[int, int, str], None]  # documents done, documents in all, what happens now
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest did; `problems` has a line for each document that could not be read."""
+
+    changed: int
+    removed: int
+    passages: int
+    problems: tuple[str, ...]
+
+
+class IndexBusy(Exception):
+    """Another process is writing the index."""
+
+
+# Ingest: file or URL → pages → passages → vectors and keywords
+
+
+def ingest(
+    paths: Sequence[str | Path] | None = None,
+    settings: Settings = SETTINGS,
+    progress: Progress = lambda done, total, now: None,
+) -> Ingested:
+    """Bring the index up to date with files, folders and URLs; without any, with docs/.
+
+    Unchanged documents cost nothing, changed ones are replaced, deleted ones disappear. May be
+    killed anywhere: the next ingest does again what was cut short. What is damaged is put aside,
+    and all documents are read again. Raises IndexBusy.
+    """
+    with _one_at_a_time:
+        _claim(settings.index)
+        known, sound = _ledger(settings)
+        gone = _gone(known)
+        for name in gone:
+            _forget(name, settings)
+        names = list(documents.find(paths or []))
+        if paths is None or not sound:
+            names += _everything(known, settings)
+        names = [name for name in dict.fromkeys(names) if name not in gone]
+        changed, problems = _take_in(names, known, settings, progress)
+    return Ingested(changed, len(gone), keywords.count(settings.index), problems)
+
+
+@dataclass(frozen=True)
+class _Document:
+    name: str
+    digest: str
+    passages: list[Passage]
+
+
+def _take_in(
+    names: Sequence[str], known: Mapping[str, str], settings: Settings, progress: Progress
+) -> tuple[int, tuple[str, ...]]:
+    """Read these documents and store what is new: how many, and a line for each problem."""
+    changed, problems, batch = 0, list[str](), list[_Document]()
+    for done, name in enumerate(names):
+        tell = partial(progress, done, len(names))
+        tell(name)
+        try:
+            document = _read(name, known.get(name), settings)
+        except Unreadable as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if document:
+            changed += 1
+            batch.append(document)
+        if sum(len(each.passages) for each in batch) >= BATCH:
+            problems += _write(batch, settings, tell)
+            batch = []
+    tell = partial(progress, len(names), len(names))
+    problems += _write(batch, settings, tell)
+    tell("")
+    return changed, tuple(dict.fromkeys(problems))
+
+
+def _read(name: str, known_digest: str | None, settings: Settings) -> _Document | None:
+    """The document cut into passages; None when it is in the index as it is."""
+    kind, data, digest = _load(name, settings)
+    if digest == known_digest:
+        return None
+    pages = documents.read(kind, data)
+    passages = split(name, pages, settings.passage_chars, settings.overlap_chars)
+    return _Document(name, digest, passages)
+
+
+def _load(name: str, settings: Settings) -> tuple[str, bytes, str]:
+    """Kind, bytes, and a digest that other sizes of passages change, too."""
+    kind, data = documents.load(name, settings.max_file_mb)
+    cut = f"{settings.passage_chars} {settings.overlap_chars} "
+    return kind, data, hashlib.sha256(cut.encode() + data).hexdigest()
+
+
+def _write(
+    batch: Sequence[_Document], settings: Settings, tell: Callable[[str], None]
+) -> list[str]:
+    """Store documents; the ledger calls each complete only once all of it is written."""
+    problems = []
+    try:
+        if batch and settings.embedder:
+            _embed(batch, settings, tell)
+    except llm.ModelUnavailable as error:
+        problems = [f"{error} Until {settings.embedder} answers, search goes by keywords alone."]
+    except Exception as error:  # a damaged store must not keep the app from starting
+        log.warning("the vector store failed: %s: %s", type(error).__name__, error)
+        where = f"{settings.index.name} in {settings.index_dir}"
+        problems = [f"The vector store failed. Delete {where} to rebuild it."]
+    for document in batch:  # without vectors it stays "begun", and the next ingest tries again
+        digest = "" if problems else document.digest
+        keywords.add(settings.index, document.name, digest, document.passages)
+    return problems
+
+
+def _embed(batch: Sequence[_Document], settings: Settings, tell: Callable[[str], None]) -> None:
+    """Put the passages' vectors into the store."""
+    from rag import store  # here, not above: without an embedding model nobody waits for it
+
+    for document in batch:
+        keywords.begin(settings.index, document.name)
+        store.remove(settings.index, document.name)
+    passages = [passage for document in batch for passage in document.passages]
+    texts, done = [prompts.embedded(passage) for passage in passages], 0
+    for vectors in llm.embed(texts, settings, PATIENCE):
+        store.add(settings.index, passages[done : done + len(vectors)], vectors)
+        done += len(vectors)
+        tell(f"{done} of {len(passages)} passages embedded")
+
+
+def _forget(name: str, settings: Settings) -> None:
+    keywords.begin(settings.index, name)
+    if settings.embedder:
+        from rag import store
+
+        store.remove(settings.index, name)
+    keywords.remove(settings.index, name)
+
+
+def _everything(known: Mapping[str, str], settings: Settings) -> list[str]:
+    """What is in docs/ or in the index; of the web only pages that were cut short."""
+    again = (name for name, digest in known.items() if not (documents.is_url(name) and digest))
+    return [*documents.find([settings.docs]), *again]
+
+
+def _gone(known: Mapping[str, str]) -> list[str]:
+    return [name for name in known if not documents.is_url(name) and not (ROOT / name).is_file()]
+
+
+# One writer at a time: two processes that write one vector store corrupt it silently
+
+_one_at_a_time = threading.Lock()
+_refused: set[Path] = set()
+
+
+@cache
+def _claim(folder: Path) -> FileLock:
+    """Take the index for this process, until it ends. Raises IndexBusy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "writer.lock", timeout=0, thread_local=False)
+    if folder not in _refused:  # a store that was opened beside a writer is stale for good
+        with suppress(Timeout):
+            lock.acquire()
+            if damage := _vector_damage(folder):  # once the store has opened it, it cannot move
+                _put_aside(folder, "vectors", damage)
+            return lock
+        _refused.add(folder)
+    raise IndexBusy(
+        "Another process is using this index (the app, perhaps). Stop it, or add documents there."
+    )
+
+
+# Damage: the bad part is put aside and made anew
+
+
+def _ledger(settings: Settings) -> tuple[dict[str, str], bool]:
+    """Each known document with its digest; and False when damage made them all unfinished."""
+    folder = settings.index
+    try:
+        known, _ = keywords.look(folder)
+        if not _lacks_vectors(settings):
+            return known, True
+    except keywords.Damaged as error:
+        known = dict.fromkeys(keywords.rescue(folder), "")
+        _put_aside(folder, "keywords.db*", str(error))
+    for name in known:
+        keywords.begin(folder, name)
+    return dict.fromkeys(known, ""), False
+
+
+def _lacks_vectors(settings: Settings) -> bool:
+    """Whether passages that the ledger calls complete have no vector."""
+    finished = keywords.finished(settings.index)
+    if not settings.embedder or not finished:
+        return False
+    from rag import store
+
+    try:
+        missing = finished - store.count(settings.index)
+    except Exception as error:  # a server that is away, perhaps
+        log.warning("the vector store failed: %s: %s", type(error).__name__, error)
+        return False
+    if missing > 0:
+        log.warning("%d vectors are missing: the documents are embedded again.", missing)
+    return missing > 0
+
+
+def _vector_damage(folder: Path) -> str:
+    """What is wrong with the store's files, which are tested unopened: to load it takes a second."""
+    for file in sorted((folder / "vectors").rglob("*.sqlite*")):
+        journal = Path(f"{file}-journal")  # of a write that was cut short: SQLite undoes it
+        if "-" not in file.name and not journal.exists():
+            try:
+                with keywords.inspecting(file):
+                    pass
+            except keywords.Damaged as error:
+                return str(error)
+    return ""
+
+
+def _put_aside(folder: Path, part: str, damage: str) -> None:
+    """Move a part of the index into a folder beside it, in place of what lay there."""
+    aside = folder.with_name(f"{folder.name}.damaged")
+    aside.mkdir(exist_ok=True)
+    for old in aside.glob(part):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for path in sorted(folder.glob(part), reverse=True):  # a database's log goes before it
+        path.rename(aside / path.name)
+    log.warning(
+        "The index was damaged (%s): put aside in %s, made anew.", damage, documents.name_of(aside)
+    )
+
+
+# Status: how the index stands. Looks only: nothing is made or changed
+
+
+@dataclass(frozen=True)
+class Status:
+    """Documents that an ingest would take in (`new`, `changed`), drop (`gone`) or complain about.
+
+    `busy`: another process has the index open. `damage`: why the index cannot be used.
+    """
+
+    documents: int
+    passages: int
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    busy: bool
+    damage: str
+
+
+def status(settings: Settings = SETTINGS, seconds: float = 0.25) -> Status:
+    """Compare index and documents. New ones are read on trial, as far as `seconds` allow."""
+    busy, known, passages, damage = _is_held(settings.index), dict[str, str](), 0, ""
+    try:
+        known, passages = keywords.look(settings.index)
+        if not (busy or settings.store_url) and settings.embedder and any(known.values()):
+            damage = _vector_damage(settings.index)
+            if not any((settings.index / "vectors").rglob("*.sqlite*")):
+                damage = "the vectors are missing"
+    except keywords.Damaged as error:
+        damage = str(error)
+    gone = _gone(known)
+    names = [name for name in dict.fromkeys(_everything(known, settings)) if name not in gone]
+    waiting, problems = _compare(names, known, settings)
+    trial = threading.Thread(target=_try, args=(waiting, problems, settings), daemon=True)
+    trial.start()
+    trial.join(seconds)  # one document alone may take minutes
+    problems = problems.copy()
+    fine = [name for name in waiting if name not in problems]
+    return Status(
+        documents=len(known), passages=passages,
+        new=tuple(name for name in fine if name not in known),
+        changed=tuple(name for name in fine if name in known),
+        gone=tuple(gone),
+        unreadable=tuple(f"{name}: {problem}" for name, problem in problems.items()),
+        busy=busy, damage=damage,
+    )  # fmt: skip
+
+
+def _compare(
+    names: Sequence[str], known: Mapping[str, str], settings: Settings
+) -> tuple[list[str], dict[str, str]]:
+    """The documents that an ingest would read, and what is wrong with others."""
+    waiting, problems = list[str](), dict[str, str]()
+    for name in names:
+        try:
+            if documents.is_url(name) or known.get(name) != _load(name, settings)[-1]:
+                waiting.append(name)
+        except Unreadable as error:
+            problems[name] = str(error)
+    return waiting, problems
+
+
+def _try(names: Sequence[str], problems: dict[str, str], settings: Settings) -> None:
+    """Read files as an ingest would, and note what it would complain about."""
+    for name in names:
+        try:
+            if not documents.is_url(name):
+                _read(name, None, settings)
+        except Unreadable as error:
+            problems[name] = str(error)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process has the index open, this one included."""
+    with suppress(OSError):  # not ours to lock: then we cannot be in its way either
+        try:
+            if (folder / "writer.lock").is_file():
+                FileLock(folder / "writer.lock", timeout=0).acquire().lock.release()
+        except Timeout:
+            return True
+    return False
