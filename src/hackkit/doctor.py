@@ -103,7 +103,7 @@ def _run(checks: Sequence[Check], context: Context, progress: Progress) -> dict[
                 check for check in waiting.values() if began + _limit(check) <= time.monotonic()
             ]
             for check in late:
-                results[check.id] = _too_slow(check)
+                results[check.id] = _too_slow(check, context)
                 del waiting[check.id]
             continue
         if waiting.pop(result.id, None):
@@ -129,17 +129,19 @@ def _look(check: Check, context: Context) -> Result:
         seconds = time.monotonic() - began
         words = f"{type(error).__name__}: {error}".strip().rstrip(":")
         trace = "".join(traceback.format_exception(error)).splitlines()
-        return _broken(check, f"this check itself failed: {words}", seconds, tuple(trace))
+        return _broken(check, context, f"this check itself failed: {words}", seconds, tuple(trace))
     return _result(check, finding, time.monotonic() - began)
 
 
-def _too_slow(check: Check) -> Result:
+def _too_slow(check: Check, context: Context) -> Result:
     limit = _limit(check)
-    return _broken(check, f"this check did not end within {limit:g} s", limit)
+    return _broken(check, context, f"this check did not end within {limit:g} s", limit)
 
 
-def _broken(check: Check, message: str, seconds: float, trace: tuple[str, ...] = ()) -> Result:
-    fix = hackkit("doctor", "--only", check.id, "--verbose")
+def _broken(
+    check: Check, context: Context, message: str, seconds: float, trace: tuple[str, ...] = ()
+) -> Result:
+    fix = hackkit("doctor", "--only", check.id, "--verbose", folder=context.folder)
     finding = failure(message, fix, details=trace)
     return Result(check.id, check.title, check.category, finding, seconds, broken=True)
 

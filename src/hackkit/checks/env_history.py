@@ -66,7 +66,8 @@ def _past(context: Context) -> Finding:
         fix=f"open {PAGES['a Mistral API key']} and make a new key: history keeps the old one",
         details=(
             _replace_keys(),
-            "When that is done: " + hackkit("doctor", "--skip", "env-history"),
+            "When that is done: "
+            + hackkit("doctor", "--skip", "env-history", folder=context.folder),
         ),
     )
 

@@ -101,10 +101,10 @@ def _damaged(context: Context, app: AppStatus) -> Finding:
     """Offer to put the index aside and make it anew; without its vectors the app still answers."""
     message = f"{app.index} is damaged: {app.damage}"[:120]
     judge = warning if app.documents else failure
+    again = hackkit("doctor", "--fix", "--only", "index", folder=context.folder)
     _, ingest = _ingest(context, app)
     if ingest is None:
-        fix = "stop the app (Ctrl-C), then: " + hackkit("doctor", "--fix", "--only", "index")
-        return judge(message, fix)
+        return judge(message, f"stop the app (Ctrl-C), then: {again}")
     aside = _aside(context.folder / app.index)
     says = f"move {app.index} aside, to {aside.name}, and read the documents anew"
 
@@ -112,7 +112,7 @@ def _damaged(context: Context, app: AppStatus) -> Finding:
         (context.folder / app.index).rename(aside)
         ingest.do()
 
-    return judge(message, hackkit("doctor", "--fix", "--only", "index"), Mend(says, do))
+    return judge(message, again, Mend(says, do))
 
 
 def _aside(index: Path) -> Path:

@@ -51,11 +51,11 @@ def check(context: Context) -> Finding:
     blocked = obstacle(reply, Site(url, "MISTRAL_SERVER_URL", context.system))
     if blocked:
         return blocked.told(warning)
-    return _refusal(reply) or _about(reply, context)
+    return _refusal(reply, context) or _about(reply, context)
 
 
-def _refusal(reply: Reply) -> Finding | None:
-    again = hackkit("doctor", "--only", "mistral-models")
+def _refusal(reply: Reply, context: Context) -> Finding | None:
+    again = hackkit("doctor", "--only", "mistral-models", folder=context.folder)
     if reply.status in {401, 403}:
         return failure(f"the key is refused ({reply.status})", f"{_CONSOLE} and make a new key")
     if reply.status == 429:  # noqa: PLR2004 - "Too Many Requests"

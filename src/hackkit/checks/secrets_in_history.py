@@ -52,7 +52,7 @@ def check(context: Context) -> Finding:
     except OSError as error:
         return skipped(f"the history cannot be read: {error}")
     if found:
-        return _failure(found)
+        return _failure(found, context)
     if not commits:
         return skipped("nothing is committed yet")
     return ok(f"none in {cut}{commits:,} {'commit' if commits == 1 else 'commits'}")
@@ -123,7 +123,8 @@ def _new_side(changes: str) -> str:
     return "\n".join(lines)
 
 
-def _failure(found: dict[str, tuple[str, str]]) -> Finding:
+def _failure(found: dict[str, tuple[str, str]], context: Context) -> Finding:
+    again = hackkit("doctor", "--skip", "secrets-in-history", folder=context.folder)
     lines = [f"{kind} in {commit}:{file}" for file, (commit, kind) in found.items()]
     more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
     pages = sorted({PAGES[kind] for _, kind in found.values() if kind in PAGES})
@@ -134,6 +135,6 @@ def _failure(found: dict[str, tuple[str, str]]) -> Finding:
         details=(
             *lines[1:_FEW],
             *(f"Also replace what {each} gave out" for each in pages[1:]),
-            "When that is done: " + hackkit("doctor", "--skip", "secrets-in-history"),
+            "When that is done: " + again,
         ),
     )
