@@ -14,7 +14,9 @@ _API = "/gradio_api"
 _PAGE_SECONDS = 20.0
 _DENIED = {401, 403}
 _NOT_FOUND = 404
-_END = (b"event: complete", b"event: error")
+_WAKING = {502, 503, 504}  # what stands before an app says so while it starts
+_PAUSE = 1.0  # seconds between two looks at it
+_END = (b"\nevent: complete", b"\nevent: error")
 _SHOWN = 160  # characters of what a server says that are repeated
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
@@ -72,7 +74,11 @@ class _Talk:
         return max(self.deadline - time.monotonic(), 0.1)
 
     def check_endpoint(self) -> None:
-        reply = web.fetch(_at(self.address, "/info"), self.env, self.headers, self.left)
+        """See that it can be asked at all; an app that is still waking up is waited for."""
+        reply = self._info()
+        while reply.status in _WAKING and time.monotonic() + _PAUSE < self.deadline:
+            time.sleep(_PAUSE)
+            reply = self._info()
         if reply.status == _NOT_FOUND and not reply.is_page:
             raise NoAskError(_NO_ASK, fix=_ADD_ASK)
         _refuse(reply, self.address, "what it can be asked")
@@ -83,6 +89,9 @@ class _Talk:
         if not isinstance(endpoints, dict) or "/ask" not in endpoints:
             raise NoAskError(_NO_ASK, fix=_ADD_ASK)
 
+    def _info(self) -> Reply:
+        return web.fetch(_at(self.address, "/info"), self.env, self.headers, self.left)
+
     def put(self, question: str) -> str:
         """Hand the question in; return the name under which its answer is kept."""
         content = {"data": [question]}
@@ -92,7 +101,7 @@ class _Talk:
         event = said.get("event_id") if isinstance(said, dict) else None
         if not isinstance(event, str):
             raise HackkitError(
-                f"The app took the question, but not as Gradio does: {_shown(reply)}"
+                f"The app took the question, but not as Gradio does: {_shown(reply)}."
             )
         return event
 
@@ -149,12 +158,18 @@ def _refuse(reply: Reply, address: str, what: str) -> None:
 def _shown(reply: Reply) -> str:
     if reply.is_page:
         return "a page for browsers"
-    words = " ".join(reply.body[:4000].decode("utf-8", "replace").split())
-    return f'"{words[:_SHOWN]}"' if words else "nothing"
+    words = _line(reply.body[:4000].decode("utf-8", "replace"))
+    return f'"{words}"' if words else "nothing"
+
+
+def _line(said: str) -> str:
+    """Return what a server says as one short line that does nothing to a terminal."""
+    return "".join(filter(str.isprintable, " ".join(said.split())))[:_SHOWN]
 
 
 def _is_over(body: bytes) -> bool:
     """Tell whether an answer or an error has come, wholly."""
+    body = b"\n" + body
     place = max(body.find(end) for end in _END)
     return place >= 0 and b"\n\n" in body[place:].replace(b"\r\n", b"\n")
 
@@ -179,9 +194,9 @@ def _words(answer: object) -> tuple[str, str]:
         return (answer if isinstance(answer, str) else ""), ""
     named = (answer.get(key) for key in ("answer", "text", "content"))
     text = next((value for value in named if isinstance(value, str) and value), "")
-    return text, str(answer.get("notice") or "")
+    return text, _line(str(answer.get("notice") or ""))
 
 
 def _error_words(data: object) -> str:
     said = data.get("error") if isinstance(data, dict) else data
-    return said[:_SHOWN] if isinstance(said, str) else ""
+    return _line(said) if isinstance(said, str) else ""

@@ -1,6 +1,7 @@
 """live: one question to a running app, over its real protocol."""
 
 import re
+import threading
 
 import pytest
 from gradio_server import ANSWER, PAGE, App, event, running
@@ -61,6 +62,16 @@ def test_an_answer_that_does_not_come_in_time_is_given_up() -> None:
     assert re.fullmatch(r"The app did not answer the question within \d s\.", error.problem)
 
 
+def test_an_answer_may_speak_of_the_protocol_itself() -> None:
+    app = App(stream=event("generating", ["event: complete"]), hangs=True)
+    assert "did not answer" in refusal(app, seconds=1).problem
+
+
+def test_what_a_server_says_does_nothing_to_the_terminal() -> None:
+    app = App(stream=event("error", {"error": "\x1b]0;title\x07no\nindex"}))
+    assert refusal(app).problem == "The app answered with an error: ]0;titleno index"
+
+
 def test_an_error_in_the_app_is_told() -> None:
     app = App(stream=event("error", {"error": "The index is damaged."}))
     assert refusal(app).problem == "The app answered with an error: The index is damaged."
@@ -104,6 +115,18 @@ def test_a_page_in_the_place_of_the_api_is_told() -> None:
 def test_a_server_error_is_told_with_its_words(path: str) -> None:
     error = refusal(App(bodies={path: (500, "text/plain", b"Internal Server Error")}))
     assert re.search(r'ADDRESS answers 500 for the \w+: "Internal Server Error"', error.problem)
+
+
+def test_an_app_that_is_waking_up_is_waited_for() -> None:
+    waking = {"/gradio_api/info": (503, "text/html", PAGE)}
+    app = App(bodies=waking)
+    threading.Timer(0.5, waking.clear).start()
+    assert ask(app).text == ANSWER["answer"]
+
+
+def test_an_app_that_does_not_wake_up_is_given_up() -> None:
+    error = refusal(App(bodies={"/gradio_api/info": (503, "text/html", PAGE)}), seconds=2)
+    assert "ADDRESS answers 503 for what it can be asked" in error.problem
 
 
 def test_a_question_that_is_taken_in_another_way_is_told() -> None:

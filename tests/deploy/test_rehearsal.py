@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +57,26 @@ class Rehearsal:
             *("deploy", "spaces", self.folder, "--rehearse", *words),
             env={name: value for name, value in env.items() if name not in kept},
         )
-        assert not still_running(self.temporary)
-        assert all(left.suffix == ".log" for left in self.temporary.iterdir())
+        assert not self.left()
         assert KEY not in result.stdout + result.stderr + self.log
         return result
+
+    def interrupted(self, step: str, name: str) -> int:
+        """Send a signal as soon as this step has begun; return the exit code."""
+        names = ("TMPDIR", "TEMP", "TMP")
+        words = [sys.executable, "-m", "hackkit", "deploy", "spaces", str(self.folder)]
+        with subprocess.Popen(
+            [*words, "--rehearse"],
+            env={**clean_environment(), **dict.fromkeys(names, str(self.temporary))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as run:
+            until = time.monotonic() + 120
+            while f"== {step}" not in self.log and run.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            run.send_signal(getattr(signal, name))
+            return run.wait(30)
 
     def fails(self) -> tuple[str, str]:
         """Rehearse what must fail; return the problem and its fix."""
@@ -67,6 +85,11 @@ class Rehearsal:
         assert "Traceback" not in result.stderr
         problem, _, fix = " ".join(result.stderr.split()).partition(" Fix: ")
         return problem, fix
+
+    def left(self) -> list[str]:
+        """Return what stayed besides the log: files, and processes."""
+        files = [each.name for each in self.temporary.iterdir() if each.suffix != ".log"]
+        return [*files, *still_running(self.temporary)]
 
     @property
     def log(self) -> str:
@@ -198,3 +221,20 @@ def test_a_huge_file_stops_it_before_anything_is_done(app: Rehearsal) -> None:
     assert "video.mp4 is 101.0 MB; at most 100 MB are taken." in problem
     assert fix == "git rm --cached -- video.mp4"
     assert not app.log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals are sent to one process there")
+@pytest.mark.parametrize(
+    ("step", "name", "code"),
+    [
+        ("Install requirements.txt", "SIGINT", 130),
+        ("Start the app", "SIGINT", 130),
+        ("Start the app", "SIGTERM", 143),
+        ("Start the app", "SIGHUP", 129),
+    ],
+)
+def test_an_interrupted_rehearsal_leaves_nothing_behind(
+    app: Rehearsal, step: str, name: str, code: int
+) -> None:
+    assert app.interrupted(step, name) == code
+    assert not app.left()
