@@ -16,6 +16,7 @@ _MODULE = re.compile(r"^ModuleNotFoundError: No module named '(?P<name>[\w.]+)'"
 _NO_FILE = re.compile(r"can't open file '(?P<file>[^'\n]+)'")
 _OWN_FIX = re.compile(r"^Fix: (?P<fix>.+)$", re.MULTILINE)
 _FOREIGN = ("/site-packages/", "/dist-packages/", "/lib/python3", "/Lib/", "<")
+_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07?)|[\x00-\x08\x0b-\x1f\x7f]")
 _LONGEST = 300  # characters of what an app says that are repeated
 # Packages that are not named like what they are imported as.
 _SOLD_AS = {
@@ -40,7 +41,7 @@ def cause(said: str, context: Context) -> HackkitError | None:
 
     `said`: all that the app printed, here or on a platform. Files are named as in the project.
     """
-    said = said.replace("\r\n", "\n")
+    said = _plain(said)
     for read in (_own_words, _missing_file, _syntax, _missing_module, _traceback):
         if found := read(said, context):
             return found
@@ -49,8 +50,13 @@ def cause(said: str, context: Context) -> HackkitError | None:
 
 def last_words(said: str, count: int = 1) -> str:
     """Return the last lines that say something, as one."""
-    lines = [text.strip() for text in said.splitlines() if text.strip()]
+    lines = [text.strip() for text in _plain(said).splitlines() if text.strip()]
     return " ".join(lines[-count:])[-_LONGEST:]
+
+
+def _plain(said: str) -> str:
+    """Return the text without colours and whatever else a terminal would obey."""
+    return _CONTROL.sub("", said.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _missing_file(said: str, _context: Context) -> HackkitError | None:

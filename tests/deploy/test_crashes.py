@@ -102,6 +102,12 @@ def test_files_on_windows_are_found_too(tmp_path: Path) -> None:
     assert "rag/settings.py:9" in cause(said.replace("\n", "\r\n"), project(tmp_path)).problem
 
 
+def test_colours_and_commands_to_the_terminal_are_left_out(tmp_path: Path) -> None:
+    said = traceback("\x1b[1;35mValueError\x1b[0m: \x1b]0;title\x07no", ("app.py", 9))
+    assert cause(said, project(tmp_path)).problem == "The app crashed at app.py:9: ValueError: no."
+    assert crashes.last_words("12 %\r99 %\r\n\x1b[2K") == "99 %"
+
+
 def test_of_several_crashes_the_last_one_is_told(tmp_path: Path) -> None:
     said = traceback("ValueError: first", ("app.py", 1)) + traceback("OSError: last", ("app.py", 2))
     assert cause(said, project(tmp_path)).problem == "The app crashed at app.py:2: OSError: last."
