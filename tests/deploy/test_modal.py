@@ -4,15 +4,17 @@ import ast
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import clean_environment, git, write
 from fake_platform import KEY, FakePlatform, order, project, secretless
 
+from hackkit import uv
 from hackkit.errors import HackkitError
 from hackkit.orders import Options, Order
-from hackkit.shipping import Live
+from hackkit.shipping import Live, Rehearsed
 from hackkit.targets import modal
 
 scripts = pytest.mark.skipif(os.name == "nt", reason="the made-up programs are scripts")
@@ -192,6 +194,47 @@ def test_its_status_its_log_and_its_end(folder: Path, cli: FakePlatform) -> None
     assert modal.logs(made) == "hello"
     assert "ask-paris" in modal.down(made)
     assert cli.seen[-1].line == "modal app stop ask-paris --yes"
+
+
+# A page and nothing else; it needs no package.
+_PAGE = """\
+import http.server, os
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        found = self.path == "/"
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "text/html" if found else "text/plain")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>Paris</title>" if found else b"no")
+
+http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Page).serve_forever()
+"""
+
+
+def rehearsed(folder: Path, app: str) -> Rehearsed:
+    """Rehearse a project that needs no package, on this machine as it is."""
+    write(folder / "app.py", app)
+    write(
+        folder / "pyproject.toml",
+        '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\n',
+    )
+    git(folder, "add", "--all")
+    made = order(folder, env=clean_environment())
+    made = replace(made, context=replace(made.context, uv=tuple(uv.command())))
+    return modal.rehearse(made, modal.plan(made), lambda _: None)
+
+
+def test_a_rehearsal_installs_the_packages_and_starts_the_app_on_the_given_port(
+    folder: Path,
+) -> None:
+    steps = [each.name for each in rehearsed(folder, _PAGE).steps]
+    assert steps[:3] == ["Install the packages of uv.lock", "Start the app", "Load the page"]
+
+
+def test_a_rehearsal_finds_a_requirement_that_is_missing(folder: Path) -> None:
+    with pytest.raises(HackkitError, match="no_such_package"):
+        rehearsed(folder, "import no_such_package\n" + _PAGE)
 
 
 @pytest.mark.slow
