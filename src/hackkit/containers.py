@@ -98,16 +98,17 @@ class Engine:
         return ("buildah", "from", "--name", container, tag) if self.is_builder else ()
 
     def starting(self, tag: str, image: Image, container: str, port: int) -> tuple[str, ...]:
-        """Return the words that run an image as a platform would: few rights, an empty key chain.
+        """Return the words that run an image as a platform would: without keys, with few rights.
 
-        It goes away when it ends.
+        The container goes away when it ends.
         """
         if self.is_builder:
             told = ("--env", f"PORT={port}")
             return ("buildah", "run", *self._host, *told, container, "--", *image.command)
-        closed: tuple[str, ...] = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
-        if image.data:
-            closed += ("--read-only", "--tmpfs", "/tmp", "--volume", image.data)  # noqa: S108 - its own
+        closed: tuple[str, ...] = ()
+        if image.data:  # it was made to be locked in; another image may need more
+            closed = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only")
+            closed += ("--tmpfs", "/tmp", "--volume", image.data)  # noqa: S108 - its own /tmp
         at = ("--publish", f"127.0.0.1:{port}:{port}", "--env", f"PORT={port}")
         return (self.name, "run", "--rm", "--name", container, *closed, *at, tag)
 
@@ -182,6 +183,14 @@ class Engine:
         """Remove an image, unless a container uses it; tell whether it is gone."""
         ran = self._ask("rmi", image, seconds=_REMOVING)
         return bool(ran and ran.ok)
+
+    def remove_older(self, image: str, owner: str) -> None:
+        """Remove an image that another has replaced, and those that a container had kept."""
+        if self.is_builder:
+            self.remove_image(image)
+        else:
+            kept = ("--filter", f"label={OWNER}={owner}")
+            self._ask("image", "prune", "--force", *kept, seconds=_REMOVING)
 
     def _ask(self, *words: str, seconds: float = _PATIENCE) -> Ran | None:
         return self.context.run(self.name, *words, seconds=seconds)

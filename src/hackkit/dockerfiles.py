@@ -1,6 +1,7 @@
-"""Rehearses a platform that builds the project's Dockerfile: builds it, runs it, asks it."""
+"""Builds the project's Dockerfile here; rehearses a platform that does: builds, runs, asks it."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from hackkit import broken_builds, containers, manifest
@@ -12,6 +13,7 @@ from hackkit.shipping import Manifest, Rehearsed, Watch
 
 _BUILDING = 1800.0  # seconds: the first time all packages come over the venue's network
 _STOPPING = 60.0  # seconds
+_AT_ONCE = 2.0  # seconds: what feels so
 _NAME = "Dockerfile"
 
 
@@ -23,7 +25,7 @@ def rehearse(order: Order, planned: Manifest, watch: Watch, name: str) -> Rehear
     engine = containers.find(order.context)
     tag = f"{name}-{planned.target}-rehearsal"
     with _cleared(engine, tag), rehearsal(planned.target, order, watch) as stage:
-        image = _build(stage, engine, planned, tag)
+        image = build(stage, engine, planned, tag)
         port = free_port()
         if words := engine.preparing(tag, tag):
             stage.run(*words, folder=stage.folder, seconds=_BUILDING, env=engine.env)
@@ -31,17 +33,20 @@ def rehearse(order: Order, planned: Manifest, watch: Watch, name: str) -> Rehear
         stage.start(*words, folder=stage.folder, env=engine.env)
         stage.try_app(port, order.context.app().question)
         if words := engine.stopping(tag):
-            stage.run(*words, folder=stage.folder, seconds=_STOPPING, env=engine.env)
+            with stage.step("Stop the app") as note:
+                began = time.monotonic()
+                stage.run(*words, folder=stage.folder, seconds=_STOPPING, env=engine.env)
+                note.outcome = _manner(time.monotonic() - began)
         return stage.done()
 
 
-def _build(stage: Stage, engine: Engine, planned: Manifest, tag: str) -> Image:
-    """Build the image from the files that leave, and from no others."""
+def build(stage: Stage, engine: Engine, planned: Manifest, tag: str, owner: str = "") -> Image:
+    """Build the image from the files that leave, and from no others; mark it as the owner's."""
     found = (each.read() for each in planned.files if each.path == _NAME)
     text = next(found, b"").decode("utf-8", "replace")
     with stage.step("Build the image") as note, manifest.staged(planned.files) as folder:
         stage.run(
-            *engine.building(tag, str(folder)),
+            *engine.building(tag, str(folder), owner),
             folder=folder,
             seconds=_BUILDING,
             explain=lambda said: broken_builds.why(said, text, engine.name),
@@ -50,7 +55,7 @@ def _build(stage: Stage, engine: Engine, planned: Manifest, tag: str) -> Image:
         image = engine.look(tag)
         if image is None:
             raise HackkitError(f"{engine.name} built no image {tag}.", fix=f"{engine.name} images")
-        note.outcome = image.size
+        note.outcome = f"{image.size}, runs as {image.user or 'root'}"
     return image
 
 
@@ -63,3 +68,7 @@ def _cleared(engine: Engine, tag: str) -> Iterator[None]:
     finally:
         engine.remove_container(tag)
         engine.remove_image(tag)
+
+
+def _manner(seconds: float) -> str:
+    return "at once" if seconds < _AT_ONCE else f"after {seconds:.0f} s"

@@ -1,19 +1,17 @@
 """A container on this machine, built with docker, podman or buildah."""
 
-import contextlib
 import re
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hackkit import broken_builds, containers, manifest
+from hackkit import containers, dockerfiles, manifest
 from hackkit.addresses import is_loopback
 from hackkit.catalog import Catalog
 from hackkit.containers import Container, Engine, Image, Running
 from hackkit.errors import HackkitError
 from hackkit.names import slug
 from hackkit.orders import Order
-from hackkit.rehearsal import Stage, free_port, rehearsal
+from hackkit.rehearsal import rehearsal
 from hackkit.shell import hackkit, line
 from hackkit.shipping import (
     Condition,
@@ -29,7 +27,7 @@ TITLE = "A container here"
 OPTIONS = ("name",)
 _DOCKERFILE, _IGNORED = "Dockerfile", ".dockerignore"
 _MOST_MB = 500.0  # of one file: an image may be large, a mistake should be seen
-_BUILDING = 1800.0  # seconds: the first time all packages come over the venue's network
+_MAKING = 60.0  # seconds for a container of an image
 _PORT = 7860
 
 
@@ -59,22 +57,7 @@ def plan(order: Order) -> Manifest:
 
 def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
     """Build it, run it as a platform would, ask it a question, and clear it all away."""
-    engine = containers.find(order.context)
-    tag = container = f"{_name(order)}-rehearsal"
-    with _cleared(engine, tag, container), rehearsal("docker", order, watch) as stage:
-        image = _build(stage, engine, manifest, tag)
-        port = free_port()
-        if words := engine.preparing(tag, container):
-            stage.run(*words, folder=stage.folder, seconds=_BUILDING, env=engine.env)
-        words = engine.starting(tag, image, container, port)
-        stage.start(*words, folder=stage.folder, env=engine.env)
-        stage.try_app(port, order.context.app().question)
-        if words := engine.stopping(container):
-            with stage.step("Stop the app") as note:
-                began = time.monotonic()
-                stage.run(*words, folder=stage.folder, seconds=60, env=engine.env)
-                note.outcome = _manner(time.monotonic() - began)
-        return stage.done()
+    return dockerfiles.rehearse(order, manifest, watch, _name(order))
 
 
 def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
@@ -82,14 +65,14 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
     engine, name = containers.find(order.context), _name(order)
     before = engine.look(name)
     with rehearsal("docker", order, watch) as stage:
-        image = _build(stage, engine, manifest, name, owner=name)
+        image = dockerfiles.build(stage, engine, manifest, name, owner=name)
         if engine.is_builder:
             engine.remove_container(name)
             words = engine.preparing(name, name)
-            stage.run(*words, folder=stage.folder, seconds=_BUILDING, env=engine.env)
+            stage.run(*words, folder=stage.folder, seconds=_MAKING, env=engine.env)
         steps = stage.done().steps
     if before and before.id != image.id:
-        engine.remove_image(before.id)
+        engine.remove_older(before.id, name)
     older = [line([engine.name, "stop", each.name]) for each in engine.containers(name)]
     run = containers.typed(engine, _running(order, manifest, image))
     return Live(commands=(*older, run), steps=steps)
@@ -220,39 +203,6 @@ def _quoted(order: Order) -> Iterator[str]:
 
 
 # The work
-
-
-def _build(stage: Stage, engine: Engine, planned: Manifest, tag: str, owner: str = "") -> Image:
-    """Build the image from the manifest's files alone."""
-    dockerfile = _text(planned.files) or ""
-    with stage.step("Build the image") as note, manifest.staged(planned.files) as folder:
-        stage.run(
-            *engine.building(tag, str(folder), owner),
-            folder=folder,
-            seconds=_BUILDING,
-            explain=lambda said: broken_builds.why(said, dockerfile, engine.name),
-            env=engine.env,
-        )
-        image = engine.look(tag)
-        if image is None:
-            raise HackkitError(f"{engine.name} built no image {tag}.", fix=f"{engine.name} images")
-        note.outcome = f"{image.size}, runs as {image.user or 'root'}"
-    return image
-
-
-@contextlib.contextmanager
-def _cleared(engine: Engine, tag: str, container: str) -> Iterator[None]:
-    """Take the container and the image of a rehearsal away, before and after it."""
-    engine.remove_container(container)
-    try:
-        yield
-    finally:
-        engine.remove_container(container)
-        engine.remove_image(tag)
-
-
-def _manner(seconds: float) -> str:
-    return "at once" if seconds < 2 else f"after {seconds:.0f} s"  # noqa: PLR2004 - it felt so
 
 
 def _running(order: Order, planned: Manifest, image: Image) -> Running:
