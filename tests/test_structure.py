@@ -19,7 +19,7 @@ TEMPLATES = ROOT / "templates"
 LAYERS = (
     {"errors", "findings", "names", "shell", "shipping", "version"},
     {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
-    {"project", "repository", "web"},
+    {"imports", "project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "requirements"},
     {"delivery", "rehearsal", "space_page"},

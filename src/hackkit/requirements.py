@@ -9,6 +9,7 @@ from typing import Any
 from hackkit import uv
 from hackkit.context import Context
 from hackkit.errors import HackkitError
+from hackkit.shell import hackkit
 from hackkit.shipping import Objection
 
 _EXPORT = (
@@ -112,37 +113,45 @@ def _toml(path: Path) -> dict[str, Any]:
         return {}
 
 
-# What installers say
+# What installers say: the first rule that fits tells; its group is what it is about.
 
-_CONFLICT = re.compile(
-    r"Cannot install (?P<what>.+?) because these package versions have conflicting dependencies"
+_EDIT = "edit pyproject.toml, then: "
+_UNKNOWN = "There is no {} for this version of Python."
+_MEANINGS = (
+    (
+        r"No interpreter found for Python ([0-9.]+)|Failed to download `[^`]*/cpython-(3\.[0-9]+)",
+        "Python {} is not on this machine, and could not be fetched.",
+    ),
+    (r"No matching distribution found for ([^\s(;]+)", _UNKNOWN),
+    (r"Because ([\w.-]+) was not found in the package registry", _UNKNOWN),
+    (r"Because there is no version of ([\w.=-]+) and you require", _UNKNOWN),
+    (
+        r"Cannot install (.+?) because these package versions have conflicting dependencies",
+        "These versions contradict each other: {}.",
+    ),
+    (
+        r"No solution found when resolving.*?(Because .*?unsatisfiable\.)",
+        "The requirements contradict each other: {}",
+    ),
+    (
+        r"(?:Failed building wheel for|Failed to build) `?([\w.=-]+)",
+        "{} has no ready-made package here, and cannot be built.",
+    ),
+    (r"dns error|client error \(Connect\)", "A package index cannot be reached."),
 )
-_UNKNOWN = re.compile(
-    r"(?:No matching distribution found for|satisfies the requirement) (?P<what>[^\s(]+)"
-    r"|Because (?P<uv>[\w.-]+) was not found in the package registry"
-)
-_NO_SOLUTION = re.compile(r"(?s)No solution found.*?╰─▶(?P<why>.*?)(?:\n\s*\n|\Z)")
-_BUILD = re.compile(r"(?:Failed building wheel for|Failed to build `?)\s*(?P<what>[\w.=-]+)")
-_NO_PYTHON = re.compile(r"No interpreter found for Python (?P<version>[0-9.]+)")
 
 
 def trouble(said: str) -> HackkitError | None:
     """Return why an installer (pip or uv) failed; None when what it said does not tell."""
-    again = f"edit pyproject.toml, then: {uv.typed('lock')}"
-    if match := _NO_PYTHON.search(said):
-        return HackkitError(
-            f"Python {match['version']} is not on this machine.",
-            fix=uv.typed("python", "install", match["version"]),
-        )
-    if match := _UNKNOWN.search(said):
-        package = match["what"] or match["uv"]
-        return HackkitError(f"There is no {package} for this version of Python.", fix=again)
-    if match := _CONFLICT.search(said):
-        return HackkitError(f"These versions contradict each other: {match['what']}.", fix=again)
-    if match := _NO_SOLUTION.search(said):
-        why = " ".join(match["why"].split())[:_LONGEST]
-        return HackkitError(f"The requirements contradict each other: {why}", fix=again)
-    if match := _BUILD.search(said):
-        words = f"{match['what']} has no ready-made package here, and cannot be built."
-        return HackkitError(words, fix=again)
+    said = " ".join(said.split())
+    for rule, words in _MEANINGS:
+        if match := re.search(rule, said):
+            what = next(filter(None, match.groups()), "")
+            return HackkitError(words.format(what[:_LONGEST]), fix=_mend(words, what))
     return None
+
+
+def _mend(words: str, what: str) -> str:
+    if words.startswith("Python"):
+        return uv.typed("python", "install", what)
+    return _EDIT + uv.typed("lock") if "{}" in words else hackkit("doctor")

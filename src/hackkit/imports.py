@@ -1,0 +1,71 @@
+"""What an app imports, read from its files without running it."""
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+
+from hackkit.shipping import Outgoing
+
+_HANDLED = {"ImportError", "ModuleNotFoundError", "Exception"}
+# Is run by the Python that is to have the modules; says what Python itself would.
+LOOK = (
+    "import importlib.util as u, sys\n"
+    "missing = [name for name in sys.argv[1:] if u.find_spec(name) is None]\n"
+    "for name in missing: print(f\"ModuleNotFoundError: No module named '{name}'\")\n"
+    "sys.exit(bool(missing))"
+)
+
+
+def foreign(files: Sequence[Outgoing], start: str) -> tuple[str, ...]:
+    """Return the modules of others that a script and the files that it imports ask for.
+
+    Also those that are imported only when they are used; not those that the code can do without.
+    """
+    sources = {each.path: each for each in files if each.path.endswith(".py")}
+    found, waiting, seen = set[str](), [start], set[str]()
+    while waiting:
+        path = waiting.pop()
+        if path in seen or path not in sources:
+            continue
+        seen.add(path)
+        for name in _names(sources[path].read(), path):
+            own = [each for each in _places(name) if each in sources]
+            waiting += own
+            top = name.partition(".")[0]
+            if not own and not any(each.startswith((f"{top}/", f"{top}.py")) for each in sources):
+                found.add(top)
+    return tuple(sorted(found - sys.stdlib_module_names))
+
+
+def _places(name: str) -> list[str]:
+    """Return where a module of the app may be; its packages are run, too."""
+    parts = name.split(".")
+    packages = ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
+    return [f"{packages[-1]}.py", *(f"{each}/__init__.py" for each in packages)]
+
+
+def _names(source: bytes, path: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # starting the app tells
+        return
+    optional = {inner for node in ast.walk(tree) if _is_optional(node) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in optional:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.split("/")[: -node.level] if node.level else []
+            whole = ".".join([*base, *filter(None, [node.module])])
+            yield from filter(None, [whole])
+            yield from (f"{whole}.{alias.name}".lstrip(".") for alias in node.names)
+
+
+def _is_optional(node: ast.AST) -> bool:
+    """Tell whether the code goes on without what is imported in there."""
+    if isinstance(node, ast.Try):
+        caught = " ".join(ast.unparse(each.type) for each in node.handlers if each.type)
+        bare = any(each.type is None for each in node.handlers)
+        return bare or any(name in caught for name in _HANDLED)
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)

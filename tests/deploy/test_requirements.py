@@ -1,0 +1,61 @@
+"""What installers say, in words: with pip's and uv's own messages."""
+
+import pytest
+
+from hackkit.requirements import trouble
+
+PIP = "ERROR: Could not find a version that satisfies the requirement x==9 (from versions: 1)\n"
+NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "
+EARLIER_UV = "  x No solution found when resolving dependencies:\n  ╰─▶ Because "
+END = " we can conclude that\n         your requirements are unsatisfiable."
+SO = "we can conclude that your requirements are unsatisfiable."
+NEED = "you require b==0,"
+NOT_THERE = "There is no x==9 for this version of Python."
+CONFLICT = "Cannot install a==1 and b==2 because these package versions have conflicting"
+FETCH = "Failed to download `https://packages.example/cpython-3.9.25.tar.gz`"
+NO_PYTHON = "Python 3.9 is not on this machine, and could not be fetched."
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (f"{PIP}ERROR: No matching distribution found for x==9", NOT_THERE),
+        (f"{NO_SOLUTION}there is no version of x==9 and you require x==9,{END}", NOT_THERE),
+        (
+            f"{NO_SOLUTION}x was not found in the package registry and you require x==9,{END}",
+            "There is no x for this version of Python.",
+        ),
+        (
+            f"{NO_SOLUTION}a>=6 depends on b>=1 and {NEED}{END}",
+            f"The requirements contradict each other: Because a>=6 depends on b>=1 and {NEED} {SO}",
+        ),
+        (
+            f"{EARLIER_UV}a>=6 depends on b>=1,{END}",
+            f"The requirements contradict each other: Because a>=6 depends on b>=1, {SO}",
+        ),
+        (
+            f"ERROR: {CONFLICT} dependencies.",
+            "These versions contradict each other: a==1 and b==2.",
+        ),
+        (
+            "ERROR: Failed building wheel for x\nFailed to build x",
+            "x has no ready-made package here, and cannot be built.",
+        ),
+        (
+            "error: Failed to build `x==1.0`\n  cause: The build backend returned an error",
+            "x==1.0 has no ready-made package here, and cannot be built.",
+        ),
+        (f"error: Request failed\n  cause: {FETCH}\n  cause: dns error", NO_PYTHON),
+        ("error: No interpreter found for Python 3.9 in managed installations", NO_PYTHON),
+        ("  cause: client error (Connect)\n", "A package index cannot be reached."),
+    ],
+)
+def test_an_installers_failure_is_told_in_words(said: str, problem: str) -> None:
+    error = trouble(said)
+    assert error is not None
+    assert error.problem == problem
+    assert error.fix
+
+
+def test_what_is_not_understood_is_not_explained() -> None:
+    assert trouble("Something else") is None
