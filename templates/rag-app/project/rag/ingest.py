@@ -231,7 +231,7 @@ def _lacks_vectors(settings: Settings) -> bool:
 
 
 def _vector_damage(folder: Path) -> str:
-    """What is wrong with the store's files, which are tested unopened: to load it takes a second."""
+    """What is wrong with the store's files. It is not loaded: that takes a second."""
     for file in sorted((folder / "vectors").rglob("*.sqlite*")):
         journal = Path(f"{file}-journal")  # of a write that was cut short: SQLite undoes it
         if "-" not in file.name and not journal.exists():
