@@ -367,7 +367,7 @@ def _shortened(text: str) -> str:
 
 def _stray(script: str, port: int, other: int) -> HackkitError:
     return HackkitError(
-        f"The app listens on {other} although PORT says {port}.",
+        f"The app listens on {other}, not on {port}, where the platform asks it.",
         fix=f"edit {script}: pass server_port=SETTINGS.port to launch()",
     )
 

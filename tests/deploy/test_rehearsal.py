@@ -168,7 +168,7 @@ def test_a_port_that_is_not_honoured_is_told_with_the_mend(app: Rehearsal) -> No
     mine = free_port()
     app.edit("app.py", lambda text: text.replace("SETTINGS.port or None", str(mine)))
     problem, fix = app.fails()
-    assert f"The app listens on {mine} although PORT says " in problem
+    assert f"The app listens on {mine}, not on " in problem
     assert fix == "edit app.py: pass server_port=SETTINGS.port to launch()"
     assert app.log_named_in(problem).is_file()
 

@@ -189,7 +189,7 @@ def test_a_start_file_that_is_not_there_is_told(theatre: Theatre) -> None:
 def test_an_app_that_listens_elsewhere_is_told_how_to_obey(theatre: Theatre) -> None:
     error = theatre.flop(APP + SERVE.format(app="App()", port="0"), seconds=15)
     assert "The app listens on " in error.problem
-    assert " although PORT says " in error.problem
+    assert ", where the platform asks it." in error.problem
     assert error.fix == "edit app.py: pass server_port=SETTINGS.port to launch()"
 
 
@@ -198,7 +198,7 @@ def test_an_app_that_listens_elsewhere_is_told_how_to_obey(theatre: Theatre) -> 
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("'http://0.0.0.0:7861'", "The app listens on 7861 although PORT says "),
+        ("'http://0.0.0.0:7861'", "The app listens on 7861, not on "),
         ("'http://127.0.0.1:' + os.environ['PORT']", "nobody outside its container can reach"),
     ],
 )
