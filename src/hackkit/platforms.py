@@ -95,9 +95,14 @@ class Cli:
 
     def first(self) -> tuple[str, ...]:
         """Return what the user types before anything else: to install it, to log in."""
-        if shutil.which(self._tool.program, path=self._env.get("PATH")) is None:
+        if not self.there:
             return (self._install, self._tool.login)
         return () if self.knows_us() else (self._tool.login,)
+
+    @property
+    def there(self) -> bool:
+        """Whether the program is installed."""
+        return shutil.which(self._tool.program, path=self._env.get("PATH")) is not None
 
     def ready(self) -> None:
         """Raise HackkitError when the program is not there, or nobody is logged in."""
@@ -105,7 +110,8 @@ class Cli:
         if len(missing) > 1:
             raise HackkitError(f"`{self._tool.program}` was not found.", fix=missing[0])
         if missing:
-            said = self.clean(_last_lines(self.ask(*self._tool.who).err, 1))
+            ran = self.ask(*self._tool.who)
+            said = "" if ran.ok else self.clean(_last_lines(ran.err, 1))
             words = f"Nobody is logged in to {self._tool.title}, or it cannot be reached."
             raise HackkitError(f"{words}\n{said}".rstrip(), fix=missing[0])
 
@@ -117,6 +123,10 @@ class Cli:
     @property
     def _install(self) -> str:
         return self._tool.install.get(self._order.context.system, self._tool.install["linux"])
+
+    def to_type(self, commands: Sequence[Command]) -> tuple[str, ...]:
+        """Return what is left to type when we do not run the commands: installing comes first."""
+        return (*self.first(), *(command.line for command in commands))
 
     def ask(self, *words: str, seconds: float = 60) -> Ran:
         """Look something up; the caller judges the answer."""
@@ -167,11 +177,6 @@ def carry_out(cli: Cli, commands: Sequence[Command], folder: Path, watch: Watch)
         if cli.wants(command):
             said.append(cli.do(command, folder))
     return tuple(said)
-
-
-def to_type(tool: Tool, order: Order, commands: Sequence[Command]) -> tuple[str, ...]:
-    """Return what is left to type when we do not run the commands: those of the program first."""
-    return (*Cli(tool, order).first(), *(command.line for command in commands))
 
 
 def _run(command: Command, folder: Path, env: Mapping[str, str]) -> Ran:
@@ -251,9 +256,9 @@ def _present(template: str, text: str) -> dict[str, str]:
 
 def service_name(order: Order, mine: str = "") -> str:
     """Return what the app is called on a platform: as asked, as its file says, or the project's."""
-    project = order.project
-    asked = order.options.name or mine or str(project.answers.get("project_name") or "")
-    name = slug(asked or project.folder.name)
+    answers = order.project.answers
+    ours = str(answers.get("project_slug") or answers.get("project_name") or "")
+    name = slug(order.options.name or mine or ours or order.project.folder.name)
     name = name if name[0].isalpha() else f"app-{name}"
     return name[:_LONGEST_NAME].rstrip("-")
 

@@ -81,6 +81,10 @@ def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
     )
 
 
+def test_without_fly_they_are_left_to_type_even_with_yes(folder: Path) -> None:
+    assert ship(order(folder, options=YES)).commands == ship(order(folder)).commands
+
+
 def test_with_yes_they_are_run_in_their_order(folder: Path, cli: FakePlatform) -> None:
     live = ship(order(folder, cli, options=YES))
     assert cli.lines(*LOOKS) == [

@@ -122,14 +122,14 @@ def plan(order: Order) -> Manifest:
     secrets, variables = sending.variables(order.context)
     written = sending.made(FILE, _config(order, secrets, variables))
     changes = [
-        f"makes or updates the service {name} on Cloud Run in {region}: one instance",
-        f"puts its image into the Artifact Registry repository {_REPOSITORY}",
-        *(f"makes or updates the secret {_secret(name, each)}" for each in secrets),
+        f"make or update the service {name} on Cloud Run in {region}: one instance",
+        f"put its image into the Artifact Registry repository {_REPOSITORY}",
+        *(f"make or update the secret {_secret(name, each)}" for each in secrets),
     ]
     if order.options.public:
-        changes.append("lets everybody see it")
+        changes.append("let everybody see it")
     else:
-        changes.append("lets nobody else see it: judges need --public")
+        changes.append("let nobody else see it: judges need --public")
     wishes = Wishes(
         changes=tuple(changes),
         needs=(
@@ -150,7 +150,7 @@ def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
 def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
     """Run gcloud, or say what is left to type."""
     cli = Cli(_TOOL, order, manifest.secrets)
-    if not order.options.yes:
+    if not (order.options.yes and cli.there):
         return _left_to_type(cli, order, manifest)
     cli.ready()
     place = _place(cli, order, manifest)

@@ -93,7 +93,7 @@ def plan(order: Order) -> Manifest:
     _, variables = sending.variables(order.context)
     written = sending.made(FILE, _config(order, name, variables))
     wishes = Wishes(
-        changes=(f"makes or updates the app {name} on Fly.io: one machine, at {_address(name)}",),
+        changes=(f"make or update the app {name} on Fly.io: one machine, at {_address(name)}",),
         needs=(
             "an account on Fly.io with a means of payment",
             f"the program fly ({_TOOL.install[_system(order)]})",
@@ -114,10 +114,9 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
     name = _name(order)
     commands = _commands(order, manifest, name)
     dashboard = f"https://fly.io/apps/{name}"
-    if not order.options.yes:
-        typed = platforms.to_type(_TOOL, order, commands)
-        return Live(address="", dashboard=dashboard, commands=typed)
     cli = Cli(_TOOL, order, manifest.secrets)
+    if not (order.options.yes and cli.there):
+        return Live(dashboard=dashboard, commands=cli.to_type(commands))
     cli.ready()
     with sending.staged(manifest.files) as folder:
         platforms.carry_out(cli, commands, folder, watch)

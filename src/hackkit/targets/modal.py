@@ -110,9 +110,9 @@ def plan(order: Order) -> Manifest:
     name = _name(order)
     secrets, variables = sending.variables(order.context)
     written = sending.made(FILE, _config(order, name, secrets, variables))
-    changes = [f"makes or updates the app {name} on Modal: one container"]
+    changes = [f"make or update the app {name} on Modal: one container"]
     if secrets:
-        changes.append(f"makes or updates the secret {_keys(name)} on Modal")
+        changes.append(f"make or update the secret {_keys(name)} on Modal")
     wishes = Wishes(
         changes=tuple(changes),
         needs=(
@@ -148,10 +148,10 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
     """Run modal, or say what is left to type."""
     name = _name(order)
     dashboard = "https://modal.com/apps"
-    if not order.options.yes:
-        typed = platforms.to_type(_TOOL, order, _commands(manifest, name, Path("KEYS")))
-        return Live(dashboard=dashboard, commands=typed)
     cli = Cli(_TOOL, order, manifest.secrets)
+    if not (order.options.yes and cli.there):
+        typed = cli.to_type(_commands(manifest, name, Path("KEYS")))
+        return Live(dashboard=dashboard, commands=typed)
     cli.ready()
     with sending.staged(manifest.files) as folder:
         with _kept_private(manifest.secrets) as keys:

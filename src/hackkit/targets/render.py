@@ -77,8 +77,8 @@ def plan(order: Order) -> Manifest:
     written = sending.made(FILE, _config(order, secrets, variables))
     wishes = Wishes(
         changes=(
-            f"makes or updates the web service {name} on Render: one instance",
-            *(f"Render asks for {each} on its page" for each in secrets),
+            f"make or update the web service {name} on Render: one instance",
+            *(f"have Render ask for {each} on its page" for each in secrets),
         ),
         needs=(
             "an account on Render, and the project on GitHub, GitLab or Bitbucket",
