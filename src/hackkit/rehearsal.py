@@ -320,8 +320,8 @@ class _Child:
 
     def __init__(self, process: subprocess.Popen[bytes], words: tuple[str, ...], log: _Log) -> None:
         self.process = process
-        self.script = next((word for word in reversed(words) if word.endswith(".py")), "app.py")
-        self.script = Path(self.script).name
+        named = re.findall(r"[\w-]+\.py\b", " ".join(words))
+        self.script = named[-1] if named else "app.py"
         self.is_hidden = Path(words[0]).stem in _ENGINES
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)
         self._log, self._lock = log, threading.Lock()
