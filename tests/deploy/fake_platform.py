@@ -20,7 +20,7 @@ KEY = "aB3dE6gH" * 4
 
 # It reads its rules anew each time: a test may change them between two deployments.
 _PROGRAM = """\
-#!{python}
+#!{python} -SEs
 import json, os, pathlib, sys
 here = pathlib.Path(__file__).parent
 name, words = pathlib.Path(__file__).name, sys.argv[1:]
