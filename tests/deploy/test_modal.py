@@ -24,10 +24,18 @@ ADDRESS = "https://ada--ask-paris-serve.modal.run"
 DEPLOYED = f"Created web function serve => {ADDRESS}\nApp deployed in 4.2s"
 # Imports the file as Modal does, and says what Modal has understood.
 _READER = """\
-import json, runpy
+import json, pathlib, runpy
 made = runpy.run_path("modal_app.py")
 serve = made["serve"]
-print(json.dumps({"app": made["app"].name, "functions": list(made["app"].registered_functions)}))
+stays = made["modal"].FilePatternMatcher(*made["STAYS"])
+paths = [".env", "sub/.env.local", "index/a.db", "docs/uploads/a.pdf", ".git/config",
+         ".venv/x.py", ".ruff_cache/x", "rag/__pycache__/x.pyc", "app.py", "docs/rag.pdf",
+         "rag/llm.py", "uv.lock"]
+print(json.dumps({
+    "app": made["app"].name,
+    "functions": list(made["app"].registered_functions),
+    "sent": [each for each in paths if not stays(pathlib.Path(each))],
+}))
 """
 
 
@@ -163,6 +171,7 @@ def test_a_second_time_runs_the_same_and_makes_no_second_app(
     [
         ("Error: Token missing. Could not authenticate client.", "does not know you", "setup"),
         ("Image build for im-1 failed with the exception", "packages", "--rehearse"),
+        ("Image builder version <= 2024.10 requires modal", "too old", "images"),
         ("Workspace is over its spend limit", "limit is spent", "usage"),
     ],
 )
@@ -248,4 +257,8 @@ def test_the_real_modal_reads_the_file(folder: Path) -> None:
         env["UV_CACHE_DIR"] = cache.stdout.strip()
     ran = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == {"app": "ask-paris", "functions": ["serve"]}
+    assert json.loads(ran.stdout) == {
+        "app": "ask-paris",
+        "functions": ["serve"],
+        "sent": ["app.py", "docs/rag.pdf", "rag/llm.py", "uv.lock"],
+    }

@@ -46,6 +46,11 @@ _TOOL = Tool(
             "modal secret list",
         ),
         Trouble(
+            r"(?i)image builder version <=",
+            "The workspace's image builder is too old to read uv.lock.",
+            "open https://modal.com/docs/guide/images",
+        ),
+        Trouble(
             r"(?i)image build .*failed|failed to build image|terminated with the exception",
             "Modal could not install the app's packages.",
             hackkit("deploy", "modal", "--rehearse"),
