@@ -165,7 +165,9 @@ def _forget(name: str, settings: Settings) -> None:
 def _everything(known: Mapping[str, str], settings: Settings) -> list[str]:
     """What is in docs/ or in the index; of the web only pages that were cut short."""
     again = (name for name, digest in known.items() if not (documents.is_url(name) and digest))
-    return [*documents.find([settings.docs]), *again]
+    uploads = settings.docs / "uploads"  # in a container a link, which is not followed by itself
+    folders = [settings.docs, *filter(Path.is_dir, [uploads])]
+    return [*documents.find(folders), *again]
 
 
 def _gone(known: Mapping[str, str]) -> list[str]:

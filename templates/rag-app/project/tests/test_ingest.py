@@ -120,6 +120,19 @@ def test_a_document_has_one_name_whichever_way_it_is_given(
     assert ingest.ingest([roundabout], settings) == Ingested(0, 0, 1, ())
 
 
+def test_uploads_are_found_where_their_folder_is_a_link(settings: Settings, write: Write) -> None:
+    aside = settings.docs.parent / "data"
+    aside.mkdir()
+    (aside / "tea.md").write_text("Tea.", encoding="utf-8")
+    write("coffee.md", "Coffee.")
+    try:
+        (settings.docs / "uploads").symlink_to(aside, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system lets only administrators make links")
+    assert ingest.ingest(settings=settings).changed == 2
+    assert ingest.ingest(settings=settings) == Ingested(0, 0, 2, ())
+
+
 def test_documents_of_the_project_are_named_from_its_folder() -> None:
     assert documents.name_of(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
 
