@@ -220,8 +220,6 @@ def deploy(
         raise typer.Exit
     chosen = find_target(target)
     mode = _mode(dry_run=dry_run, rehearse=rehearse, status=status, logs=logs, down=down)
-    if mode in {"", "down"} and not yes:
-        _refuse_silence(chosen.name, mode)
     order = order_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
     outcome = carry_out(mode, chosen, order, console.voice(yes=yes))
     screen.show_outcome(outcome, as_json=as_json)
@@ -235,16 +233,6 @@ def _mode(**wishes: bool) -> str:
         names = " and ".join(f"--{name}" for name in wanted)
         raise WrongUseError(f"{names} do not go together.", fix=hackkit("deploy", "--help"))
     return wanted[0] if wanted else ""
-
-
-def _refuse_silence(target: str, mode: str) -> None:
-    """Stop where nobody can be asked."""
-    if not console.is_interactive():
-        words = [f"--{mode}"] if mode else []
-        raise WrongUseError(
-            "Nobody is there to ask: without a terminal it needs --yes.",
-            fix=hackkit("deploy", target, *words, "--yes"),
-        )
 
 
 def main() -> NoReturn:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hackkit.errors import WrongUseError
 from hackkit.findings import Category, Report, Result, Status
-from hackkit.shell import line
+from hackkit.shell import hackkit, line
 from hackkit.version import VERSION
 
 if TYPE_CHECKING:
@@ -167,10 +168,22 @@ def agree(says: str) -> bool:
 
 
 def voice(*, yes: bool) -> "Voice":
-    """Return how deploy speaks with its user; `yes` agrees to everything, and says to what."""
+    """Return how deploy speaks with its user; `yes` agrees to everything, and says to what.
+
+    Without a terminal, being asked raises WrongUseError.
+    """
     from hackkit.deploy import Voice  # noqa: PLC0415 - the other commands start without it
 
-    return Voice(say_and_go if yes else agree, say, waiting)
+    answers = agree if is_interactive() else _nobody
+    return Voice(say_and_go if yes else answers, say, waiting)
+
+
+def _nobody(says: str) -> bool:
+    """Say what would have been asked."""
+    raise WrongUseError(
+        f"hackkit would {says}, but nobody is there to ask: without a terminal it needs --yes.",
+        fix=hackkit(*sys.argv[1:], "--yes"),
+    )
 
 
 @contextlib.contextmanager

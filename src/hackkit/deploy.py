@@ -110,12 +110,18 @@ def publish(target: Target, order: Order, voice: Voice) -> Published:
     count = f"send {len(manifest.files)} files ({manifest.size / _MB:.1f} MB)"
     if not voice.agree("; ".join([*manifest.changes, count])):
         raise HackkitError("Nothing was sent.", fix=hackkit("deploy", target.name, "--dry-run"))
+    order = replace(order, options=replace(order.options, yes=True))  # now it is agreed to
     with voice.watch() as watch:
         shipped = target.ship(order, manifest, watch)
         published = _ask(Published(manifest, shipped), order, watch)
-    if shipped.address and not shipped.token and remember(order.project.folder, shipped.address):
+    if _is_for_all(published) and remember(order.project.folder, shipped.address):
         voice.tell("Its address was put into README.md.")
     return published
+
+
+def _is_for_all(published: Published) -> bool:
+    """Tell whether everybody can open what answers: only that belongs into a README."""
+    return bool(published.live.address) and published.well and not published.live.token
 
 
 def _write(order: Order, manifest: Manifest, voice: Voice) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, clean_environment, git, write
+from gradio_server import ANSWER, App, event, running
 
 from hackkit import manifest
 from hackkit.context import Context
@@ -39,6 +40,7 @@ class Shelf:
     """A place that takes deliveries, and what came of them."""
 
     writes: tuple[Outgoing, ...] = ()
+    live: Live = Live(commands=("ring the bell",))
     shipped: list[list[str]] = field(default_factory=list)
 
     def plan(self, order: Order) -> Manifest:
@@ -58,7 +60,7 @@ class Shelf:
     def ship(self, _order: Order, planned: Manifest, watch: Watch) -> Live:
         watch("Putting")
         self.shipped.append([each.path for each in planned.files])
-        return Live(commands=("ring the bell",))
+        return self.live
 
     def target(self) -> Target:
         return Target(
@@ -205,6 +207,36 @@ def test_what_the_platform_does_not_allow_is_wrong_use(folder: Path) -> None:
         carry_out("logs", Shelf().target(), order(folder), Ear().voice())
 
 
+def shown_live(folder: Path, app: App, token: str = "") -> Published:
+    """Ship an app that runs somewhere, and return what became of it."""
+    with running(app):
+        shelf = Shelf(live=Live(app.address, token=token))
+        published = carry_out("", shelf.target(), order(folder), Ear().voice())
+    assert isinstance(published, Published)
+    return published
+
+
+def test_what_is_live_is_asked_one_question_and_remembered(folder: Path) -> None:
+    app = App()
+    published = shown_live(folder, app)
+    assert (published.answer, app.asked) == (ANSWER["answer"], [published.asked])
+    assert f"Live demo: <{app.address}>" in (folder / "README.md").read_text("utf-8")
+
+
+def test_what_is_up_and_does_not_answer_is_not_well_and_not_remembered(folder: Path) -> None:
+    published = shown_live(folder, App(stream=event("error", None)))
+    assert published.doubt
+    assert not published.well
+    assert "Live demo" not in (folder / "README.md").read_text("utf-8")
+
+
+def test_a_private_address_is_asked_with_its_token_and_kept_out_of_the_readme(folder: Path) -> None:
+    published = shown_live(folder, App(token=KEY), token=KEY)
+    assert published.well
+    assert KEY not in repr(published)
+    assert "Live demo" not in (folder / "README.md").read_text("utf-8")
+
+
 def test_the_address_goes_below_the_title_of_the_readme(folder: Path) -> None:
     assert remember(folder, "https://ada-app.example")
     text = (folder / "README.md").read_text("utf-8")
@@ -268,10 +300,13 @@ def test_outside_a_project_it_is_wrong_use(hackkit: Run) -> None:
     assert "belongs to no hackkit project" in result.stderr
 
 
-def test_without_a_terminal_it_needs_yes(hackkit: Run) -> None:
-    result = hackkit("deploy", "spaces")
+def test_without_a_terminal_it_needs_yes(hackkit: Run, folder: Path) -> None:
+    write(folder / "Dockerfile", "FROM scratch\nUSER app\n")
+    write(folder / "render.yaml", "")
+    result = hackkit("deploy", "render", folder)
     assert result.returncode == 2
-    assert "hackkit deploy spaces --yes" in result.stderr
+    assert "nobody is there to ask" in result.stderr
+    assert "--yes" in result.stderr.splitlines()[-1]
 
 
 def test_two_wishes_at_once_are_refused(hackkit: Run) -> None:
