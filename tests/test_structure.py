@@ -21,7 +21,7 @@ LAYERS = (
     {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
     {"imports", "project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
-    {"containers", "crashes", "hub", "indexes", "manifest", "orders", "requirements"},
+    {"containers", "crashes", "hub", "indexes", "manifest", "orders", "pristine", "requirements"},
     {"delivery", "rehearsal", "space_page"},
     {"dockerfiles", "platforms"},
     {"checks", "targets"},

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
-from hackkit import crashes, live, machine, uv, web
+from hackkit import crashes, live, machine, pristine, web
 from hackkit.errors import HackkitError
 from hackkit.leaks import scrub
 from hackkit.orders import Order
@@ -26,7 +26,6 @@ from hackkit.shipping import Rehearsed, Step, Watch
 Explain = Callable[[str], HackkitError | None]
 
 _UNKNOWN = "What is this about?"  # asked where the app names no question of its own
-_LOOPBACK = "127.0.0.1,localhost,::1"
 _MOST_LOG = 20_000_000  # bytes of output that are kept
 _MOST_LINES = 4_000  # lines of a command that are looked at for the cause
 _LONGEST_LINE = 65_536  # bytes
@@ -39,19 +38,6 @@ _OUT_OF_MEMORY = {-9, 137}
 _ENGINES = {"docker", "podman"}  # what runs in their containers can be heard, but not seen
 _LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
-# What a fresh machine has too, and how this one reaches the world.
-_KEPT = re.compile(
-    r"(?i)PATH|LANG|LANGUAGE|LC_\w+|TZ|\w+_proxy|"
-    r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NIX_SSL_CERT_FILE|"
-    r"SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|PROGRAMDATA|PROGRAMFILES|OS|"
-    r"NUMBER_OF_PROCESSORS|PROCESSOR_\w+"
-)
-_INSTALLERS = re.compile(
-    r"(?:UV|PIP)_(?:(?:DEFAULT_|EXTRA_|NO_)?INDEX|FIND_LINKS|KEYRING|CACHE_DIR|CERT|CLIENT_CERT|"
-    r"PROXY|TRUSTED_HOST|INSECURE_HOST|HTTP|REQUEST|DEFAULT_TIMEOUT|TIMEOUT|RETRIES|NATIVE_TLS|"
-    r"SYSTEM_CERTS|OFFLINE|CONFIG_FILE|NO_CONFIG|LINK_MODE|PYTHON_INSTALL|PYTHON_DOWNLOADS|"
-    r"PYTHON_PREFERENCE|CONCURRENT|DISABLE_PIP_VERSION_CHECK)\w*"
-)
 _ANNOUNCED = re.compile(
     r"(?i)\b(?:open|running|listen\w*|serving|started|url)\b[^\n]*?https?://"
     r"(?P<host>127\.0\.0\.1|0\.0\.0\.0|localhost|\[::1?\]):(?P<port>[0-9]+)"
@@ -75,7 +61,7 @@ class Stage:
 
     def __init__(self, order: Order, watch: Watch, place: Path, log: "_Log") -> None:
         self.folder = place / "stage"
-        self.env = _environment(order, place)
+        self.env = pristine.environment(order.context, place)
         self.log = log.path
         self._order, self._watch, self._log = order, watch, log
         self._steps: list[Step] = []
@@ -120,7 +106,7 @@ class Stage:
 
         It sees nothing of how packages are installed here.
         """
-        plain = {name: value for name, value in self.env.items() if not _INSTALLERS.match(name)}
+        plain = pristine.without_installers(self.env)
         self._app = self._begin(words, folder, {**plain, **env})
 
     def try_app(self, port: int, question: str, seconds: float = 90) -> None:
@@ -309,10 +295,11 @@ class _Log:
         with self._lock:
             self._file.close()
         # Once more as a whole: a secret may stand on another line than what gives it away.
-        whole = self.path.read_text("utf-8")
-        clean = scrub(whole, self._secrets)
-        if clean != whole:
-            self.path.write_text(clean, "utf-8", newline="\n")
+        with contextlib.suppress(OSError):
+            whole = self.path.read_text("utf-8")
+            clean = scrub(whole, self._secrets)
+            if clean != whole:
+                self.path.write_text(clean, "utf-8", newline="\n")
 
 
 class _Child:
@@ -325,6 +312,7 @@ class _Child:
         self.is_hidden = Path(words[0]).stem in _ENGINES
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)
         self._log, self._lock = log, threading.Lock()
+        self._over = False
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -343,6 +331,9 @@ class _Child:
 
     def end(self) -> None:
         """End it with all that it has started, and hear it out."""
+        if self._over:  # its number may be another's by now
+            return
+        self._over = True
         machine.end(self.process)
         self._listener.join(2)
 
@@ -384,60 +375,7 @@ def _has_page(port: int) -> bool:
     return web.fetch(f"http://127.0.0.1:{port}", {}, seconds=2).is_page
 
 
-# The machine that a target would be
-
-
-def _environment(order: Order, place: Path) -> dict[str, str]:
-    """Return the variables of a fresh machine; its home and temporary folder are empty."""
-    here = uv.environment(order.context.env)
-    kept = {
-        name: value
-        for name, value in here.items()
-        if _KEPT.fullmatch(name) or _INSTALLERS.fullmatch(name)
-    }
-    for name in ("no_proxy", "NO_PROXY"):  # the app asks itself whether it runs
-        kept[name] = ",".join(filter(None, [kept.get(name, ""), _LOOPBACK]))
-    home, temporary = place / "home", place / "tmp"
-    temporary.mkdir()
-    _copy_settings(here, home)
-    kept |= dict.fromkeys(("HOME", "USERPROFILE"), str(home))
-    kept |= dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(temporary))
-    if order.context.system == "windows":
-        kept |= {"APPDATA": str(home / "Roaming"), "LOCALAPPDATA": str(home / "Local")}
-    return _uv_folders(order) | kept | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
-
-
-def _uv_folders(order: Order) -> dict[str, str]:
-    """Return where uv keeps packages and Pythons here: fetching them again would prove nothing."""
-    found = {}
-    for name, words in {
-        "UV_CACHE_DIR": ("cache", "dir"),
-        "UV_PYTHON_INSTALL_DIR": ("python", "dir"),
-    }.items():
-        ran = order.context.run(*order.context.uv, *words) if order.context.uv else None
-        if ran and ran.ok and ran.out:
-            found[name] = ran.out
-    return found
-
-
-def _copy_settings(env: Mapping[str, str], home: Path) -> None:
-    """Copy uv's and pip's own settings: they say which index this machine asks."""
-    home.mkdir()
-    old = Path(env.get("HOME") or env.get("USERPROFILE") or home)
-    config = Path(env.get("XDG_CONFIG_HOME") or old / ".config")
-    roaming = Path(env.get("APPDATA") or old / "Roaming")
-    support = Path("Library", "Application Support", "pip", "pip.conf")
-    for source, target in (
-        (config / "uv" / "uv.toml", home / ".config" / "uv" / "uv.toml"),
-        (config / "pip" / "pip.conf", home / ".config" / "pip" / "pip.conf"),
-        (old / ".pip" / "pip.conf", home / ".pip" / "pip.conf"),
-        (old / support, home / support),
-        (roaming / "uv" / "uv.toml", home / "Roaming" / "uv" / "uv.toml"),
-        (roaming / "pip" / "pip.ini", home / "Roaming" / "pip" / "pip.ini"),
-    ):
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+# All is cleared away
 
 
 def _remove(place: Path) -> None:

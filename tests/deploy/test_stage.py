@@ -319,6 +319,15 @@ def test_the_app_sees_a_fresh_machine(theatre: Theatre) -> None:
         assert not [*home.iterdir()]
 
 
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_the_app_reaches_itself_around_a_proxy_and_what_it_reached_so_far(
+    theatre: Theatre, name: str
+) -> None:
+    with theatre.stage(**{name: "example.org"}) as stage:
+        assert stage.env["NO_PROXY"] == "example.org,127.0.0.1,localhost,::1"
+        assert stage.env.get("no_proxy", stage.env["NO_PROXY"]) == stage.env["NO_PROXY"]
+
+
 def test_packages_come_from_where_this_machine_gets_them(theatre: Theatre) -> None:
     settings = theatre.folder / "home" / ".config" / "uv" / "uv.toml"
     settings.parent.mkdir(parents=True)
