@@ -3,6 +3,7 @@
 By hand: `python tests/deploy/base_image.py`, as root. About a minute; the image then stays.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ IMAGE = "docker.io/library/python:3.11-slim"
 SUITE = "bookworm"  # Debian's release with Python 3.11
 PACKAGES = "python3,python3-pip,ca-certificates"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+PLAIN = Path("/var/lib/hackkit-tests")  # where images lie as plain folders
 # What the packages leave behind that no program needs.
 CHAFF = ("var/lib/apt/lists", "var/cache/apt", "var/log", "usr/share/doc", "usr/share/man")
 
@@ -26,10 +28,35 @@ def what_is_missing() -> str:
     return f"{' and '.join(missing)} not installed" if missing else ""
 
 
+@functools.cache
+def variables() -> dict[str, str]:
+    """Return what buildah needs to work here, as root, perhaps inside a container.
+
+    A chroot asks the least of the machine; images that lie on an overlay cannot be overlays.
+    """
+    chroot = {"BUILDAH_ISOLATION": "chroot"}
+    words = ["buildah", "from", "scratch"]
+    tried = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
+    if tried.returncode == 0:
+        subprocess.run(["buildah", "rm", tried.stdout.strip()], capture_output=True, check=True)
+        return chroot
+    PLAIN.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = PLAIN / "storage.conf"
+    lines = (
+        "[storage]",
+        'driver = "vfs"',
+        f'graphroot = "{PLAIN}/all"',
+        f'runroot = "{PLAIN}/now"',
+    )
+    config.write_text("\n".join([*lines, ""]), "utf-8")
+    return chroot | {"CONTAINERS_STORAGE_CONF": str(config)}
+
+
 def is_here() -> bool:
     """Tell whether there is such an image, made here or fetched from a registry."""
     words = ["buildah", "inspect", "--type", "image", IMAGE]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    env = {**os.environ, **variables()}
+    return subprocess.run(words, env=env, capture_output=True, check=False).returncode == 0
 
 
 def make() -> None:
@@ -62,8 +89,10 @@ def _install(root: Path) -> None:
 
 def buildah(*words: str) -> str:
     """Run buildah and return what it printed; raise CalledProcessError when it fails."""
-    ran = subprocess.run(["buildah", *words], capture_output=True, encoding="utf-8", check=True)
-    return ran.stdout.strip()
+    env = {**os.environ, **variables()}
+    return subprocess.run(
+        ["buildah", *words], env=env, capture_output=True, encoding="utf-8", check=True
+    ).stdout.strip()
 
 
 if __name__ == "__main__":
