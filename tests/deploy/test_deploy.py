@@ -33,6 +33,7 @@ from hackkit.shipping import (
 from hackkit.targets import Target, all_targets
 
 KEY = "aB3dE6gH" * 4
+RING = Live(commands=("ring the bell",))
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Shelf:
     """A place that takes deliveries, and what came of them."""
 
     writes: tuple[Outgoing, ...] = ()
-    live: Live = Live(commands=("ring the bell",))
+    live: Live = RING
     shipped: list[list[str]] = field(default_factory=list)
 
     def plan(self, order: Order) -> Manifest:
