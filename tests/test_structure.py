@@ -22,7 +22,7 @@ LAYERS = (
     {"imports", "project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "pristine", "requirements"},
-    {"delivery", "rehearsal", "space_page"},
+    {"delivery", "rehearsal", "space_name", "space_page"},
     {"dockerfiles", "platforms"},
     {"checks", "targets"},
     {"deploy", "doctor"},

@@ -98,10 +98,12 @@ class Hub:
             raise HackkitError("There is no Hugging Face token (HF_TOKEN).", fix=TOKENS)
         self._api = _client(self._endpoint, self.token)
 
-    def account(self) -> str:
-        """Return the name of the account that the token belongs to."""
+    def owners(self) -> tuple[str, ...]:
+        """Return the account that the token belongs to, and the teams that it may know of."""
         with self._words("your account"):
-            return str(self._api.whoami().get("name", ""))
+            seen = self._api.whoami()
+            teams = (str(team.get("name", "")) for team in seen.get("orgs") or ())
+            return (str(seen.get("name", "")), *filter(None, teams))
 
     def find(self, name: str) -> Space | None:
         """Return a Space; None when there is none that the token may see."""

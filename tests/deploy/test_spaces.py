@@ -380,6 +380,47 @@ def test_the_second_time_nothing_happens(team: Team) -> None:
     assert len(team.hub.spaces[NAME].commits) == 2
 
 
+def test_a_space_of_another_name_is_found_again(team: Team) -> None:
+    team.options = Options(space="team/demo")
+    team.ship()
+    team.options = Options()
+    assert team.plan().changes == ("make the private Space team/demo, or update it",)
+    team.ship()
+    assert list(team.hub.spaces) == ["team/demo"]
+
+
+def test_a_space_whose_build_failed_is_found_again(team: Team) -> None:
+    team.options = Options(space="team/demo")
+    team.hub.script = ("BUILDING", "BUILD_ERROR")
+    team.fails()
+    team.options, team.hub.script = Options(), ("BUILDING", "RUNNING")
+    team.ship()
+    assert list(team.hub.spaces) == ["team/demo"]
+
+
+def test_a_name_that_the_hub_refused_is_not_kept(team: Team) -> None:
+    team.options = Options(space="bob/demo")
+    team.fails()
+    team.options = Options()
+    team.ship()
+    assert list(team.hub.spaces) == [NAME]
+
+
+def test_a_team_mates_space_is_found_by_the_readmes_link(team: Team) -> None:
+    team.hub.space("team/demo", {".hackkit.yml": b"", "app.py": b""}, private=False)
+    link = "Live demo: <https://team-demo.hf.space>"
+    team.add({"README.md": README.replace("# My app\n", f"# My app\n\n{link}\n")})
+    assert team.ship().address == "https://team-demo.hf.space"
+    assert list(team.hub.spaces) == ["team/demo"]
+
+
+def test_a_strangers_link_in_the_readme_leads_nowhere(team: Team) -> None:
+    link = "Live demo: <https://bob-demo.hf.space>"
+    team.add({"README.md": README.replace("# My app\n", f"# My app\n\n{link}\n")})
+    team.ship()
+    assert list(team.hub.spaces) == [NAME]
+
+
 def test_changes_come_in_one_commit_and_what_is_gone_goes(team: Team) -> None:
     team.ship()
     git(team.folder, "rm", "--quiet", "--force", "docs/a.md")
@@ -694,6 +735,7 @@ def test_it_is_taken_away(team: Team) -> None:
     team.ship()
     assert spaces.down(team.order()) == "The Space ada/my-app was deleted."
     assert team.hub.spaces == {}
+    assert "your account/my-app" in team.plan().changes[0]
 
 
 def test_what_is_not_ours_is_not_taken_away(team: Team) -> None:

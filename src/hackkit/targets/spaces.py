@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hackkit import crashes, delivery, imports, manifest, requirements, space_page
+from hackkit import crashes, delivery, imports, manifest, requirements, space_name, space_page
 from hackkit.delivery import FAILED, Pace, Wish, deliver, tidy
 from hackkit.errors import HackkitError
 from hackkit.hub import MARK, Hub, Space, token
-from hackkit.names import slug
 from hackkit.orders import Order
 from hackkit.refusals import TOKENS, RefusedError
 from hackkit.rehearsal import Stage, free_port, rehearsal, weight
@@ -35,7 +34,6 @@ _FREE = "cpu-basic"
 _LARGE = 10_000_000  # bytes; above it, the hub's large file storage takes a file
 _LARGEST_MB = 100.0  # of one file
 _MOST = 1_000_000_000  # bytes of all files: a Space's repository holds no more
-_HOMELESS = "your account"  # whose name is known only online
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9](?!.*(?:--|\.\.))[\w.-]{0,95}")
 _PORT = 7860  # where a Space is listened to
 _ENV = {  # what every Space sets
@@ -94,18 +92,7 @@ def _sendable(tracked: tuple[Outgoing, ...]) -> tuple[tuple[Outgoing, ...], tupl
 
 def _change(order: Order) -> str:
     kind = "public" if order.options.public else "private"
-    return f"make the {kind} Space {_place(order)}, or update it"
-
-
-def _place(order: Order, account: str = _HOMELESS) -> str:
-    """Return the Space's name, "owner/name"."""
-    name = order.options.space or _slug(order)
-    return name if "/" in name else f"{account}/{name}"
-
-
-def _slug(order: Order) -> str:
-    given = str(order.project.answers.get("project_slug") or order.context.folder.name)
-    return slug(given)[:96].strip("-")
+    return f"make the {kind} Space {space_name.offline(order)}, or update it"
 
 
 def _needs(order: Order, files: tuple[Outgoing, ...]) -> Iterator[str]:
@@ -146,10 +133,10 @@ def _about_made(added: tuple[str, ...], needed: Requirements) -> Iterator[str]:
 
 
 def _about_name(order: Order, files: tuple[Outgoing, ...]) -> Iterator[Objection]:
-    if not _NAME.fullmatch(order.options.space or _slug(order)):
+    if not _NAME.fullmatch(order.options.space or space_name.usual(order)):
         yield Objection(
             f'"{order.options.space}" is no name for a Space.',
-            fix=hackkit("deploy", "spaces", "--space", f"OWNER/{_slug(order)}"),
+            fix=hackkit("deploy", "spaces", "--space", f"OWNER/{space_name.usual(order)}"),
         )
     if order.options.hardware == ZERO_GPU and not space_page.has_gpu_function(files):
         yield Objection(
@@ -194,7 +181,12 @@ def rehearse(order: Order, planned: Manifest, watch: Watch) -> Rehearsed:
             str(python),
             script,
             folder=app,
-            env={**planned.variables, **_ENV, "SPACE_ID": _place(order, "you"), **other},
+            env={
+                **planned.variables,
+                **_ENV,
+                "SPACE_ID": space_name.offline(order, "you"),
+                **other,
+            },
         )
         stage.try_app(port, order.context.app().question)
         return stage.done()
@@ -236,15 +228,19 @@ def ship(order: Order, planned: Manifest, watch: Watch) -> Live:
 
 def send(hub: Hub, order: Order, planned: Manifest, watch: Watch, pace: Pace | None = None) -> Live:
     """Do the same with a hub that is known already."""
-    wish = Wish(
-        _place(order, hub.account()), planned, order.options.hardware, public=order.options.public
-    )
+    name, options = space_name.online(order, hub), order.options
+    wish = Wish(name, planned, options.hardware, public=options.public)
     try:
-        return deliver(hub, wish, order.context, watch, pace)
+        live = deliver(hub, wish, order.context, watch, pace)
     except RefusedError as error:
         if error.status == 402:  # noqa: PLR2004 - "Payment Required"
             raise _price(planned) from None
         raise
+    except HackkitError:  # it is there, and does not run yet
+        space_name.remember(order, name)
+        raise
+    space_name.remember(order, name)
+    return live
 
 
 def _price(planned: Manifest) -> HackkitError:
@@ -265,7 +261,7 @@ def _price(planned: Manifest) -> HackkitError:
 
 def _found(order: Order) -> tuple[Hub, Space]:
     hub = Hub(order.context)
-    name = _place(order, hub.account())
+    name = space_name.online(order, hub)
     found = hub.find(name)
     if found is None:
         words = f"There is no Space {name}, or the token may not see it."
@@ -301,4 +297,5 @@ def down(order: Order) -> str:
             fix=f"open {found.page}/settings",
         )
     hub.delete(found.name)
+    space_name.remember(order)
     return f"The Space {found.name} was deleted."
