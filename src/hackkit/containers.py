@@ -203,35 +203,40 @@ def find(context: Context) -> Engine:
     """
     chosen = context.env.get(CHOICE, "")
     broken: list[tuple[str, Ran]] = []
-    for name in [chosen] if chosen in ENGINES else ENGINES:
-        ran = context.run(*_QUESTIONS[name], seconds=_PATIENCE)
-        if ran is None or (name == "docker" and "Emulate Docker CLI" in ran.err):
+    for each in [chosen] if chosen in ENGINES else ENGINES:
+        asked = context.run(*_QUESTIONS[each], seconds=_PATIENCE)
+        if asked is None or (each == "docker" and "Emulate Docker CLI" in asked.err):
             continue  # not there, or podman under docker's name
-        if ran.ok:
-            return Engine(name, context)
-        broken.append((name, ran))
+        if asked.ok:
+            return Engine(each, context)
+        broken.append((each, asked))
     if broken:
-        raise _down(*broken[0], context)
+        name, ran = broken[0]
+        raise HackkitError(
+            f"{name} is installed, but {trouble(ran)}.", fix=mend(name, ran, context)
+        )
     raise HackkitError(
         f"No container engine was found: {chosen or 'docker, podman or buildah'} is needed.",
         fix=_INSTALL.get(context.system, _INSTALL["linux"]),
     )
 
 
-def _down(name: str, ran: Ran, context: Context) -> HackkitError:
+def trouble(ran: Ran) -> str:
+    """Say why an engine that is installed does not work, from how it answered."""
     if ran.timed_out:
-        words = f"{name} does not answer within {_PATIENCE:g} s."
-    elif "permission denied" in ran.err.lower():
-        words = f"{name} is installed, but you may not use its engine."
-    else:
-        words = f"{name} is installed, but its engine is not running."
+        return "it does not answer"
+    if "permission denied" in ran.err.lower():
+        return "you may not use its engine"
+    return "its engine is not running"
+
+
+def mend(name: str, ran: Ran, context: Context) -> str:
+    """Return the command that makes such an engine work."""
     if name == "docker" and context.env.get("DOCKER_HOST"):
-        fix = "set DOCKER_HOST=" if context.system == "windows" else "unset DOCKER_HOST"
-    elif name == "docker" and context.system == "linux" and "may not" in words:
-        fix = "sudo usermod -aG docker $USER && newgrp docker"
-    else:
-        fix = _START.get((name, context.system), f"{name} info")
-    return HackkitError(words, fix=fix)
+        return "set DOCKER_HOST=" if context.system == "windows" else "unset DOCKER_HOST"
+    if name == "docker" and context.system == "linux" and "permission denied" in ran.err.lower():
+        return "sudo usermod -aG docker $USER && newgrp docker"
+    return _START.get((name, context.system), f"{name} info")
 
 
 def _container(name: str, words: str, ports: str = "") -> Container:

@@ -97,7 +97,7 @@ def test_an_engine_that_hangs_is_given_up() -> None:
         assert seconds < 10
         return Ran(-1, timed_out=True) if words[0] == "docker" else None
 
-    with pytest.raises(HackkitError, match="docker does not answer within"):
+    with pytest.raises(HackkitError, match="docker is installed, but it does not answer"):
         containers.find(Context(run=run))
 
 

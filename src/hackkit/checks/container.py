@@ -6,6 +6,7 @@ all is no problem: an app runs and goes to a Space without one.
 
 import re
 
+from hackkit.containers import mend, trouble
 from hackkit.context import Context
 from hackkit.findings import Category, Finding, ok, warning
 from hackkit.machine import Ran
@@ -20,13 +21,6 @@ _QUESTIONS = {
     "docker": ("docker", "version", "--format", "{{.Client.Version}}/{{.Server.Version}}"),
     "podman": ("podman", "ps", "--quiet", "--last", "1"),
     "buildah": ("buildah", "images", "--quiet"),
-}
-_START = {
-    ("docker", "darwin"): "open -a Docker",
-    ("docker", "windows"): "docker desktop start",
-    ("docker", "linux"): "sudo systemctl start docker",
-    ("podman", "darwin"): "podman machine start",
-    ("podman", "windows"): "podman machine start",
 }
 
 
@@ -45,7 +39,7 @@ def check(context: Context) -> Finding:
     (engine, ran), *_ = down
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return warning(
-        f"{engine} is installed, but {_trouble(ran)}", _fix(engine, ran, context), details=details
+        f"{engine} is installed, but {trouble(ran)}", mend(engine, ran, context), details=details
     )
 
 
@@ -56,28 +50,12 @@ def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context)
         asked = context.run(engine, "--version", seconds=_PATIENCE)
         found = re.search(r"\d+(?:\.\d+)+", asked.out) if asked else None
         version = found.group() if found else ""
-    others = "; ".join(f"{name}: {_trouble(each)}" for name, each in down)
+    others = "; ".join(f"{name}: {trouble(each)}" for name, each in down)
     only = ", which builds images and runs none" if engine == "buildah" else ""
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return ok(f"{engine} {version}".strip() + only + (f" ({others})" if others else ""), details)
 
 
-def _trouble(ran: Ran) -> str:
-    if ran.timed_out:
-        return "it does not answer"
-    if "permission denied" in ran.err.lower():
-        return "you may not use its engine"
-    return "its engine is not running"
-
-
 def _reason(ran: Ran) -> str:
     said = [line.strip() for line in ran.err.splitlines() if line.strip()]
     return f"no answer in {_PATIENCE} s" if ran.timed_out else (said or ["it failed"])[-1][:200]
-
-
-def _fix(engine: str, ran: Ran, context: Context) -> str:
-    if engine == "docker" and context.env.get("DOCKER_HOST"):
-        return "set DOCKER_HOST=" if context.system == "windows" else "unset DOCKER_HOST"
-    if engine == "docker" and context.system == "linux" and "permission denied" in ran.err.lower():
-        return "sudo usermod -aG docker $USER && newgrp docker"
-    return _START.get((engine, context.system), f"{engine} info")
