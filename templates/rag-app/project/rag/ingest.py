@@ -278,7 +278,7 @@ class Status:
     damage: str
 
 
-def status(settings: Settings = SETTINGS, seconds: float = 0.25) -> Status:
+def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
     """Compare index and documents. New ones are read on trial, as far as `seconds` allow."""
     busy, known, passages, damage = _is_held(settings.index), dict[str, str](), 0, ""
     try:
