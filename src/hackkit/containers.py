@@ -14,6 +14,7 @@ from hackkit.shell import line
 ENGINES = ("docker", "podman", "buildah")
 CHOICE = "CONTAINER_ENGINE"  # a variable with the name of the one to use
 DATA = "hackkit.data"  # a label of an image: the one folder that its app writes to
+HERE = "host.docker.internal"  # what a container calls the machine that it runs on
 OWNER = "hackkit.name"  # a label of an image and its containers: whose they are
 _PATIENCE = 6.0  # seconds for a look; a stopped virtual machine answers late
 _REMOVING = 60.0  # seconds; an image has many files
@@ -253,7 +254,10 @@ def _in_mb(size: object) -> str:
 
 @dataclass(frozen=True)
 class Running:
-    """How a user starts an image: where it is seen, and what it is given, by name."""
+    """How a user starts an image: where it is seen, and what it is given, by name.
+
+    outward: it calls a server on this machine by the name HERE.
+    """
 
     tag: str
     image: Image
@@ -261,6 +265,7 @@ class Running:
     env_file: bool = False
     names: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
+    outward: bool = False
 
 
 def typed(engine: Engine, running: Running) -> str:
@@ -270,6 +275,8 @@ def typed(engine: Engine, running: Running) -> str:
     words = [engine.name, "run", "--rm", "-p", f"{running.port}:{running.port}"]
     if running.image.data:
         words += ["-v", f"{running.tag}:{running.image.data}"]
+    if running.outward and engine.name == "docker":  # podman does so by itself
+        words += ["--add-host", f"{HERE}:host-gateway"]
     if running.env_file:
         words += ["--env-file", ".env"]
     for name, value in running.fixed.items():

@@ -171,6 +171,13 @@ def test_the_command_follows_the_port_in_env_and_opens_the_host() -> None:
     )
 
 
+def test_docker_is_told_how_to_reach_a_server_on_this_machine() -> None:
+    running = Running("tea", Image("id"), outward=True)
+    added = "--add-host host.docker.internal:host-gateway"
+    assert added in containers.typed(Engine("docker", Context()), running)
+    assert added not in containers.typed(Engine("podman", Context()), running)
+
+
 def test_buildahs_command_hands_the_keys_over_without_showing_them() -> None:
     typed = containers.typed(Engine("buildah", Context()), Running("tea", IMAGE, env_file=True))
     assert shlex.split(typed)[-2:] == ["<", ".env"]

@@ -79,6 +79,13 @@ def test_the_command_to_run_it_is_given_with_the_keys_by_name(order: Order) -> N
     )
 
 
+def test_a_model_server_on_this_machine_is_reached_by_its_name(order: Order) -> None:
+    write(order.project.folder / ".env.example", "LLM_BASE_URL=\n")
+    env = {**order.context.env, "LLM_BASE_URL": "http://host.docker.internal:11434/v1"}
+    [command] = ship(replace(order, context=replace(order.context, env=env))).commands
+    assert "--add-host host.docker.internal:host-gateway" in command
+
+
 def test_an_image_takes_the_place_of_the_one_before(order: Order, engine: FakeDocker) -> None:
     ship(order)
     assert not engine.seen("image", "prune")

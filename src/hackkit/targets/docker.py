@@ -182,7 +182,7 @@ def _notes(order: Order, files: Sequence[Outgoing], variables: dict[str, str]) -
         yield "the Dockerfile names no USER: the app would run as root"
     for name, value in variables.items():
         if "://" in value and is_loopback(value):
-            yield f"{name} leads to the container itself: write host.docker.internal there"
+            yield f"{name} leads to the container itself: write {containers.HERE} there"
     quoted = ", ".join(_quoted(order))
     if quoted:
         yield f"engines read .env word for word: take the quotes away from {quoted}"
@@ -217,5 +217,6 @@ def _running(order: Order, planned: Manifest, image: Image) -> Running:
         port=int(port) if port.isdigit() and int(port) else _PORT,
         env_file=(order.project.folder / ".env").is_file(),
         names=tuple(name for name in given if context.origin(name) == "the environment"),
+        outward=any(containers.HERE in value for value in planned.variables.values()),
         fixed={} if host == "0.0.0.0" else {"HOST": "0.0.0.0"},  # noqa: S104 - the same
     )
