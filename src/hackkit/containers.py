@@ -90,7 +90,7 @@ class Engine:
     def building(self, tag: str, folder: str, owner: str = "") -> tuple[str, ...]:
         """Return the words that build the Dockerfile of a folder."""
         own = () if self.name == "docker" else ("--format", "docker")  # else no health check
-        cached = ("--layers", *self._host) if self.is_builder else ()
+        cached = ("--layers", "--force-rm", *self._host) if self.is_builder else ()
         label = ("--label", f"{OWNER}={owner}") if owner else ()
         return (self.name, "build", *own, *cached, *label, "--tag", tag, folder)
 
