@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import clean_environment, write
+from conftest import clean_environment, git, write
 
 if os.name == "nt":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 import pty
+
+DEPLOY = ("deploy",)
 
 
 @dataclass
@@ -30,10 +32,15 @@ Play = Callable[..., Session]
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Run `hackkit new` on a terminal and type one answer at each prompt."""
+    """Run `hackkit new`, or another command, on a terminal; type one answer at each prompt."""
 
-    def run(*words: str, answers: tuple[str, ...], prompt: str = "> ") -> Session:
-        arguments = [sys.executable, "-m", "hackkit", "new", *words, "--no-install", "--no-git"]
+    def run(
+        *words: str,
+        answers: tuple[str, ...],
+        prompt: str = "> ",
+        command: tuple[str, ...] = ("new", "--no-install", "--no-git"),
+    ) -> Session:
+        arguments = [sys.executable, "-m", "hackkit", *command, *words]
         environment = {**clean_environment(), "TERM": "xterm", "COLUMNS": "80"}
         child, terminal = pty.fork()
         if not child:
@@ -115,3 +122,37 @@ def test_a_third_party_s_questions_are_its_own(play: Play, tmp_path: Path) -> No
     session = play("./theirs", "x", answers=("mint\n",), prompt="Which flavour?")
     assert session.code == 0, session.shown
     assert (tmp_path / "x" / "flavour.txt").read_text() == "mint"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Make a project that git tracks, with a render.yaml of the team's own."""
+    root = tmp_path / "app"
+    write(root / ".hackkit.yml", "template: rag-app\n")
+    write(root / "Dockerfile", "FROM scratch\n")
+    write(root / "render.yaml", "mine: true\n")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    return root
+
+
+def test_return_alone_takes_no_deployment_away(play: Play, project: Path) -> None:
+    session = play("modal", str(project), "--down", answers=("\n",), prompt=": ", command=DEPLOY)
+    assert "hackkit will take the app away (Modal). Do it? [y/N]" in session.shown
+    assert "Nothing was taken away." in session.shown
+    assert session.code == 1
+
+
+def test_return_alone_overwrites_nothing(play: Play, project: Path) -> None:
+    answers = ("\n", "n\n")
+    session = play("render", str(project), answers=answers, prompt="Do it? [", command=DEPLOY)
+    assert "overwrite your render.yaml. Do it? [y/N]" in session.shown
+    assert "Nothing was sent." in session.shown
+    assert (project / "render.yaml").read_text("utf-8") == "mine: true\n"
+
+
+def test_a_ctrl_c_at_the_question_sends_nothing(play: Play, project: Path) -> None:
+    (project / "render.yaml").unlink()
+    session = play("render", str(project), answers=("\x03",), prompt="Do it? [", command=DEPLOY)
+    assert session.code == 130
+    assert "Traceback" not in session.shown

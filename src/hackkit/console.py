@@ -167,6 +167,11 @@ def agree(says: str) -> bool:
     return typer.confirm(f"hackkit will {says}. Do it?", default=True, err=True)
 
 
+def risk(says: str) -> bool:
+    """Ask whether hackkit may do what cannot be undone: Enter alone means no."""
+    return typer.confirm(f"hackkit will {says}. Do it?", default=False, err=True)
+
+
 def voice(*, yes: bool) -> "Voice":
     """Return how deploy speaks with its user; `yes` agrees to everything, and says to what.
 
@@ -174,8 +179,11 @@ def voice(*, yes: bool) -> "Voice":
     """
     from hackkit.deploy import Voice  # noqa: PLC0415 - the other commands start without it
 
-    answers = agree if is_interactive() else _nobody
-    return Voice(say_and_go if yes else answers, say, waiting)
+    if yes:
+        return Voice(say_and_go, say_and_go, say, waiting)
+    if is_interactive():
+        return Voice(agree, risk, say, waiting)
+    return Voice(_nobody, _nobody, say, waiting)
 
 
 def _nobody(says: str) -> bool:
@@ -189,10 +197,12 @@ def _nobody(says: str) -> bool:
 @contextlib.contextmanager
 def waiting() -> Iterator[Callable[[str], None]]:
     """Show what happens now: in one place on a terminal, line by line elsewhere."""
+    from rich.text import Text  # noqa: PLC0415 - `--help` does without
+
     console = _console(stderr=True)
     if console.is_terminal:
         with console.status("") as status:
-            yield status.update
+            yield lambda words: status.update(Text(words))
         return
     last = ""
 

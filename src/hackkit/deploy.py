@@ -27,11 +27,13 @@ _TITLE = re.compile(r"(?m)^# .*$")
 class Voice:
     """How deploy speaks with its user.
 
-    agree: is asked before anything leaves or is overwritten. tell: is told what was done. watch:
-    shows what happens now, for as long as the block lasts.
+    agree: is asked before anything leaves. risk: is asked before something is lost: Enter alone
+    means no. tell: is told what was done. watch: shows what happens now, for as long as the block
+    lasts.
     """
 
     agree: Callable[[str], bool]
+    risk: Callable[[str], bool]
     tell: Callable[[str], None]
     watch: Callable[[], AbstractContextManager[Watch]]
 
@@ -59,16 +61,19 @@ def _manage(mode: str, target: Target, order: Order, voice: Voice) -> Outcome:
     if mode == "logs" and target.logs:
         return Told(scrub(target.logs(order), order.context.secrets))
     if mode == "down" and target.down:
-        if not voice.agree(f"take the app away from {target.title}"):
+        if not voice.risk(f"take the app away ({target.title})"):
             raise HackkitError("Nothing was taken away.")
-        return Told(target.down(order))
+        return Told(f"Taken away: {target.down(order)}.")
     raise WrongUseError(
-        f"hackkit cannot do --{mode} for {target.title}.", fix=hackkit("deploy", target.name)
+        f"hackkit cannot do --{mode} for {target.title}.",
+        fix=hackkit("deploy", target.name, "--dry-run"),
     )
 
 
 def order_for(directory: Path, options: Options) -> Order:
     """Gather what a deployment needs to know; raise WrongUseError where there is no project."""
+    if not directory.is_dir():
+        raise WrongUseError(f"There is no folder {directory}.", fix=hackkit("deploy", "--help"))
     project = ProjectFiles.find(directory)
     if project is None:
         raise WrongUseError(
@@ -85,7 +90,7 @@ def _refuse_options(target: Target, options: Options) -> None:
             takes = ", ".join(f"--{name}" for name in target.options) or "no options of its own"
             raise WrongUseError(
                 f"--{each.name} is not an option of {target.name}, which takes {takes}.",
-                fix=hackkit("deploy", target.name),
+                fix=hackkit("deploy", target.name, "--dry-run"),
             )
 
 
@@ -133,7 +138,7 @@ def _write(order: Order, manifest: Manifest, voice: Voice) -> bool:
             continue
         if path.is_file():
             voice.tell(difference(path, each))
-            if not voice.agree(f"overwrite your {each.path}"):
+            if not voice.risk(f"overwrite your {each.path}"):
                 continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(each.read())

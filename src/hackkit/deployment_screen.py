@@ -38,8 +38,10 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     elif isinstance(outcome, Published):
         _show_published(outcome)
     elif isinstance(outcome, Condition):
-        console.write(outcome.words, style="green" if outcome.well else "yellow")
-        console.write(outcome.address)
+        words = outcome.words[:1].upper() + outcome.words[1:]
+        console.write(words, style="green" if outcome.well else "yellow")
+        if outcome.address:
+            console.write(outcome.address)
     else:
         console.write(outcome.words)
 
@@ -55,7 +57,10 @@ def _show_manifest(manifest: Manifest) -> None:
     largest = sorted(manifest.files, key=lambda each: -each.size)[:_MOST_FILES]
     shown = [f"{each.size / 1000:9.1f} kB  {each.path}" for each in largest]
     more = len(manifest.files) - len(shown)
-    _list(f"Files that leave: {count}", shown + ([f"and {more} smaller ones"] if more else []))
+    _list(
+        f"Files that leave: {count}",
+        shown + ([f"and {more} smaller ones (--json lists them)"] if more else []),
+    )
     _list("Note", manifest.notes)
     for each in manifest.objections:
         console.write(f"\nStops it: {each.words}", style="bold red")

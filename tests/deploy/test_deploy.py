@@ -74,7 +74,7 @@ class Shelf:
             ship=self.ship,
             status=lambda _: Condition("on the shelf"),
             logs=None,
-            down=lambda _: "the app is off the shelf",
+            down=lambda _: "the app on the shelf",
         )
 
 
@@ -90,12 +90,16 @@ class Ear:
         self.asked.append(says)
         return self.yes
 
+    def risk(self, says: str) -> bool:
+        self.asked.append(f"{says} (at your risk)")
+        return self.yes
+
     def voice(self) -> Voice:
         @contextlib.contextmanager
         def watch() -> Iterator[Watch]:
             yield self.told.append
 
-        return Voice(self.agree, self.told.append, watch)
+        return Voice(self.agree, self.risk, self.told.append, watch)
 
 
 @pytest.fixture
@@ -175,7 +179,7 @@ def test_the_teams_own_version_is_shown_beside_ours_and_stays(folder: Path) -> N
     with pytest.raises(HackkitError):
         carry_out("", shelf.target(), order(folder), ear.voice())
     assert "-size = 2\n+size = 1" in "\n".join(ear.told)
-    assert "overwrite your shelf.toml" in ear.asked
+    assert "overwrite your shelf.toml (at your risk)" in ear.asked
     assert (folder / "shelf.toml").read_text("utf-8") == "size = 2\n"
 
 
@@ -183,8 +187,9 @@ def test_an_option_that_the_target_does_not_know_is_refused(folder: Path) -> Non
     wanted = order(folder, Options(space="ada/app"))
     with pytest.raises(
         WrongUseError, match="--space is not an option of shelf, which takes --name"
-    ):
+    ) as caught:
         carry_out("dry-run", Shelf().target(), wanted, Ear().voice())
+    assert caught.value.fix.endswith("hackkit deploy shelf --dry-run")
 
 
 def test_a_rehearsal_asks_nothing_and_ships_nothing(folder: Path) -> None:
@@ -199,13 +204,16 @@ def test_status_is_told_and_taking_it_away_asks_first(folder: Path) -> None:
     assert carry_out("status", target, order(folder), Ear().voice()) == Condition("on the shelf")
     ear = Ear()
     gone = carry_out("down", target, order(folder), ear.voice())
-    assert gone == Told("the app is off the shelf")
-    assert ear.asked == ["take the app away from The shelf"]
+    assert gone == Told("Taken away: the app on the shelf.")
+    assert ear.asked == ["take the app away (The shelf) (at your risk)"]
 
 
-def test_what_the_platform_does_not_allow_is_wrong_use(folder: Path) -> None:
-    with pytest.raises(WrongUseError, match="cannot do --logs for The shelf"):
+def test_what_the_platform_does_not_allow_is_wrong_use_and_its_fix_ships_nothing(
+    folder: Path,
+) -> None:
+    with pytest.raises(WrongUseError, match="cannot do --logs for The shelf") as caught:
         carry_out("logs", Shelf().target(), order(folder), Ear().voice())
+    assert caught.value.fix.endswith("hackkit deploy shelf --dry-run")
 
 
 def shown_live(folder: Path, app: App, token: str = "") -> Published:
@@ -299,6 +307,12 @@ def test_outside_a_project_it_is_wrong_use(hackkit: Run) -> None:
     result = hackkit("deploy", "spaces", "--dry-run")
     assert result.returncode == 2
     assert "belongs to no hackkit project" in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(hackkit: Run) -> None:
+    result = hackkit("deploy", "spaces", "nowhere", "--dry-run")
+    assert result.returncode == 2
+    assert "There is no folder nowhere." in result.stderr
 
 
 def test_without_a_terminal_it_needs_yes(hackkit: Run, folder: Path) -> None:

@@ -733,7 +733,7 @@ def test_its_logs_are_shown(team: Team) -> None:
 
 def test_it_is_taken_away(team: Team) -> None:
     team.ship()
-    assert spaces.down(team.order()) == "The Space ada/my-app was deleted."
+    assert spaces.down(team.order()) == "the Space ada/my-app"
     assert team.hub.spaces == {}
     assert "your account/my-app" in team.plan().changes[0]
 

@@ -82,7 +82,7 @@ def plan(order: Order) -> Manifest:
         ),
         needs=(
             "an account on Render, and the project on GitHub, GitLab or Bitbucket",
-            "what it costs: nothing on the plan free, see https://render.com/pricing",
+            "what it costs: nothing on the free plan, see https://render.com/pricing",
         ),
         notes=("Render builds what is pushed, not what lies here", *_unpushed_words(order)),
         objections=(*platforms.needs_dockerfile(order), *_objections(order)),

@@ -298,4 +298,4 @@ def down(order: Order) -> str:
         )
     hub.delete(found.name)
     space_name.remember(order)
-    return f"The Space {found.name} was deleted."
+    return f"the Space {found.name}"
