@@ -331,7 +331,7 @@ def test_a_root_cause_is_one_problem(project: Path) -> None:
 
 
 def test_an_app_is_not_started_by_looking_at_it(project: Path) -> None:
-    edit(project / "app.py", 'if __name__ == "__main__":\n    main()', "main()")
+    edit(project / "app.py", 'if __name__ == "__main__":', "if True:")
     found = look(project, "app")
     assert found["status"] == "ok"
     assert "would start it" in found["message"]
