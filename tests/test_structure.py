@@ -18,7 +18,7 @@ TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
     {"errors", "findings", "names", "shell", "shipping", "version"},
-    {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
+    {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "packed", "refusals", "space", "uv"},
     {"imports", "project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "pristine", "requirements"},

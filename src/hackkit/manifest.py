@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hackkit import repository
+from hackkit import packed, repository
 from hackkit.addresses import is_loopback
 from hackkit.context import Context
 from hackkit.errors import HackkitError
@@ -100,28 +100,33 @@ def objections(
     outgoing: Sequence[Outgoing], context: Context, most_mb: float
 ) -> Iterator[Objection]:
     """Say what stops these files from leaving: one that is too large, one that holds a secret."""
-    for each in outgoing:
-        if each.size > most_mb * _MB:
-            yield Objection(
-                f"{each.path} is {each.size / _MB:.1f} MB; at most {most_mb:g} MB are taken.",
-                fix=line(["git", "rm", "--cached", "--", each.path]),
-            )
+    large = [each for each in outgoing if each.size > most_mb * _MB]
+    for each in large:
+        yield Objection(
+            f"{each.path} is {each.size / _MB:.1f} MB; at most {most_mb:g} MB are taken.",
+            fix=line(["git", "rm", "--cached", "--", each.path]),
+        )
     known = telling(context.secrets)
     for each in outgoing:
-        for kind, number in _secrets(each, known):
-            yield Objection(
-                f"{each.path}:{number} holds {kind}. Nothing was sent.",
-                fix=f"edit {each.path}: take line {number} out, and make a new key",
-            )
+        if each not in large:  # those stay here, and take long to read
+            yield from _secrets(each, known)
 
 
-def _secrets(each: Outgoing, known: Collection[str]) -> Iterator[tuple[str, int]]:
+def _secrets(each: Outgoing, known: Collection[str]) -> Iterator[Objection]:
     data = each.read()
     text = data.decode("utf-8", "replace")
     binary = b"\0" in data[:8000]
-    found = known_leaks(text, known) if binary or is_lock(each.path) else leaks(text, known)
-    for leak in found:
-        yield leak.kind, leak.line
+    for leak in known_leaks(text, known) if binary or is_lock(each.path) else leaks(text, known):
+        yield Objection(
+            f"{each.path}:{leak.line} holds {leak.kind}. Nothing was sent.",
+            fix=f"edit {each.path}: take line {leak.line} out, and make a new key",
+        )
+    inside = {leak.kind for part in packed.contents(data) for leak in leaks(part, known)}
+    for kind in sorted(inside):
+        yield Objection(
+            f"{each.path} holds {kind} in its text. Nothing was sent.",
+            fix=f"edit {each.path}: take it out, and make a new key",
+        )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What may leave a project: what git tracks, and of that nothing secret, made or too large."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,14 @@ def test_a_key_of_this_machine_is_found_literally_wherever_it_stands(folder: Pat
     commit(folder)
     [words] = objections(folder, LLM_API_KEY=KEY)
     assert words.startswith("notes.bin:2 holds a secret of this machine")
+
+
+def test_a_key_of_this_machine_is_found_inside_a_document(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "notes.docx", "w", zipfile.ZIP_DEFLATED) as document:
+        document.writestr("word/document.xml", f"<w:t>{KEY}</w:t>")
+    commit(folder)
+    [words] = objections(folder, LLM_API_KEY=KEY)
+    assert words == "notes.docx holds a secret of this machine in its text. Nothing was sent."
 
 
 def test_a_file_over_the_limit_stops_it(folder: Path) -> None:
