@@ -12,7 +12,6 @@ from hackkit import console, uv
 from hackkit.catalog import Catalog
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.interview import Wish, interview, with_options
-from hackkit.leaks import scrub, secrets_among
 from hackkit.scaffold import new_project
 from hackkit.shell import hackkit
 from hackkit.version import VERSION
@@ -269,6 +268,8 @@ def _report(error: Exception) -> int:
     elif isinstance(error, OSError):
         error = HackkitError(str(error))
     elif not isinstance(error, HackkitError):
+        from hackkit.leaks import scrub, secrets_among  # noqa: PLC0415 - only a crash needs it
+
         said = scrub(str(error), secrets_among(os.environ))
         problem = f"hackkit failed in a way it did not foresee: {type(error).__name__}: {said}"
         error = _UnforeseenError(problem, fix=hackkit(*sys.argv[1:], "--debug"))

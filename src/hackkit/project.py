@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hackkit.machine import Ran, Run
+if TYPE_CHECKING:
+    from hackkit.machine import Ran, Run
 
 ANSWERS = ".hackkit.yml"
 _PATIENCE = 5.0  # seconds
@@ -173,7 +174,7 @@ class AppStatus:
     problem: str = ""
 
 
-def ask_app(project: ProjectFiles, run: Run) -> AppStatus:
+def ask_app(project: ProjectFiles, run: "Run") -> AppStatus:
     """Let the project's own Python tell its settings and the state of its index."""
     if not project.package:
         return AppStatus(problem="the project has no package with a settings.py and a __main__.py")
@@ -196,7 +197,7 @@ def ask_app(project: ProjectFiles, run: Run) -> AppStatus:
         return AppStatus(problem=_last_words(ran))
 
 
-def _last_words(ran: Ran) -> str:
+def _last_words(ran: "Ran") -> str:
     lines = [line.strip() for line in (ran.err or ran.out).splitlines() if line.strip()]
     if not lines:
         return f"its status ended with exit code {ran.code}"
