@@ -118,7 +118,7 @@ def publish(target: Target, order: Order, voice: Voice) -> Published:
     order = replace(order, options=replace(order.options, yes=True))  # now it is agreed to
     with voice.watch() as watch:
         shipped = target.ship(order, manifest, watch)
-        published = _ask(Published(manifest, shipped), order, watch)
+        published = _ask(Published(manifest, shipped), target, order, watch)
     if _is_for_all(published) and remember(order.project.folder, shipped.address):
         voice.tell("Its address was put into README.md.")
     return published
@@ -159,7 +159,7 @@ def difference(path: Path, new: Outgoing) -> str:
     return "\n".join(lines)
 
 
-def _ask(published: Published, order: Order, watch: Watch) -> Published:
+def _ask(published: Published, target: Target, order: Order, watch: Watch) -> Published:
     shipped = published.live
     if not shipped.address:
         return published
@@ -168,7 +168,8 @@ def _ask(published: Published, order: Order, watch: Watch) -> Published:
     try:
         asked = live.ask(shipped.address, question, order.context.env, token=shipped.token)
     except HackkitError as error:
-        return replace(published, asked=question, doubt=error.problem)
+        fix = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
+        return replace(published, asked=question, doubt=error.problem, fix=fix)
     return replace(published, asked=question, answer=asked.text)
 
 

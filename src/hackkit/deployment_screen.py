@@ -89,6 +89,7 @@ def _show_published(published: Published) -> None:
         return
     if published.doubt:
         console.write(f"It is up, but did not answer: {published.doubt}", style="yellow")
+        console.write(f"Fix: {published.fix}")
     elif published.asked:
         console.write(f"Asked: {published.asked}\nIt answered: {published.answer[:200]}")
     console.write(f"\n{live.address}", style="bold green")
@@ -121,6 +122,7 @@ def _document(outcome: Outcome) -> Mapping[str, Any]:
             "asked": outcome.asked,
             "answer": outcome.answer,
             "doubt": outcome.doubt,
+            "fix": outcome.fix,
         }
     return asdict(outcome)
 

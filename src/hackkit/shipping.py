@@ -118,7 +118,8 @@ class Told:
 class Published:
     """A deployment that was made: what is live, and what it answered to one question.
 
-    `asked` is empty when there is no address to ask; `doubt` says why no answer came.
+    `asked` is empty when there is no address to ask; `doubt` says why no answer came, `fix` where
+    to look.
     """
 
     manifest: Manifest
@@ -126,6 +127,7 @@ class Published:
     asked: str = ""
     answer: str = ""
     doubt: str = ""
+    fix: str = ""
 
     @property
     def well(self) -> bool:

@@ -235,6 +235,7 @@ def test_what_is_live_is_asked_one_question_and_remembered(folder: Path) -> None
 def test_what_is_up_and_does_not_answer_is_not_well_and_not_remembered(folder: Path) -> None:
     published = shown_live(folder, App(stream=event("error", None)))
     assert published.doubt
+    assert published.fix.endswith("hackkit deploy shelf --status")
     assert not published.well
     assert "Live demo" not in (folder / "README.md").read_text("utf-8")
 
