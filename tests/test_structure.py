@@ -17,12 +17,12 @@ SOURCE = ROOT / "src" / "hackkit"
 TEMPLATES = ROOT / "templates"
 # From the bottom up: a module imports only from the rows below its own.
 LAYERS = (
-    {"errors", "findings", "names", "shell", "shipping", "version"},
-    {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "packed", "refusals", "space", "uv"},
+    {"errors", "findings", "names", "packed", "shell", "shipping", "version"},
+    {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
     {"imports", "project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "pristine", "requirements"},
-    {"delivery", "rehearsal", "space_name", "space_page"},
+    {"delivery", "programs", "rehearsal", "space_name", "space_page"},
     {"dockerfiles", "platforms"},
     {"checks", "targets"},
     {"deploy", "doctor"},

@@ -7,10 +7,10 @@ import pytest
 from conftest import write
 from fake_platform import KEY, FakePlatform, order, project, secretless
 
-from hackkit import platforms
+from hackkit import platforms, programs
 from hackkit.errors import HackkitError
 from hackkit.orders import Options
-from hackkit.platforms import Cli, Command, Tool, Trouble
+from hackkit.programs import Cli, Command, Tool, Trouble
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the made-up programs are scripts")
 
@@ -124,11 +124,11 @@ def test_a_needless_command_is_left_out(folder: Path, cloud: FakePlatform) -> No
     made = Command("Making it", ("cloud", "make"), unless=("cloud", "look"))
     watched: list[str] = []
     cli = Cli(TOOL, order(folder, cloud))
-    platforms.carry_out(cli, [made, say("ship")], folder, watched.append)
+    programs.run_all(cli, [made, say("ship")], folder, watched.append)
     assert cloud.lines() == ["cloud look", "cloud ship"]
     cloud.forget()
     cloud.answer({"look": (1, "not found")})
-    platforms.carry_out(cli, [made], folder, watched.append)
+    programs.run_all(cli, [made], folder, watched.append)
     assert cloud.lines() == ["cloud look", "cloud make"]
     assert watched == ["Making it", "Saying it", "Making it"]
 
@@ -172,15 +172,15 @@ def test_a_name_is_one_that_every_platform_takes(folder: Path, asked: str, name:
 
 def test_a_value_is_piped_from_where_the_user_has_it(folder: Path) -> None:
     words = ("cloud", "set")
-    from_file = platforms.piped(order(folder).context, "MISTRAL_API_KEY", words, whole=True)
+    from_file = programs.piped(order(folder).context, "MISTRAL_API_KEY", words, whole=True)
     assert from_file == "grep '^MISTRAL_API_KEY=' .env | cloud set"
     here = order(folder, env={"MISTRAL_API_KEY": KEY}).context
-    line = platforms.piped(here, "MISTRAL_API_KEY", words, whole=False)
+    line = programs.piped(here, "MISTRAL_API_KEY", words, whole=False)
     assert line == "printf '%s' \"$MISTRAL_API_KEY\" | cloud set"
 
 
 def test_on_windows_it_is_piped_as_powershell_does(folder: Path) -> None:
     context = order(folder, system="windows").context
-    line = platforms.piped(context, "MISTRAL_API_KEY", ("cloud", "set"), whole=False)
+    line = programs.piped(context, "MISTRAL_API_KEY", ("cloud", "set"), whole=False)
     assert line.startswith("(Select-String '^MISTRAL_API_KEY=(.*)' .env)")
     assert line.endswith("| cloud set")

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hackkit import dockerfiles, platforms
+from hackkit import dockerfiles, platforms, programs
 from hackkit import manifest as sending
 from hackkit.errors import HackkitError
 from hackkit.orders import Order
-from hackkit.platforms import PORT, Cli, Command, Tool, Trouble, Wishes
+from hackkit.platforms import PORT, Wishes
+from hackkit.programs import Cli, Command, Tool, Trouble
 from hackkit.shell import hackkit
 from hackkit.shipping import Condition, Live, Manifest, Outgoing, Rehearsed, Watch
 
@@ -155,11 +156,11 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
     cli.ready()
     place = _place(cli, order, manifest)
     with sending.staged(manifest.files) as folder:
-        platforms.carry_out(cli, _building(place), folder, watch)
-        platforms.carry_out(cli, _setting(order, manifest.secrets, place), folder, watch)
+        programs.run_all(cli, _building(place), folder, watch)
+        programs.run_all(cli, _setting(order, manifest.secrets, place), folder, watch)
         config = folder / FILE
         config.write_text(_complete(cli, config.read_text("utf-8"), manifest, place), "utf-8")
-        platforms.carry_out(cli, _starting(order, place), folder, watch)
+        programs.run_all(cli, _starting(order, place), folder, watch)
     return _live(cli, order, place)
 
 
@@ -249,7 +250,7 @@ def _setting(order: Order, secrets: Mapping[str, str], place: _Place) -> tuple[C
                 f"Setting {each}",
                 adding,
                 given=value,
-                typed=platforms.piped(order.context, each, adding, whole=False),
+                typed=programs.piped(order.context, each, adding, whole=False),
                 unless=("gcloud", *_version("access", name), project),
                 same=value,
             ),

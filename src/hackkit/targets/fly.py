@@ -4,11 +4,12 @@ import json
 import re
 from collections.abc import Mapping
 
-from hackkit import dockerfiles, platforms
+from hackkit import dockerfiles, platforms, programs
 from hackkit import manifest as sending
 from hackkit.errors import HackkitError
 from hackkit.orders import Order
-from hackkit.platforms import PORT, Cli, Command, Tool, Trouble, Wishes
+from hackkit.platforms import PORT, Wishes
+from hackkit.programs import Cli, Command, Tool, Trouble
 from hackkit.shell import hackkit
 from hackkit.shipping import Condition, Live, Manifest, Rehearsed, Watch
 
@@ -119,7 +120,7 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
         return Live(dashboard=dashboard, commands=cli.to_type(commands))
     cli.ready()
     with sending.staged(manifest.files) as folder:
-        platforms.carry_out(cli, commands, folder, watch)
+        programs.run_all(cli, commands, folder, watch)
     return Live(address=_address(name), dashboard=dashboard)
 
 
@@ -183,7 +184,7 @@ def _secrets(order: Order, secrets: Mapping[str, str], name: str) -> tuple[Comma
             f"Setting {each}",
             words,
             given=f"{each}={_safe(each, value, name)}\n",
-            typed=platforms.piped(order.context, each, words, whole=True),
+            typed=programs.piped(order.context, each, words, whole=True),
         )
         for each, value in secrets.items()
     )

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hackkit import manifest as sending
-from hackkit import platforms
+from hackkit import platforms, programs
 from hackkit.errors import HackkitError
 from hackkit.orders import Order
-from hackkit.platforms import PORT, Cli, Command, Tool, Trouble, Wishes
+from hackkit.platforms import PORT, Wishes
+from hackkit.programs import Cli, Command, Tool, Trouble
 from hackkit.rehearsal import free_port, rehearsal, weight
 from hackkit.shell import hackkit
 from hackkit.shipping import Condition, Live, Manifest, Rehearsed, Watch
@@ -161,8 +162,8 @@ def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
     with sending.staged(manifest.files) as folder:
         with _kept_private(manifest.secrets) as keys:
             *setting, deploying = _commands(manifest, name, keys)
-            platforms.carry_out(cli, setting, folder, watch)
-        said = platforms.carry_out(cli, [deploying], folder, watch)
+            programs.run_all(cli, setting, folder, watch)
+        said = programs.run_all(cli, [deploying], folder, watch)
     address = _ADDRESS.search(said[-1])
     if address is None:
         raise HackkitError(

@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hackkit import dockerfiles, platforms, repository
+from hackkit import dockerfiles, platforms, programs, repository
 from hackkit import manifest as sending
 from hackkit.errors import HackkitError
 from hackkit.leaks import is_env_file
 from hackkit.orders import Order
-from hackkit.platforms import Cli, Command, Tool, Trouble, Wishes
+from hackkit.platforms import Wishes
+from hackkit.programs import Cli, Command, Tool, Trouble
 from hackkit.shell import hackkit, line
 from hackkit.shipping import Condition, Live, Manifest, Objection, Rehearsed, Watch
 
@@ -257,7 +258,7 @@ def _deploy(cli: Cli, order: Order, service: str, commit: str, watch: Watch) -> 
         seconds=1800,
     )
     try:
-        platforms.carry_out(cli, [command], order.project.folder, watch)
+        programs.run_all(cli, [command], order.project.folder, watch)
     except HackkitError as error:
         raise HackkitError(
             f"{error.problem}\n{cli.clean(_log(cli, service, _LAST_LINES))}", fix=error.fix
