@@ -26,7 +26,7 @@ here = pathlib.Path(__file__).parent
 name, words = pathlib.Path(__file__).name, sys.argv[1:]
 kept = {{}}
 for word in words:
-    if word.endswith(".json") and os.path.isfile(word):
+    if os.path.isabs(word) and os.path.isfile(word):
         kept = {{"path": word, "mode": oct(os.stat(word).st_mode & 0o777),
                 "text": pathlib.Path(word).read_text("utf-8")}}
 given = "" if sys.stdin is None else sys.stdin.read()

@@ -225,12 +225,21 @@ def _commands(manifest: Manifest, name: str, keys: Path) -> tuple[Command, ...]:
 def _kept_private(secrets: Mapping[str, str]) -> Iterator[Path]:
     """Give the secrets to modal, which takes them neither by its input nor by variables.
 
-    The file can be read by its owner alone, and is gone afterwards.
+    On Linux they stay in this process's memory, which has a path there; nothing is written down.
+    Elsewhere it is a file that its owner alone can read, and that is gone afterwards.
     """
+    words = json.dumps(dict(secrets))
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("hackkit"), "w", encoding="utf-8") as memory:
+            os.fchmod(memory.fileno(), 0o600)
+            memory.write(words)
+            memory.flush()
+            yield Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
+        return
     handle, name = tempfile.mkstemp(prefix="hackkit-", suffix=".json")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(dict(secrets), file)
+            file.write(words)
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
