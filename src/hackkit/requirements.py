@@ -43,6 +43,8 @@ def exported(context: Context) -> Requirements:
     if not context.uv:
         install = "open https://docs.astral.sh/uv/getting-started/installation"
         return Requirements(objections=(Objection("uv was not found.", install),))
+    if broken := _broken(context.folder / "pyproject.toml"):
+        return Requirements(objections=(broken,))
     if names := sorted(unlocked(context.folder)):
         words = f"uv.lock is older than pyproject.toml: they differ in {', '.join(names)}."
         return _refused(words, "lock")
@@ -104,12 +106,23 @@ def _plain(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", match[0]).lower() if match else ""
 
 
+def _broken(path: Path) -> Objection | None:
+    import tomllib  # noqa: PLC0415 - only deployments read it
+
+    try:
+        tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        words = f"{path.name} cannot be read: {error}."
+        return Objection(words, fix=f"edit {path.name}: mend that")
+    return None
+
+
 def _toml(path: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - only deployments read it
 
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):  # absent, or broken: uv itself says so
+    except (OSError, ValueError):  # absent, or broken: an objection says so
         return {}
 
 

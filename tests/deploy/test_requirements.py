@@ -1,8 +1,12 @@
 """What installers say, in words: with pip's and uv's own messages."""
 
-import pytest
+from pathlib import Path
 
-from hackkit.requirements import trouble
+import pytest
+from conftest import write
+
+from hackkit.context import Context
+from hackkit.requirements import exported, trouble
 
 PIP = "ERROR: Could not find a version that satisfies the requirement x==9 (from versions: 1)\n"
 NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "
@@ -55,6 +59,15 @@ def test_an_installers_failure_is_told_in_words(said: str, problem: str) -> None
     assert error is not None
     assert error.problem == problem
     assert error.fix
+
+
+def test_a_broken_pyproject_is_told_as_such_and_not_as_an_old_lock(tmp_path: Path) -> None:
+    write(tmp_path / "uv.lock", "version = 1\n")
+    write(tmp_path / "pyproject.toml", '[project]\nname = "x\n')
+    [objection] = exported(Context(folder=tmp_path, uv=("uv",))).objections
+    assert objection.words.startswith("pyproject.toml cannot be read: ")
+    assert "line 2" in objection.words
+    assert objection.fix == "edit pyproject.toml: mend that"
 
 
 def test_what_is_not_understood_is_not_explained() -> None:
