@@ -19,11 +19,11 @@ TEMPLATES = ROOT / "templates"
 LAYERS = (
     {"errors", "findings", "names", "packed", "shell", "shipping", "version"},
     {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
-    {"imports", "project", "repository", "web"},
+    {"project", "repository", "web"},
     {"context", "interview", "live", "obstacles", "scaffold"},
     {"containers", "crashes", "hub", "indexes", "manifest", "orders", "pristine", "requirements"},
     {"delivery", "programs", "rehearsal", "space_name", "space_page"},
-    {"dockerfiles", "platforms"},
+    {"dockerfiles", "imports", "platforms"},
     {"checks", "targets"},
     {"deploy", "doctor"},
     {"console"},

@@ -1,19 +1,40 @@
-"""What an app imports, read from its files without running it."""
+"""What an app imports, read from its files without running it, and whether it is there."""
 
 import ast
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from hackkit import crashes
+from hackkit.orders import Order
+from hackkit.rehearsal import Stage
 from hackkit.shipping import Outgoing
 
 _HANDLED = {"ImportError", "ModuleNotFoundError", "Exception"}
 # Is run by the Python that is to have the modules; says what Python itself would.
-LOOK = (
+_LOOK = (
     "import importlib.util as u, sys\n"
     "missing = [name for name in sys.argv[1:] if u.find_spec(name) is None]\n"
     "for name in missing: print(f\"ModuleNotFoundError: No module named '{name}'\")\n"
     "sys.exit(bool(missing))"
 )
+_SECONDS = 30.0
+
+
+def find(stage: Stage, order: Order, python: Path, files: Sequence[Outgoing], script: str) -> None:
+    """See as a step of a rehearsal that a Python has all that the script imports.
+
+    Raises HackkitError for what it lacks.
+    """
+    with stage.step("Find what the app imports") as note:
+        wanted = foreign(files, script)
+        stage.run(
+            *(str(python), "-c", _LOOK, *wanted),
+            folder=stage.folder,
+            seconds=_SECONDS,
+            explain=lambda said: crashes.cause(said, order.context),
+        )
+        note.outcome = f"{len(wanted)} packages"
 
 
 def foreign(files: Sequence[Outgoing], start: str) -> tuple[str, ...]:

@@ -247,12 +247,23 @@ def test_a_rehearsal_installs_the_packages_and_starts_the_app_on_the_given_port(
     folder: Path,
 ) -> None:
     steps = [each.name for each in rehearsed(folder, _PAGE).steps]
-    assert steps[:3] == ["Install the packages of uv.lock", "Start the app", "Load the page"]
+    assert steps[:4] == [
+        "Install the packages of uv.lock",
+        "Find what the app imports",
+        "Start the app",
+        "Load the page",
+    ]
 
 
 def test_a_rehearsal_finds_a_requirement_that_is_missing(folder: Path) -> None:
     with pytest.raises(HackkitError, match="no_such_package"):
         rehearsed(folder, "import no_such_package\n" + _PAGE)
+
+
+def test_a_rehearsal_finds_what_is_imported_only_when_it_is_used(folder: Path) -> None:
+    late = "def read() -> None:\n    import no_such_package\n\n\n"
+    with pytest.raises(HackkitError, match="needs no_such_package, which its requirements do not"):
+        rehearsed(folder, late + _PAGE)
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hackkit import imports, platforms, programs
 from hackkit import manifest as sending
-from hackkit import platforms, programs
 from hackkit.errors import HackkitError
 from hackkit.orders import Order
 from hackkit.platforms import PORT, Wishes
@@ -145,6 +145,7 @@ def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
             ("Scripts", "python.exe") if order.context.system == "windows" else ("bin", "python")
         )
         python = folder.joinpath(".venv", *inside)
+        imports.find(stage, order, python, manifest.files, "app.py")
         stage.start(str(python), "app.py", folder=folder, env=ours)
         stage.try_app(port, order.context.app().question)
         return stage.done()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hackkit import crashes, delivery, imports, manifest, requirements, space_name, space_page
+from hackkit import delivery, imports, manifest, requirements, space_name, space_page
 from hackkit.delivery import FAILED, Pace, Wish, deliver, tidy
 from hackkit.errors import HackkitError
 from hackkit.hub import MARK, Hub, Space, token
@@ -42,7 +42,6 @@ _ENV = {  # what every Space sets
     "GRADIO_NUM_PORTS": "1",
 }
 _INSTALL = 900.0  # seconds
-_LOOK = 30.0
 _LOG_LINES = 60
 
 
@@ -164,15 +163,7 @@ def rehearse(order: Order, planned: Manifest, watch: Watch) -> Rehearsed:
     with manifest.staged(planned.files) as app, rehearsal("spaces", order, watch) as stage:
         python = _installed(order, header, stage, app)
         script = str(header.get("app_file") or "app.py")
-        with stage.step("Find what the app imports") as note:
-            wanted = imports.foreign(planned.files, script)
-            stage.run(
-                *(str(python), "-c", imports.LOOK, *wanted),
-                folder=app,
-                seconds=_LOOK,
-                explain=lambda said: crashes.cause(said, order.context),
-            )
-            note.outcome = f"{len(wanted)} packages"
+        imports.find(stage, order, python, planned.files, script)
         taken = order.context.listener(_PORT)
         port = free_port() if taken else _PORT
         # A Space names no port. Here it takes another only where something listens on it already.
