@@ -21,6 +21,7 @@ from hackkit.shipping import Watch
 _LAST_LINES = 15  # that are shown
 _TELLING_LINES = 40  # that tell the cause: a build says much more, about anything
 _NOT_RUNNABLE = 126
+_QUOTES = r"\042\047"  # double and single ones, as `tr` knows them anywhere
 
 
 @dataclass(frozen=True)
@@ -223,10 +224,16 @@ def piped(context: Context, name: str, command: Sequence[str], *, whole: bool) -
     from_env, words = context.origin(name) == "the environment", line(command)
     if context.system == "windows":  # PowerShell
         found = f"Select-String '^{name}=(.*)' .env"
-        value = f"$env:{name}" if from_env else f"({found}).Matches.Groups[1].Value"
+        value = (
+            f"$env:{name}"
+            if from_env
+            else f"({found}).Matches.Groups[1].Value.Trim([char]34, [char]39)"
+        )
         return f'"{name}=$({value})" | {words}' if whole else f"{value} | {words}"
     if from_env:
         form = f"{name}=%s\\n" if whole else "%s"
         return f"printf '{form}' \"${name}\" | {words}"
-    said = f"grep '^{name}=' .env" if whole else f"sed -n 's/^{name}=//p' .env | tr -d '\\n'"
+    said = (
+        f"grep '^{name}=' .env" if whole else f"sed -n 's/^{name}=//p' .env | tr -d '{_QUOTES}\\n'"
+    )
     return f"{said} | {words}"
