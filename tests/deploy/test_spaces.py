@@ -52,7 +52,7 @@ requires-python = ">=3.11"
 [[package]]
 name = "gradio"
 version = "6.31.0"
-source = { registry = "https://packages.example/simple" }
+source = { registry = "https://packages.example/index" }
 
 [[package]]
 name = "my-app"

@@ -333,8 +333,8 @@ def test_packages_come_from_where_this_machine_gets_them(theatre: Theatre) -> No
     settings.parent.mkdir(parents=True)
     settings.write_text("offline = true")
     home = str(theatre.folder / "home")
-    with theatre.stage(HOME=home, UV_DEFAULT_INDEX="https://mirror.example/simple") as stage:
-        assert stage.env["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    with theatre.stage(HOME=home, UV_DEFAULT_INDEX="https://mirror.example/index") as stage:
+        assert stage.env["UV_DEFAULT_INDEX"] == "https://mirror.example/index"
         assert (Path(stage.env["HOME"]) / ".config" / "uv" / "uv.toml").is_file()
 
 
