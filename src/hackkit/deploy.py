@@ -110,16 +110,20 @@ def publish(target: Target, order: Order, voice: Voice) -> Published:
     Raises HackkitError when something stops the deployment.
     """
     manifest = _planned(target, order)
+    folder = order.project.folder
+    absent = [each.path for each in manifest.writes if not (folder / each.path).exists()]
+    count = f"send {len(manifest.files)} files ({manifest.size / _MB:.1f} MB)"
+    if not voice.agree(
+        "; ".join([*(f"write {path}" for path in absent), *manifest.changes, count])
+    ):
+        raise HackkitError("Nothing was sent.", fix=hackkit("deploy", target.name, "--dry-run"))
     if _write(order, manifest, voice):
         manifest = _planned(target, order)
-    count = f"send {len(manifest.files)} files ({manifest.size / _MB:.1f} MB)"
-    if not voice.agree("; ".join([*manifest.changes, count])):
-        raise HackkitError("Nothing was sent.", fix=hackkit("deploy", target.name, "--dry-run"))
     order = replace(order, options=replace(order.options, yes=True))  # now it is agreed to
     with voice.watch() as watch:
         shipped = target.ship(order, manifest, watch)
         published = _ask(Published(manifest, shipped), target, order, watch)
-    if _is_for_all(published) and remember(order.project.folder, shipped.address):
+    if _is_for_all(published) and remember(folder, shipped.address):
         voice.tell("Its address was put into README.md.")
     return published
 

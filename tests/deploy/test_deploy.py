@@ -83,6 +83,7 @@ class Ear:
     """A user: what they were asked and told, and what they answer."""
 
     yes: bool = True
+    risky: bool = True
     asked: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ class Ear:
 
     def risk(self, says: str) -> bool:
         self.asked.append(f"{says} (at your risk)")
-        return self.yes
+        return self.yes and self.risky
 
     def voice(self) -> Voice:
         @contextlib.contextmanager
@@ -175,12 +176,20 @@ def test_a_file_that_the_target_needs_is_written_once(folder: Path) -> None:
 def test_the_teams_own_version_is_shown_beside_ours_and_stays(folder: Path) -> None:
     write(folder / "shelf.toml", "size = 2\n")
     shelf = Shelf(writes=(manifest.made("shelf.toml", "size = 1\n"),))
-    ear = Ear(yes=False)
-    with pytest.raises(HackkitError):
-        carry_out("", shelf.target(), order(folder), ear.voice())
+    ear = Ear(risky=False)
+    carry_out("", shelf.target(), order(folder), ear.voice())
     assert "-size = 2\n+size = 1" in "\n".join(ear.told)
     assert "overwrite your shelf.toml (at your risk)" in ear.asked
     assert (folder / "shelf.toml").read_text("utf-8") == "size = 2\n"
+    assert len(shelf.shipped) == 1
+
+
+def test_nothing_is_written_without_consent(folder: Path) -> None:
+    shelf, ear = Shelf(writes=(manifest.made("shelf.toml", "size = 1\n"),)), Ear(yes=False)
+    with pytest.raises(HackkitError, match="Nothing was sent"):
+        carry_out("", shelf.target(), order(folder), ear.voice())
+    assert ear.asked[0].startswith("write shelf.toml; puts the app on the shelf; send")
+    assert not (folder / "shelf.toml").exists()
 
 
 def test_an_option_that_the_target_does_not_know_is_refused(folder: Path) -> None:
