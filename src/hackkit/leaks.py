@@ -48,12 +48,17 @@ class Leak:
     line: int
 
 
+def is_secret_name(name: str) -> bool:
+    """Tell whether a variable of this name holds a secret."""
+    return _NAMES.search(name) is not None
+
+
 def secrets_among(variables: Mapping[str, str]) -> frozenset[str]:
     """Return the values of variables whose names say that they are secret."""
     return frozenset(
         value.strip()
         for name, value in variables.items()
-        if _NAMES.search(name) and len(value.strip()) >= _LEAST and not _PLACE.match(value.strip())
+        if is_secret_name(name) and len(value.strip()) >= _LEAST and not _PLACE.match(value.strip())
     )
 
 

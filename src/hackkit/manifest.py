@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,11 +11,10 @@ from hackkit import packed, repository
 from hackkit.addresses import is_loopback
 from hackkit.context import Context
 from hackkit.errors import HackkitError
-from hackkit.leaks import is_env_file, is_lock, known_leaks, leaks, telling
+from hackkit.leaks import is_env_file, is_lock, is_secret_name, known_leaks, leaks, telling
 from hackkit.shell import line
 from hackkit.shipping import Objection, Outgoing
 
-_SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
 # The platform decides where the app listens, and how it is reached.
 _OURS_ALONE = {"HOST", "PORT"}
 _NEVER = {
@@ -82,7 +80,7 @@ def variables(context: Context) -> tuple[dict[str, str], dict[str, str]]:
     names = context.project.example_variables if context.project else ()
     values = {name: context.value(name) for name in names if name not in _OURS_ALONE}
     found = {name: value for name, value in values.items() if value}
-    secret = {name for name in found if _SECRET_NAME.search(name)}
+    secret = set(filter(is_secret_name, found))
     return (
         {name: value for name, value in found.items() if name in secret},
         {name: value for name, value in found.items() if name not in secret},
