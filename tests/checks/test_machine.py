@@ -390,6 +390,8 @@ def time_server(date: str, *, trusted_by_nobody: bool = False) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        # A client that goes away before it is accepted must not leave us waiting for good.
+        server.socket.settimeout(1)
         if trusted_by_nobody:
             secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             trustme.CA().issue_cert("127.0.0.1").configure_cert(secure)

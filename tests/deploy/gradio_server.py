@@ -45,6 +45,8 @@ def running(app: App, port: int = 0) -> Iterator[App]:
         played, ended = app, over
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        # A client that goes away before it is accepted must not leave us waiting for good.
+        server.socket.settimeout(1)
         app.address = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

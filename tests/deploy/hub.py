@@ -336,6 +336,8 @@ def hub() -> Iterator[FakeHub]:
         hub = fake
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        # A client that goes away before it is accepted must not leave us waiting for good.
+        server.socket.settimeout(1)
         server.daemon_threads = True
         fake.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

@@ -292,6 +292,8 @@ def google() -> Iterator[tuple[str, list[Any]]]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        # A client that goes away before it is accepted must not leave us waiting for good.
+        server.socket.settimeout(1)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", posted
         server.shutdown()
