@@ -21,10 +21,11 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "shared" / "data" / "chunking"
 TEXTS = ("chatlogs", "finance", "pubmed", "state_of_the_union", "wikitexts")
 SIZES = (400, 800, 1200, 1600, 2000, 2400)
-sys.path[0] = str(HERE.parent / "templates" / "rag-app" / "project")  # not our own rag.py
+sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
+from plumbing.readers import Page  # noqa: E402
 from rag import keywords  # noqa: E402
-from rag.passages import Page, Passage, split  # noqa: E402
+from rag.passages import Passage, split  # noqa: E402
 
 Span = tuple[int, int]
 

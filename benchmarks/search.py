@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "shared" / "data" / "chunking"
 TEXTS = ("chatlogs", "finance", "pubmed", "state_of_the_union", "wikitexts")
 DEPTH = 50  # how many hits of each half are fused
-sys.path[0] = str(HERE.parent / "templates" / "rag-app" / "project")  # not our own rag.py
+sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
 import numpy as np  # noqa: E402
 from rag import keywords  # noqa: E402

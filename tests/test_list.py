@@ -36,6 +36,14 @@ def test_json_is_one_document_and_nothing_else(hackkit: Run) -> None:
     assert {option["name"] for option in stores["options"]} >= {"chroma", "qdrant"}
 
 
+def test_the_value_that_leaves_a_slot_out_is_offered_last(catalog: Catalog) -> None:
+    with (catalog.templates_folder / "tiny" / "about.toml").open("a") as about:
+        about.write('\nwithout = "grey"\n')
+    [slot] = catalog.templates[0].slots
+    assert (slot.without, slot.values) == ("grey", ("blue", "red", "grey"))
+    assert slot.options[-1].summary == "leave it out"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_one_example(hackkit: Run, command: str) -> None:
     result = hackkit(command, "--help")

@@ -1,4 +1,4 @@
-"""Every template with every slot file, and every example, is made, installed, checked and used.
+"""Every template with every two values of its slots, and every example, is made and used.
 
 What there is to make is read from the folders. Projects are made outside the repository.
 """
@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from combinations import covering
 from conftest import clean_environment, git, write
 
 from hackkit import uv
-from hackkit.catalog import NONE, Catalog, Slot
+from hackkit.catalog import Catalog, Slot, Template
+from hackkit.project import ProjectFiles
 
 pytestmark = pytest.mark.slow
 
@@ -40,25 +42,32 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Go through the folders: each slot file is in at least one case of its template."""
+    """Go through the folders: any two values of two slots meet in a case of their template."""
     catalog = Catalog.here()
     for template in catalog.templates:
-        slots = {slot.name: files_of(slot) for slot in template.slots}
-        for index in range(max([len(NAMES), *map(len, slots.values())])):
-            chosen = {slot: values[index % len(values)] for slot, values in slots.items()}
-            settings = (f"--set={key}={value}" for key, value in chosen.items())
-            title = "-".join([template.name, *chosen.values()])
+        chosen = combinations_of(template)
+        for index in range(max(len(NAMES), len(chosen))):
+            answers = chosen[index % len(chosen)]
+            settings = [f"{key}={value}" for key, value in answers.items()]
             name = NAMES[index % len(NAMES)]
-            yield Case(title, (template.name, name, *settings), name, template.lacks)
+            words = (template.name, name, *(f"--set={setting}" for setting in settings))
+            yield Case("-".join([template.name, *settings]), words, name, template.lacks)
     for example in catalog.examples:
         base = next(item for item in catalog.templates if item.name == example.template)
         words = ("--example", example.name, example.name)
         yield Case(f"example-{example.name}", words, example.name, base.lacks)
 
 
-def files_of(slot: Slot) -> list[str]:
-    """Names of the slot's files, the default in front."""
-    return sorted(set(slot.values) - {NONE}, key=lambda name: (name != slot.default, name))
+def combinations_of(template: Template) -> list[dict[str, str]]:
+    """Return the answers to make projects of. A slot of mere text, as a licence, bears on none."""
+    slots = template.folder.parent / "_slots"
+    plain = [slot.name for slot in template.slots if not any((slots / slot.name).glob("*.py"))]
+    return covering({slot.name: values_of(slot) for slot in template.slots}, plain)
+
+
+def values_of(slot: Slot) -> list[str]:
+    """Return the slot's values, the default in front."""
+    return sorted(slot.values, key=lambda name: (name != slot.default, name))
 
 
 @dataclass(frozen=True)
@@ -150,16 +159,31 @@ def test_it_starts_and_answers_a_question(made: Made) -> None:
             "client = Client(sys.argv[1], verbose=False)\n"
             "print('ANSWER', json.dumps(client.predict(sys.argv[2], api_name='/ask')))"
         )
-        result = made.run("python", "-c", code, address, question(made.folder))
+        result = made.run("python", "-c", code, address, question(made))
         assert result.returncode == 0, result.stdout + result.stderr
         answer = result.stdout.split("ANSWER")[1]
         assert len(json.dumps(json.loads(answer))) > 20, answer
 
 
-def question(folder: Path) -> str:
-    """Return the first question that the project itself would ask."""
-    first = (folder / "evals" / "questions.jsonl").read_text("utf-8").splitlines()[0]
-    return str(json.loads(first)["question"])
+def question(made: Made) -> str:
+    """Return the question that the project itself would ask."""
+    package = ProjectFiles(made.folder).package
+    return str(json.loads(made.run("python", "-m", package, "status", "--json").stdout)["question"])
+
+
+def test_hackkit_doctor_finds_nothing_broken(made: Made) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "hackkit", "doctor", "--offline", "--json"],
+        cwd=made.folder,
+        env=offline({}),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+    checks = [each for each in json.loads(result.stdout)["checks"] if each["category"] == "project"]
+    assert len(checks) > 10
+    assert [each for each in checks if each["status"] == "fail"] == []
 
 
 @contextmanager

@@ -187,7 +187,30 @@ def test_a_dropped_in_template_and_slot_need_no_other_edit(hackkit: Run, checkou
     assert "tomli>=2" in (checkout / "y" / "pyproject.toml").read_text("utf-8")
 
 
+def test_a_slot_that_hangs_on_another_is_no_answer_without_it(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    templates = catalog.templates_folder
+    write(templates / "_slots" / "store" / "chroma.py", '"""Keeps vectors."""\n')
+    write(templates / "_slots" / "knowledge" / "yes.py", '"""Searches documents."""\n')
+    project = add_template(templates, "asking", slots={"knowledge": "yes"})
+    (project / "knowledge.py.jinja").unlink()  # nothing to take in where the answer is no
+    with (project.parent / "about.toml").open("a") as about:
+        about.write('\nwithout = "no"\n[slots.store]\ndefault = "chroma"\n')
+    for knowledge, store in {"yes": "chroma", "no": None}.items():
+        wish = plan(tmp_path / knowledge, template="asking", answers={"knowledge": knowledge})
+        new_project(wish, catalog=catalog)
+        answers = yaml.safe_load((tmp_path / knowledge / ".hackkit.yml").read_text("utf-8"))
+        assert (answers["knowledge"], answers.get("store")) == (knowledge, store)
+
+
 # What it refuses
+
+
+def test_another_template_s_slot_is_no_setting(tmp_path: Path, catalog: Catalog) -> None:
+    write(catalog.templates_folder / "_slots" / "store" / "chroma.py", '"""Keeps vectors."""\n')
+    with pytest.raises(WrongUseError, match='no setting "store"'):
+        new_project(plan(tmp_path / "x", answers={"store": "chroma"}), catalog=catalog)
 
 
 @pytest.mark.parametrize(

@@ -127,10 +127,12 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert not loaded & heavy
 
 
-def test_shared_python_holds_nothing_that_jinja_reads() -> None:
-    shared = [*TEMPLATES.glob("_slots/**/*.py"), *TEMPLATES.glob("_shared/**/*.py")]
-    assert shared
-    for path in shared:
+def test_what_is_shared_as_it_is_holds_nothing_that_jinja_reads() -> None:
+    shared = [path for path in TEMPLATES.glob("_shared/**/*") if path.is_file()]
+    as_it_is = [path for path in shared if path.suffix not in {".jinja", ".pyc"}]
+    as_it_is += TEMPLATES.glob("_slots/**/*.py")
+    assert as_it_is
+    for path in as_it_is:
         assert not re.search(r"\{\{|\{%|\{#", path.read_text("utf-8")), path
 
 
@@ -157,9 +159,10 @@ def test_no_tracked_text_names_this_machine() -> None:
 
 @pytest.mark.parametrize("template", Catalog.here().templates, ids=lambda item: item.name)
 def test_a_slot_has_one_default_in_both_of_its_places(template: Template) -> None:
-    text = (template.folder / "questions.yml").read_text("utf-8")
-    text += (TEMPLATES / "copier.yml").read_text("utf-8").split("---")[0]
-    questions = yaml.safe_load(text)
+    texts = [path.read_text("utf-8") for path in template.folder.glob("questions.yml")]
+    texts += re.split("^---$", (TEMPLATES / "copier.yml").read_text("utf-8"), flags=re.MULTILINE)
+    documents = (yaml.safe_load(text) for text in texts if "!include" not in text)
+    questions = {key: value for document in documents for key, value in document.items()}
     for slot in template.slots:
         assert questions[slot.name]["default"] == slot.default
         assert slot.default in slot.values

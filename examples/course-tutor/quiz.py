@@ -7,6 +7,7 @@ import random
 import re
 from dataclasses import dataclass
 
+from plumbing.retries import ModelUnavailable
 from rag import keywords, llm, prompts
 from rag.passages import Passage
 from rag.settings import ROOT, SETTINGS, Settings
@@ -61,5 +62,5 @@ def comment(card: Card, said: str, settings: Settings = SETTINGS) -> str:
     try:
         pieces = llm.chat([{"role": "user", "content": text}], settings)
         return f"{settings.chat}: {''.join(piece.text for piece in pieces).strip()}"
-    except llm.ModelUnavailable as error:
+    except ModelUnavailable as error:
         return f"{error} {UNREAD}"

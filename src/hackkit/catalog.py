@@ -11,12 +11,10 @@ from typing import Any
 from hackkit.errors import WrongUseError
 from hackkit.shell import hackkit
 
-NONE = "none"
-
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a slot."""
+    """One value of a slot: a file, or nothing at all."""
 
     name: str
     summary: str
@@ -24,12 +22,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Slot:
-    """A choice between files: `question` is empty for one that is set by flag only."""
+    """A choice between files.
+
+    `question` is empty for one that is set by flag only, `without` is the value that leaves the
+    slot out of the project, empty where something must be chosen.
+    """
 
     name: str
     default: str
     options: tuple[Option, ...]
     question: str = ""
+    without: str = ""
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -142,9 +145,10 @@ class Catalog:
             for path in files
             if path.is_file() and not path.name.startswith(".")
         ]
-        if about.get("optional"):
-            options.append(Option(NONE, "leave it out"))
-        return Slot(name, about["default"], tuple(options), about.get("question", ""))
+        question, without = about.get("question", ""), about.get("without", "")
+        if without:
+            options.append(Option(without, "leave it out"))
+        return Slot(name, about["default"], tuple(options), question, without)
 
 
 def _is_source(name: str) -> bool:

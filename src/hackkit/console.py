@@ -378,7 +378,7 @@ def entry(name: str, text: str, indent: int = 2) -> None:
         console.print(Padding(words, (0, 0, 0, indent + 2), expand=False))
         return
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, min_width=22 - indent)
+    grid.add_column(no_wrap=True, min_width=23 - indent)
     grid.add_column()
     grid.add_row(label, words)
     console.print(Padding(grid, (0, 0, 0, indent), expand=False))

@@ -124,7 +124,7 @@ def _names(plan: Plan, template: Template, given: Mapping[str, str]) -> dict[str
 
 
 def _questions(template: Template) -> set[str]:
-    """Names of the questions that a flag may answer."""
+    """Names of the questions, but those for slots, that a flag may answer."""
     import yaml  # noqa: PLC0415 - only `new` needs it
 
     class Loader(yaml.SafeLoader):
@@ -138,7 +138,8 @@ def _questions(template: Template) -> set[str]:
             for document in yaml.load_all(path.read_text("utf-8"), Loader):
                 content |= document or {}
     ours = {"template", "hackkit_version"}
-    return {key for key in content if not key.startswith("_")} - ours
+    slots = {path.name for path in template.folder.parent.glob("_slots/*")}
+    return {key for key in content if not key.startswith("_")} - ours - slots
 
 
 def _render(order: _Order) -> None:

@@ -22,7 +22,7 @@ from hackkit.leaks import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "templates" / "rag-app" / "project"
+TEMPLATES = ROOT / "templates"
 GITHUB_TOKEN = "ghp_" + "aB3d" * 9
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE " + "KEY-----"
 
@@ -53,7 +53,7 @@ HARMLESS = {
 
 def hooks(text: str) -> bool:
     """Tell whether the project's check before each commit stops a text, as `pygrep` reads it."""
-    config = yaml.safe_load((TEMPLATE / ".pre-commit-config.yaml").read_text("utf-8"))
+    config = yaml.safe_load((TEMPLATES / "_shared" / ".pre-commit-config.yaml").read_text("utf-8"))
     for hook in config["repos"][0]["hooks"]:
         whole = "--multiline" in hook.get("args", [])
         if any(re.search(hook["entry"], part) for part in ([text] if whole else text.split("\n"))):
@@ -74,7 +74,7 @@ def test_what_is_no_secret_is_left_alone_as_before_a_commit(text: str) -> None:
 
 
 def test_every_rule_stands_in_the_project_word_for_word() -> None:
-    config = (TEMPLATE / ".pre-commit-config.yaml").read_text("utf-8")
+    config = (TEMPLATES / "_shared" / ".pre-commit-config.yaml").read_text("utf-8")
     for rule in RULES.values():
         before, _, after = rule.pattern.replace("(?P<secret>", "", 1).rpartition(")")
         assert before + after in config
@@ -144,6 +144,6 @@ def test_no_text_takes_long(text: str) -> None:
 
 
 def test_the_projects_own_files_hold_no_secret() -> None:
-    for path in TEMPLATE.rglob("*"):
+    for path in TEMPLATES.rglob("*"):
         if path.is_file():
             assert not list(leaks(path.read_text("utf-8", "replace"))), path.name

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from plumbing.readers import Unreadable, read
+from plumbing.retries import ModelUnavailable
 from rag import documents, keywords, llm, prompts
-from rag.documents import Unreadable
 from rag.passages import Passage, split
 from rag.settings import ROOT, SETTINGS, Settings
 
@@ -106,7 +107,7 @@ def _read(name: str, known_digest: str | None, settings: Settings) -> _Document 
     kind, data, digest = _load(name, settings)
     if digest == known_digest:
         return None
-    pages = documents.read(kind, data)
+    pages = read(kind, data)
     passages = split(name, pages, settings.passage_chars, settings.overlap_chars)
     return _Document(name, digest, passages)
 
@@ -126,7 +127,7 @@ def _write(
     try:
         if batch and settings.embedder:
             _embed(batch, settings, tell)
-    except llm.ModelUnavailable as error:
+    except ModelUnavailable as error:
         problems = [f"{error} Until {settings.embedder} answers, search goes by keywords alone."]
     except Exception as error:  # a damaged store must not keep the app from starting
         log.warning("the vector store failed: %s: %s", type(error).__name__, error)

@@ -5,19 +5,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from plumbing.readers import Page
+
 Vector = list[float]
 
 SIZE = 1600  # characters, about 400 tokens
 OVERLAP = 0
-
-
-@dataclass(frozen=True)
-class Page:
-    """A stretch of a document, as its reader found it."""
-
-    text: str
-    page: int | None = None  # PDF page or slide number, from 1
-    section: str = ""  # the nearest heading, "A › B" when nested
 
 
 @dataclass(frozen=True)

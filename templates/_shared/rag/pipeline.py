@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from plumbing.retries import ModelUnavailable
 from rag import keywords, llm, offline, prompts
 from rag.passages import Citation, Hit, Passage
 from rag.settings import SETTINGS, Settings
@@ -71,7 +72,7 @@ def _by_meaning(question: str, settings: Settings) -> list[Hit]:
     try:
         [[vector]] = llm.embed([question[:QUESTION_CHARS]], settings)
         return store.search(settings.index, vector, DEPTH)
-    except llm.ModelUnavailable:
+    except ModelUnavailable:
         return []  # logged where it happened; the keywords alone still find
     except Exception as error:  # a damaged store must not take the demo down
         log.warning("the vector store failed, keywords alone: %s: %s", type(error).__name__, error)
@@ -110,7 +111,7 @@ def stream(
             for step in _ask(messages, passages, settings):
                 yield replace(step, seconds=time.perf_counter() - started)
             return
-        except llm.ModelUnavailable as error:
+        except ModelUnavailable as error:
             notice = str(error)
     text, citations = prompts.cited(offline.answer(question, passages), passages)
     yield Answer(text, citations, seconds=time.perf_counter() - started, notice=notice)
@@ -130,7 +131,7 @@ def _ask(
         yield said
     text, citations = prompts.cited(raw, passages)
     if not text.strip():
-        raise llm.ModelUnavailable("The model had nothing to say.")
+        raise ModelUnavailable("The model had nothing to say.")
     yield replace(said, text=text, citations=citations)
 
 

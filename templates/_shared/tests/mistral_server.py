@@ -1,6 +1,9 @@
 """A Mistral-compatible server on loopback: strict like the real one, scripted to fail on demand."""
 
 import base64
+import binascii
+import email
+import itertools
 import json
 import re
 import socket
@@ -10,8 +13,9 @@ import threading
 import time
 import zlib
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -19,14 +23,31 @@ from mistralai.client import models
 from pydantic import ValidationError
 
 CHAT, EMBEDDINGS, MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models"
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
 KNOWN = {
     CHAT: ["mistral-small-latest", "mistral-medium-latest", "mistral-large-latest"]
     + ["codestral-latest", "ministral-3b-2512", "ministral-8b-2512", "ministral-14b-2512"],
     EMBEDDINGS: ["mistral-embed"],
+    TRANSCRIPTIONS: ["voxtral-mini-latest"],
 }
+BLIND = ["codestral-latest"]  # takes no images
 RETIRED = ["open-mistral-7b", "open-mixtral-8x7b", "open-mistral-nemo", "mistral-small-2506"]
-Body = dict[str, Any]  # JSON as it came over the wire
+REQUESTS: dict[str, Any] = {
+    CHAT: models.ChatCompletionRequest,
+    EMBEDDINGS: models.EmbeddingRequest,
+    TRANSCRIPTIONS: models.AudioTranscriptionRequest,
+}
+# The SDK's own model of a message lets any chunk of content pass.
+CHUNKS: dict[str, Any] = {
+    "text": models.TextChunk,
+    "thinking": models.ThinkChunk,
+    "image_url": models.ImageURLChunk,
+    "document_url": models.DocumentURLChunk,
+    "input_audio": models.AudioChunk,
+}
+Body = dict[str, Any]  # JSON as it came over the wire, or the fields of a form
 Reply = Callable[["Handler", Body], None]
+Call = tuple[str, Body | str]  # a tool's name and its arguments; a str is sent as it is
 
 
 class Request(NamedTuple):
@@ -39,12 +60,74 @@ class Refused(Exception):
     """A request that the real API would refuse: status, message."""
 
 
+@dataclass(frozen=True)
+class Said:
+    """All that the model says in one answer, and how it comes."""
+
+    words: str = ""
+    thinking: str = ""
+    calls: tuple[Call, ...] = ()
+    reason: str = "stop"
+    pieces: int = 1  # that the arguments of a call are streamed in
+    pause: float = 0  # seconds before each piece
+
+    def content(self) -> str | list[Body]:
+        words = [{"type": "text", "text": self.words}] if self.words else []
+        return [thought(self.thinking), *words] if self.thinking else self.words
+
+    def whole(self) -> str:
+        return "".join([self.thinking, self.words, *map(str, self.calls)])
+
+    def deltas(self, called: list[Body]) -> Iterator[Body]:
+        """What a stream is made of; the calls, when there are any, come last."""
+        yield {"role": "assistant", "content": ""}
+        yield from ({"content": [thought(piece)]} for piece in split(self.thinking))
+        yield from ({"content": piece} for piece in split(self.words))
+        for call in called:
+            yield from ({"tool_calls": [piece]} for piece in dealt(call, self.pieces))
+        if not called:
+            yield {"content": ""}
+
+
 def status(code: int, retry_after: float | None = None) -> Reply:
     return lambda handler, _: handler.refuse(code, f"scripted {code}", retry_after)
 
 
 def text(words: str) -> Reply:
     return lambda handler, body: handler.chat(body, words)
+
+
+def calls(*called: Call, text: str = "", thinking: str = "", pieces: int = 1) -> Reply:
+    """Call tools, all of them in one answer."""
+    said = Said(text, thinking, called, "tool_calls", pieces)
+    return lambda handler, body: handler.say(body, said)
+
+
+def truncated(name: str, arguments: Body) -> Reply:
+    """Reach the limit of tokens in the midst of a call."""
+    words = json.dumps(arguments)
+    said = Said(calls=((name, words[: len(words) * 2 // 3]),), reason="length")
+    return lambda handler, body: handler.say(body, said)
+
+
+def slowly(words: str, seconds: float) -> Reply:
+    """Stream words with a pause before each one."""
+    return lambda handler, body: handler.say(body, Said(words, pause=seconds))
+
+
+def heard(words: str) -> Reply:
+    """What a recording says, for the next request to TRANSCRIPTIONS."""
+    return lambda handler, body: handler.transcribe(body, words)
+
+
+def hanging() -> Reply:
+    """Send nothing until the client goes away or the server closes."""
+
+    def reply(handler: "Handler", _: Body) -> None:
+        handler.connection.recv(1)
+        handler.close_connection = True
+
+    return reply
 
 
 def slow(seconds: float) -> Reply:
@@ -80,6 +163,23 @@ def embed(words: str) -> list[float]:
     return [round(x / length, 6) for x in vector]
 
 
+def split(words: str) -> list[str]:
+    return re.findall(r"\s*\S+\s*", words)
+
+
+def thought(words: str) -> Body:
+    return {"type": "thinking", "thinking": [{"type": "text", "text": words}]}
+
+
+def dealt(call: Body, pieces: int) -> Iterator[Body]:
+    """Deal a call's arguments out over several deltas; only the first one names the tool."""
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    size = -(-len(arguments) // pieces) or 1
+    for start in range(0, len(arguments) or 1, size):
+        part = arguments[start : start + size]
+        yield call | {"function": {"name": "" if start else name, "arguments": part}}
+
+
 def tokens(words: object) -> int:
     return len(str(words)) // 4
 
@@ -91,11 +191,7 @@ def usage(prompt: object, answer: object = "") -> Body:
 
 def check(path: str, body: Body) -> None:
     """Raise Refused for a body that the real API would not take."""
-    expected = models.ChatCompletionRequest if path == CHAT else models.EmbeddingRequest
-    try:
-        expected.model_validate(body, extra="forbid")
-    except ValidationError as error:
-        raise Refused(422, [f"{e['loc']}: {e['msg']}" for e in error.errors()]) from None
+    check_shape(REQUESTS[path], body)
     if body["model"] in RETIRED:
         raise Refused(404, f"The model {body['model']} was retired")
     if body["model"] not in KNOWN[path]:
@@ -104,8 +200,90 @@ def check(path: str, body: Body) -> None:
         sizes = [tokens(words) for words in inputs(body)]
         if max(sizes, default=0) > 8_192 or sum(sizes) > 16_384:
             raise Refused(400, "Too many tokens in the batch or in one text")
-    elif not body["messages"] or body["messages"][-1]["role"] not in ("user", "tool"):
-        raise Refused(400, "Expected last role User or Tool")
+    elif path == TRANSCRIPTIONS:
+        if not any(body.get(key) for key in ("file", "file_url", "file_id")):
+            raise Refused(400, "Exactly one of file, file_url and file_id is needed")
+    else:
+        check_tools(body.get("tools") or [])
+        check_chunks(body)
+        check_order(body["messages"])
+
+
+def check_shape(expected: Any, body: Body) -> None:
+    try:
+        expected.model_validate(body, extra="forbid")
+    except ValidationError as error:
+        raise Refused(422, [f"{e['loc']}: {e['msg']}" for e in error.errors()]) from None
+
+
+def check_tools(tools: list[Body]) -> None:
+    names = [tool["function"]["name"] for tool in tools if "function" in tool]
+    for name, times in Counter(names).items():
+        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
+            raise Refused(400, f"Function name was {name} but must be a-z, A-Z, 0-9, _ or -")
+        if times > 1:
+            raise Refused(400, f"Duplicate tool name: {name}")
+
+
+def check_chunks(body: Body) -> None:
+    """Content in chunks: their keys, and images only where the model can see them."""
+    contents = [message.get("content") for message in body["messages"]]
+    for chunk in (chunk for content in contents if isinstance(content, list) for chunk in content):
+        if chunk.get("type") not in CHUNKS:
+            raise Refused(422, f"Input tag {chunk.get('type')} does not match any expected tag")
+        check_shape(CHUNKS[chunk["type"]], chunk)
+        if chunk["type"] == "image_url":
+            if body["model"] in BLIND:
+                raise Refused(400, f"Image input is not enabled for the model {body['model']}")
+            url = chunk["image_url"]
+            check_image(url if isinstance(url, str) else url["url"])
+
+
+def check_image(url: str) -> None:
+    kind, _, data = url.partition(";base64,")
+    try:
+        if re.fullmatch(r"data:image/[\w.+-]+", kind) and base64.b64decode(data, validate=True):
+            return
+    except binascii.Error:
+        pass
+    if not re.match(r"https?://", url):
+        raise Refused(400, "Image could not be loaded: neither a URL nor base64 of an image")
+
+
+def check_order(messages: list[Body]) -> None:
+    """Who may speak after whom, and that each call is answered right after it."""
+    open_calls: list[str] = []
+    before = ""
+    for message in messages:
+        role = message["role"]
+        if role == "tool":
+            if message.get("tool_call_id") not in open_calls:
+                raise Refused(400, f"Unexpected tool call id {message.get('tool_call_id')}")
+            open_calls.remove(message["tool_call_id"])
+        elif open_calls:
+            raise Refused(400, "Not the same number of function calls and responses")
+        elif before == "tool" and role != "assistant":
+            raise Refused(400, f"Unexpected role '{role}' after role 'tool'")
+        elif role == "assistant":
+            open_calls = call_ids(message)
+        before = role
+    if open_calls:
+        raise Refused(400, "Not the same number of function calls and responses")
+    if before not in ("user", "tool") and not (messages and messages[-1].get("prefix")):
+        raise Refused(400, "Expected last role User or Tool (or Assistant with prefix True)")
+
+
+def call_ids(message: Body) -> list[str]:
+    """The ids of the calls of the assistant's message, which must hold calls or content."""
+    ids = [str(call.get("id")) for call in message.get("tool_calls") or []]
+    if not ids and not message.get("content"):
+        raise Refused(400, "Assistant message must have either content or tool_calls")
+    for call_id in ids:
+        if not re.fullmatch(r"[a-zA-Z0-9]{9}", call_id):
+            raise Refused(400, f"Tool call id was {call_id} but must be 9 of a-z, A-Z, 0-9")
+    if len(set(ids)) < len(ids):
+        raise Refused(400, "Duplicate tool call id")
+    return ids
 
 
 def inputs(body: Body) -> list[str]:
@@ -117,6 +295,21 @@ def encoded(vector: list[float], body: Body) -> list[float] | str:
     if body.get("encoding_format") != "base64":
         return vector
     return base64.b64encode(struct.pack("<1024f", *vector)).decode()
+
+
+def form(content: bytes, content_type: str) -> Body:
+    """The fields of a form, its files in the shape that the SDK's models have."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    fields: Body = {}
+    for part in email.message_from_bytes(head + content).walk():
+        name = part.get_param("name", header="content-disposition")
+        value: Any = part.get_payload(decode=True)
+        if isinstance(name, str) and (file := part.get_filename()):
+            fields[name] = {"fileName": file, "content": value}
+        elif isinstance(name, str):
+            words = value.decode()
+            fields[name] = {"true": True, "false": False}.get(words, words)
+    return fields
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -132,6 +325,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == TRANSCRIPTIONS:
+            return self.take([TRANSCRIPTIONS], form(content, self.headers["content-type"]))
         self.take([CHAT, EMBEDDINGS], json.loads(content))
 
     def take(self, paths: list[str], body: Body) -> None:
@@ -153,31 +348,76 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: Body) -> None:
         if self.path == CHAT:
-            self.chat(body, self.server.answer(body["messages"]))
+            said = self.server.answer(body["messages"])
+            self.chat(body, said) if isinstance(said, str) else said(self, body)
         elif self.path == EMBEDDINGS:
             vectors = enumerate(encoded(embed(words), body) for words in inputs(body))
             data = [{"index": i, "object": "embedding", "embedding": v} for i, v in vectors]
             self.send(self.filled(body, {"object": "list", "data": data}, usage(body["input"])))
+        elif self.path == TRANSCRIPTIONS:
+            self.transcribe(body, "Add the numbers 2 and 3.")
         else:
-            names = [*KNOWN[CHAT], *KNOWN[EMBEDDINGS]]
+            names = [name for names in KNOWN.values() for name in names]
             cards = [{"id": name, "type": "base", "capabilities": {}} for name in names]
             self.send({"object": "list", "data": cards})
 
     def chat(self, body: Body, words: str) -> None:
+        self.say(body, Said(words))
+
+    def transcribe(self, body: Body, words: str) -> None:
+        answer = {"text": words, "language": "en", "segments": []}
+        self.send(self.filled(body, answer, usage("", words)))
+
+    def say(self, body: Body, said: Said) -> None:
+        """Answer with all of it, as a stream if the request asks for one."""
+        called = [self.called(call, index) for index, call in enumerate(said.calls)]
         if body.get("stream"):
-            pieces = [self.chunk(body, piece) for piece in re.findall(r"\s*\S+\s*", words)]
-            return self.stream([*pieces, self.chunk(body, "", words), "data: [DONE]\n\n"])
-        choice = {"index": 0, "message": {"role": "assistant", "content": words}}
-        choice |= {} if self.server.deviant else {"finish_reason": "stop"}
-        answer = {"object": "chat.completion", "choices": [choice]}
-        self.send(self.filled(body, answer, usage(body["messages"], words)))
+            return self.stream(self.events(body, said, called))
+        time.sleep(said.pause * len(split(said.words)))
+        message: Body = {"role": "assistant", "content": said.content()}
+        message |= {"tool_calls": called} if called else {}
+        choice: Body = {"index": 0, "message": message}
+        choice |= {} if self.server.deviant else {"finish_reason": said.reason}
+        answer: Body = {"object": "chat.completion", "choices": [choice]}
+        self.send(self.filled(body, answer, usage(body["messages"], said.whole())))
+
+    def called(self, call: Call, index: int) -> Body:
+        """A call as it goes over the wire, with an id that no other call has."""
+        name, arguments = call
+        words = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        number = next(self.server.numbers)
+        whole: Body = {"function": {"name": name, "arguments": words}, "index": index}
+        if self.server.deviant:
+            return {"id": f"call_{number:08}", "type": "function"} | whole
+        return {"id": f"call{number:05}"} | whole
+
+    def events(self, body: Body, said: Said, called: list[Body]) -> Iterator[str]:
+        """The events of a stream; the last delta says why it ends and what was spent."""
+        *deltas, last = said.deltas(called)
+        for delta in deltas:
+            time.sleep(said.pause)
+            yield self.event(body, self.loosened(delta))
+        yield self.event(body, self.loosened(last), said.reason, said.whole())
+        if self.server.deviant:
+            yield f"data: {json.dumps(self.filled(body, {'choices': []}, None))}\n\n"
+        yield "data: [DONE]\n\n"
+
+    def loosened(self, delta: Body) -> Body:
+        """Deviant servers leave a tool's id and name out where a call goes on."""
+        [call] = delta.get("tool_calls") or [None]
+        if not self.server.deviant or not call or call["function"]["name"]:
+            return delta
+        function = {"arguments": call["function"]["arguments"]}
+        return {"tool_calls": [{"index": call["index"], "function": function}]}
 
     def chunk(self, body: Body, piece: str, whole: str | None = None) -> str:
-        """One event of a stream; the last one knows the whole answer and carries the usage."""
-        choice: Body = {"index": 0, "delta": {"content": piece}}
-        if not self.server.deviant:
-            choice["finish_reason"] = None if whole is None else "stop"
-        spent = None if whole is None else usage(body["messages"], whole)
+        """One event of a stream of words; the last one knows the whole answer."""
+        return self.event(body, {"content": piece}, None if whole is None else "stop", whole)
+
+    def event(self, body: Body, delta: Body, reason: str | None = None, whole: object = "") -> str:
+        choice: Body = {"index": 0, "delta": delta}
+        choice |= {} if self.server.deviant else {"finish_reason": reason}
+        spent = usage(body["messages"], whole) if reason else None
         event = self.filled(body, {"object": "chat.completion.chunk", "choices": [choice]}, spent)
         return f"data: {json.dumps(event)}\n\n"
 
@@ -202,7 +442,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def stream(self, events: list[str], cut: bool = False) -> None:
+    def stream(self, events: Iterable[str], cut: bool = False) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -218,19 +458,23 @@ class Handler(BaseHTTPRequestHandler):
 class MistralServer(ThreadingHTTPServer):
     """`with MistralServer() as server:` then point the SDK's server_url at `server.url`.
 
+    `answer` gets the messages and gives the words to say, or any reply (`calls(...)`).
     `deviant` answers as loosely compatible local servers do: no key, any model name, neither id
-    nor finish_reason, usage null, errors of another shape.
+    nor finish_reason, usage null, tool ids of another length, a last chunk without choices,
+    errors of another shape.
     """
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(
-        self, answer: Callable[[list[Body]], str] = cite_passages, deviant: bool = False
+        self, answer: Callable[[list[Body]], str | Reply] = cite_passages, deviant: bool = False
     ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.socket.settimeout(1)  # a client may go away before it is accepted
         self.answer, self.deviant = answer, deviant
         self.requests: list[Request] = []
+        self.numbers = itertools.count(1)  # of the tool calls
         self.replies: defaultdict[str, deque[Reply]] = defaultdict(deque)
         self.connections: set[socket.socket] = set()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"

@@ -5,8 +5,8 @@ from threading import Thread
 
 import pytest
 
-from rag import documents
-from rag.documents import Unreadable, fetch, is_public
+from plumbing.readers import Unreadable, read
+from plumbing.web import fetch, is_public
 
 
 class Site(BaseHTTPRequestHandler):
@@ -53,6 +53,7 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        server.socket.settimeout(1)  # a client may go away before it is accepted
         server.daemon_threads, server.block_on_close = True, False
         Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -79,13 +80,13 @@ def test_a_page_comes_with_the_ending_that_tells_its_kind(
 ) -> None:
     kind, data = fetch(site + path, 1, loopback)
     assert kind == ending
-    assert documents.read(kind, data)[0].text.endswith("Hello")
+    assert read(kind, data)[0].text.endswith("Hello")
 
 
 def test_what_is_no_document_is_refused(site: str) -> None:
     kind, data = fetch(site + "/photo", 1, loopback)
     with pytest.raises(Unreadable, match="of a kind that is not read"):
-        documents.read(kind, data)
+        read(kind, data)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves thi
 
 import gradio as gr
 
-from rag import documents, ingest, keywords, pipeline, prompts
+from plumbing.markup import JOINER, inert
+from plumbing.readers import READERS
+from rag import ingest, keywords, pipeline, prompts
 from rag.__main__ import as_dict, as_rows, run_ingest
 from rag.passages import Passage
 from rag.pipeline import Answer
@@ -72,19 +74,13 @@ def _raw(message: dict[str, Any]) -> str:
     return "\n".join(part.get("text", "") for part in content)
 
 
-JOINER = "\u2060"  # invisible; "<" and "!" followed by it begin no tag and no image
 BY = re.compile(r'^<span class="by">.*</span>\n\n')  # the line that says who answers
 CARD = re.compile(r'href="#(source-\d+-(\d+)-(\w+))"')  # a citation's link: its card and passage
 
 
 def _bubble(answer: Answer, turn: int) -> str:
-    """The answer as Markdown in which nothing that a document or a model wrote is live.
-
-    The tags and images in it are broken even inside code, where Markdown and we might disagree
-    about what is code. Only then our own links go in.
-    """
-    text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", answer.text)
-    text = re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
+    """The answer as Markdown in which nothing but our own links is live."""
+    text = inert(answer.text)
     parts = prompts.CODE.split(text)  # every second part is code, where [1] is an index
     for citation in answer.citations:
         card = f"source-{turn}-{citation.number}-{citation.passage.id}"
@@ -302,7 +298,7 @@ def documents_tab() -> gr.HTML:
             files = gr.File(
                 label="Add files",
                 file_count="multiple",
-                file_types=sorted(documents.READERS),
+                file_types=sorted(READERS),
                 elem_id="upload",
             )
             with gr.Row():

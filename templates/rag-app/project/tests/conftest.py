@@ -65,7 +65,8 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, logger="rag")
+    for ours in ("plumbing", "rag"):
+        caplog.set_level(logging.DEBUG, logger=ours)
 
 
 @pytest.fixture

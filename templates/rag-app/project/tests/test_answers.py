@@ -5,8 +5,9 @@ from conftest import QUICK
 from mistral_server import CHAT, EMBEDDINGS, Body, Handler, MistralServer, Reply, dropped, status
 from mistral_server import text as saying
 
+from plumbing.readers import Page
 from rag import ingest, offline, pipeline, prompts
-from rag.passages import Page, split
+from rag.passages import split
 from rag.pipeline import Answer
 from rag.settings import Settings
 

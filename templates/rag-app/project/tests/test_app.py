@@ -8,8 +8,9 @@ from bs4 import BeautifulSoup
 from gradio_client import Client
 
 import app
+from plumbing.readers import Page
 from rag import ingest, keywords, offline, pipeline
-from rag.passages import Citation, Page, Passage, split
+from rag.passages import Citation, Passage, split
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
 

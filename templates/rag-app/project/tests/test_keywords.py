@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from plumbing.readers import Page
 from rag import keywords
-from rag.passages import Page, Passage, split
+from rag.passages import Passage, split
 
 
 def fill(folder: Path, **texts: str) -> dict[str, list[Passage]]:

@@ -19,8 +19,8 @@ from mistral_server import (
     text,
 )
 
+from plumbing.retries import ModelUnavailable
 from rag import llm
-from rag.llm import ModelUnavailable
 from rag.settings import Settings
 
 QUESTION = [{"role": "user", "content": "Why?"}]
@@ -135,41 +135,10 @@ def test_the_server_says_how_long_to_wait(either: Settings, server: MistralServe
     assert time.monotonic() - started >= 0.1
 
 
-def test_who_asks_for_too_long_a_wait_is_given_up_at_once(
-    online: Settings, server: MistralServer
-) -> None:
-    server.will(status(429, retry_after=60))
-    assert refusal(online) == "The model is busy: too many requests."
-    assert len(server.requests) == 1
-
-
-def test_ingest_waits_longer_for_the_rate_limit_but_not_for_a_broken_server(
-    online: Settings, server: MistralServer
-) -> None:
+def test_ingest_waits_longer_for_the_rate_limit(online: Settings, server: MistralServer) -> None:
     hasty = changed(online, patience=0)
     server.will(status(429), status(429), path=EMBEDDINGS)
     assert len(next(llm.embed(["one"], hasty, patience=60))) == 1
-    server.will(status(500), path=EMBEDDINGS)
-    with pytest.raises(ModelUnavailable):
-        next(llm.embed(["one"], hasty, patience=60))
-
-
-def test_requests_are_spaced_out(online: Settings, server: MistralServer) -> None:
-    limited = changed(online, requests_per_second=50)
-    started = time.monotonic()
-    for _ in range(4):
-        said(limited)
-    assert time.monotonic() - started >= 3 / 50
-
-
-def test_after_a_failure_the_model_rests(online: Settings, server: MistralServer) -> None:
-    resting = changed(online, patience=0, cooldown=0.1)
-    server.will(status(500))
-    assert refusal(resting) == "The model's service has a problem."
-    assert refusal(resting) == "The model did not answer a moment ago."
-    assert len(server.requests) == 1
-    time.sleep(0.1)
-    assert said(resting)
 
 
 def test_a_server_that_is_away_is_not_waited_for_twice(online: Settings) -> None:
@@ -177,6 +146,18 @@ def test_a_server_that_is_away_is_not_waited_for_twice(online: Settings) -> None
     with pytest.raises(ModelUnavailable, match="could not be reached"):
         next(llm.embed(["one"], away))
     assert refusal(away) == "The model did not answer a moment ago."
+
+
+def test_a_server_without_embeddings_is_asked_for_them_once(
+    online: Settings, server: MistralServer
+) -> None:
+    without = changed(online, title="Without embeddings")  # the others here go on asking
+    server.will(status(404), path=EMBEDDINGS)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable):
+            next(llm.embed(["one"], without))
+    assert len(server.requests) == 1
+    assert said(without)
 
 
 # Failures

@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from rag.passages import Page, sentences, split
+from plumbing.readers import Page
+from rag.passages import sentences, split
 
 
 def texts(text: str, size: int = 1600, overlap: int = 0) -> list[str]:

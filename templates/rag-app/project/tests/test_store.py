@@ -1,8 +1,9 @@
 from pathlib import Path
 from threading import Thread
 
+from plumbing.readers import Page
 from rag import store
-from rag.passages import Page, Passage, split
+from rag.passages import Passage, split
 
 EAST, NORTH, UP = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
 

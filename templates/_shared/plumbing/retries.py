@@ -1,0 +1,176 @@
+"""Patience with a model: tries again, keeps to its rate limit, and says politely what failed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Protocol, TypeVar
+
+from pydantic import SecretStr
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+GLANCE = 0.1  # seconds of waiting after which `stop` is asked again
+
+
+class ModelUnavailable(Exception):
+    """The model did not answer. The text is fit for an audience; the log has the cause."""
+
+
+class Stopped(BaseException):
+    """Somebody does not want the answer any more. No handler on the way may swallow it."""
+
+
+class ModelSettings(Hashable, Protocol):
+    """What settings say about the server and the patience with it (seconds); they never change."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def mistral_api_key(self) -> SecretStr: ...
+    @property
+    def llm_api_key(self) -> SecretStr: ...
+    @property
+    def requests_per_second(self) -> float: ...
+    @property
+    def patience(self) -> float: ...
+    @property
+    def backoff(self) -> float: ...
+    @property
+    def cooldown(self) -> float: ...
+
+
+def retry(
+    call: Callable[[], T],
+    model: str,
+    settings: ModelSettings,
+    patience: float | None = None,
+    stop: Callable[[], None] = lambda: None,
+) -> T:
+    """Try until it works; pause as the server asks (Retry-After), else longer each time.
+
+    `patience` is for "too many requests"; a server that is not there is given up sooner. `stop`
+    is called before each try and all through the pauses: it ends them by raising Stopped.
+    """
+    started, pause = time.monotonic(), settings.backoff
+    while True:
+        gate(settings, model).wait(stop)
+        try:
+            return call()
+        except Exception as error:
+            wait = _retry_after(error, pause)
+            longest = patience if patience and status(error) == 429 else settings.patience
+            if not is_passing(error) or time.monotonic() + wait - started > longest:
+                raise
+            log.info("%s: trying again in %.1f s (%s)", model, wait, type(error).__name__)
+        _sleep(wait, stop)
+        pause = min(2 * pause, 30.0)
+
+
+class Gate:
+    """Spaces out the requests to one model, and lets it rest after a failure."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval, self.next_turn, self.closed_until = interval, 0.0, 0.0
+        self.lock = threading.Lock()
+
+    def wait(self, stop: Callable[[], None] = lambda: None) -> None:
+        """Wait for a turn of one's own; `stop` may raise, which ends the waiting."""
+        with self.lock:
+            turn = max(self.next_turn, time.monotonic())
+            self.next_turn = turn + self.interval
+        _sleep(turn - time.monotonic(), stop)
+
+
+@cache
+def gate(settings: ModelSettings, model: str = "") -> Gate:
+    """The one gate of a model; without a name the server's own, which closes all its models."""
+    limited = settings.provider == "mistral" and settings.requests_per_second
+    return Gate(1 / settings.requests_per_second if limited else 0.0)
+
+
+def _sleep(seconds: float, stop: Callable[[], None]) -> None:
+    end = time.monotonic() + seconds
+    stop()
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, GLANCE))
+        stop()
+
+
+@contextmanager
+def polite_errors(model: str, settings: ModelSettings, optional: bool = False) -> Iterator[None]:
+    """Turn whatever goes wrong on the wire into ModelUnavailable, and the cause into the log.
+
+    `optional`: the app can do without this model, so a server that lacks it (404) is not asked
+    for it again.
+    """
+    server, own = gate(settings), gate(settings, model)
+    if time.monotonic() < max(server.closed_until, own.closed_until):
+        raise ModelUnavailable("The model did not answer a moment ago.")
+    try:
+        yield
+    except Exception as error:
+        if is_passing(error):
+            away = status(error) is None  # then the server is, with all its models
+            (server if away else own).closed_until = time.monotonic() + settings.cooldown
+        elif optional and status(error) == 404:
+            own.closed_until = math.inf
+        cause = f"{type(error).__name__}: {error}"
+        log.warning("%s failed: %s", model, without_keys(cause, settings))
+        raise ModelUnavailable(_say(error, model)) from None
+
+
+def without_keys(text: str, settings: ModelSettings) -> str:
+    """The text with every API key blotted out (servers do quote a refused key)."""
+    for secret in (settings.mistral_api_key, settings.llm_api_key):
+        key = secret.get_secret_value().strip()
+        text = text.replace(key, "***") if key else text
+    return text
+
+
+def status(error: Exception) -> int | None:
+    """The HTTP status that the server answered with; None when it did not answer."""
+    # Both SDKs put it on the error, httpx on the response; bodies come in several shapes and are
+    # not relied on.
+    code = getattr(error, "status_code", None)
+    return getattr(getattr(error, "response", None), "status_code", None) if code is None else code
+
+
+def is_passing(error: Exception) -> bool:
+    """Worth another try: too many requests, the server's own trouble, or no connection."""
+    code = status(error)
+    if code is not None:
+        return code in {408, 425, 429} or code >= 500
+    names = {base.__name__ for base in type(error).__mro__}  # of httpx and httpx2 alike
+    return bool(names & {"TransportError", "APIConnectionError", "OSError"})
+
+
+def _retry_after(error: Exception, default: float) -> float:
+    headers = getattr(error, "headers", None) or getattr(
+        getattr(error, "response", None), "headers", {}
+    )
+    try:
+        return max(0.0, float(headers.get("retry-after", default)))
+    except ValueError:  # an HTTP date: rare, and the pause serves as well
+        return default
+
+
+def _say(error: Exception, model: str) -> str:
+    code = status(error)
+    if code in {401, 403}:
+        return "The model refused the API key."
+    if code == 429:
+        return "The model is busy: too many requests."
+    if code is not None and code >= 500:
+        return "The model's service has a problem."
+    if code is not None and code >= 400:
+        return f"The model {model} did not accept the request."
+    if is_passing(error):
+        return "The model could not be reached."
+    return "The model's answer could not be read."

@@ -1,0 +1,113 @@
+"""The web: fetches a page or a file that anybody may see, and nothing from the own network."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from plumbing.readers import READERS, Unreadable
+
+MAX_REDIRECTS = 5
+FETCH_SECONDS = 20
+
+
+def fetch(
+    url: str,
+    max_mb: int,
+    allowed: Callable[[str], bool] | None = None,
+    seconds: float = FETCH_SECONDS,
+) -> tuple[str, bytes]:
+    """Download a page or file; returns the ending that tells its kind (".html"), and the bytes.
+
+    Addresses inside this machine or its network are refused, at every redirect anew.
+    `allowed` decides on an IP address. Raises Unreadable.
+    """
+    import httpx2
+
+    # No proxy from the environment: it would resolve names again, and elsewhere.
+    client = httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted())
+    alarm = threading.Timer(seconds, client.close)  # the time-out counts one silence, not the whole
+    try:
+        alarm.start()
+        for _ in range(MAX_REDIRECTS):
+            with client.stream("GET", **_checked(url, allowed or is_public)) as response:
+                if not response.has_redirect_location:
+                    response.raise_for_status()
+                    data = _body(response.iter_bytes(), max_mb)
+                    return _ending(url, response.headers.get("content-type", "")), data
+                url = urljoin(url, response.headers["location"])
+        raise Unreadable("redirects too often")
+    except httpx2.HTTPStatusError as error:
+        raise Unreadable(f"the server answered {error.response.status_code}") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError) as error:
+        cause = type(error).__name__ if alarm.is_alive() else f"more than {seconds:g} seconds"
+        raise Unreadable(f"could not be fetched ({cause})") from error
+    finally:
+        alarm.cancel()
+        client.close()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    import httpx2
+
+    return httpx2.create_ssl_context(trust_env=False)  # takes longer than a small page
+
+
+def _body(chunks: Iterable[bytes], max_mb: int) -> bytes:
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > max_mb * 2**20:
+            raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
+    return bytes(data)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address lies on the open internet, not in this machine or its network."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 inside IPv6, by NAT64
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        else:
+            ip = ip.ipv4_mapped or ip.sixtofour or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _checked(url: str, allowed: Callable[[str], bool]) -> dict[str, Any]:
+    """The request for a URL, aimed at the very address that was checked (no second look-up)."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Unreadable("only http:// and https:// addresses are read")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in found]
+    if not all(allowed(address) for address in addresses):
+        raise Unreadable("addresses inside your own network are not read")
+    address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    host = parts.netloc.rpartition("@")[2].encode("idna").decode()
+    return {
+        "url": parts._replace(netloc=f"{address}:{port}", fragment="").geturl(),
+        "headers": {"Host": host, "User-Agent": "page-reader"},
+        "extensions": {"sni_hostname": parts.hostname},
+    }
+
+
+def _ending(url: str, content_type: str) -> str:
+    """The kind of what came from a URL: as the server says, else as the address ends."""
+    kinds = {"html": ".html", "pdf": ".pdf", "wordprocessing": ".docx", "presentation": ".pptx"}
+    kinds |= {"csv": ".csv", "markdown": ".md"}
+    for kind, ending in kinds.items():
+        if kind in content_type.lower():
+            return ending
+    ending = Path(urlsplit(url).path).suffix.lower()
+    if ending in READERS:
+        return ending
+    return {"text/plain": ".txt", "": ".html"}.get(content_type.partition(";")[0].lower(), "")
