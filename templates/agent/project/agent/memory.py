@@ -1,0 +1,142 @@
+"""Conversations: kept in one SQLite file, listed, resumed and deleted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.steps import Step, Task, as_dict, from_dict
+
+if TYPE_CHECKING:  # the page is up before LangGraph is loaded
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+log = logging.getLogger(__name__)
+
+WAIT = 30  # seconds for another process to finish its write
+TITLE_CHARS = 70
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE IF NOT EXISTS chats (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, changed REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS steps (
+    number INTEGER PRIMARY KEY, chat TEXT NOT NULL, step TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS by_chat ON steps (chat);
+"""
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation: `changed` in seconds since 1970, `owner` the browser that began it."""
+
+    id: str
+    title: str
+    changed: float
+    owner: str = ""
+
+
+def new_id() -> str:
+    """The name of a conversation that does not exist yet; nobody can guess it."""
+    return secrets.token_hex(8)
+
+
+def chats(folder: Path, owner: str | None = None) -> list[Chat]:
+    """All conversations, or one owner's; the latest first."""
+    with _database(folder) as db:
+        rows = db.execute(
+            "SELECT id, title, changed, owner FROM chats WHERE ?1 IS NULL OR owner = ?1 "
+            "ORDER BY changed DESC",
+            (owner,),
+        )
+        return [Chat(*row) for row in rows]
+
+
+def steps(folder: Path, chat: str) -> list[Step]:
+    """Everything that happened in a conversation, in order."""
+    with _database(folder) as db:
+        rows = db.execute("SELECT step FROM steps WHERE chat = ? ORDER BY number", (chat,))
+        return [from_dict(json.loads(row)) for (row,) in rows]
+
+
+def add(folder: Path, chat: str, step: Step, owner: str = "") -> None:
+    """Write a step down; the first task gives a new conversation its title."""
+    text = json.dumps(as_dict(step), ensure_ascii=True, default=str)
+    with _database(folder) as db:
+        if isinstance(step, Task):
+            title = " ".join(step.text.split())[:TITLE_CHARS] or ", ".join(step.files)
+            db.execute(
+                "INSERT INTO chats VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET changed = excluded.changed",
+                (chat, owner, title.encode(errors="replace").decode(), time.time()),
+            )
+        db.execute("INSERT INTO steps (chat, step) VALUES (?, ?)", (chat, text))
+
+
+def delete(folder: Path, chat: str) -> bool:
+    """Forget a conversation for good; False when there is none of that name."""
+    with _database(folder) as db:
+        db.execute("DELETE FROM steps WHERE chat = ?", (chat,))
+        known = db.execute("DELETE FROM chats WHERE id = ?", (chat,)).rowcount > 0
+    saver(folder).delete_thread(chat)
+    return known
+
+
+@cache
+def saver(folder: Path) -> SqliteSaver:
+    """Where LangGraph keeps the model's side of the talk, and what waits for an approval."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    return SqliteSaver(_connect(_file(folder)))
+
+
+# The file
+
+
+@contextmanager
+def _database(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The connection of this process, for one transaction; safe in any thread."""
+    db, lock = _open(folder)
+    with lock, db:
+        yield db
+
+
+@cache
+def _open(folder: Path) -> tuple[sqlite3.Connection, threading.Lock]:
+    db = _connect(_file(folder))
+    db.executescript(_SCHEMA)
+    return db, threading.Lock()
+
+
+@cache
+def _file(folder: Path) -> Path:
+    """The database's path; a file that is none is put aside, and a new one begins."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "conversations.db"
+    try:
+        with _opening, closing(_connect(file)) as db:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, or no place to write
+            raise
+        aside = file.with_name(f"{file.name}.damaged")
+        file.replace(aside)
+        for left in folder.glob(f"{file.name}-*"):  # logs of the damaged one
+            left.unlink()
+        log.warning("The conversations were damaged (%s): put aside as %s.", error, aside.name)
+    return file
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(file, timeout=WAIT, check_same_thread=False)
+    db.execute("PRAGMA synchronous = NORMAL")  # with the write-ahead log a crash loses nothing
+    return db

@@ -1,0 +1,161 @@
+"""A run as one HTML file to show to judges."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+
+from agent import prompts, timeline
+from agent.settings import ROOT
+from agent.steps import Answer, Spent, Step, Task
+from agent.timeline import escape
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body class="gradio-container report">
+<header id="head"><div><h1>{title}</h1><p>{about}</p></div>{badge}</header>
+<main>{runs}</main>
+</body>
+</html>
+"""
+
+
+def to_html(title: str, steps: Sequence[Step]) -> str:
+    """The run as a page that needs nothing else: no script, no request, style.css inside."""
+    runs = _runs(steps)
+    now = datetime.now()
+    totals = timeline.counter(_total(runs))
+    date = f"{now.day} {now:%B %Y, %H:%M}"
+    style = (ROOT / "style.css").read_text(encoding="utf-8")
+    return PAGE.format(
+        policy=_policy(style),
+        title=escape(title),
+        style=style,
+        about=" · ".join(part for part in (date, totals) if part),
+        badge=_badge(steps),
+        runs="".join(_section(run, run is runs[-1]) for run in runs),
+    )
+
+
+def _policy(style: str) -> str:
+    """What the browser may do: apply this very style sheet, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _runs(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps of each task, beginning with the task."""
+    runs: list[list[Step]] = []
+    for step in steps:
+        if isinstance(step, Task) or not runs:
+            runs.append([])
+        runs[-1].append(step)
+    return runs
+
+
+def _spent(run: Sequence[Step]) -> Spent | None:
+    return next((step for step in reversed(run) if isinstance(step, Spent)), None)
+
+
+def _total(runs: Sequence[Sequence[Step]]) -> Spent | None:
+    """The sum of what the runs have used; the cost only when it is known of each."""
+    spent = [total for run in runs if (total := _spent(run))]
+    costs = [total.cost for total in spent if total.cost is not None]
+    if not spent:
+        return None
+    return Spent(
+        steps=sum(total.steps for total in spent),
+        seconds=sum(total.seconds for total in spent),
+        tokens_in=sum(total.tokens_in for total in spent),
+        tokens_out=sum(total.tokens_out for total in spent),
+        cost=sum(costs) if len(costs) == len(spent) else None,
+    )
+
+
+def _badge(steps: Sequence[Step]) -> str:
+    """Who answered, as in the app: the model's name, or plainly the stand-in."""
+    answers = [step for step in steps if isinstance(step, Answer)]
+    names = dict.fromkeys(answer.model for answer in answers if answer.model)
+    stand_in = prompts.STAND_IN in names or not names
+    name = ", ".join(names) or ("Ended early" if answers else "No answer yet")
+    return f'<span class="badge{" off" if stand_in else ""}">{escape(name)}</span>'
+
+
+def _section(run: Sequence[Step], last: bool) -> str:
+    """One task: what was asked, the timeline, the answer, what it took."""
+    parts = [_task(step) for step in run if isinstance(step, Task)]
+    over = [] if last else [Answer("")]  # what waited for an approval then, waits no more
+    parts.append(timeline.render([*run, *over]))
+    parts += [_answer(step) for step in run if isinstance(step, Answer)]
+    parts.append(f'<p class="counter">{timeline.counter(_spent(run))}</p>')
+    return f"<section>{''.join(parts)}</section>"
+
+
+def _task(task: Task) -> str:
+    files = "".join(f'<span class="file">{escape(name)}</span>' for name in task.files)
+    return f'<div class="task"><h2>{escape(task.text.strip())}</h2>{files}</div>'
+
+
+def _answer(answer: Answer) -> str:
+    by = f"{answer.notice} Answered by the {answer.model}" if answer.notice else answer.model
+    by = f'<p class="by">{escape(by)}</p>' if by else ""
+    return f'<div class="answer">{by}{prose(answer.text)}</div>'
+
+
+# An answer's Markdown: paragraphs, lists, bold and code. Everything else stays as it was written.
+
+_FENCE = re.compile(r"^```.*\n([\s\S]*?)(?:^```[ \t]*$|\Z)", re.MULTILINE)
+_ITEM = re.compile(r"\s*(?:[-*+]|(\d+)[.)])\s+")
+
+
+def prose(text: str) -> str:
+    """A model's words as HTML in which nothing is live."""
+    parts = _FENCE.split(text)
+    parts[::2] = [_blocks(part) for part in parts[::2]]
+    parts[1::2] = [f"<pre>{escape(part)}</pre>" for part in parts[1::2]]
+    return "".join(parts)
+
+
+def _blocks(text: str) -> str:
+    blocks = []
+    for kind, lines in groupby(text.splitlines(), _kind):
+        if kind in {"ul", "ol"}:
+            items = (f"<li>{_inline(_ITEM.sub('', line, count=1))}</li>" for line in lines)
+            blocks.append(f"<{kind}>{''.join(items)}</{kind}>")
+        elif kind == "pre":
+            blocks.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
+        elif kind:
+            content = "<br>".join(_inline(line.strip("# ")) for line in lines)
+            blocks.append(f"<{kind}>{content}</{kind}>")
+    return "".join(blocks)
+
+
+def _kind(line: str) -> str:
+    """The HTML element that a line belongs to; neighbours of one kind share it."""
+    if not line.strip():
+        return ""
+    if item := _ITEM.match(line):
+        return "ol" if item[1] else "ul"
+    if line.startswith("|"):
+        return "pre"
+    return "h3" if line.startswith("#") else "p"
+
+
+def _inline(line: str) -> str:
+    parts = re.split(r"`([^`]+)`", escape(line))
+    parts[::2] = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", part) for part in parts[::2]]
+    parts[1::2] = [f"<code>{part}</code>" for part in parts[1::2]]
+    return "".join(parts)

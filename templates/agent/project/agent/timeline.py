@@ -1,0 +1,184 @@
+"""The steps of a run as HTML, for the page's timeline and for the exported report."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Spent, Step, Task, Thought
+
+SHOWN = 4_000  # characters of one text; a longer one is cut, and says so
+PREVIEW = 120  # characters of the line that stands for a call's arguments
+
+# Control characters, orders to write from right to left, and halves of characters: they are not
+# seen, yet change how the text around them reads, or cannot be written to a file.
+_UNSEEN = re.compile(
+    r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # as terminals leave them in logs
+
+# A task, a thought or a notice alone; or all that is known of a call: the steps by their kind, and
+# under Answer that its run is over.
+Row = dict[type, Any]
+
+
+def render(steps: Sequence[Step], live: bool = False) -> str:
+    """The timeline: a row for each thought, call and notice; empty while there is none.
+
+    `live` while the run goes on: a call without a result is running then, else it was stopped.
+    Nothing that a model, a tool or a file wrote is live HTML.
+    """
+    rows = _joined(steps)
+    tasks = [row for row in rows if Task in row]
+    if len(tasks) == 1:  # it is said elsewhere; several part the rows
+        rows.remove(tasks[0])
+    items = [_item(row, live) for row in rows]
+    if live and not any(_state(row, live)[0] in {"running", "waiting"} for row in rows):
+        items.append('<li class="thought running">Thinking</li>')
+    return f'<ol class="timeline">{"".join(items)}</ol>' if items else ""
+
+
+def counter(spent: Spent | None) -> str:
+    """What a run has used, in one line: `4 steps · 1,204 tokens · $0.0003 · 3.2 s`."""
+    if spent is None:
+        return ""
+    tokens = spent.tokens_in + spent.tokens_out
+    parts = [f"{spent.steps:,} step{'' if spent.steps == 1 else 's'}"]
+    parts += [f"{tokens:,} tokens"] if tokens else []
+    parts += [] if spent.cost is None else [_dollars(spent.cost)]
+    return " · ".join([*parts, _duration(spent.seconds)])
+
+
+def escape(text: str) -> str:
+    """A text as HTML in which nothing is live."""
+    text = re.sub(r"\r\n?", "\n", _COLOURS.sub("", text))
+    return html.escape(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def _cut(text: str, limit: int = SHOWN) -> str:
+    more = len(text) - limit
+    end = f"<i>… {more:,} more characters</i>" if more > 0 else ""
+    return escape(text[:limit]) + end
+
+
+# The rows
+
+
+def _joined(steps: Sequence[Step]) -> list[Row]:
+    """The rows in the order in which they began; what became of a call is found by its id."""
+    rows: list[Row] = []
+    calls: dict[str, Row] = {}
+    for step in steps:
+        if isinstance(step, Task | Answer):
+            for call in calls.values():
+                call[Answer] = step
+        if isinstance(step, Task | Thought | Notice):
+            rows.append({type(step): step})
+        elif isinstance(step, Call | Approval | Decision | Result):
+            row = calls.get(step.id)
+            if row is None or (isinstance(step, Call | Approval) and Result in row):
+                row = calls[step.id] = {}
+                rows.append(row)
+            row[type(step)] = step
+    return rows
+
+
+def _item(row: Row, live: bool) -> str:
+    if Task in row:
+        return f'<li class="task">{_cut(row[Task].text.strip(), 300)}</li>'
+    if Thought in row:
+        thought = row[Thought]
+        return f'<li class="thought">{_chip(thought.agent)}{_cut(thought.text.strip())}</li>'
+    if Notice in row:
+        return f'<li class="notice">{_cut(row[Notice].text.strip())}</li>'
+    state, words = _state(row, live)
+    call = row.get(Call) or row.get(Approval) or row.get(Result)
+    name = _chip(call.agent) + f"<b>{escape(call.tool)}</b>" if call else "<b>a tool</b>"
+    mark = {"approve": "approved", "edit": "edited"}.get(_choice(row))
+    mark = f'<span class="mark">{mark}</span>' if mark else ""
+    rest = f'{_preview(_arguments(row)[-1][1])}{mark}<span class="state">{words}</span>'
+    head = f'<span class="name">{name}</span><span class="rest">{rest}</span>'
+    folded = f"<details><summary>{head}</summary>{_folded(row)}</details>"
+    return f'<li class="call {state}">{folded}{_why(row, state)}</li>'
+
+
+def _state(row: Row, live: bool) -> tuple[str, str]:
+    """Where a call stands: its class in style.css, and the words for it."""
+    result = row.get(Result)
+    if not row.keys() & {Call, Approval, Decision, Result}:
+        return "", ""
+    if _choice(row) == "refuse":
+        return "refused", "refused"
+    if result:
+        took = _duration(result.seconds)
+        return ("done", f"done in {took}") if result.ok else ("failed", f"failed after {took}")
+    if Approval in row and Decision not in row:
+        return ("stopped", "not approved") if Answer in row else ("waiting", "waits for you")
+    return ("running", "running") if live and Answer not in row else ("stopped", "stopped")
+
+
+def _choice(row: Row) -> str:
+    return row[Decision].choice if Decision in row else ""
+
+
+def _arguments(row: Row) -> list[tuple[str, Mapping[str, Any]]]:
+    """The arguments with their heading; two of each when a person has changed them."""
+    call = row.get(Approval) or row.get(Call)
+    asked = call.args if call else {}
+    if _choice(row) == "edit" and row[Decision].args is not None:
+        return [("Asked for", asked), ("Changed to", row[Decision].args)]
+    return [("Arguments", asked)]
+
+
+def _folded(row: Row) -> str:
+    """What shows when the row is opened: the arguments as JSON, and the result."""
+    parts = [(name, _json(args)) for name, args in _arguments(row) if args]
+    parts += [("Result", row[Result].text or "(nothing)")] if Result in row else []
+    return "".join(f"<small>{name}</small><pre>{_cut(text)}</pre>" for name, text in parts)
+
+
+def _why(row: Row, state: str) -> str:
+    """The line under a call that was refused or has failed."""
+    reason = row[Decision].reason.strip() if state == "refused" else ""
+    if state == "failed":
+        reason = row[Result].text.strip().split("\n")[0]
+    quoted = f"“{_cut(reason, 300)}”" if state == "refused" else _cut(reason, 300)
+    return f"<p>{quoted}</p>" if reason else ""
+
+
+def _chip(agent: str) -> str:
+    return f'<span class="agent">{escape(agent)}</span>' if agent else ""
+
+
+def _preview(args: Mapping[str, Any]) -> str:
+    """The arguments on one line, without their names when there is only one."""
+    values = {name: v if isinstance(v, str) else _json(v) for name, v in args.items()}
+    named = (f"{name}: {v[:PREVIEW]}" if len(values) > 1 else v for name, v in values.items())
+    line = " ".join(", ".join(named)[: 2 * PREVIEW].split())
+    shown = escape(line[:PREVIEW]) + ("…" if len(line) > PREVIEW else "")
+    return f"<code>{shown}</code>" if shown else ""
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = dict(value)
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # a model may nest brackets without end
+        return "(cannot be shown)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _dollars(cost: float) -> str:
+    if 0 < cost < 0.0001:
+        return "under $0.0001"
+    return f"${cost:.2f}" if cost >= 1 else f"${cost:.4f}"

@@ -1,0 +1,60 @@
+"""Collects the tools: a function with @tool and a docstring, in any file of this folder, is one."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable
+from importlib import import_module
+
+from langchain_core.tools import BaseTool
+from langchain_core.tools import tool as _langchain_tool
+
+
+class ToolError(Exception):
+    """What went wrong, in words for the model and the person: say what to do instead."""
+
+
+class BadTool(Exception):
+    """A mistake in a file of this folder: which function, and how to mend it."""
+
+
+def tool(function: Callable[..., str]) -> BaseTool:
+    """Make a function a tool. The model reads its name, its arguments and its docstring."""
+    description = inspect.getdoc(function) or ""
+    if not description.strip():
+        place = f"{function.__code__.co_filename}: {function.__name__}"
+        raise BadTool(f"{place} has no docstring.\nFix: say in one what it does and when to use it")
+    return _langchain_tool(description=description)(function)
+
+
+def asks_first(each: BaseTool) -> BaseTool:
+    """Mark a tool with side effects: it runs only once a person has approved the call."""
+    if not isinstance(each, BaseTool):
+        raise BadTool(f"{each.__name__}: @tool is missing.\nFix: write it below @asks_first")
+    each.metadata = {**(each.metadata or {}), "asks_first": True}
+    return each
+
+
+def needs_approval(each: BaseTool) -> bool:
+    """Whether a person must approve each call of this tool."""
+    return bool((each.metadata or {}).get("asks_first"))
+
+
+def collect(package: str = __name__) -> list[BaseTool]:
+    """The tools of all files, by file name, then in the order they stand in. Raises BadTool."""
+    found: dict[str, BaseTool] = {}
+    places: dict[str, str] = {}
+    files = sorted(file.name for file in pkgutil.iter_modules(import_module(package).__path__))
+    for file in files:
+        if file.startswith("_"):
+            continue
+        for each in vars(import_module(f"{package}.{file}")).values():
+            # A file may import another file's tool.
+            if not isinstance(each, BaseTool) or found.get(each.name) is each:
+                continue
+            if each.name in found:
+                both = " and ".join(dict.fromkeys([f"{places[each.name]}.py", f"{file}.py"]))
+                raise BadTool(f"Two tools are called {each.name} ({both}).\nFix: rename one")
+            found[each.name], places[each.name] = each, file
+    return list(found.values())

@@ -1,0 +1,522 @@
+"""The web app: `uv run app.py`. The talk, every step of a run, approvals, files, conversations."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import mimetypes
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves this machine unasked
+
+import gradio as gr
+
+from agent import memory, prompts, report
+from agent.settings import SETTINGS
+from agent.steps import (
+    Answer,
+    Approval,
+    Decision,
+    Draft,
+    Notice,
+    Spent,
+    Step,
+    Task,
+    as_dict,
+    pending,
+)
+from agent.timeline import counter, render
+from plumbing.markup import inert
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+GIVE = "Give it a task"
+NO_STEPS = "Every step of the work appears here: what is called, with what, and what came back."
+ASKING = "I would like to do this, and wait for you to approve it."
+FIELDS = 4  # arguments of a call that can be edited on its card
+PREVIEW_CHARS = 6000
+LEAVING = 3  # seconds that a run which was stopped may take to end
+Update = dict[str, Any]
+
+_left: set[str] = set()  # conversations that a person left while the agent was at work
+
+
+# What happens when somebody gives a task, decides, or stops
+
+
+def do(message: Mapping[str, Any], chat: str, visitor: str) -> Iterator[tuple[Any, ...]]:
+    """Work on a task, and show every step as it happens."""
+    from agent import loop  # here, not above: the page is up before LangChain is loaded
+
+    files = tuple(str(file) for file in message.get("files") or ())
+    task = Task((message.get("text") or "").strip(), files)
+    yield from _follow(chat, loop.run(chat, task, owner=visitor))
+
+
+def do_example(data: gr.SelectData, chat: str, visitor: str) -> Iterator[tuple[Any, ...]]:
+    """Work on one of the example tasks."""
+    yield from do(data.value, chat, visitor)
+
+
+def decide(choice: str, reason: str, chat: str, *fields: str) -> Iterator[tuple[Any, ...]]:
+    """Approve, with the arguments as they stand on the card, or refuse what waits, and go on."""
+    from agent import loop
+
+    waits = pending(memory.steps(SETTINGS.memory, chat))
+    if not waits:
+        yield _screen(memory.steps(SETTINGS.memory, chat))
+        return
+    try:
+        args = _edited(waits[0], fields)
+    except ValueError as error:
+        gr.Warning(f"This is not valid JSON: {error}")
+        yield _screen(memory.steps(SETTINGS.memory, chat))
+        return
+    edits = choice == "approve" and args != dict(waits[0].args)
+    decision = Decision(
+        waits[0].id, "edit" if edits else choice, reason.strip(), args if edits else None
+    )
+    yield from _follow(chat, loop.run(chat, [decision]))
+
+
+def _edited(call: Approval, fields: Sequence[str]) -> dict[str, Any]:
+    """The arguments as they stand on the card. Raises ValueError."""
+    args = dict(call.args)
+    for (name, before), text in zip(call.args.items(), fields, strict=False):
+        if text != _as_text(before):
+            args[name] = text if isinstance(before, str) else json.loads(text)
+    return args
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _follow(chat: str, run: Iterator[Step]) -> Iterator[tuple[Any, ...]]:
+    """The whole page after each step; while words come in, only the talk."""
+    shown = memory.steps(SETTINGS.memory, chat)
+    _left.discard(chat)
+    try:
+        for step in run:
+            if chat in _left:  # the page shows another conversation now
+                return
+            if isinstance(step, Draft):
+                yield _talk(shown, step.text or "…"), *[gr.skip()] * (OUTPUTS - 1)
+                continue
+            if isinstance(step, Notice):
+                gr.Warning(html.escape(step.text))
+            shown.append(step)
+            yield _screen(shown, busy=True)
+    except Exception:
+        log.exception("the page could not follow")
+        shown.append(Answer(prompts.SORRY))
+    if chat not in _left:
+        yield _screen(shown, _is_busy(chat))  # a task that came too early leaves the run going
+
+
+def stop(chat: str) -> None:
+    """Stop the run of this conversation, at once."""
+    from agent import loop
+
+    loop.stop(chat)
+
+
+def _is_busy(chat: str) -> bool:
+    from agent import loop
+
+    return loop.is_busy(chat)
+
+
+# What the page shows: nothing but the steps decide it
+
+
+OUTPUTS = 6 + 3 + FIELDS
+
+
+def _screen(steps: Sequence[Step], busy: bool = False) -> tuple[Any, ...]:
+    """Talk, box, timeline, counter, badge, report; then the card with head, reason and fields."""
+    waits = [] if busy else pending(steps)
+    box = gr.update(submit_btn=not busy, stop_btn=busy, value=None if busy else gr.skip())
+    return (
+        _talk(steps, "…" if busy else ""),
+        box,
+        _timeline(steps, busy),
+        f'<span class="counter">{counter(_spent(steps))}</span>',
+        badge(steps),
+        gr.skip() if busy else _report(steps),
+        *_card(waits[0] if waits else None),
+    )
+
+
+def _talk(steps: Sequence[Step], draft: str = "") -> list[dict[str, str]]:
+    """What was said, as the chat shows it."""
+    talk = []
+    for step in steps:
+        if isinstance(step, Task):
+            files = "".join(f"\n\n📎 {name}" for name in step.files)
+            talk.append({"role": "user", "content": inert(step.text + files) or "…"})
+        elif isinstance(step, Answer):
+            talk.append({"role": "assistant", "content": _bubble(step)})
+    if draft:
+        talk.append({"role": "assistant", "content": inert(draft)})
+    elif pending(steps):
+        talk.append({"role": "assistant", "content": ASKING})
+    return talk
+
+
+def _bubble(answer: Answer) -> str:
+    """The answer as Markdown in which nothing is live, under a line that says who answers."""
+    by = f"{answer.notice} Finished by the {prompts.STAND_IN}" if answer.notice else answer.model
+    by = f'<span class="by">{inert(html.escape(by))}</span>\n\n' if by else ""
+    return by + inert(answer.text)
+
+
+def _timeline(steps: Sequence[Step], busy: bool) -> str:
+    shown = render(steps, live=busy)
+    return shown or f'<p class="empty">{NO_STEPS}</p>'
+
+
+def _spent(steps: Sequence[Step]) -> Spent | None:
+    return next((step for step in reversed(steps) if isinstance(step, Spent)), None)
+
+
+def badge(steps: Sequence[Step] = ()) -> str:
+    """Who thinks: the model's name, or plainly the stand-in."""
+    last = next((step for step in reversed(steps) if isinstance(step, Answer)), None)
+    stand_in = SETTINGS.provider == "offline" or bool(last and last.notice)
+    name = "Offline stand-in" if stand_in else SETTINGS.chat
+    return f'<span class="badge {"off" if stand_in else "on"}">{html.escape(name)}</span>'
+
+
+def _card(call: Approval | None) -> tuple[Any, ...]:
+    """The approval card: what waits, and its arguments to look at and to change."""
+    if call is None:
+        return gr.update(visible=False), "", "", *[gr.update(visible=False)] * FIELDS
+    who = f"{html.escape(call.agent)} wants" if call.agent else "The agent wants"
+    head = f"<p>{who} to run <b>{html.escape(call.tool)}</b>. Nothing has happened yet.</p>"
+    args = list(call.args.items())
+    fields = [_field(name, value) for name, value in args[:FIELDS]]
+    if args[FIELDS:]:  # they cannot be changed, but whoever approves must see them
+        head += f"<pre>{html.escape(_as_text(dict(args[FIELDS:])))}</pre>"
+    hidden = [gr.update(visible=False)] * (FIELDS - len(fields))
+    return gr.update(visible=True), head, "", *fields, *hidden
+
+
+def _field(name: str, value: Any) -> Update:
+    text = _as_text(value)
+    lines = min(8, max(1, text.count("\n") + 1 + len(text) // 80))
+    return gr.update(label=name, value=text, lines=lines, visible=True)
+
+
+# Files of the workspace
+
+
+def files() -> tuple[Update, str, Update]:
+    """The list of the files, with nothing chosen."""
+    from agent.tools.files import list_paths
+
+    names = list_paths()
+    empty = '<p class="empty">Choose a file to see what is in it.</p>'
+    return gr.update(choices=names, value=None), empty, gr.update(visible=False)
+
+
+def preview(name: str | None) -> tuple[str, Update]:
+    """A file's content as far as it can be shown, and the button that downloads it."""
+    from agent.tools import ToolError
+    from agent.tools.files import inside
+
+    try:
+        path = inside(name or "")
+        return _shown(path), gr.update(value=str(path), visible=True)
+    except (ToolError, OSError) as error:
+        return f'<p class="empty">{html.escape(str(error))}</p>', gr.update(visible=False)
+
+
+def _shown(path: Path) -> str:
+    from agent.tools.files import lines_of
+
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    if kind in {"image/png", "image/jpeg", "image/gif", "image/webp"}:
+        return f'<img alt="{html.escape(path.name)}" src="{_data_url(path, kind)}">'
+    text = "\n".join(lines_of(path))
+    more = f"\n… {len(text) - PREVIEW_CHARS:,} more characters" if len(text) > PREVIEW_CHARS else ""
+    return f"<pre>{html.escape(text[:PREVIEW_CHARS] + more)}</pre>"
+
+
+def _data_url(path: Path, kind: str) -> str:
+    import base64
+
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+# Conversations: each browser sees its own
+
+
+def arrive(visitor: str) -> tuple[Any, ...]:
+    """A new page: a name for this browser, a new conversation, the lists."""
+    visitor = visitor or secrets.token_hex(8)
+    return visitor, memory.new_id(), past(visitor), *files(), *_screen([])
+
+
+def past(visitor: str) -> Update:
+    """The list of this browser's conversations."""
+    known = memory.chats(SETTINGS.memory, visitor)
+    rows = [(f"{_when(chat.changed)}  {chat.title}", chat.id) for chat in known]
+    return gr.update(choices=rows, value=None)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%d %b, %H:%M", time.localtime(seconds))
+
+
+def reopen(chat: str | None, current: str) -> tuple[Any, ...]:
+    """Go on with a conversation where it stopped, also with what waits for an approval."""
+    _leave(current)
+    chat = chat or current
+    return chat, *_screen(memory.steps(SETTINGS.memory, chat))
+
+
+def begin(chat: str, visitor: str) -> tuple[Any, ...]:
+    """Leave this conversation, and begin a new one."""
+    _leave(chat)
+    return past(visitor), memory.new_id(), *_screen([])
+
+
+def forget(chat: str, visitor: str) -> tuple[Any, ...]:
+    """Delete this conversation for good, and begin a new one."""
+    _leave(chat)
+    memory.delete(SETTINGS.memory, chat)
+    return begin(chat, visitor)
+
+
+def _leave(chat: str) -> None:
+    """Stop what a conversation is doing, and wait until its last words are written down."""
+    if _is_busy(chat):
+        _left.add(chat)
+        stop(chat)
+    end = time.monotonic() + LEAVING
+    while _is_busy(chat) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+EXPORTS = Path(tempfile.mkdtemp(prefix="agent-runs-"))
+
+
+def _report(steps: Sequence[Step]) -> Update:
+    """The run as one HTML file, behind the download button."""
+    if not any(isinstance(step, Answer) for step in steps):
+        return gr.update(visible=False)
+    file = EXPORTS / f"run-{time.strftime('%Y-%m-%d-%H%M%S')}-{secrets.token_hex(2)}.html"
+    file.write_text(report.to_html(SETTINGS.title, steps), encoding="utf-8")
+    return gr.update(value=str(file), visible=True)
+
+
+# The same for programs: REST (gradio_client)
+
+
+def ask(task: str) -> dict[str, Any]:
+    """Do a task in a new conversation: answer, steps, what waits for an approval."""
+    return go_on(memory.new_id(), task)
+
+
+def go_on(chat: str, task: str) -> dict[str, Any]:
+    """Do a task in a conversation that was begun before."""
+    from agent import loop
+
+    return _told(chat, loop.run(chat, Task(task)))
+
+
+def answer(chat: str, call: str, choice: str, reason: str, args: str) -> dict[str, Any]:
+    """Decide on a call that waits: approve, edit (with args as JSON) or refuse."""
+    from agent import loop
+
+    try:
+        edited = json.loads(args) if args else None
+    except ValueError as error:
+        raise gr.Error(f"args is not JSON: {error}", print_exception=False) from None
+    return _told(chat, loop.run(chat, [Decision(call, choice, reason, edited)]))
+
+
+def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
+    steps = [step for step in run if not isinstance(step, Draft)]
+    last = next((step for step in reversed(steps) if isinstance(step, Answer)), Answer(""))
+    waits = pending(memory.steps(SETTINGS.memory, chat))
+    return {
+        "answer": last.text or (ASKING if waits else ""),
+        "model": last.model,
+        "notice": last.notice,
+        "chat": chat,
+        "waiting": [_plain(call) for call in waits],
+        "steps": [_plain(step) for step in steps],
+    }
+
+
+def _plain(step: Step) -> dict[str, Any]:
+    """A step as plain values, arguments as JSON: a `path` among them would pass for a file."""
+    values = as_dict(step)
+    return {key: _as_text(value) if key == "args" else value for key, value in values.items()}
+
+
+# The page
+
+Parts = list[Any]  # components, in the order in which a function above fills them
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def build() -> gr.Blocks:
+    """Lay the page out: the talk on the left; steps, files and conversations on the right."""
+    with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
+        chat = gr.State("")
+        visitor = gr.BrowserState("", storage_key="agent-visitor", secret="a name, no secret")
+        with gr.Row(elem_id="head"):
+            gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
+            count = gr.HTML(elem_id="counter")
+            who = gr.HTML(badge(), elem_id="who")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                talk, box, card, buttons = talk_column()
+            with gr.Column(scale=2, min_width=300):
+                with gr.Tab("Steps"):
+                    timeline = gr.HTML(_timeline([], False), elem_id="steps")
+                    export = gr.DownloadButton("Save this run as HTML", visible=False, size="sm")
+                with gr.Tab("Files"):
+                    library = files_tab()
+                with gr.Tab("Conversations"):
+                    shelf = past_tab(
+                        chat, visitor, [talk, box, timeline, count, who, export, *card]
+                    )
+        screen = [talk, box, timeline, count, who, export, *card]
+        listen(talk, box, buttons, [chat, visitor, shelf], library, screen)
+        start = [visitor, chat, shelf, *library, *screen]
+        page.load(arrive, visitor, start, **PRIVATE)
+        for function in (ask, go_on, answer):
+            gr.api(function, api_name=function.__name__)
+    return page
+
+
+def talk_column() -> tuple[gr.Chatbot, gr.MultimodalTextbox, Parts, Parts]:
+    """The talk, the card for what waits (with its two buttons), and the box for the next task."""
+    talk = gr.Chatbot(
+        show_label=False,
+        layout="panel",
+        height="calc(100dvh - 17rem)",
+        buttons=["copy"],
+        placeholder=f"## {SETTINGS.welcome}",
+        examples=[{"text": text} for text in SETTINGS.examples],
+        elem_id="chat",
+    )
+    with gr.Group(visible=False, elem_id="approval") as group:
+        head = gr.HTML()
+        fields = [gr.Textbox(visible=False, max_lines=8) for _ in range(FIELDS)]
+        reason = gr.Textbox(label="Reason, if you refuse", placeholder="The agent reads it")
+        with gr.Row():
+            refuse = gr.Button("Refuse", elem_id="refuse")
+            approve = gr.Button("Approve", variant="primary", elem_id="approve")
+    box = gr.MultimodalTextbox(
+        placeholder=GIVE,
+        show_label=False,
+        file_count="multiple",
+        sources=["upload", "microphone"],
+        submit_btn=True,
+        elem_id="box",
+    )
+    return talk, box, [group, head, reason, *fields], [approve, refuse]
+
+
+def files_tab() -> Parts:
+    """The files of the workspace: the list, the chosen one's content, its download."""
+    names = gr.Radio(show_label=False, container=False, elem_id="files")
+    shown = gr.HTML(elem_id="preview")
+    download = gr.DownloadButton("Download", visible=False, size="sm")
+    names.input(preview, names, [shown, download], **PRIVATE)
+    return [names, shown, download]
+
+
+def past_tab(chat: gr.State, visitor: gr.BrowserState, screen: Parts) -> gr.Radio:
+    """This browser's conversations: choose one to go on with it, delete it, begin a new one."""
+    with gr.Row():
+        new = gr.Button("New", size="sm", variant="primary")
+        delete = gr.Button("Delete this one", size="sm")
+    shelf = gr.Radio(show_label=False, container=False, elem_id="past")
+    shelf.input(reopen, [shelf, chat], [chat, *screen], **PRIVATE)
+    new.click(begin, [chat, visitor], [shelf, chat, *screen], **PRIVATE)
+    delete.click(forget, [chat, visitor], [shelf, chat, *screen], **PRIVATE)
+    return shelf
+
+
+def listen(
+    talk: gr.Chatbot, box: gr.MultimodalTextbox, buttons: Parts, names: Parts, *fills: Parts
+) -> None:
+    """What sets the agent to work, and what is looked at again when it has done it."""
+    (chat, visitor, shelf), (library, screen), (approve, refuse) = names, fills, buttons
+    reason, *fields = screen[-FIELDS - 1 :]
+    works = [
+        box.submit(do, [box, chat, visitor], screen, **PRIVATE),
+        talk.example_select(do_example, [chat, visitor], screen, **PRIVATE),
+    ]
+    for button, choice in ((approve, "approve"), (refuse, "refuse")):
+        decides = partial(decide, choice)
+        works.append(button.click(decides, [reason, chat, *fields], screen, **PRIVATE))
+    for work in works:
+        work.then(files, None, library, **PRIVATE).then(past, visitor, shelf, **PRIVATE)
+    box.stop(stop, chat, None, queue=False, **PRIVATE)
+
+
+THEME = gr.themes.Soft(
+    primary_hue="orange",
+    neutral_hue="stone",
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: the venue has no Wi-Fi
+    font_mono=["ui-monospace", "Consolas", "monospace"],
+)
+
+
+def warm_up() -> None:
+    """Load LangChain, the tools and the MCP servers while the first page is read."""
+    from agent import loop
+
+    for problem in loop.toolbox()[1]:
+        print(problem, flush=True)
+    loop.waiting("nobody")
+
+
+def main() -> None:
+    """Serve the page until Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
+    SETTINGS.workspace.mkdir(parents=True, exist_ok=True)
+    page = build().queue(default_concurrency_limit=8)  # several people may work at once
+    try:
+        _, address, _ = page.launch(
+            server_name=SETTINGS.host,
+            server_port=SETTINGS.port or None,
+            theme=THEME,
+            css_paths=HERE / "style.css",
+            footer_links=[],
+            allowed_paths=[str(SETTINGS.workspace), str(EXPORTS)],
+            max_file_size=f"{SETTINGS.max_file_mb}mb",
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+    except OSError as error:
+        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
+    print(f"Open {address}", flush=True)
+    threading.Thread(target=warm_up, daemon=True).start()
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:  # before the page was there
+        sys.exit(130)

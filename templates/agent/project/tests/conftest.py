@@ -1,0 +1,123 @@
+"""Keeps your own environment, `.env`, files, conversations and the network out of the tests."""
+
+import atexit
+import gc
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydantic_settings  # noqa: F401 (it must not be imported in the empty environment below)
+import pytest
+
+gc.disable()  # imports leave no garbage to look for, and looking takes a tenth of the time
+ROOT = Path(__file__).resolve().parent.parent
+HOME = Path(tempfile.mkdtemp(prefix="agent-tests-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+OURS = {
+    "ENV_FILE": os.devnull,
+    "WORKSPACE_DIR": str(HOME / "workspace"),
+    "DATABASES_DIR": str(HOME / "data"),
+    "MEMORY_DIR": str(HOME / "memory"),
+    "MCP_FILE": str(HOME / "mcp.json"),
+    "INDEX_DIR": str(HOME / "index"),
+    "DOCS_DIR": str(HOME / "docs"),
+}
+with pytest.MonkeyPatch.context() as patch:  # whatever you have set, even a wrong PORT
+    for name in list(os.environ):
+        patch.delenv(name)
+    for name, value in OURS.items():
+        patch.setenv(name, value)
+    from agent.settings import SETTINGS, Settings
+for name in list(os.environ):
+    if name.lower() in Settings.model_fields or name.lower().endswith("_proxy"):
+        del os.environ[name]
+os.environ |= OURS  # for the processes that the tests start
+SETTINGS.workspace.mkdir()
+SETTINGS.databases.mkdir()
+for database in (ROOT / "data").glob("*.db"):
+    shutil.copy(database, SETTINGS.databases)
+
+from mistral_server import MistralServer  # noqa: E402
+
+from agent import calls, prompts, team  # noqa: E402
+
+KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 1, "cooldown": 0}
+QUICK |= {"timeout": 5}
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that would leave this machine fails instead."""
+    connect = socket.socket.connect
+
+    def stay_here(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and not str(address[0]).startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", stay_here)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="agent")
+
+
+@pytest.fixture(autouse=True)
+def one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is in the team: but for test_team.py, one agent has all the tools."""
+
+    def build(model: Any, tools: Any, shorten: Any, saver: Any) -> Any:
+        return calls.agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)
+
+    monkeypatch.setattr(team, "build", build)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """No model: the stand-in works, and remembers in tmp_path."""
+    return Settings(memory_dir=tmp_path / "memory", **QUICK)
+
+
+@pytest.fixture
+def workspace() -> Path:
+    """The folder that the tools may use, emptied."""
+    for path in SETTINGS.workspace.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return SETTINGS.workspace
+
+
+@pytest.fixture
+def shop() -> Path:
+    """A copy of the sample database."""
+    return SETTINGS.databases / "shop.db"
+
+
+@pytest.fixture(scope="session")
+def only_server() -> Iterator[MistralServer]:
+    with MistralServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(only_server: MistralServer) -> MistralServer:
+    """A Mistral-compatible server that has not heard anything yet."""
+    only_server.requests.clear()
+    only_server.replies.clear()
+    return only_server
+
+
+@pytest.fixture
+def online(settings: Settings, server: MistralServer) -> Settings:
+    """The same with a model: Mistral's own client, and the strict server on loopback."""
+    changes = {"mistral_api_key": KEY, "mistral_server_url": server.url}
+    return Settings(**(settings.model_dump() | changes))

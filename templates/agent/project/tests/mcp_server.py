@@ -1,0 +1,81 @@
+"""A real MCP server for the tests: over stdio, or over HTTP on the port that it is given."""
+
+import atexit
+import os
+import sys
+import time
+from pathlib import Path
+
+if "crash" in sys.argv:
+    sys.exit("the licence has run out")
+if "hang" in sys.argv:
+    sys.exit(bool(sys.stdin.read()))  # at the end of it: no word before
+
+from mcp.server.fastmcp import FastMCP, Image
+from mcp.types import EmbeddedResource, TextResourceContents, ToolAnnotations
+from pydantic import AnyUrl
+
+READS = ToolAnnotations(readOnlyHint=True)
+server = FastMCP("test", log_level="ERROR", port=int(os.environ.get("TEST_PORT", "0")))
+
+
+@server.tool(annotations=READS)
+def add(a: int, b: int = 1) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@server.tool()
+def keep(config: str) -> str:
+    """Keep a note."""
+    return f"kept {config}"
+
+
+@server.tool(name="files.list", annotations=READS, structured_output=False)
+def listed() -> list[object]:
+    """An image, a file and words."""
+    note = TextResourceContents(uri=AnyUrl("note://1"), text="a note")
+    file = EmbeddedResource(type="resource", resource=note)
+    return [Image(data=b"\x89PNG", format="png"), file, "words"]
+
+
+@server.tool(annotations=READS)
+def fail() -> str:
+    """Fail."""
+    raise ValueError("no such city")
+
+
+@server.tool(annotations=READS)
+def environment() -> str:
+    """What this process can see, and which one it is."""
+    return f"{sorted(os.environ)} {os.environ.get('TEST_TOKEN')}"
+
+
+@server.tool(annotations=READS)
+def process() -> int:
+    """The id of this process."""
+    return os.getpid()
+
+
+@server.tool(annotations=READS)
+def sleep(seconds: float) -> str:
+    """Take a while."""
+    time.sleep(seconds)
+    return "awake"
+
+
+@server.tool(annotations=READS)
+def die() -> str:
+    """End in the midst of a call."""
+    os._exit(1)
+
+
+@server.tool(annotations=READS)
+def calculate() -> str:
+    """Named like a tool of ours."""
+    return "41"
+
+
+if "TEST_END" in os.environ:
+    atexit.register(Path(os.environ["TEST_END"]).touch)
+server.run("streamable-http" if "http" in sys.argv else "stdio")

@@ -1,0 +1,182 @@
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client
+
+import app
+from agent import memory, prompts
+from agent.settings import SETTINGS
+from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task
+
+ASKED = "What is 2 * 21?"
+WRITES = 'Write "Hello" to note.md.'
+# Where in the page's parts each one is.
+TALK, BOX, TIMELINE, COUNT, BADGE, EXPORT, CARD, HEAD, REASON, FIRST, SECOND = range(11)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=http://evil.example/x.png onerror=alert(1)>",
+    "![x](http://evil.example/x.png)",
+    "`<img src=x>` and \\`<img src=x>\\`",
+    "text ``` <img src=x>",
+    "</span></details><b onclick=alert(1)>",
+    "```mermaid\nimg\n```",
+]
+
+
+@pytest.fixture
+def chat() -> str:
+    return memory.new_id()
+
+
+def do(chat: str, task: str, files: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    return list(app.do({"text": task, "files": list(files)}, chat, "me"))
+
+
+# The page
+
+
+def test_a_task_is_answered_and_every_step_shown(chat: str) -> None:
+    pages = do(chat, ASKED)
+    assert all(len(page) == app.OUTPUTS for page in pages)
+    assert pages[0][BOX]["stop_btn"] is True
+    last = pages[-1]
+    assert [message["role"] for message in last[TALK]] == ["user", "assistant"]
+    assert "42" in last[TALK][-1]["content"]
+    assert prompts.STAND_IN in last[TALK][-1]["content"]
+    assert "calculate" in last[TIMELINE]
+    assert "2 steps" in last[COUNT]
+    assert "Offline stand-in" in last[BADGE]
+    assert (last[BOX]["submit_btn"], last[BOX]["stop_btn"]) == (True, False)
+    assert last[CARD]["visible"] is False
+    assert "42" in Path(last[EXPORT]["value"]).read_text(encoding="utf-8")
+
+
+def test_what_waits_is_shown_with_its_arguments_and_runs_when_approved(
+    chat: str, workspace: Path
+) -> None:
+    last = do(chat, WRITES)[-1]
+    assert last[CARD]["visible"] is True
+    assert "write_file" in last[HEAD]
+    assert (last[FIRST]["label"], last[FIRST]["value"]) == ("path", "note.md")
+    assert (last[SECOND]["label"], last[SECOND]["value"]) == ("text", "Hello")
+    assert last[TALK][-1]["content"] == app.ASKING
+    last = list(app.decide("approve", "", chat, "note.md", "Hello", "", ""))[-1]
+    assert last[CARD]["visible"] is False
+    assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
+
+
+def test_arguments_changed_on_the_card_are_what_runs(chat: str, workspace: Path) -> None:
+    do(chat, WRITES)
+    list(app.decide("approve", "", chat, "other.md", "Bonjour", "", ""))
+    assert (workspace / "other.md").read_text(encoding="utf-8") == "Bonjour"
+    [decision] = [s for s in memory.steps(SETTINGS.memory, chat) if isinstance(s, Decision)]
+    assert decision.choice == "edit"
+
+
+def test_a_refusal_takes_its_reason_along(chat: str, workspace: Path) -> None:
+    do(chat, WRITES)
+    last = list(app.decide("refuse", "wrong name", chat, "note.md", "Hello", "", ""))[-1]
+    assert "wrong name" in last[TALK][-1]["content"]
+    assert not (workspace / "note.md").exists()
+
+
+def test_numbers_and_lists_are_edited_as_json() -> None:
+    call = Approval("a", "send", {"to": ["a"], "count": 1, "text": "Hi"})
+    assert app._edited(call, ['["a"]', "1", "Hi"]) == dict(call.args)
+    assert app._edited(call, ['["b"]', "2", "{Hi"]) == {"to": ["b"], "count": 2, "text": "{Hi"}
+    with pytest.raises(ValueError):
+        app._edited(call, ["[", "1", "Hi"])
+
+
+def test_a_reopened_conversation_shows_what_it_showed(chat: str) -> None:
+    last = do(chat, WRITES)[-1]
+    _, *again = app.reopen(chat, "")
+    for part in (TALK, TIMELINE, COUNT, BADGE, CARD, HEAD, FIRST, SECOND):
+        assert again[part] == last[part]
+
+
+def test_a_browser_sees_its_own_conversations_and_can_forget_them(chat: str) -> None:
+    do(chat, ASKED)
+    assert chat in dict(map(reversed, app.past("me")["choices"]))
+    assert app.past("somebody else")["choices"] == []
+    app.forget(chat, "me")
+    assert chat not in dict(map(reversed, app.past("me")["choices"]))
+
+
+def test_the_page_survives_whatever_goes_wrong(chat: str, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Any:
+        yield Task("x")
+        raise OSError("disk full")
+
+    *_, last = app._follow(chat, broken())
+    assert prompts.SORRY in last[TALK][-1]["content"]
+    assert last[BOX]["submit_btn"] is True
+
+
+# What models, tools and people write stays text
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_markup_in_the_talk_is_inert(hostile: str) -> None:
+    steps: list[Step] = [Task(hostile, (hostile,)), Answer(hostile, hostile, hostile)]
+    for message in app._talk(steps, hostile):
+        ours = re.sub(r'^<span class="by">|</span>(?=\n\n)', "", message["content"])
+        assert not re.search(r"<[a-zA-Z/!?]|!\[|```\s*mermaid", ours)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_markup_on_the_card_and_in_the_timeline_is_inert(hostile: str) -> None:
+    call = Approval("a", hostile, {hostile: hostile}, hostile)
+    steps: list[Step] = [Call("b", hostile, {"x": hostile}), Result("b", hostile, hostile, True, 1)]
+    shown = app._card(call)[1] + app._timeline([*steps, call], busy=True)
+    assert not re.search(r"<(?:script|img|b [^>])", shown)
+
+
+# Files
+
+
+def test_files_are_listed_shown_and_downloaded(workspace: Path) -> None:
+    (workspace / "a <b>.md").write_text("# Title <script>", encoding="utf-8")
+    names, *_ = app.files()
+    assert names["choices"] == ["a <b>.md"]
+    shown, download = app.preview("a <b>.md")
+    assert "<pre># Title &lt;script&gt;</pre>" in shown
+    assert Path(download["value"]).name == "a <b>.md"
+
+
+@pytest.mark.parametrize("name", ["../agent/settings.py", "/etc/passwd", "gone.md", "", None])
+def test_nothing_outside_the_workspace_is_shown(workspace: Path, name: str | None) -> None:
+    shown, download = app.preview(name)
+    assert "<pre>" not in shown
+    assert download["visible"] is False
+
+
+def test_a_picture_is_shown_and_garbage_is_not(workspace: Path) -> None:
+    (workspace / "a.gif").write_bytes(b"GIF89a")
+    (workspace / "b.bin").write_bytes(b"\0\1\2")
+    assert 'src="data:image/gif;base64,' in app.preview("a.gif")[0]
+    assert "is not text" in app.preview("b.bin")[0]
+
+
+# For programs
+
+
+def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
+    page = app.build()
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
+    client = Client(url, verbose=False)
+    done = client.predict(ASKED, api_name="/ask")
+    assert "42" in done["answer"]
+    assert done["model"] == prompts.STAND_IN
+    assert [step["type"] for step in done["steps"] if step["type"] == "call"] == ["call"]
+    waits = client.predict(done["chat"], WRITES, api_name="/go_on")
+    [call] = waits["waiting"]
+    assert waits["answer"] == app.ASKING
+    done = client.predict(done["chat"], call["id"], "approve", "", "", api_name="/answer")
+    assert done["waiting"] == []
+    assert (workspace / "note.md").exists()
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/ask", "/go_on", "/answer"}

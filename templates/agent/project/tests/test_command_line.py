@@ -1,0 +1,151 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.__main__ import WAITS, app, main
+from agent.settings import ROOT, SETTINGS, Settings, load
+
+ASKED = "What is 2 * 21?"
+WRITES = 'Write "Grüße, 茶" to note.md.'
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, words)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def start(*words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "agent", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | env, capture_output=True, stdin=subprocess.DEVNULL
+    )
+
+
+def newest() -> str:
+    code, out, _ = run("chats", "--json")
+    assert code == 0
+    return str(json.loads(out)[0]["chat"])
+
+
+def test_people_see_the_answer_on_stdout_and_the_steps_beside_it() -> None:
+    code, out, notes = run("do", ASKED)
+    assert code == 0
+    assert "42" in out
+    assert "calculate" in notes
+    assert "offline stand-in" in notes
+
+
+def test_programs_get_a_line_of_json_for_each_step() -> None:
+    code, out, notes = run("do", ASKED, "--json")
+    steps = [json.loads(line) for line in out.splitlines()]
+    assert (code, notes) == (0, "")
+    kinds = [step["type"] for step in steps if step["type"] != "spent"]
+    assert kinds == ["task", "call", "result", "answer"]
+    assert steps[-1]["type"] == "spent"
+
+
+def test_words_that_are_no_command_are_a_task_in_any_console() -> None:
+    done = start(WRITES, "--json", PYTHONIOENCODING="ascii")
+    steps = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    approval = next(step for step in steps if step["type"] == "approval")
+    assert approval["args"]["text"] == "Grüße, 茶"
+    assert done.returncode == WAITS
+
+
+def test_what_waits_can_be_approved_later(workspace: Path) -> None:
+    code, _, notes = run("do", WRITES)
+    assert code == WAITS
+    assert f"uv run python -m agent approve {newest()}" in notes
+    assert not (workspace / "note.md").exists()
+    assert run("approve", newest())[0] == 0
+    assert (workspace / "note.md").read_text(encoding="utf-8") == "Grüße, 茶"
+    assert run("approve", newest())[0] == 1  # nothing waits any more
+
+
+def test_arguments_can_be_changed_on_the_way(workspace: Path) -> None:
+    run("do", WRITES)
+    args = json.dumps({"path": "other.md", "text": "Hi"})
+    assert run("approve", newest(), "--args", args)[0] == 0
+    assert (workspace / "other.md").read_text(encoding="utf-8") == "Hi"
+    assert run("approve", newest(), "--args", "{oops")[0] == 2
+
+
+def test_what_waits_can_be_refused_with_a_reason(workspace: Path) -> None:
+    run("do", WRITES)
+    code, out, _ = run("refuse", newest(), "--reason", "not today")
+    assert code == 0
+    assert "not today" in out
+    assert not (workspace / "note.md").exists()
+
+
+def test_yes_approves_everything(workspace: Path) -> None:
+    assert run("do", WRITES, "--yes")[0] == 0
+    assert (workspace / "note.md").exists()
+
+
+def test_a_conversation_can_be_shown_continued_exported_and_forgotten(tmp_path: Path) -> None:
+    run("do", ASKED)
+    chat = newest()
+    assert run("do", "What is 3 * 3?", "--chat", chat)[0] == 0
+    assert "42" in run("show", chat)[1]
+    page = tmp_path / "run.html"
+    assert run("export", chat, str(page))[0] == 0
+    assert "42" in page.read_text(encoding="utf-8")
+    assert run("delete", chat)[0] == 0
+    for words in (["show", chat], ["delete", chat], ["export", chat, str(page)], ["refuse", chat]):
+        code, _, notes = run(*words)
+        assert code == 1
+        assert "Fix: uv run python -m agent chats" in notes
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    code, _, notes = run("do", ASKED, "--file", "nowhere.csv")
+    assert code == 2
+    assert "nowhere.csv" in notes
+
+
+def test_without_words_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "Give the agent a task" in capsys.readouterr().out
+
+
+def test_status_prints_an_object_for_programs() -> None:
+    code, out, _ = run("status", "--json")
+    now = json.loads(out)
+    assert code == 0
+    assert (now["provider"], now["chat_model"], now["port"]) == ("offline", "", 0)
+    assert now["question"] == SETTINGS.examples[0]
+    assert {"calculate", "write_file", "read_page"} <= set(now["tools"])
+    assert "offline stand-in" in run("status")[1]
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("MAX_STEPS", "-1"), ("EXAMPLES", "no list")]
+)
+def test_a_setting_that_makes_no_sense_is_named_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:  # Python prints its text, and no traceback
+        load()
+    problem, fix = str(stopped.value).splitlines()
+    assert name in problem.upper()
+    assert fix.startswith("Fix: ")
+
+
+def test_who_thinks_follows_from_what_is_set() -> None:
+    assert SETTINGS.provider == "offline"
+    assert Settings(mistral_api_key="k").provider == "mistral"
+    assert Settings(mistral_api_key=" ").provider == "offline"
+    own = Settings(mistral_api_key="k", llm_base_url="http://localhost:11434/v1")
+    assert (own.provider, own.chat) == ("server", "ministral-3:8b")

@@ -1,0 +1,230 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from agent import mcp
+from agent.mcp import Connected
+from agent.tools import ToolError, needs_approval
+
+SERVER = str(Path(__file__).with_name("mcp_server.py"))
+ROOT = Path(mcp.__file__).parents[1]
+SECRET = "SecretThatNobodyMaySee"
+
+
+def stdio(*how: str, **env: str) -> dict[str, Any]:
+    return {"command": sys.executable, "args": [SERVER, *how], "env": env}
+
+
+def connected(folder: Path, servers: dict[str, Any], **limits: float) -> Connected:
+    file = folder / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    return mcp.connect(file, **limits)
+
+
+def port_of(url: str) -> int:
+    return urlsplit(url).port or 80
+
+
+def is_listening(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of a server that is already there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**os.environ, "TEST_PORT": str(port)}
+    with subprocess.Popen([sys.executable, SERVER, "http"], env=env) as process:
+        while process.poll() is None and not is_listening(port):
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}/mcp"
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that server one writes when it ends in good order."""
+    return tmp_path_factory.mktemp("mcp") / "ended"
+
+
+@pytest.fixture(scope="module")
+def found(url: str, ended: Path) -> Iterator[Connected]:
+    """Three servers with the same tools."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_SECRET", SECRET)
+        patch.setenv("MISTRAL_API_KEY", SECRET)
+        one = stdio(TEST_TOKEN="${TEST_SECRET}", TEST_END=str(ended))
+        yield connected(ended.parent, {"one": one, "two": stdio(), "web": {"url": url}})
+    mcp.close()
+
+
+def call(found: Connected, tool: str, **arguments: Any) -> str:
+    [named] = [each for each in found.tools if each.name == tool]
+    return str(named.invoke(arguments))
+
+
+# The tools
+
+
+@pytest.mark.parametrize("tool", ["add", "two_add", "web_add"])
+def test_a_tool_of_a_server_works_like_any_other(found: Connected, tool: str) -> None:
+    [add] = [each for each in found.tools if each.name == tool]
+    assert found.problems == ()
+    assert add.description == "Add two numbers."
+    assert add.args["a"]["type"] == "integer"
+    assert call(found, tool, a=2, b=3) == "5"
+    assert call(found, tool, a=2) == "3"
+
+
+def test_names_fit_the_api_and_clash_with_no_other(found: Connected) -> None:
+    names = [tool.name for tool in found.tools]
+    assert len(set(names)) == len(names)
+    assert {"files_list", "two_files_list", "one_calculate"} <= set(names)
+
+
+def test_a_tool_that_does_not_say_that_it_only_reads_asks_first(found: Connected) -> None:
+    asking = {tool.name for tool in found.tools if needs_approval(tool)}
+    assert asking == {"keep", "two_keep", "web_keep"}
+
+
+def test_no_argument_is_lost(found: Connected) -> None:
+    assert call(found, "keep", config="this") == "kept this"
+
+
+def test_what_is_no_text_becomes_a_note(found: Connected) -> None:
+    assert call(found, "files_list") == "[not shown: image, image/png]\na note\nwords"
+
+
+@pytest.mark.parametrize("tool", ["fail", "web_fail"])
+def test_an_error_is_told_in_the_servers_words(found: Connected, tool: str) -> None:
+    with pytest.raises(ToolError, match="no such city"):
+        call(found, tool)
+    with pytest.raises(ToolError, match="Field required"):
+        call(found, "add")
+
+
+def test_a_server_gets_what_mcp_json_gives_it_and_no_key_of_ours(found: Connected) -> None:
+    seen = call(found, "environment")
+    assert "TEST_TOKEN" in seen
+    assert "PATH" in seen
+    assert "MISTRAL_API_KEY" not in seen
+    assert seen.endswith(" ***")
+    assert SECRET not in seen
+
+
+# Servers that fail
+
+
+def test_each_server_that_does_not_start_gets_a_line(tmp_path: Path) -> None:
+    servers: dict[str, Any] = {
+        "missing": {"command": "no-such-command"},
+        "crash": stdio("crash"),
+        "away": {"url": "http://127.0.0.1:9/mcp?key=1"},
+        "unset": {"url": "http://127.0.0.1:9", "headers": {"Authorization": "${NO_SUCH_NAME}"}},
+        "vague": {},
+        "odd": {"command": "x", "env": {"PORT": 1}},
+        "list": [],
+    }
+    found = connected(tmp_path, servers)
+    assert found.tools == ()
+    assert found.problems == tuple(
+        f"MCP server {line}"
+        for line in (
+            "missing did not start: command not found: no-such-command. "
+            "Fix: correct it in mcp.json",
+            "crash did not start: it ended at once (the licence has run out). "
+            "Fix: correct it in mcp.json",
+            "away did not start: http://127.0.0.1:9/mcp could not be reached. "
+            "Fix: correct it in mcp.json",
+            "unset did not start: NO_SUCH_NAME is not set. Fix: echo NO_SUCH_NAME=... >> .env",
+            "vague did not start: it needs a command or a url, one of the two. "
+            "Fix: correct it in mcp.json",
+            "odd did not start: env.PORT: Input should be a valid string. "
+            "Fix: correct it in mcp.json",
+            f"list did not start: {mcp.SHAPE}. Fix: correct it in mcp.json",
+        )
+    )
+
+
+def test_a_server_that_hangs_at_its_start_is_not_waited_for(tmp_path: Path) -> None:
+    [problem] = connected(tmp_path, {"slow": stdio("hang")}, seconds=0.1).problems
+    assert problem.startswith("MCP server slow did not start: it was not ready after 0.1 seconds.")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"mcpServers": []}', b"\xff"])
+def test_a_file_that_cannot_be_read_gets_a_line(tmp_path: Path, content: str | bytes) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    [problem] = mcp.connect(file).problems
+    assert problem.startswith("mcp.json could not be read: ")
+    assert problem.endswith(". Fix: correct it")
+
+
+def test_without_servers_nothing_is_imported(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from agent.mcp import Connected, connect
+        assert connect(Path(sys.argv[1])) == connect(Path("no-such.json")) == Connected()
+        assert not {"mcp", "langchain_mcp_adapters"} & set(sys.modules)
+    """
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {}}', encoding="utf-8")
+    subprocess.run([sys.executable, "-c", code, file], cwd=ROOT, check=True)
+
+
+# Servers in use
+
+
+def test_all_calls_go_to_one_process(found: Connected) -> None:
+    assert call(found, "process") == call(found, "process") != call(found, "two_process")
+
+
+def test_a_server_that_dies_in_a_call_starts_again_at_the_next(found: Connected) -> None:
+    before = call(found, "two_process")
+    with pytest.raises(ToolError, match="The MCP server two went away"):
+        call(found, "two_die")
+    assert call(found, "two_process") != before
+
+
+def test_a_server_that_has_died_between_calls_is_told_too(found: Connected) -> None:
+    os.kill(int(call(found, "two_process")), signal.SIGTERM)
+    with pytest.raises(ToolError, match="The MCP server two went away"):
+        call(found, "two_sleep", seconds=9)
+
+
+def test_a_call_that_takes_too_long_is_given_up(tmp_path: Path, url: str) -> None:
+    found = connected(tmp_path, {"far": {"url": url}}, call_seconds=0.2)
+    with pytest.raises(ToolError, match="far took longer than 0.2 seconds"):
+        call(found, "sleep", seconds=0.3)
+
+
+def test_a_server_that_is_gone_from_its_url_is_told_at_once(found: Connected, url: str) -> None:
+    os.kill(int(call(found, "web_process")), getattr(signal, "SIGKILL", signal.SIGTERM))
+    while is_listening(port_of(url)):
+        time.sleep(0.01)
+    with pytest.raises(ToolError, match="The MCP server web went away"):
+        call(found, "web_add", a=1)
+    with pytest.raises(ToolError, match="web did not start again: http://.* could not be reached"):
+        call(found, "web_add", a=1)
+
+
+def test_closing_ends_the_servers(found: Connected, ended: Path) -> None:
+    assert found.tools and not ended.exists()
+    mcp.close()
+    assert ended.exists()

@@ -1,0 +1,114 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent import loop, memory
+from agent.settings import Settings
+from agent.steps import (
+    KINDS,
+    Answer,
+    Approval,
+    Call,
+    Decision,
+    Draft,
+    Notice,
+    Result,
+    Spent,
+    Step,
+    Task,
+    Thought,
+    as_dict,
+    from_dict,
+    pending,
+)
+
+EACH: list[Step] = [
+    Task("Do it.", ("a.png",)),
+    Thought("Hm.", "writer"),
+    Call("a", "add", {"x": [1, {"y": None}]}),
+    Result("a", "add", "3", True, 0.5),
+    Approval("b", "write", {"path": "é.md"}),
+    Decision("b", "edit", "", {"path": "e.md"}),
+    Draft("The"),
+    Answer("The end.", "a-model", "notice"),
+    Notice("Careful."),
+    Spent(2, 1.5, 10, 20, 0.001),
+]
+
+
+def test_every_kind_of_step_is_kept_as_it_was(tmp_path: Path) -> None:
+    assert {type(step) for step in EACH} == set(KINDS.values())
+    for step in EACH:
+        assert from_dict(as_dict(step)) == step
+        memory.add(tmp_path, "chat", step)
+    assert memory.steps(tmp_path, "chat") == EACH
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\0", "🫖" * 100, "'; DROP TABLE chats; --"])
+def test_any_text_can_be_kept(tmp_path: Path, text: str) -> None:
+    memory.add(tmp_path, "chat", Task(text))
+    assert memory.steps(tmp_path, "chat") == [Task(text)]
+    assert len(memory.chats(tmp_path)) == 1
+
+
+def test_conversations_are_listed_with_the_latest_first(tmp_path: Path) -> None:
+    for chat in ("one", "two"):
+        memory.add(tmp_path, chat, Task(f"Begin {chat}.\nMore."))
+    memory.add(tmp_path, "one", Task("Go on."))
+    assert [each.title for each in memory.chats(tmp_path)] == [
+        "Begin one. More.",
+        "Begin two. More.",
+    ]
+
+
+def test_each_owner_sees_only_what_is_theirs(tmp_path: Path) -> None:
+    memory.add(tmp_path, "one", Task("Mine."), "ada")
+    memory.add(tmp_path, "two", Task("Yours."), "bob")
+    assert [each.id for each in memory.chats(tmp_path, "ada")] == ["one"]
+    assert len(memory.chats(tmp_path)) == 2
+
+
+def test_a_deleted_conversation_is_gone_on_both_sides(settings: Settings) -> None:
+    chat = memory.new_id()
+    list(loop.run(chat, Task("What is 2 * 21?"), settings))
+    assert memory.delete(settings.memory, chat)
+    assert memory.steps(settings.memory, chat) == []
+    assert loop._messages(loop._graph(settings), chat) == []
+    assert not memory.delete(settings.memory, chat)
+
+
+def test_what_waits_survives_a_restart(settings: Settings, workspace: Path) -> None:
+    chat = memory.new_id()
+    list(loop.run(chat, Task('Write "Hello" to note.md.'), settings))
+    for cached in (memory.saver, memory._open, memory._file, loop._graph):
+        cached.cache_clear()  # type: ignore[attr-defined]
+    [approval] = loop.waiting(chat, settings)
+    assert pending(memory.steps(settings.memory, chat)) == [approval]
+    list(loop.run(chat, [Decision(approval.id, "approve")], settings))
+    assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
+
+
+def test_a_damaged_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "conversations.db").write_bytes(b"garbage" * 1000)
+    memory.add(tmp_path, "chat", Task("Begin."))
+    assert memory.steps(tmp_path, "chat") == [Task("Begin.")]
+    assert (tmp_path / "conversations.db.damaged").read_bytes().startswith(b"garbage")
+    assert "put aside" in caplog.text
+
+
+def test_the_file_is_an_ordinary_database(tmp_path: Path) -> None:
+    memory.add(tmp_path, "chat", Task("Begin."))
+    with sqlite3.connect(tmp_path / "conversations.db") as db:
+        assert db.execute("SELECT title FROM chats").fetchall() == [("Begin.",)]
+
+
+# What waits
+
+
+def test_a_call_waits_until_it_is_decided_or_left_behind() -> None:
+    one, two = Approval("a", "write", {}), Approval("b", "write", {})
+    assert pending([Task("Do."), one, two]) == [one, two]
+    assert pending([Task("Do."), one, two, Decision("a", "refuse")]) == [two]
+    assert pending([Task("Do."), one, Task("Else.")]) == []
+    assert pending([Task("Do."), one, Answer("Stopped.")]) == []

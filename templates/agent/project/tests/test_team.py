@@ -1,0 +1,96 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from mistral_server import CHAT, MistralServer, calls, text
+
+from agent import loop, memory
+from agent.settings import Settings
+from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task, Thought
+from agent.team import TEAM
+
+WRITE = ("write_file", {"path": "note.md", "text": "42"})
+
+
+@pytest.fixture(autouse=True)
+def one_agent() -> None:
+    """Not here: the team is at work."""
+
+
+@pytest.fixture
+def chat() -> str:
+    return memory.new_id()
+
+
+def do(chat: str, wish: str | Sequence[Decision], settings: Settings) -> list[Step]:
+    return list(loop.run(chat, Task(wish) if isinstance(wish, str) else wish, settings))
+
+
+def who(steps: Sequence[Step]) -> list[tuple[str, str]]:
+    return [(step.agent, step.tool) for step in steps if isinstance(step, Call)]
+
+
+def tools(server: MistralServer) -> list[set[str]]:
+    """The tools that each request offered to the model."""
+    chats = [request.body for request in server.requests if request.path == CHAT]
+    return [{tool["function"]["name"] for tool in body["tools"]} for body in chats]
+
+
+def test_the_planner_hands_over_and_every_step_is_seen(
+    online: Settings, server: MistralServer, chat: str
+) -> None:
+    server.will(calls(("ask_researcher", {"task": "2 * 21"}), text="The researcher knows."))
+    server.will(calls(("calculate", {"expression": "2 * 21"}), text="I calculate."))
+    server.will(text("It is 42."), text("The team says 42."))
+    steps = do(chat, "What is 2 * 21?", online)
+    assert who(steps) == [("", "ask_researcher"), ("researcher", "calculate")]
+    assert [step.agent for step in steps if isinstance(step, Thought)] == ["", "researcher"]
+    results = [(step.agent, step.text) for step in steps if isinstance(step, Result)]
+    assert results == [("researcher", "42"), ("", "It is 42.")]
+    [answer] = [step for step in steps if isinstance(step, Answer)]
+    assert answer.text == "The team says 42."
+
+
+def test_each_has_the_tools_of_its_job(online: Settings, server: MistralServer, chat: str) -> None:
+    server.will(calls(("ask_researcher", {"task": "a"}), ("ask_writer", {"task": "b"})))
+    server.will(text("A."), text("B."), text("Done."))
+    do(chat, "Both.", online)
+    planner, *specialists, _ = tools(server)
+    assert planner == {f"ask_{each.name}" for each in TEAM}
+    assert sorted("write_file" in offered for offered in specialists) == [False, True]
+
+
+def test_a_specialist_waits_for_a_person_like_everybody(
+    online: Settings, server: MistralServer, chat: str, workspace: Path
+) -> None:
+    server.will(calls(("ask_writer", {"task": "Write 42."})), calls(WRITE))
+    steps = do(chat, "Write it.", online)
+    [approval] = [step for step in steps if isinstance(step, Approval)]
+    assert approval.tool == "write_file"
+    assert not (workspace / "note.md").exists()
+    server.will(text("I wrote it."), text("Written."))
+    steps = do(chat, [Decision(approval.id, "approve")], online)
+    assert (workspace / "note.md").read_text(encoding="utf-8") == "42"
+    assert who(steps) == [("writer", "write_file")]  # the hand-over is not told twice
+    assert loop.waiting(chat, online) == []
+
+
+def test_a_refusal_reaches_the_specialist(
+    online: Settings, server: MistralServer, chat: str, workspace: Path
+) -> None:
+    server.will(calls(("ask_writer", {"task": "Write 42."})), calls(WRITE))
+    steps = do(chat, "Write it.", online)
+    [approval] = [step for step in steps if isinstance(step, Approval)]
+    server.will(text("I was not allowed to."), text("Not written."))
+    do(chat, [Decision(approval.id, "refuse", "wrong file")], online)
+    assert "wrong file" in str(server.requests[-2].body["messages"])
+    assert not (workspace / "note.md").exists()
+
+
+def test_without_a_model_the_team_works_too(settings: Settings, chat: str, workspace: Path) -> None:
+    steps = do(chat, "What is 2 * 21? Write it to out.md.", settings)
+    assert ("", "ask_researcher") in who(steps)
+    assert ("researcher", "calculate") in who(steps)
+    [approval] = [step for step in steps if isinstance(step, Approval)]
+    do(chat, [Decision(approval.id, "approve")], settings)
+    assert "42" in (workspace / "out.md").read_text(encoding="utf-8")

@@ -1,0 +1,343 @@
+import io
+import os
+from pathlib import Path
+
+import pytest
+from docx import Document
+
+from agent.settings import SETTINGS
+from agent.tools import ToolError, needs_approval
+from agent.tools.files import (
+    inside,
+    list_files,
+    list_paths,
+    read_file,
+    search_files,
+    write_file,
+)
+
+SECRET = "the secret"
+
+
+def put(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def link(place: Path, target: Path) -> None:
+    try:
+        place.symlink_to(target, target_is_directory=target.is_dir())
+    except (OSError, NotImplementedError):
+        pytest.skip("no links can be made here")
+
+
+# What must not happen
+
+OUTSIDE = [
+    "..",
+    "../outside.txt",
+    "notes/../../outside.txt",
+    "notes/..",
+    "/etc/passwd",
+    "//server/share/outside.txt",
+    "C:/outside.txt",
+    "C:outside.txt",
+    "C:\\outside.txt",
+    "\\\\server\\share\\outside.txt",
+    "..\\outside.txt",
+    "notes.txt:stream",
+    "notes\0.txt",
+    "notes\n.txt",
+    ".env",
+    "./.env",
+    ".git/config",
+    "notes/.hidden/a.txt",
+    "a" * 300,
+    "a/" * 600,
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_a_path_out_of_the_workspace_is_refused(workspace: Path, path: str) -> None:
+    with pytest.raises(ToolError, match="is refused"):
+        inside(path)
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_nothing_is_read_or_listed_there(workspace: Path, path: str) -> None:
+    put(workspace.parent, "outside.txt", SECRET)
+    put(workspace, ".env", SECRET)
+    for call in (read_file, list_files, search_files):
+        with pytest.raises(ToolError, match="is refused"):
+            call.invoke({"path": path, "folder": path, "text": "secret"})
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_nothing_is_written_there(workspace: Path, path: str) -> None:
+    before = sorted(workspace.parent.rglob("*"))
+    with pytest.raises(ToolError, match="is refused"):
+        write_file.invoke({"path": path, "text": "mine"})
+    assert sorted(workspace.parent.rglob("*")) == before
+
+
+def test_a_link_to_a_file_outside_is_refused(workspace: Path, tmp_path: Path) -> None:
+    target = put(tmp_path, "outside.txt", SECRET)
+    link(workspace / "notes.txt", target)
+    with pytest.raises(ToolError, match="is a link"):
+        read_file.invoke({"path": "notes.txt"})
+    with pytest.raises(ToolError, match="is a link"):
+        write_file.invoke({"path": "notes.txt", "text": "mine"})
+    assert target.read_text() == SECRET
+
+
+def test_a_link_to_a_folder_outside_is_refused(workspace: Path, tmp_path: Path) -> None:
+    put(tmp_path, "deep/outside.txt", SECRET)
+    link(workspace / "folder", tmp_path)
+    for path in ("folder/new.txt", "folder/deep/outside.txt"):
+        with pytest.raises(ToolError, match="is a link"):
+            read_file.invoke({"path": path})
+        with pytest.raises(ToolError, match="is a link"):
+            write_file.invoke({"path": path, "text": "mine"})
+    assert [path.name for path in tmp_path.rglob("*.txt")] == ["outside.txt"]
+
+
+def test_links_are_neither_listed_nor_searched(workspace: Path, tmp_path: Path) -> None:
+    put(workspace, "plain.txt", "nothing here")
+    link(workspace / "file.txt", put(tmp_path, "outside.txt", SECRET))
+    link(workspace / "folder", tmp_path)
+    link(workspace / "loop", workspace)
+    link(workspace / "self", workspace / "self")
+    assert list_paths() == ["plain.txt"]
+    assert search_files.invoke({"text": "secret"}) == "Nothing was found."
+
+
+def test_a_link_within_the_workspace_is_refused_as_well(workspace: Path) -> None:
+    link(workspace / "alias.txt", put(workspace, ".env", SECRET))
+    with pytest.raises(ToolError, match="is a link"):
+        read_file.invoke({"path": "alias.txt"})
+
+
+def test_a_second_name_of_a_file_outside_does_not_lead_there(
+    workspace: Path, tmp_path: Path
+) -> None:
+    target = put(tmp_path, "outside.txt", SECRET)
+    try:
+        os.link(target, workspace / "notes.txt")
+    except OSError:
+        pytest.skip("no links can be made between these folders")
+    write_file.invoke({"path": "notes.txt", "text": "mine"})
+    assert (workspace / "notes.txt").read_text() == "mine"
+    assert target.read_text() == SECRET
+
+
+def test_hidden_files_are_neither_listed_nor_searched(workspace: Path) -> None:
+    put(workspace, ".env", SECRET)
+    put(workspace, ".git/config", SECRET)
+    assert list_files.invoke({}) == "There are no files in the workspace."
+    assert search_files.invoke({"text": "secret"}) == "Nothing was found."
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_a_pipe_is_no_file(workspace: Path) -> None:
+    os.mkfifo(workspace / "pipe.txt")
+    with pytest.raises(ToolError, match="There is no file"):
+        read_file.invoke({"path": "pipe.txt"})
+    with pytest.raises(ToolError, match="is no file"):
+        write_file.invoke({"path": "pipe.txt", "text": "mine"})
+
+
+# Listing
+
+
+def test_files_are_listed_with_their_folders_and_sizes(workspace: Path) -> None:
+    put(workspace, "notes.md", "Hello")
+    put(workspace, "reports/June.md", "x" * 20_000)
+    assert list_files.invoke({}) == "notes.md (5 bytes)\nreports/June.md (20 kB)"
+    assert list_files.invoke({"folder": "reports/"}) == "reports/June.md (20 kB)"
+
+
+def test_a_long_list_is_cut_and_says_so(workspace: Path) -> None:
+    for number in range(203):
+        put(workspace, f"{number:03}.txt", "")
+    *_, last = list_files.invoke({}).splitlines()
+    assert last == "… and 3 more: name a folder."
+
+
+def test_a_missing_folder_says_what_to_do(workspace: Path) -> None:
+    with pytest.raises(ToolError, match="There is no folder reports"):
+        list_files.invoke({"folder": "reports"})
+
+
+# Reading
+
+
+def test_a_file_is_read_with_the_count_of_its_lines(workspace: Path) -> None:
+    put(workspace, "notes.md", "\n# Notes\r\nHello\n")
+    said = read_file.invoke({"path": "./notes.md"})
+    assert said == "./notes.md, lines 1 to 3 of 3:\n\n# Notes\nHello"
+
+
+@pytest.mark.parametrize("name", ["a.log", "a.json", "a.py", "a.toml", "a.CSV", "Makefile"])
+def test_any_text_is_read_as_it_stands(workspace: Path, name: str) -> None:
+    put(workspace, name, "a,b\n1,2\n")
+    assert read_file.invoke({"path": name}).endswith(":\na,b\n1,2")
+
+
+def test_a_word_document_is_read_as_text(workspace: Path) -> None:
+    document, file = Document(), io.BytesIO()
+    document.add_paragraph("Hello from Word")
+    document.save(file)
+    put(workspace, "letter.docx", file.getvalue())
+    assert read_file.invoke({"path": "letter.docx"}).endswith("Hello from Word")
+
+
+def test_a_web_page_is_read_with_its_title(workspace: Path) -> None:
+    put(workspace, "page.html", "<title>Tea</title><p>Hot</p><script>no</script>")
+    assert read_file.invoke({"path": "page.html"}).endswith(":\n[Tea]\nHot")
+
+
+def test_a_long_file_comes_in_parts(workspace: Path) -> None:
+    put(workspace, "long.txt", "\n".join(map(str, range(1, 501))))
+    first = read_file.invoke({"path": "long.txt"})
+    assert first.startswith("long.txt, lines 1 to 200 of 500; go on with first_line=201:\n1\n2\n")
+    last = read_file.invoke({"path": "long.txt", "first_line": 500, "lines": 9})
+    assert last == "long.txt, lines 500 to 500 of 500:\n500"
+
+
+@pytest.mark.parametrize("content", ["wide line " * 40 + "\n", "x" * 50_000])
+def test_what_is_read_stays_short(workspace: Path, content: str) -> None:
+    put(workspace, "long.txt", content * 100)
+    assert len(read_file.invoke({"path": "long.txt"})) <= SETTINGS.result_chars
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("minutes.md", r"There is no file minutes.md. list_files shows"),
+        ("notes.txt", r"Is it reports/notes.md\?"),
+        ("notes.md", r"Is it reports/notes.md\?"),
+        ("reports", "is a folder"),
+        ("", "is a folder"),
+        ("empty.txt", "empty.txt is empty"),
+        ("photo.png", "photo.png is not text"),
+        ("broken.pdf", "broken.pdf is broken"),
+        ("reports/notes.md/deeper", "There is no file"),
+    ],
+)
+def test_what_cannot_be_read_says_why(workspace: Path, path: str, problem: str) -> None:
+    put(workspace, "reports/notes.md", "Hello")
+    put(workspace, "empty.txt", "")
+    put(workspace, "photo.png", b"\x89PNG\0\0")
+    put(workspace, "broken.pdf", "no PDF")
+    with pytest.raises(ToolError, match=problem):
+        read_file.invoke({"path": path})
+
+
+def test_a_line_after_the_last_one_is_refused(workspace: Path) -> None:
+    put(workspace, "notes.md", "Hello")
+    with pytest.raises(ToolError, match="ends with line 1"):
+        read_file.invoke({"path": "notes.md", "first_line": 2})
+
+
+# Searching
+
+
+def test_lines_with_all_words_are_found_wherever_they_are(workspace: Path) -> None:
+    put(workspace, "a/notes.md", "Nothing\nThe DELIVERY was far too late\n")
+    put(workspace, "log.txt", "late again\n")
+    said = search_files.invoke({"text": "late delivery"})
+    assert said == "Lines found: 1\na/notes.md:2: The DELIVERY was far too late"
+
+
+def test_a_plural_finds_the_singular(workspace: Path) -> None:
+    put(workspace, "notes.md", "One complaint about it")
+    assert "notes.md:1" in search_files.invoke({"text": "complaints"})
+
+
+def test_lines_with_some_of_the_words_are_better_than_none(workspace: Path) -> None:
+    put(workspace, "notes.md", "tea\ngreen tea\ncoffee\n")
+    said = search_files.invoke({"text": "green tea pot"})
+    assert said.splitlines() == [
+        "No line holds all the words. Lines without 1 of them: 1",
+        "notes.md:2: green tea",
+    ]
+
+
+def test_a_search_stays_in_its_folder(workspace: Path) -> None:
+    put(workspace, "notes.md", "tea")
+    put(workspace, "a/notes.md", "tea")
+    said = search_files.invoke({"text": "tea", "folder": "a"})
+    assert said.splitlines()[1:] == ["a/notes.md:1: tea"]
+
+
+def test_what_was_not_searched_is_named(workspace: Path) -> None:
+    put(workspace, "photo.png", b"\0tea")
+    assert search_files.invoke({"text": "tea"}).endswith("Not searched: photo.png")
+
+
+def test_many_lines_are_cut_and_counted(workspace: Path) -> None:
+    put(workspace, "log.txt", "tea\n" * 500)
+    head, *lines = search_files.invoke({"text": "tea"}).splitlines()
+    assert head == f"Lines found: 500, the first {len(lines)} are shown"
+
+
+def test_a_long_line_is_shown_where_it_fits(workspace: Path) -> None:
+    put(workspace, "data.json", "x" * 5000 + " green tea " + "y" * 5000)
+    said = search_files.invoke({"text": "tea"})
+    assert "green tea" in said and len(said) < 400
+
+
+def test_a_search_for_nothing_is_refused(workspace: Path) -> None:
+    with pytest.raises(ToolError, match="which words"):
+        search_files.invoke({"text": " "})
+
+
+# Writing
+
+
+def test_a_person_is_asked_before_anything_is_written() -> None:
+    assert needs_approval(write_file)
+    assert not any(needs_approval(each) for each in (list_files, read_file, search_files))
+
+
+def test_a_file_is_made_with_its_folders(workspace: Path) -> None:
+    said = write_file.invoke({"path": "reports/june.md", "text": "Grüße\n"})
+    assert said == "Made reports/june.md: 8 bytes."
+    assert (workspace / "reports" / "june.md").read_bytes() == "Grüße\n".encode()
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(workspace: Path) -> None:
+    put(workspace, "notes.md", "Hello there")
+    said = write_file.invoke({"path": "notes.md", "text": "Bye"})
+    assert said == "Replaced notes.md: 3 bytes, before 11 bytes."
+    assert [path.name for path in workspace.iterdir()] == ["notes.md"]
+
+
+def test_half_a_character_does_not_stop_a_report(workspace: Path) -> None:
+    write_file.invoke({"path": "notes.md", "text": "a\ud83d"})
+    assert (workspace / "notes.md").read_text() == "a?"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("", "is no file"),
+        (".", "is no file"),
+        ("reports", "is no file"),
+        ("report.pdf", "would not be text"),
+        ("reports/june.md/deeper.md", "could not be written"),
+    ],
+)
+def test_what_cannot_be_written_says_why(workspace: Path, path: str, problem: str) -> None:
+    put(workspace, "reports/june.md", "Hello")
+    with pytest.raises(ToolError, match=problem):
+        write_file.invoke({"path": path, "text": "mine"})
+    assert list_paths() == ["reports/june.md"]
+
+
+def test_a_text_that_is_too_large_is_refused(workspace: Path) -> None:
+    text = "x" * (SETTINGS.max_file_mb * 2**20 + 1)
+    with pytest.raises(ToolError, match="is larger than"):
+        write_file.invoke({"path": "big.txt", "text": text})

@@ -1,0 +1,94 @@
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from agent.settings import SETTINGS
+from agent.tools import ToolError
+from agent.tools.web import page, read_page
+
+
+class Site(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        pages = {
+            "/page": ("text/html", "<title>Tea</title><script>no</script><p>Served hot.</p>"),
+            "/long": ("text/plain", "".join(f"{number:09}\n" for number in range(2000))),
+            "/empty": ("text/html", ""),
+            "/photo": ("image/gif", "GIF89a"),
+        }
+        kind, text = pages.get(self.path, ("", ""))
+        self.send_response(200 if kind else 404)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        server.socket.settimeout(1)  # a client may go away before it is accepted
+        server.daemon_threads, server.block_on_close = True, False
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def loopback(address: str) -> bool:
+    return address == "127.0.0.1"
+
+
+def test_a_page_is_read_as_text_with_its_title_first(site: str) -> None:
+    assert page(f"{site}/page", allowed=loopback) == f"{site}/page:\n[Tea]\nServed hot."
+
+
+def test_a_long_page_comes_in_parts_that_make_it_whole(site: str) -> None:
+    url, text, more, part = f"{site}/long", "", True, 0
+    while more:
+        part += 1
+        said = page(url, part, loopback)
+        head, body = said.split("\n", 1)
+        assert len(said) <= SETTINGS.result_chars
+        assert head.startswith(f"{url}, part {part} of ")
+        text, more = text + body, f"go on with part={part + 1}" in head
+    assert text == "".join(f"{number:09}\n" for number in range(2000))
+
+
+def test_a_part_that_is_not_there_is_refused(site: str) -> None:
+    with pytest.raises(ToolError, match="the last one is 1"):
+        page(f"{site}/page", 2, loopback)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("/gone", "answered 404"), ("/photo", "of a kind that is not read"), ("/empty", "is empty")],
+)
+def test_a_page_that_cannot_be_read_says_why(site: str, path: str, problem: str) -> None:
+    with pytest.raises(ToolError, match=problem):
+        page(site + path, allowed=loopback)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:7860/",
+        "127.0.0.1:7860",
+        "http://10.0.0.1/",
+        "http://192.168.1.1/admin",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/",
+        "http://2130706433/",
+    ],
+)
+def test_addresses_of_the_own_network_are_refused(url: str) -> None:
+    with pytest.raises(ToolError, match="inside your own network"):
+        read_page.invoke({"url": url})
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/", "javascript:x", ""])
+def test_what_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(ToolError):
+        read_page.invoke({"url": url})
