@@ -1,0 +1,133 @@
+"""Every knob of this app, read once from the environment and from `.env`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# US dollars for a million tokens in and out, as of November 2026. Add your model here.
+PRICES = {
+    "mistral-small-latest": (0.15, 0.60),
+    "mistral-medium-latest": (1.50, 7.50),
+    "mistral-large-latest": (0.50, 1.50),
+    "ministral-3b-2512": (0.10, 0.10),
+    "ministral-8b-2512": (0.15, 0.15),
+    "ministral-14b-2512": (0.20, 0.20),
+}
+
+
+class Settings(BaseSettings):
+    """A field `chat_model` is set by the variable CHAT_MODEL; the environment wins over `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+    )
+
+    # What people see
+    title: str = "Incident helper"
+    tagline: str = "Reads the logs beside you, and asks before it writes or sets anything."
+    welcome: str = "What happened?"
+    examples: tuple[str, ...] = (
+        "Checkout has been failing since about 02:40. Find out why, propose a fix and write the "
+        "report to reports/checkout.md.",
+        "Which version was deployed last, and have we seen an outage like this before?",
+        "The order queue grows. What does the runbook say about that?",
+        "Set checkout to degraded on the status page, with the note from its runbook.",
+    )
+    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
+
+    # Which model thinks: LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
+    mistral_api_key: SecretStr = SecretStr("")
+    mistral_server_url: str = "https://api.mistral.ai"
+    llm_base_url: str = ""
+    llm_api_key: SecretStr = SecretStr("")
+    chat_model: str = ""
+    transcribe_model: str = "voxtral-mini-latest"
+    temperature: float = Field(default=0.1, ge=0, le=1)
+    max_tokens: int = Field(default=2000, ge=1)  # of one reply
+
+    # Limits of one task: the run ends with a summary when it reaches one; 0 is no limit
+    max_steps: int = Field(default=12, ge=0)  # replies of the model
+    max_seconds: float = Field(default=120, ge=0)  # waiting for a person's approval not counted
+    max_task_tokens: int = Field(default=60_000, ge=0)  # in and out together
+    max_cost: float = Field(default=0.10, ge=0)  # US dollars, where the model's price is known
+
+    # Tools: what they may reach, and how much of it
+    workspace_dir: Path = Path("workspace")
+    databases_dir: Path = Path("data")
+    tool_seconds: float = Field(default=20, gt=0)
+    result_chars: int = Field(default=8000, ge=200)  # what the model reads of one result
+    rows: int = Field(default=50, ge=1)  # of a query's result
+    max_file_mb: int = Field(default=20, ge=1)
+
+    mcp_file: Path = Path("mcp.json")  # servers that bring tools of their own
+
+    # Memory
+    memory_dir: Path = Path("memory")
+    context_tokens: int = Field(default=24_000, ge=1000)  # a longer talk is summarised
+
+    # How patient to be with the model (seconds)
+    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
+    timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
+    patience: float = Field(default=10, ge=0)  # all retries of one step together
+    backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
+    cooldown: float = Field(default=20, ge=0)  # after a failure the stand-in works this long
+
+    @property
+    def provider(self) -> Literal["server", "mistral", "offline"]:
+        """Who thinks: a server of your own, Mistral's API, or the offline stand-in."""
+        if self.llm_base_url:
+            return "server"
+        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
+
+    @property
+    def chat(self) -> str:
+        """The chat model's name: CHAT_MODEL, or a sound choice for the provider."""
+        defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
+        return self.chat_model or defaults[self.provider]
+
+    @property
+    def workspace(self) -> Path:
+        """The one folder whose files the tools may read and write."""
+        return ROOT / self.workspace_dir
+
+    @property
+    def databases(self) -> Path:
+        """The folder of the SQLite databases that the tools may query."""
+        return ROOT / self.databases_dir
+
+    @property
+    def mcp(self) -> Path:
+        """The file that names the MCP servers."""
+        return ROOT / self.mcp_file
+
+    @property
+    def memory(self) -> Path:
+        """The folder that conversations are kept in."""
+        return ROOT / self.memory_dir
+
+
+def load() -> Settings:
+    """Read the settings, or stop with one line for each value that makes no sense."""
+    try:
+        return Settings()
+    except SettingsError as error:  # a list that is not JSON
+        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
+        raise SystemExit(
+            "\n".join([*lines, "Fix: correct it in .env (.env.example shows how)"])
+        ) from None
+
+
+SETTINGS = load()
