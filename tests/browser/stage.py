@@ -1,16 +1,17 @@
 """Starts a generated app, a model for it to talk to, and a browser to look at it with."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from conftest import clean_environment
@@ -20,11 +21,34 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 PATIENCE = 60.0  # seconds that an app may take to start on a busy machine
 QUICK = {"PATIENCE": "0.3", "BACKOFF": "0.1", "COOLDOWN": "0", "REQUESTS_PER_SECOND": "0"}
 KEY = "TestKeyThatMustNeverBeShownAnywhere"
+Reply = tuple[Any, ...]  # a function of mistral_server.py that makes a reply, and its arguments
+
+# Each tries to be more than text. In a model's answer, as in a document that it quotes.
+HOSTILE = r"""
+<script>document.title = "owned"</script> <img src="http://outside.example/1.png">
+![picture](http://outside.example/2.png) !![picture](http://outside.example/3.png)
+\`<img src="http://outside.example/4.png">` `` ` `` <img src="http://outside.example/5.png"> `
+`<img src="http://outside.example/6.png">` <svg onload="document.title = 'owned'"></svg>
+
+text ```
+
+<img src="http://outside.example/7.png"> <video src="http://outside.example/8.mp4"></video>
+
+``` ![picture][ref] <style>body { display: none }</style> <iframe src="//outside.example/9">
+```
+
+![picture][ref]
+
+[ref]: http://outside.example/10.png
+
+[press](javascript:document.title='owned') &lt;img src="http://outside.example/11.png"&gt;
+"""
 
 # Runs in the project's environment, which has the SDK that the server checks requests with. Each
-# line that it reads is a status, which the next hundred chat requests get.
+# line that it reads is null, or the replies that the next chat requests get, as the names of the
+# server's functions and what they are called with. It says which chat requests have come so far.
 MODEL = """
-import sys, mistral_server as server
+import json, sys, mistral_server as server
 
 def answer(messages):
     recite = "recite" in messages[-1]["content"].rsplit("Question:", 1)[-1].lower()
@@ -33,9 +57,10 @@ def answer(messages):
 with server.MistralServer(answer) as model:
     print(model.url, flush=True)
     for line in sys.stdin:
-        model.replies[server.CHAT].clear()
-        model.will(*[server.status(int(line))] * (100 if int(line) >= 400 else 0))
-        print("done", flush=True)
+        if (replies := json.loads(line)) is not None:
+            model.replies[server.CHAT].clear()
+            model.will(*[getattr(server, name)(*args) for name, *args in replies])
+        print(json.dumps([r.body for r in model.requests if r.path == server.CHAT]), flush=True)
 """
 
 
@@ -75,11 +100,23 @@ class Model:
 
     def answer_with(self, status: int) -> None:
         """Fail every chat request with this status from now on; 200 mends it."""
+        self.will(*[("status", status)] * (100 if status >= 400 else 0))
+
+    def will(self, *replies: Reply) -> None:
+        """Give the next chat requests these replies, and forget those that are left."""
+        self._say(replies)
+
+    def heard(self) -> list[dict[str, Any]]:
+        """Return the bodies of all chat requests so far."""
+        return self._say(None)
+
+    def _say(self, line: Sequence[Reply] | None) -> list[dict[str, Any]]:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(f"{status}\n")
+        self.process.stdin.write(f"{json.dumps(line)}\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
+        heard: list[dict[str, Any]] = json.loads(self.process.stdout.readline())
+        return heard
 
     def stop(self) -> None:
         """Close the port for good."""
@@ -89,7 +126,7 @@ class Model:
 
 @dataclass
 class App:
-    """A generated app with documents, an index and a home of its own."""
+    """A generated app with files, a memory and a home of its own."""
 
     project: Path
     folder: Path
@@ -98,8 +135,10 @@ class App:
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        """Give it a copy of the sample documents."""
-        shutil.copytree(self.project / "docs", self.folder / "docs", dirs_exist_ok=True)
+        """Give it a copy of the sample files."""
+        for name in ("docs", "workspace"):
+            if (self.project / name).is_dir():
+                shutil.copytree(self.project / name, self.folder / name, dirs_exist_ok=True)
         (self.folder / "home").mkdir(exist_ok=True)
 
     @property
@@ -123,6 +162,8 @@ class App:
             "GRADIO_TEMP_DIR": str(folder / "uploads"),
             "DOCS_DIR": str(folder / "docs"),
             "INDEX_DIR": str(folder / "index"),
+            "MEMORY_DIR": str(folder / "memory"),
+            "WORKSPACE_DIR": str(folder / "workspace"),
             "FEEDBACK_FILE": str(self.feedback),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
@@ -224,7 +265,7 @@ class Visit:
 
     @property
     def box(self) -> Locator:
-        return self.page.get_by_placeholder("Ask about your documents")
+        return self.page.locator("#box textarea")
 
     @property
     def answers(self) -> Locator:
@@ -265,3 +306,7 @@ class Visit:
         wide: int = self.page.evaluate("document.documentElement.scrollWidth")
         window: int = self.page.evaluate("window.innerWidth")
         return wide, window
+
+
+Look = Callable[..., Visit]
+Photograph = Callable[[Visit, str], None]

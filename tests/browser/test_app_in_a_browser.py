@@ -1,52 +1,19 @@
 """What a visitor sees: a generated app, driven in a real browser at desktop and phone size."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
-from stage import DESKTOP, KEY, PHONE, App, Model, Visit, chromium, find_chromium
+from playwright.sync_api import expect
+from stage import DESKTOP, HOSTILE, KEY, PHONE, App, Look, Model, Visit
 
 from hackkit import Plan, new_project
 
 # Without a browser no project is made either: the fixture `browser` comes first.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("browser")]
-Look = Callable[..., Visit]
-
-# Each tries to be more than text. In a model's answer, as in a document that it quotes.
-HOSTILE = r"""
-<script>document.title = "owned"</script> <img src="http://outside.example/1.png">
-![picture](http://outside.example/2.png) !![picture](http://outside.example/3.png)
-\`<img src="http://outside.example/4.png">` `` ` `` <img src="http://outside.example/5.png"> `
-`<img src="http://outside.example/6.png">` <svg onload="document.title = 'owned'"></svg>
-
-text ```
-
-<img src="http://outside.example/7.png"> <video src="http://outside.example/8.mp4"></video>
-
-``` ![picture][ref] <style>body { display: none }</style> <iframe src="//outside.example/9">
-```
-
-![picture][ref]
-
-[ref]: http://outside.example/10.png
-
-[press](javascript:document.title='owned') &lt;img src="http://outside.example/11.png"&gt;
-"""
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if not find_chromium():
-        reason = "there is no Chromium on this machine (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with chromium() as browser:
-        yield browser
+pytest_plugins = ["visits"]
 
 
 @pytest.fixture(scope="session")
@@ -85,35 +52,6 @@ def mortal(project: Path, tmp_path: Path) -> Iterator[App]:
     app = App(project, tmp_path).start()
     yield app
     app.kill()
-
-
-@pytest.fixture
-def look(browser: Browser) -> Iterator[Look]:
-    """Open pages; when the test is over, none may have asked for the world or complained."""
-    visits: list[Visit] = []
-
-    def begin(app: App, size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Visit:
-        visits.append(Visit.begin(browser, app, size, dark=dark))
-        return visits[-1]
-
-    yield begin
-    for visit in visits:
-        visit.page.context.close()
-        assert visit.outside == []
-        assert visit.complaints == []
-
-
-@pytest.fixture
-def photograph(tmp_path: Path) -> Callable[[Visit, str], None]:
-    """Keep a picture of the page; in HACKKIT_SCREENSHOTS, when somebody wants to look at them."""
-    folder = Path(os.environ.get("HACKKIT_SCREENSHOTS", tmp_path))
-
-    def take(visit: Visit, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        visit.page.wait_for_timeout(700)  # for what still fades in or out
-        visit.page.screenshot(path=folder / f"{name}.png")
-
-    return take
 
 
 def test_an_example_question_gets_an_answer_with_a_citation(

@@ -116,6 +116,9 @@ def _report(talk: Talk) -> str:
     """Every result in short, with the tool that gave it."""
     parts = []
     for tool, text in talk.results:
+        if tool.startswith("ask_"):  # a report that looks like this one
+            parts.append(text.removeprefix(LEAD).strip())
+            continue
         shown = _telling(text.strip(), talk.task)
         several = "\n" in shown
         parts.append(f"**{tool}**\n\n```\n{shown}\n```" if several else f"**{tool}**: {shown}")
@@ -154,12 +157,13 @@ _SEARCH = re.compile(
 
 
 def _team(talk: Talk) -> list[Move]:
-    """In a team: everything goes to the researcher, what is to be written then to the writer."""
+    """In a team: what is to be found out goes to the researcher, what is to be written then on."""
+    alone = Talk(talk.task, frozenset(), ())
     findings = "\n\n".join(text for tool, text in talk.results if tool == "ask_researcher")
-    if not findings:
+    if not findings and (_facts(alone) or _files(alone)):
         return [("ask_researcher", {"task": talk.task})]
     target = _target(talk.task)
-    task = f"Write the findings to {target}.\n\n{findings}"
+    task = f"Write the findings to {target}.\n\n{findings}" if findings else talk.task
     return [("ask_writer", {"task": task})] if target else []
 
 

@@ -100,7 +100,9 @@ def _edited(call: Approval, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A value as text that can be sent: a model may write halves of characters."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode(errors="replace").decode()
 
 
 def _follow(chat: str, run: Iterator[Step]) -> Iterator[tuple[Any, ...]]:
@@ -147,7 +149,8 @@ OUTPUTS = 6 + 3 + FIELDS
 def _screen(steps: Sequence[Step], busy: bool = False) -> tuple[Any, ...]:
     """Talk, box, timeline, counter, badge, report; then the card with head, reason and fields."""
     waits = [] if busy else pending(steps)
-    box = gr.update(submit_btn=not busy, stop_btn=busy, value=None if busy else gr.skip())
+    buttons: dict[str, Any] = {"submit_btn": not busy, "stop_btn": busy, "interactive": True}
+    box = gr.update(**buttons, value=None) if busy else gr.update(**buttons)
     return (
         _talk(steps, "…" if busy else ""),
         box,
@@ -216,7 +219,7 @@ def _card(call: Approval | None) -> tuple[Any, ...]:
 def _field(name: str, value: Any) -> Update:
     text = _as_text(value)
     lines = min(8, max(1, text.count("\n") + 1 + len(text) // 80))
-    return gr.update(label=name, value=text, lines=lines, visible=True)
+    return gr.update(label=_as_text(name), value=text, lines=lines, visible=True)
 
 
 # Files of the workspace
@@ -353,7 +356,7 @@ def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
     last = next((step for step in reversed(steps) if isinstance(step, Answer)), Answer(""))
     waits = pending(memory.steps(SETTINGS.memory, chat))
     return {
-        "answer": last.text or (ASKING if waits else ""),
+        "answer": _as_text(last.text) or (ASKING if waits else ""),
         "model": last.model,
         "notice": last.notice,
         "chat": chat,
@@ -364,8 +367,8 @@ def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
 
 def _plain(step: Step) -> dict[str, Any]:
     """A step as plain values, arguments as JSON: a `path` among them would pass for a file."""
-    values = as_dict(step)
-    return {key: _as_text(value) if key == "args" else value for key, value in values.items()}
+    values = as_dict(step).items()
+    return {key: _as_text(each) if isinstance(each, str | dict) else each for key, each in values}
 
 
 # The page
@@ -429,6 +432,7 @@ def talk_column() -> tuple[gr.Chatbot, gr.MultimodalTextbox, Parts, Parts]:
         file_count="multiple",
         sources=["upload", "microphone"],
         submit_btn=True,
+        interactive=False,  # until the page has arrived, and with it a conversation's name
         elem_id="box",
     )
     return talk, box, [group, head, reason, *fields], [approve, refuse]
@@ -483,9 +487,9 @@ THEME = gr.themes.Soft(
 
 def warm_up() -> None:
     """Load LangChain, the tools and the MCP servers while the first page is read."""
-    from agent import loop
+    from agent import loop, mcp
 
-    for problem in loop.toolbox()[1]:
+    for problem in mcp.toolbox()[1]:
         print(problem, flush=True)
     loop.waiting("nobody")
 

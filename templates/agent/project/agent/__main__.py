@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from agent import loop, memory, prompts, report
+from agent import memory, prompts, report
 from agent.settings import SETTINGS
 from agent.steps import (
     Answer,
@@ -55,6 +55,8 @@ def do_task(
     missing = [path for path in file or () if not path.is_file()]
     if missing:
         raise typer.BadParameter(f"there is no file {missing[0]}")
+    from agent import loop  # here, not above: `status` and `chats` do without LangChain's agents
+
     chat = chat or memory.new_id()
     wish = Task(task, tuple(str(path.absolute()) for path in file or ()))
     _work(chat, loop.run(chat, wish, yes=yes), as_json=as_json)
@@ -128,7 +130,9 @@ def delete(chat: Chat) -> None:
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Tell who thinks, which tools there are, and what waits for an approval."""
-    tools, problems = loop.toolbox()
+    from agent.mcp import toolbox
+
+    tools, problems = toolbox()
     about: dict[str, Any] = {
         "provider": SETTINGS.provider,
         "chat_model": SETTINGS.chat,
@@ -159,6 +163,8 @@ def status(as_json: AsJson = False) -> None:
 def _decide(
     chat: str, choice: str, args: Any = None, reason: str = "", *, as_json: bool = False
 ) -> None:
+    from agent import loop
+
     _steps(chat)
     open_calls = loop.waiting(chat)
     if not open_calls:
@@ -170,6 +176,8 @@ def _decide(
 
 def _work(chat: str, steps: Iterator[Step], *, as_json: bool) -> None:
     """Show a run as it happens; on a terminal, ask what waits for an approval."""
+    from agent import loop
+
     while True:
         asked = _print(steps, as_json=as_json)
         if not asked:

@@ -12,7 +12,6 @@ from typing import Any
 
 from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
-from langchain_core.tools import BaseTool
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import BaseModel, ValidationError
@@ -21,7 +20,6 @@ from agent import llm, mcp, media, memory, prompts, team
 from agent.run import NOW, Ended, Run
 from agent.settings import SETTINGS, Settings
 from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Spent, Step, Task, pending
-from agent.tools import collect
 from plumbing import retries
 
 log = logging.getLogger(__name__)
@@ -100,7 +98,7 @@ def _new(this: Run, graph: CompiledStateGraph[Any], task: Task) -> dict[str, Any
         _close(this, graph, prompts.UNANSWERED)
     first = not memory.steps(this.settings.memory, this.chat)
     this.tell(replace(task, files=tuple(_name(file) for file in task.files)))
-    for problem in toolbox(this.settings)[1] if first else ():
+    for problem in mcp.toolbox(this.settings)[1] if first else ():
         this.tell(Notice(problem))
     taken = this.watch(partial(media.take, task.text, task.files, this.settings))
     for notice in taken.notices:
@@ -143,7 +141,7 @@ def _misfit(decision: Decision, name: str, settings: Settings) -> str:
     """What is wrong with edited arguments, in one line."""
     if decision.choice not in {"approve", "edit", "refuse"}:
         return prompts.NO_SUCH_CHOICE
-    tool = next((tool for tool in toolbox(settings)[0] if tool.name == name), None)
+    tool = next((tool for tool in mcp.toolbox(settings)[0] if tool.name == name), None)
     schema = tool.tool_call_schema if tool else None
     if decision.choice != "edit" or not isinstance(schema, type):
         return ""
@@ -171,6 +169,8 @@ def _finish(this: Run, state: dict[str, Any]) -> None:
     """Tell how the run ended: with the calls that wait now, or with the answer."""
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
     if asked:
+        order = [call["id"] for call in _open_calls(state["messages"])]
+        asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
         known = pending(memory.steps(this.settings.memory, this.chat))
         for approval in asked:
             if approval not in known:  # of several, one was decided, and the others wait on
@@ -242,13 +242,6 @@ def _approval(value: dict[str, Any]) -> Approval:
 
 
 @cache
-def toolbox(settings: Settings = SETTINGS) -> tuple[list[BaseTool], tuple[str, ...]]:
-    """All tools, those of MCP servers among them, and a line for each server that is missing."""
-    found = mcp.connect(settings.mcp)
-    return [*collect(), *found.tools], found.problems
-
-
-@cache
 def _graph(settings: Settings) -> CompiledStateGraph[Any]:
     model = llm.chat_model(settings)
     shorten = SummarizationMiddleware(
@@ -258,4 +251,4 @@ def _graph(settings: Settings) -> CompiledStateGraph[Any]:
         summarizer=partial(llm.summarize, settings),
         trim_tokens_to_summarize=None,
     )
-    return team.build(model, toolbox(settings)[0], shorten, memory.saver(settings.memory))
+    return team.build(model, mcp.toolbox(settings)[0], shorten, memory.saver(settings.memory))

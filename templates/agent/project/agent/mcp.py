@@ -101,6 +101,13 @@ def connect(
     return Connected(tuple(tools.values()), tuple(problems))
 
 
+@cache
+def toolbox(settings: Settings = SETTINGS) -> tuple[list[BaseTool], tuple[str, ...]]:
+    """All tools, our own and the servers', and a line for each server that is missing."""
+    found = connect(settings.mcp)
+    return [*collect(), *found.tools], found.problems
+
+
 def close() -> None:
     """End all servers that run; the program's end does it too."""
     if _running:

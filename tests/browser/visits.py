@@ -1,0 +1,49 @@
+"""A browser, pages in it that may not misbehave, and pictures of them: fixtures for the tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+from stage import DESKTOP, App, Look, Photograph, Visit, chromium, find_chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not find_chromium():
+        reason = "there is no Chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Look]:
+    """Open pages; when the test is over, none may have asked for the world or complained."""
+    visits: list[Visit] = []
+
+    def begin(app: App, size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Visit:
+        visits.append(Visit.begin(browser, app, size, dark=dark))
+        return visits[-1]
+
+    yield begin
+    for visit in visits:
+        visit.page.context.close()
+        assert visit.outside == []
+        assert visit.complaints == []
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Photograph:
+    """Keep a picture of the page; in HACKKIT_SCREENSHOTS, when somebody wants to look at them."""
+    folder = Path(os.environ.get("HACKKIT_SCREENSHOTS", tmp_path))
+
+    def take(visit: Visit, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        visit.page.wait_for_timeout(700)  # for what still fades in or out
+        visit.page.screenshot(path=folder / f"{name}.png")
+
+    return take
