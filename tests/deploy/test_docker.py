@@ -28,7 +28,9 @@ from hackkit.targets import docker
 # Made up, and put together here so that no scan of this repository finds it.
 KEY = "aB3dE6gH" * 4
 NAME = f"hackkit-test-{os.getpid()}"
-QUESTION = "What do the judges look at?"
+QUESTIONS = {"rag-app": "What do the judges look at?", "agent": "What is 2 * 21?"}
+SAID = {"rag-app": "Ask about your documents", "agent": "Give it a task"}
+KEPT = {"rag-app": {"index", "uploads"}, "agent": {"memory", "workspace"}}
 
 
 def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> Order:
@@ -158,6 +160,7 @@ def test_without_an_engine_the_plan_objects_and_names_what_to_install(folder: Pa
 class Built:
     """A project and the image that was made of it."""
 
+    template: str
     project: Path
     env: dict[str, str]
     shipped: dict[str, Any]
@@ -176,9 +179,11 @@ class Built:
         )
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """Ship a new rag-app with a key in `.env` and another one in the environment."""
+@pytest.fixture(scope="module", params=list(QUESTIONS))
+def built(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Built]:
+    """Ship a new project with a key in `.env` and another one in the environment."""
     if reason := base_image.what_is_missing():
         if os.environ.get("CI"):
             pytest.fail(f"an image has to be built here: {reason}")
@@ -186,14 +191,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     base_image.make()
     project = tmp_path_factory.mktemp("docker") / "app"
     env = clean_environment() | base_image.variables() | {"CONTAINER_ENGINE": "buildah"}
-    words = ("new", "rag-app", project, "--defaults", "--no-install")
+    words = ("new", request.param, project, "--defaults", "--no-install")
     subprocess.run([sys.executable, "-m", "hackkit", *map(str, words)], env=env, check=True)
     write(project / ".env", f"MISTRAL_API_KEY={KEY}\nHOST=\nPORT=\n")
-    made = Built(project, env | {"LLM_API_KEY": KEY[::-1]}, {})
+    made = Built(request.param, project, env | {"LLM_API_KEY": KEY[::-1]}, {})
     ran = made.hackkit("--yes", "--json")
     assert ran.returncode == 0, ran.stderr
     try:
-        yield Built(project, made.env, json.loads(ran.stdout))
+        yield Built(made.template, project, made.env, json.loads(ran.stdout))
     finally:
         made.hackkit("--down", "--yes")
 
@@ -306,7 +311,7 @@ def test_no_key_and_no_env_file_is_in_the_image(built: Built, tmp_path: Path) ->
     base_image.buildah("push", "--quiet", "--disable-compression", NAME, f"dir:{tmp_path}")
     layers = [path for path in tmp_path.iterdir() if path.stat().st_size > 10_000_000]
     assert layers
-    assert holds(tmp_path, "Ask about your documents")  # of app.py: the search finds what is there
+    assert holds(tmp_path, SAID[built.template])  # in app.py: the search finds what is there
     assert not holds(tmp_path, KEY)
     assert not holds(tmp_path, KEY[::-1])
     names = "\n".join(
@@ -332,13 +337,14 @@ def test_only_what_the_app_needs_is_in_the_image(root: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sealed_container_answers_on_the_port_it_is_given(
-    root: Path, config: dict[str, Any], tmp_path: Path
+    built: Built, root: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
     with sealed(root, config, tmp_path / "data") as container:
-        asked = live.ask(f"http://127.0.0.1:{container.port}", QUESTION, {})
+        question = QUESTIONS[built.template]
+        asked = live.ask(f"http://127.0.0.1:{container.port}", question, {})
         assert set(container.app.uids()) == {1000}
     assert asked.text.strip()
-    assert {path.name for path in (tmp_path / "data").iterdir()} >= {"index", "uploads"}
+    assert {path.name for path in (tmp_path / "data").iterdir()} >= KEPT[built.template]
 
 
 @pytest.mark.slow
@@ -353,8 +359,10 @@ def test_a_container_ends_at_once_when_it_is_told_to(
 
 @pytest.mark.slow
 def test_a_container_that_starts_again_finds_its_index_and_the_uploads(
-    root: Path, config: dict[str, Any], tmp_path: Path
+    built: Built, root: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
+    if built.template != "rag-app":
+        pytest.skip("it has no index")
     data = tmp_path / "data"
     assert started(root, config, data).startswith("10 documents read")
     assert started(root, config, data).startswith("0 documents read")
@@ -405,10 +413,10 @@ def test_a_rehearsal_asks_the_app_and_leaves_nothing_behind(built: Built) -> Non
 def test_a_package_that_does_not_exist_is_named(built: Built, tmp_path: Path) -> None:
     project = broken(built, tmp_path)
     text = (project / "pyproject.toml").read_text("utf-8")
-    wrong = text.replace('"gradio>=6', '"no-such-package-of-hackkit",\n    "gradio>=6', 1)
+    wrong = text.replace('    "gradio', '    "no-such-package-of-hackkit",\n    "gradio', 1)
     write(project / "pyproject.toml", wrong)
     commit(project)
-    ran = Built(project, built.env, {}).hackkit("--rehearse")
+    ran = Built(built.template, project, built.env, {}).hackkit("--rehearse")
     assert ran.returncode == 1
     assert "The package no-such-package-of-hackkit was not found." in ran.stderr
     assert "pyproject.toml" in ran.stderr
@@ -419,7 +427,7 @@ def test_a_line_of_the_dockerfile_that_fails_is_named(built: Built, tmp_path: Pa
     project = broken(built, tmp_path)
     write(project / "Dockerfile", "FROM python:3.11-slim\nUSER 1\nRUN echo too bad && false\n")
     commit(project)
-    ran = Built(project, built.env, {}).hackkit("--rehearse")
+    ran = Built(built.template, project, built.env, {}).hackkit("--rehearse")
     assert ran.returncode == 1
     assert "Dockerfile:3 failed: too bad" in " ".join(ran.stderr.split())
 

@@ -109,7 +109,9 @@ def _talk(messages: Sequence[BaseMessage], tools: frozenset[str]) -> Talk:
 
 
 def _unmarked(message: ToolMessage) -> str:
-    return re.sub(r"\A<result[^>]*>\n|\n</result>\Z", "", message.text)
+    """A result without its marks, and without the note that LangChain puts before an edited one."""
+    found = re.search(r"(?s)\A(?:.*\n)?<result[^>]*>\n(.*)\n</result>\Z", message.text)
+    return found[1] if found else message.text
 
 
 def _report(talk: Talk) -> str:

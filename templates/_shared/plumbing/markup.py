@@ -12,6 +12,5 @@ def inert(text: str) -> str:
 
     They are broken even inside code, where Markdown and we might disagree about what is code.
     """
-    text = text.encode(errors="replace").decode()  # halves of characters could not be sent
     text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", text)
     return re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import html
 import json
 import logging
 import mimetypes
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +102,7 @@ def _edited(call: Approval, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> str:
-    """A value as text that can be sent: a model may write halves of characters."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode(errors="replace").decode()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _follow(chat: str, run: Iterator[Step]) -> Iterator[tuple[Any, ...]]:
@@ -219,7 +219,7 @@ def _card(call: Approval | None) -> tuple[Any, ...]:
 def _field(name: str, value: Any) -> Update:
     text = _as_text(value)
     lines = min(8, max(1, text.count("\n") + 1 + len(text) // 80))
-    return gr.update(label=_as_text(name), value=text, lines=lines, visible=True)
+    return gr.update(label=name, value=text, lines=lines, visible=True)
 
 
 # Files of the workspace
@@ -313,14 +313,19 @@ def _leave(chat: str) -> None:
         time.sleep(0.02)
 
 
-EXPORTS = Path(tempfile.mkdtemp(prefix="agent-runs-"))
+@cache
+def _exports() -> Path:
+    """Where reports lie until they are downloaded, or the app ends."""
+    folder = Path(tempfile.mkdtemp(prefix="agent-runs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _report(steps: Sequence[Step]) -> Update:
     """The run as one HTML file, behind the download button."""
     if not any(isinstance(step, Answer) for step in steps):
         return gr.update(visible=False)
-    file = EXPORTS / f"run-{time.strftime('%Y-%m-%d-%H%M%S')}-{secrets.token_hex(2)}.html"
+    file = _exports() / f"run-{time.strftime('%Y-%m-%d-%H%M%S')}-{secrets.token_hex(2)}.html"
     file.write_text(report.to_html(SETTINGS.title, steps), encoding="utf-8")
     return gr.update(value=str(file), visible=True)
 
@@ -331,6 +336,15 @@ def _report(steps: Sequence[Step]) -> Update:
 def ask(task: str) -> dict[str, Any]:
     """Do a task in a new conversation: answer, steps, what waits for an approval."""
     return go_on(memory.new_id(), task)
+
+
+def follow(task: str) -> Iterator[dict[str, Any]]:
+    """Do a task in a new conversation, and give each step as it happens."""
+    from agent import loop
+
+    for step in loop.run(memory.new_id(), Task(task)):
+        if not isinstance(step, Draft):
+            yield _plain(step)
 
 
 def go_on(chat: str, task: str) -> dict[str, Any]:
@@ -356,7 +370,7 @@ def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
     last = next((step for step in reversed(steps) if isinstance(step, Answer)), Answer(""))
     waits = pending(memory.steps(SETTINGS.memory, chat))
     return {
-        "answer": _as_text(last.text) or (ASKING if waits else ""),
+        "answer": last.text or (ASKING if waits else ""),
         "model": last.model,
         "notice": last.notice,
         "chat": chat,
@@ -367,8 +381,8 @@ def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
 
 def _plain(step: Step) -> dict[str, Any]:
     """A step as plain values, arguments as JSON: a `path` among them would pass for a file."""
-    values = as_dict(step).items()
-    return {key: _as_text(each) if isinstance(each, str | dict) else each for key, each in values}
+    values = as_dict(step)
+    return {key: _as_text(value) if key == "args" else value for key, value in values.items()}
 
 
 # The page
@@ -403,7 +417,7 @@ def build() -> gr.Blocks:
         listen(talk, box, buttons, [chat, visitor, shelf], library, screen)
         start = [visitor, chat, shelf, *library, *screen]
         page.load(arrive, visitor, start, **PRIVATE)
-        for function in (ask, go_on, answer):
+        for function in (ask, follow, go_on, answer):
             gr.api(function, api_name=function.__name__)
     return page
 
@@ -507,7 +521,7 @@ def main() -> None:
             theme=THEME,
             css_paths=HERE / "style.css",
             footer_links=[],
-            allowed_paths=[str(SETTINGS.workspace), str(EXPORTS)],
+            allowed_paths=[str(SETTINGS.workspace), str(_exports())],
             max_file_size=f"{SETTINGS.max_file_mb}mb",
             prevent_thread_lock=True,
             quiet=True,

@@ -152,7 +152,7 @@ def _readable(reply: ModelResponse[Any]) -> ModelResponse[Any]:
     calls = []
     for raw in _raw_calls(message):
         try:
-            args = json.loads(raw["function"]["arguments"] or "{}")
+            args = _sound(json.loads(raw["function"]["arguments"] or "{}"))
         except (ValueError, KeyError, TypeError):
             args = None
         if not isinstance(args, dict):
@@ -162,7 +162,13 @@ def _readable(reply: ModelResponse[Any]) -> ModelResponse[Any]:
     if not (message.text.strip() or calls):
         raise retries.ModelUnavailable(prompts.SILENT)
     changes = {"tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": {}}
+    changes["content"] = _sound(message.content)
     return ModelResponse(result=[message.model_copy(update=changes)])
+
+
+def _sound(value: Any) -> Any:
+    """The same, without the halves of characters that a model may write: nothing can keep them."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def _raw_calls(message: AIMessage) -> list[dict[str, Any]]:
@@ -210,7 +216,7 @@ class _Ear(BaseCallbackHandler):
         self.run.check()
         if chunk and (words := chunk.message.text):
             self.text += words
-            self.run.heard.put(Draft(self.text))
+            self.run.heard.put(Draft(_sound(self.text)))
 
 
 # Tools
@@ -227,7 +233,8 @@ def _tool_calls(agent: str) -> AgentMiddleware[Any, Any]:
             run.tell(Call(id, name, call["args"], agent))
         started = time.monotonic()
         text, ok = _call(request, handler, run)
-        text = _short(retries.without_keys(text, run.settings), run.settings.result_chars)
+        text = _sound(retries.without_keys(text, run.settings))
+        text = _short(text, run.settings.result_chars)
         result = Result(id, name, text, ok, time.monotonic() - started, agent)
         run.results[id] = result
         run.tell(result)

@@ -172,6 +172,9 @@ def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
     assert "42" in done["answer"]
     assert done["model"] == prompts.STAND_IN
     assert [step["type"] for step in done["steps"] if step["type"] == "call"] == ["call"]
+    told = list(client.submit(ASKED, api_name="/follow"))
+    kinds = [step["type"] for step in told if step["type"] != "spent"]
+    assert kinds == ["task", "call", "result", "answer"]
     waits = client.predict(done["chat"], WRITES, api_name="/go_on")
     [call] = waits["waiting"]
     assert waits["answer"] == app.ASKING
@@ -179,4 +182,4 @@ def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
     assert done["waiting"] == []
     assert (workspace / "note.md").exists()
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/ask", "/go_on", "/answer"}
+    assert set(endpoints) == {"/ask", "/follow", "/go_on", "/answer"}
