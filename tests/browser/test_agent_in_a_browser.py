@@ -5,8 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
-from stage import DESKTOP, HOSTILE, KEY, PHONE, App, Look, Model, Photograph, Visit
+from playwright.sync_api import Browser, Locator, expect
+from stage import (
+    DESKTOP,
+    HOSTILE,
+    KEY,
+    PHONE,
+    App,
+    Look,
+    Model,
+    Photograph,
+    Visit,
+    free_port,
+)
 
 from hackkit import Plan, new_project
 
@@ -16,6 +27,20 @@ pytest_plugins = ["visits"]
 
 WRITES = 'Write "The kettle boils." to note.md.'
 ASKING = "wait for you to approve"
+LIVE = "img, script, video, iframe, style, svg[onload], a[href^=javascript]"
+# Diagrams and formulas may load or run something, too.
+TRICKS = (
+    HOSTILE
+    + r"""
+```mermaid
+flowchart LR
+    A@{ img: "http://outside.example/12.png" } --> B["<img src='http://outside.example/13.png'>"]
+```
+
+$$\href{javascript:document.title='owned'}{x} \includegraphics{http://outside.example/14.png}$$
+"""
+)
+HALF = "\ud83d"  # of a character: it cannot be written to a file, or sent
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +62,15 @@ def offline(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def mortal(project: Path, tmp_path: Path) -> Iterator[App]:
     """Start an app that a test may kill."""
     app = App(project, tmp_path).start()
+    yield app
+    app.kill()
+
+
+@pytest.fixture
+def cut_off(project: Path, tmp_path: Path) -> Iterator[App]:
+    """Start an app whose model nobody serves."""
+    nobody = {"MISTRAL_API_KEY": KEY, "MISTRAL_SERVER_URL": f"http://127.0.0.1:{free_port()}"}
+    app = App(project, tmp_path, nobody).start()
     yield app
     app.kill()
 
@@ -91,9 +125,25 @@ def rows(visit: Visit) -> list[str]:
     return visit.page.locator("#steps .call b").all_inner_texts()
 
 
+def tab(visit: Visit, name: str) -> None:
+    visit.page.get_by_role("tab", name=name).click()
+
+
 def open_file(visit: Visit, name: str) -> None:
-    visit.page.get_by_role("tab", name="Files").click()
+    tab(visit, "Files")
     visit.page.locator("#files label", has_text=name).click()
+
+
+def stop(visit: Visit) -> Locator:
+    return visit.page.get_by_role("button", name="Stop")
+
+
+def approval(visit: Visit) -> Locator:
+    """Wait for the card of a call that waits."""
+    expect(visit.answers.last).to_contain_text(ASKING, timeout=60_000)
+    card = visit.page.locator("#approval").first
+    expect(card).to_contain_text("wants to run write_file")
+    return card
 
 
 # Without a model
@@ -117,12 +167,17 @@ def test_an_edited_text_is_what_is_written(
 ) -> None:
     visit = look(offline)
     give(visit, WRITES)
-    expect(visit.answers.last).to_contain_text(ASKING, timeout=60_000)
+    card = approval(visit)
     photograph(visit, "agent-approval")
-    visit.page.get_by_label("text", exact=True).fill("The tea is ready.")
+    expect(card.get_by_label("path", exact=True)).to_have_value("note.md")
+    expect(card.get_by_label("text", exact=True)).to_have_value("The kettle boils.")
+    assert not (offline.folder / "workspace" / "note.md").exists()
+    card.get_by_label("text", exact=True).fill("The tea is ready.")
     visit.page.locator("#approve").click()
-    done(visit, "note.md")
-    expect(visit.page.locator("#approval")).to_have_count(0)
+    done(visit, "Made note.md")
+    expect(card).to_be_hidden()
+    expect(visit.page.locator("#steps .done")).to_contain_text("edited")
+    photograph(visit, "agent-edited")
     open_file(visit, "note.md")
     expect(visit.page.locator("#preview pre")).to_have_text("The tea is ready.")
     photograph(visit, "agent-files")
@@ -134,11 +189,13 @@ def test_an_edited_text_is_what_is_written(
 def test_a_refusal_leaves_no_file_and_its_reason_in_the_steps(offline: App, look: Look) -> None:
     visit = look(offline)
     give(visit, 'Write "No." to refused.md.')
-    expect(visit.answers.last).to_contain_text(ASKING, timeout=60_000)
-    visit.page.get_by_label("Reason, if you refuse").fill("not on my watch")
+    approval(visit).get_by_label("Reason, if you refuse").fill("not on my watch")
     visit.page.locator("#refuse").click()
     done(visit, "not on my watch")
-    expect(visit.page.locator("#steps .refused")).to_contain_text("not on my watch")
+    expect(visit.page.locator("#steps .refused")).to_contain_text("“not on my watch”")
+    tab(visit, "Files")
+    expect(visit.page.locator("#files label")).not_to_have_count(0)
+    expect(visit.page.locator("#files")).not_to_contain_text("refused.md")
     assert not (offline.folder / "workspace" / "refused.md").exists()
 
 
@@ -150,41 +207,47 @@ def test_a_dropped_file_is_read_and_a_picture_gets_a_plain_line(
     drop(visit, tmp_path / "kites.txt")
     give(visit, "Read it.")
     done(visit, "steady wind")
+    tab(visit, "Files")
+    expect(visit.page.locator("#files")).to_contain_text("kites.txt")
+    tab(visit, "Steps")
     (tmp_path / "dot.gif").write_bytes(b"GIF89a broken")
     drop(visit, tmp_path / "dot.gif")
     give(visit, "What is 2 * 21?")
     done(visit, "42")
-    expect(visit.page.locator("#steps .notice")).to_contain_text("dot.gif")
+    expect(visit.page.locator("#steps .notice")).to_contain_text("dot.gif needs a model that sees")
 
 
 def test_each_browser_has_its_own_conversations(offline: App, look: Look) -> None:
     one, other = look(offline), look(offline)
     give(one, "What is 6 * 7?")
     done(one, "42")
+    expect(other.answers).to_have_count(0)
     for visit, count in ((one, 1), (other, 0)):
-        visit.page.get_by_role("tab", name="Conversations").click()
+        tab(visit, "Conversations")
         expect(visit.page.locator("#past label")).to_have_count(count)
-    one.page.get_by_role("button", name="New").click()
-    expect(one.answers).to_have_count(0)
-    one.page.locator("#past label").click()
-    expect(one.answers.last).to_contain_text("42")
+    for _ in range(2):
+        one.page.get_by_role("button", name="New").click()
+        expect(one.answers).to_have_count(0)
+        one.page.locator("#past label").click()
+        expect(one.answers.last).to_contain_text("42")
     one.page.get_by_role("button", name="Delete this one").click()
     expect(one.page.locator("#past label")).to_have_count(0)
+    expect(one.answers).to_have_count(0)
 
 
 def test_what_waits_is_still_there_after_a_power_cut(mortal: App, browser: Browser) -> None:
     visit = Visit.begin(browser, mortal)
     give(visit, WRITES)
-    expect(visit.answers.last).to_contain_text(ASKING, timeout=60_000)
+    approval(visit)
     mortal.kill()
     mortal.start()
     visit.page.goto(mortal.url)
-    expect(visit.box).to_be_visible()
-    visit.page.get_by_role("tab", name="Conversations").click()
+    tab(visit, "Conversations")
     visit.page.locator("#past label").click()
+    expect(approval(visit).get_by_label("text", exact=True)).to_have_value("The kettle boils.")
     visit.page.locator("#approve").click()
-    done(visit, "note.md")
-    assert (mortal.folder / "workspace" / "note.md").exists()
+    done(visit, "Made note.md")
+    assert (mortal.folder / "workspace" / "note.md").read_text("utf-8") == "The kettle boils."
     assert visit.outside == []
     visit.page.context.close()
 
@@ -200,11 +263,12 @@ def test_a_run_is_saved_as_a_page_that_needs_nothing_else(
     page = tmp_path / "run.html"
     download.value.save_as(page)
     assert "<script" not in page.read_text("utf-8")
-    visit.outside.clear()
     visit.page.goto(page.as_uri())
     expect(visit.page.locator(".timeline")).to_contain_text("calculate")
+    visit.page.locator(".timeline summary").click()
+    expect(visit.page.locator(".timeline pre").last).to_have_text("42")
     photograph(visit, "agent-report")
-    assert [url for url in visit.outside if not url.startswith("file:")] == []
+    assert visit.outside == [page.as_uri()]
     visit.outside.clear()
 
 
@@ -216,13 +280,23 @@ def test_the_page_fits_its_window_and_the_card_is_in_reach(
     visit = look(offline, size, dark=dark)
     name = f"agent-{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
     expect(visit.box).to_be_in_viewport()
+    widths = [visit.widths()]
+    photograph(visit, f"{name}-welcome")
     give(visit, WRITES)
-    expect(visit.page.locator("#approve")).to_be_visible(timeout=60_000)
-    wide, window = visit.widths()
-    assert wide <= window
-    photograph(visit, name)
+    approval(visit)
+    expect(visit.page.locator("#approve")).to_be_in_viewport()
+    widths.append(visit.widths())
+    photograph(visit, f"{name}-card")
     visit.page.locator("#refuse").click()
-    expect(visit.page.locator("#approval")).to_have_count(0)
+    done(visit, "you refused it")
+    tab(visit, "Conversations")
+    widths.append(visit.widths())
+    open_file(visit, "feedback.csv")
+    expect(visit.page.locator("#preview pre")).to_be_visible()
+    widths.append(visit.widths())
+    visit.page.locator("#preview").scroll_into_view_if_needed()
+    photograph(visit, f"{name}-files")
+    assert all(wide <= window for wide, window in widths)
 
 
 # With a model
@@ -232,13 +306,14 @@ def test_words_and_calls_are_shown_while_the_run_goes_on(
     online: App, model: Model, look: Look
 ) -> None:
     model.will(
-        ("calls", ("calculate", {"expression": "2 * 21"})), ("slowly", "It is " + "very " * 40, 0.1)
+        ("calls", ("calculate", {"expression": "2 * 21"})),
+        ("slowly", "It is " + "very " * 40, 0.05),
     )
     visit = look(online)
     give(visit, "What is 2 * 21?")
     expect(visit.answers.last).to_contain_text("very very", timeout=60_000)
     assert rows(visit) == ["calculate"]
-    expect(visit.page.locator("#box .stop-button")).to_be_visible()
+    expect(stop(visit)).to_be_visible()
     done(visit, "mistral-small-latest")
     assert KEY not in visit.page.content()
     assert KEY not in online.log
@@ -251,43 +326,119 @@ def test_stop_works_at_once_and_the_next_task_too(
     model.will(reply)
     visit = look(online)
     give(visit, "Take your time.")
-    visit.page.locator("#box .stop-button").click(timeout=60_000)
+    stop(visit).click(timeout=60_000)
     expect(visit.answers.last).to_contain_text("Stopped by you.", timeout=3_000)
     model.will(("text", "Here I am."))
     give(visit, "Still there?")
     done(visit, "Here I am.")
 
 
-def test_a_model_that_fails_is_stood_in_for(online: App, model: Model, look: Look) -> None:
+def test_a_model_that_fails_is_stood_in_for(
+    online: App, model: Model, look: Look, photograph: Photograph
+) -> None:
     model.answer_with(500)
     visit = look(online)
     give(visit, "What is 2 * 21?")
     done(visit, "42")
     expect(visit.answers.last.locator(".by")).to_contain_text("service has a problem")
+    expect(visit.page.locator("#steps .notice")).to_contain_text("The offline stand-in goes on")
     expect(visit.badge).to_have_text("Offline stand-in")
+    photograph(visit, "agent-fallback")
     model.will(("text", "Back again."))
     give(visit, "And now?")
     done(visit, "Back again.")
-    visit.complaints.clear()
+    expect(visit.badge).to_have_text("mistral-small-latest")
+    assert "Traceback" not in online.log
 
 
-def test_nothing_that_a_model_or_a_file_says_is_live(online: App, model: Model, look: Look) -> None:
-    (online.folder / "workspace" / "a <img src=x>.md").write_text(HOSTILE, encoding="utf-8")
-    model.will(
-        ("calls", ("read_file", {"path": "a <img src=x>.md"})),
-        ("calls", ("write_file", {"path": "out.md", "text": HOSTILE})),
-        ("text", HOSTILE),
-    )
+def test_a_model_that_cannot_be_reached_is_stood_in_for(cut_off: App, look: Look) -> None:
+    visit = look(cut_off)
+    give(visit, "What is 2 * 21?")
+    done(visit, "42")
+    expect(visit.answers.last.locator(".by")).to_contain_text("could not be reached")
+    give(visit, "What is 3 * 21?")
+    done(visit, "63")
+
+
+def test_whoever_begins_anew_leaves_the_old_run_behind(
+    online: App, model: Model, look: Look
+) -> None:
+    model.will(("slowly", "word " * 300, 0.1))
     visit = look(online)
-    give(visit, HOSTILE.replace("\n", " "))
-    visit.page.locator("#approve").click(timeout=60_000)
+    give(visit, "Take your time.")
+    expect(visit.answers.last).to_contain_text("word word", timeout=60_000)
+    tab(visit, "Conversations")
+    visit.page.get_by_role("button", name="New").click()
+    expect(visit.answers).to_have_count(0)
+    model.will(("text", "Here I am."))
+    give(visit, "Still there?")
+    done(visit, "Here I am.")
+    expect(visit.answers).to_have_count(1)
+    expect(visit.page.locator("#past label")).to_have_count(2)  # it is filled when a run is over
+    visit.page.locator("#past label", has_text="Take your time.").click()
+    expect(visit.answers.last).to_contain_text("Stopped by you.")
+    visit.page.get_by_role("button", name="Delete this one").click()
+    expect(visit.page.locator("#past label")).to_have_count(1)
+
+
+def test_a_task_that_comes_too_early_leaves_the_run_to_be_stopped(
+    online: App, model: Model, look: Look
+) -> None:
+    model.will(("calls", ("write_file", {"path": "early.md", "text": "Hm."})), ("hanging",))
+    visit = look(online)
+    give(visit, "Write a note.")
+    approval(visit)
+    visit.page.locator("#approve").click()
+    expect(stop(visit)).to_be_visible(timeout=60_000)
+    give(visit, "And another thing.")
+    notice = visit.page.locator("#steps .notice")
+    expect(notice).to_contain_text("still at work", timeout=60_000)
+    stop(visit).click()
+    expect(visit.answers.last).to_contain_text("Stopped by you.")
+
+
+def test_nothing_that_a_model_or_a_file_says_is_live(
+    online: App, model: Model, look: Look, photograph: Photograph
+) -> None:
+    name = "a <img src=x onerror=alert(1)>.md"
+    (online.folder / "workspace" / name).write_text(TRICKS, encoding="utf-8")
+    model.will(
+        ("calls", ("read_file", {"path": name})),
+        ("calls", ("write_file", {"path": "out.md", "text": TRICKS, TRICKS: "1"})),
+        ("text", TRICKS),
+    )
+    visit, dialogs = look(online), list[str]()
+    visit.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    give(visit, TRICKS.replace("\n", " "))
+    card = approval(visit)
+    expect(card.get_by_label("text", exact=True)).to_have_value(TRICKS)
+    assert card.locator(LIVE).count() == 0
+    visit.page.locator("#approve").click()
     done(visit, "mistral-small-latest")
     for row in visit.page.locator("#steps summary").all():
         row.click()
-    open_file(visit, "a <img src=x>.md")
-    expect(visit.page.locator("#preview pre")).to_contain_text("script")
-    assert visit.page.title() != "owned"
-    assert visit.page.locator("#chat img, #steps img, #preview img").count() == 0
+    expect(visit.page.locator("#steps pre").first).to_be_visible()
+    photograph(visit, "agent-hostile")
+    tab(visit, "Conversations")
+    expect(visit.page.locator("#past label")).to_have_count(1)
+    open_file(visit, name)
+    expect(visit.page.locator("#preview pre")).to_contain_text("</script>")
+    for place in ("#chat .message-content", "#steps", "#preview", "#files", "#past"):
+        assert visit.page.locator(place).locator(LIVE).count() == 0, place
+    assert visit.page.title() == "Agent at work"
+    assert dialogs == []
+
+
+def test_half_a_character_does_not_break_the_page(online: App, model: Model, look: Look) -> None:
+    model.will(
+        ("calls", ("write_file", {"path": "half.md", "text": HALF, HALF: HALF})),
+        ("text", f"Half a face: {HALF}"),
+    )
+    visit = look(online)
+    give(visit, "Smile.")
+    approval(visit)
+    visit.page.locator("#approve").click()
+    done(visit, "Half a face: ?")
 
 
 def test_a_picture_reaches_a_model_that_sees(

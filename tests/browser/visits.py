@@ -39,11 +39,13 @@ def look(browser: Browser) -> Iterator[Look]:
 @pytest.fixture
 def photograph(tmp_path: Path) -> Photograph:
     """Keep a picture of the page; in HACKKIT_SCREENSHOTS, when somebody wants to look at them."""
-    folder = Path(os.environ.get("HACKKIT_SCREENSHOTS", tmp_path))
+    wanted = os.environ.get("HACKKIT_SCREENSHOTS")
+    folder = Path(wanted or tmp_path)
 
     def take(visit: Visit, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        visit.page.wait_for_timeout(700)  # for what still fades in or out
+        if wanted:
+            visit.page.wait_for_timeout(700)  # for what still fades in or out
         visit.page.screenshot(path=folder / f"{name}.png")
 
     return take

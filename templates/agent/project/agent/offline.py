@@ -115,8 +115,10 @@ def _talk(messages: Sequence[BaseMessage], tools: frozenset[str]) -> Talk:
 def _unmarked(message: ToolMessage) -> str:
     """A result without its marks, and without the note that LangChain puts before an edited one."""
     found = re.search(r"(?s)\A(?:.*\n)?<result[^>]*>\n(.*)\n</result>\Z", message.text)
-    if found or message.status != "error":
-        return found[1] if found else message.text
+    if found:
+        return found[1]
+    if message.status != "error":
+        return message.text
     reason = message.text.partition("with reason: ")[2]  # a refusal, in LangChain's words
     return f"not run, you refused it: {reason}" if reason else "not run, you refused it"
 

@@ -91,6 +91,13 @@ def test_numbers_and_lists_are_edited_as_json() -> None:
         app._edited(call, ["[", "1", "Hi"])
 
 
+def test_arguments_beyond_the_fields_of_the_card_are_shown_on_it() -> None:
+    args = {name: f"<{name}>" for name in "abcdef"}
+    _, head, _, *fields = app._card(Approval("x", "send", args))
+    assert [field["label"] for field in fields] == ["a", "b", "c", "d"]
+    assert "&lt;e&gt;" in head and "&lt;f&gt;" in head
+
+
 def test_a_reopened_conversation_shows_what_it_showed(chat: str) -> None:
     last = do(chat, WRITES)[-1]
     _, *again = app.reopen(chat, "")
