@@ -96,12 +96,6 @@ def workspace() -> Path:
     return SETTINGS.workspace
 
 
-@pytest.fixture
-def shop() -> Path:
-    """A copy of the sample database."""
-    return SETTINGS.databases / "shop.db"
-
-
 @pytest.fixture(scope="session")
 def only_server() -> Iterator[MistralServer]:
     with MistralServer() as server:
