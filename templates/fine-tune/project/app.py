@@ -1,0 +1,387 @@
+"""The web app: `uv run app.py`. One question to two models, votes, the training, the figures."""
+
+from __future__ import annotations
+
+import atexit
+import html
+import logging
+import os
+import random
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves this machine unasked
+
+import gradio as gr
+
+from tune import prompts, runs
+from tune.answering import answers, known, llm, local
+from tune.answering.answers import SIDES, Answer, Both
+from tune.answering.local import Side
+from tune.page import panels, votes
+from tune.runs import Run
+from tune.settings import SETTINGS
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+ASK = "Ask both models"
+TITLES: dict[Side, str] = {"base": "Base", "tuned": "Tuned"}
+LETTERS = ("A", "B")  # what the columns are called while nobody may know who is who
+START: dict[Side, str] = {
+    "base": "The model as it came answers here.",
+    "tuned": "The model that learned from our rows answers here.",
+}
+LONGEST = 10_000  # characters of a question
+Update = dict[str, Any]
+
+_stops: dict[str, threading.Event] = {}  # of the questions that are being answered, by Shown.id
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one visitor's page shows; `choice` is his vote."""
+
+    question: str = ""
+    both: Both = field(default_factory=dict)
+    order: tuple[Side, Side] = SIDES
+    blind: bool = False
+    choice: str = ""
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether both answers are whole."""
+        return bool(self.both) and all(each.done for each in self.both.values())
+
+    @property
+    def is_votable(self) -> bool:
+        """Whether there are two answers to choose from, and no vote yet."""
+        real = all(each.kind != "nobody" for each in self.both.values())
+        return self.is_done and real and not self.choice
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the columns must not tell who is who."""
+        return self.blind and not self.choice and (self.is_votable or not self.is_done)
+
+
+# What happens when somebody asks, stops, votes
+
+
+def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ...]]:
+    """Put the question to both models, and show both answers as they grow."""
+    question = (question or "").strip()[:LONGEST]
+    if not question:
+        yield tuple(gr.skip() for _ in range(OUTPUTS))
+        return
+    _leave(before)
+    order = random.choice([SIDES, SIDES[::-1]]) if blind else SIDES
+    shown = Shown(question, {side: Answer() for side in SIDES}, order, blind)
+    stop = _stops[shown.id] = threading.Event()
+    *first, box, _ = _screen(shown, busy=True)
+    try:
+        yield *first, box | {"value": ""}, shown  # only now: the next may be typed meanwhile
+        for both in answers.compare(question, SETTINGS, stop):
+            if shown.id not in _stops:  # the page has a newer question
+                return
+            shown = replace(shown, both=both)
+            yield _screen(shown, busy=True)
+    except Exception:
+        log.exception("no answer to %r", question)
+        sorry = Answer(text=prompts.SORRY, done=True)
+        shown = replace(shown, both=dict.fromkeys(SIDES, sorry))
+    finally:
+        is_on_the_page = _stops.pop(shown.id, None) is not None
+    if is_on_the_page:
+        yield _screen(_as_far_as_it_came(shown))
+
+
+def _leave(shown: Shown) -> None:
+    """End what the page is still showing, without another word about it."""
+    if stop := _stops.pop(shown.id, None):
+        stop.set()
+
+
+def stop(shown: Shown) -> None:
+    """Stop both models, at once."""
+    if shown.id in _stops:
+        _stops[shown.id].set()
+
+
+def _as_far_as_it_came(shown: Shown) -> Shown:
+    both = {
+        side: each if each.done else replace(each, notice=prompts.STOPPED, done=True)
+        for side, each in shown.both.items()
+    }
+    return replace(shown, both=both)
+
+
+def test_question() -> str:
+    """The question of a test row, whichever."""
+    rows = known.rows(SETTINGS.test)
+    return known.last_words(random.choice(rows).question) if rows else ""
+
+
+def vote(place: str, shown: Shown) -> tuple[Any, ...]:
+    """Keep a visitor's choice (first, second, both or neither), and say who was who."""
+    if not shown.is_votable:  # a second click
+        return _screen(shown)
+    chosen = dict(zip(("first", "second"), shown.order, strict=True)).get(place, place)
+    try:
+        choice = next(each for each in votes.CHOICES if each == chosen)
+        votes.keep(SETTINGS.votes, shown.question, shown.both, choice, shown.blind)
+    except OSError as error:
+        log.warning("the vote was not kept: %s", error)
+        gr.Warning("The vote could not be written down.")
+    return _screen(replace(shown, choice=chosen))
+
+
+# What the page shows: nothing but `Shown` decides it
+
+BUTTONS = 4
+OUTPUTS = 3 + BUTTONS + 4
+
+
+def _screen(shown: Shown, busy: bool = False) -> tuple[Any, ...]:
+    """Question, two cards, four buttons, tally, badge, box, and what is shown."""
+    row = known.test_row(shown.question, SETTINGS)
+    expected = row.answer if row else None
+    titles = LETTERS if shown.is_hidden else tuple(TITLES[side] for side in shown.order)
+    cards = [
+        panels.card(title, shown.both[side], expected, named=not shown.is_hidden)
+        for title, side in zip(titles, shown.order, strict=True)
+    ]
+    box = gr.update(submit_btn=not busy, stop_btn=busy)
+    return (
+        panels.asked(shown.question, row),
+        *cards,
+        *_buttons(shown, titles),
+        _tally(shown),
+        badge(None if shown.is_hidden else shown.both["tuned"]),
+        box,
+        shown,
+    )
+
+
+def _buttons(shown: Shown, titles: tuple[str, ...]) -> list[Update]:
+    names = [f"{titles[0]} is better", f"{titles[1]} is better", "Both are good", "Neither is"]
+    values = [*shown.order, "both", "neither"]
+    return [
+        gr.update(
+            value=name,
+            interactive=shown.is_votable,
+            variant="primary" if shown.choice == value else "secondary",
+        )
+        for name, value in zip(names, values, strict=True)
+    ]
+
+
+def _tally(shown: Shown) -> str:
+    """The votes on this pair of models, for those who have voted: a majority persuades."""
+    if shown.is_hidden or shown.is_votable or not shown.is_done:
+        hint = "Vote, and the names appear." if shown.is_hidden and shown.is_votable else ""
+        return f'<p class="tally">{hint}</p>'
+    found = votes.tally(SETTINGS.votes, shown.both)
+    return panels.tally(found) if found.votes else ""
+
+
+def badge(answer: Answer | None = None) -> str:
+    """Who the tuned column is: a model, a recording, or plainly the stand-in."""
+    by, kind = (answer.by, answer.kind) if answer and answer.by else answers.who("tuned", SETTINGS)
+    words = "Offline stand-in" if kind in ("stand-in", "nobody") else by
+    if kind == "recorded":
+        words += " · recorded"
+    elif kind == "model" and local.has("tuned", SETTINGS) and by == local.name("tuned", SETTINGS):
+        words += f" · {local.device(SETTINGS) or 'loading'}"
+    return f'<span class="badge {"on" if kind == "model" else "off"}">{html.escape(words)}</span>'
+
+
+# The other tabs
+
+
+def training(name: str | None) -> tuple[Update, str]:
+    """The list of the runs, and the chosen one: its curve, settings, data, figures."""
+    picker, run = _pick(name)
+    return picker, panels.training(run)
+
+
+def evaluation(name: str | None) -> tuple[Update, str, Update]:
+    """The list of the runs, what `evaluate` found out about the chosen one, its report."""
+    picker, run = _pick(name)
+    report = _copied(run) if run and run.report.is_file() else None
+    button = gr.update(value=report, visible=report is not None)
+    return picker, panels.evaluation(known.evaluation(run)), button
+
+
+def _pick(name: str | None) -> tuple[Update, Run | None]:
+    found = {run.name: run for run in runs.every(SETTINGS.runs)}
+    run = found.get(name or "") or known.shown_run(SETTINGS) or next(iter(found.values()), None)
+    return gr.update(choices=list(found), value=run.name if run else None), run
+
+
+def _copied(run: Run) -> str:
+    """The report where Gradio may serve it from, without serving the folder of the weights."""
+    return str(shutil.copy(run.report, _exports() / f"evaluation-{run.name}.html"))
+
+
+@cache
+def _exports() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tune-reports-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def rows() -> str:
+    """The first rows of each file."""
+    files = {path.name: path for path in (SETTINGS.train, SETTINGS.validation, SETTINGS.test)}
+    return panels.rows({name: known.rows(path) for name, path in files.items()})
+
+
+# The same for programs: REST (gradio_client)
+
+
+def ask(question: str) -> dict[str, Any]:
+    """Put a question to both models: who answered what, and what was expected of a test row."""
+    *_, both = answers.compare(question[:LONGEST], SETTINGS)
+    row = known.test_row(question, SETTINGS)
+    tuned = both["tuned"]
+    return {
+        "answer": tuned.text,
+        "model": tuned.by,
+        "notice": tuned.notice,
+        "expected": row.answer if row else None,
+        **{side: asdict(both[side]) for side in SIDES},
+    }
+
+
+# The page
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def build() -> gr.Blocks:
+    """Lay the page out: head, and a tab each for comparing, training, evaluation, data."""
+    with gr.Blocks(title=SETTINGS.title) as page:
+        with gr.Row(elem_id="head"):
+            gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
+            who = gr.HTML(badge(), elem_id="who")
+        with gr.Tab("Compare"):
+            compare_tab(who)
+        with gr.Tab("Training") as tab:
+            run_tab(tab, training, [])
+        with gr.Tab("Evaluation") as tab:
+            report = gr.DownloadButton(
+                "Download the report", render=False, visible=False, size="sm"
+            )
+            run_tab(tab, evaluation, [report])
+        with gr.Tab("Data") as tab:
+            shelf = gr.HTML(elem_id="rows")
+            tab.select(rows, None, shelf, **PRIVATE)
+        page.load(badge, None, who, **PRIVATE)
+        gr.api(ask, api_name="ask")
+    return page
+
+
+def compare_tab(who: gr.HTML) -> None:
+    """The box, the examples, the two columns, the votes."""
+    shown = gr.State(Shown())
+    box = gr.Textbox(
+        placeholder=ASK,
+        show_label=False,
+        max_length=LONGEST,
+        submit_btn=True,
+        autofocus=True,
+        elem_id="box",
+    )
+    with gr.Row(elem_id="chips"):
+        chips = [gr.Button(text, size="sm", elem_classes="chip") for text in SETTINGS.examples]
+        row = gr.Button("A test row", size="sm", elem_id="test-row")
+        blind = gr.Checkbox(label="Blind vote", container=False, elem_id="blind", min_width=80)
+    question = gr.HTML(elem_id="asked")
+    with gr.Row(elem_id="columns"):
+        cards = [gr.HTML(panels.blank(TITLES[side], START[side]), elem_id=side) for side in SIDES]
+    with gr.Row(elem_id="votes"):
+        buttons = [gr.Button(name, size="sm", interactive=False) for name in _names()]
+    tally = gr.HTML(elem_id="tally")
+    screen = [question, *cards, *buttons, tally, who, box, shown]
+    box.submit(compare, [box, blind, shown], screen, **PRIVATE)
+    for chip in chips:
+        chip.click(compare, [chip, blind, shown], screen, **PRIVATE)
+    drawn = row.click(test_question, None, box, **PRIVATE)
+    drawn.then(compare, [box, blind, shown], screen, **PRIVATE)
+    box.stop(stop, shown, None, queue=False, **PRIVATE)
+    for button, place in zip(buttons, ("first", "second", "both", "neither"), strict=True):
+        button.click(partial(vote, place), shown, screen, **PRIVATE)
+
+
+def _names() -> list[str]:
+    return [each["value"] for each in _buttons(Shown(), tuple(TITLES.values()))]
+
+
+def run_tab(tab: gr.Tab, show: Callable[..., Any], more: list[Any]) -> None:
+    """A run to choose, and what there is to see of it; looked at again each time the tab opens."""
+    with gr.Row(elem_classes="picker"):
+        picker = gr.Dropdown(show_label=False, container=False)
+        for each in more:
+            each.render()
+    shelf = gr.HTML()
+    for happens in (tab.select, picker.input):
+        happens(show, picker, [picker, shelf, *more], **PRIVATE)
+
+
+THEME = gr.themes.Soft(
+    primary_hue="orange",
+    neutral_hue="stone",
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: the venue has no Wi-Fi
+    font_mono=["ui-monospace", "Consolas", "monospace"],
+)
+
+
+def warm_up() -> None:
+    """Load what answers while the first page is read."""
+    known.nearest(SETTINGS.train)
+    llm.prepare(SETTINGS)
+    if local.has("tuned", SETTINGS):
+        try:
+            local.load(SETTINGS)
+        except Exception as error:  # whoever asks is told, and stood in for
+            print(f"The model of this machine cannot answer: {error}", flush=True)
+
+
+def main() -> None:
+    """Serve the page until Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
+    page = build().queue(default_concurrency_limit=8)  # several people may ask at once
+    try:
+        _, address, _ = page.launch(
+            server_name=SETTINGS.host,
+            server_port=SETTINGS.port or None,
+            theme=THEME,
+            css_paths=HERE / "style.css",
+            footer_links=[],
+            allowed_paths=[str(_exports())],
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+    except OSError as error:
+        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
+    print(f"Open {address}", flush=True)
+    threading.Thread(target=warm_up, daemon=True).start()
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:  # before the page was there
+        sys.exit(130)

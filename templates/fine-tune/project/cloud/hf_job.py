@@ -1,0 +1,236 @@
+"""Trains on a GPU of Hugging Face Jobs: `uv run python -m cloud.hf_job --push you/name`"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tune import plan
+from tune.errors import TuneError
+from tune.exporting.hub import hub_token
+from tune.planning import gpus
+from tune.settings import ROOT, SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, JobInfo
+
+IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+CODE = ("tune", "plumbing")  # the folders that training needs; nothing else of them but these:
+KINDS = {".py", ".j2", ".css"}
+# Settings that the job must have as they are here.
+KNOBS = (
+    *("base_model", "method", "lora_rank", "learning_rate", "epochs", "batch_size", "accumulate"),
+    *("max_length", "packing", "early_stop", "seed", "train_file", "validation_file", "test_file"),
+)
+ATTEMPTS = 3  # each goes on from the last checkpoint
+TOKEN = "https://huggingface.co/settings/tokens"
+
+# A job's disk is lost when it ends. What it trains lies in a bucket, and the model goes to the hub.
+SCRIPT = """\
+set -e
+cp -r /project /work && cd /work
+uv sync --no-dev
+uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora
+.venv/bin/python -m tune train --name "$RUN" --resume
+.venv/bin/python -m tune evaluate "$RUN" || echo "Not evaluated; pushed all the same."
+.venv/bin/python -m tune export "$RUN" --push "$PUSH"
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is sent: these files, to a private dataset that the job reads, and its order.
+
+    `order` is what huggingface_hub.run_job takes, without the token.
+    """
+
+    dataset: str
+    bucket: str
+    files: tuple[str, ...]
+    order: dict[str, Any]
+    most: float | None  # dollars, if every attempt runs until its time is over; None: not known
+
+    def shown(self) -> str:
+        """All that would be sent, as JSON; instead of the token its name."""
+        order = {**self.order, "volumes": [each.to_dict() for each in self.order["volumes"]]}
+        shown = {
+            "dataset": {"repo_id": self.dataset, "private": True, "files": list(self.files)},
+            "bucket": {"bucket_id": self.bucket, "private": True},
+            "job": {**order, "secrets": {"HF_TOKEN": "(your token)"}},
+            "dollars_at_most": None if self.most is None else round(self.most, 2),
+        }
+        return json.dumps(shown, indent=2, ensure_ascii=False)
+
+
+def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: int = 0) -> Job:
+    """Put a job together: by default on the GPU on which it costs least, for three times as long as
+    the plan says and two hours.
+
+    Raises TuneError where it cannot work.
+    """
+    from huggingface_hub import Volume
+
+    owner, _, name = push.partition("/")
+    if not owner or not name or "/" in name:
+        raise TuneError(f'"{push}" is no name on the hub.', "--push you/name")
+    offer = _offer(settings, flavor)
+    hours = hours or math.ceil(2 + 3 * (offer.hours or 1))
+    dataset, bucket = f"{push}-training", f"{push}-runs"
+    order = {
+        "image": IMAGE,
+        "command": ["bash", "-c", SCRIPT],
+        "env": {"RUN": run, "PUSH": push, "RUNS_DIR": "/runs", **_knobs(settings)},
+        "flavor": offer.gpu.flavor,
+        "timeout": f"{hours}h",
+        "attempts": ATTEMPTS,
+        "name": f"{name}-{run}",
+        "volumes": [
+            Volume(type="dataset", source=dataset, mount_path="/project"),
+            Volume(type="bucket", source=bucket, mount_path="/runs"),
+        ],
+        "namespace": owner,
+    }
+    most = ATTEMPTS * hours * offer.gpu.price if offer.gpu.seller == gpus.HUB else None
+    return Job(dataset, bucket, tuple(_files(settings)), order, most)
+
+
+def send(job: Job, api: HfApi) -> JobInfo:
+    """Upload the files and start the job. Raises TuneError where the hub says no."""
+    import httpx2
+    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub.errors import HfHubHTTPError
+
+    files = [CommitOperationAdd(name, ROOT / name) for name in job.files]
+    try:
+        api.create_repo(job.dataset, repo_type="dataset", private=True, exist_ok=True)
+        api.create_commit(job.dataset, files, commit_message="Train", repo_type="dataset")
+        api.create_bucket(job.bucket, private=True, exist_ok=True)
+        return api.run_job(**job.order, secrets={"HF_TOKEN": api.token})
+    except HfHubHTTPError as error:
+        raise _refused(error) from error
+    except (ConnectionError, httpx2.TransportError) as error:  # also where HF_HUB_OFFLINE is set
+        problem = f"The hub cannot be reached: {error}"
+        raise TuneError(problem, "the same command, online") from error
+
+
+def follow(info: JobInfo, api: HfApi) -> bool:
+    """Print what the job says until it ends; whether it ended well."""
+    owner = info.owner.name
+    for line in api.fetch_job_logs(job_id=info.id, namespace=owner, follow=True):
+        print(line.rstrip("\n"), flush=True)
+    return api.inspect_job(job_id=info.id, namespace=owner).status.stage == "COMPLETED"
+
+
+def main(
+    push: Annotated[str, typer.Option(help="Where the adapter goes on the hub: you/name.")],
+    run: Annotated[str, typer.Option(help="The run's name; the same one goes on.")] = "night",
+    flavor: Annotated[str, typer.Option(help="Such as l4x1; else what costs least.")] = "",
+    hours: Annotated[int, typer.Option(help="After so many it is stopped.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False,
+) -> None:
+    """Train on a GPU of Hugging Face Jobs, and push the result to the hub."""
+    job = prepare(push, run, SETTINGS, flavor, hours)
+    if dry_run:
+        print(job.shown())
+        return
+    from huggingface_hub import HfApi
+
+    token = hub_token()
+    if not token:
+        raise TuneError(
+            f"No token for the hub. One that may write: {TOKEN}", "uv run hf auth login"
+        )
+    api = HfApi(token=token)
+    info = send(job, api)
+    print(f"Started: {info.url}\nTo stop it: uv run hf jobs cancel {info.id}", file=sys.stderr)
+    if not follow(info, api):
+        again = f"uv run python -m cloud.hf_job --push {push} --run {run}"
+        raise TuneError(f"The job did not end well: {info.url}", f"{again} (it goes on)")
+    print(f"Done: {api.endpoint}/{push}", file=sys.stderr)
+
+
+def _offer(settings: Settings, flavor: str) -> plan.Offer:
+    """The GPU to take, and how long the training will take on it."""
+    rows = plan.measure(settings.train, settings)
+    made = plan.make(plan.training(settings, rows), None)
+    base = made.training.base
+    if base.local:
+        raise TuneError(f"{base.source} lies on this machine: a job cannot see it.", "another base")
+    ours = [offer for offer in made.offers if offer.gpu.flavor]
+    if flavor:
+        _check(flavor)
+        unknown = plan.Offer(gpus.Gpu(flavor, 0, flavor=flavor), fits=True)
+        return next((each for each in ours if each.gpu.flavor == flavor), unknown)
+    fitting = [offer for offer in ours if offer.fits]
+    if not fitting:
+        problem = "No single GPU of Hugging Face Jobs takes this."
+        raise TuneError(problem, "uv run python -m tune plan")
+    return min(fitting, key=_preference)
+
+
+def _preference(offer: plan.Offer) -> tuple[bool, float]:
+    """Of the GPUs whose price there is known, the one on which it costs least."""
+    return offer.gpu.seller != gpus.HUB, (offer.hours or 0) * offer.gpu.price
+
+
+def _check(flavor: str) -> None:
+    from huggingface_hub import JobHardware
+
+    flavors = [each.value for each in JobHardware]
+    if flavor not in flavors:
+        problem = f'Hugging Face Jobs have no hardware "{flavor}".'
+        raise TuneError(problem, f"--flavor {' | '.join(flavors)}")
+
+
+def _knobs(settings: Settings) -> dict[str, str]:
+    """The variables of the settings that are not as they come."""
+    fields = type(settings).model_fields
+    values = {name: getattr(settings, name) for name in KNOBS}
+    changed = {name: each for name, each in values.items() if each != fields[name].default}
+    return {
+        str(fields[name].validation_alias or name).upper(): _text(each)
+        for name, each in changed.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def _files(settings: Settings) -> Iterator[str]:
+    """What the job needs of this project, and nothing else: never `.env`."""
+    found = [path for name in CODE for path in sorted((ROOT / name).rglob("*"))]
+    found = [path for path in found if path.suffix in KINDS]
+    found += [ROOT / name for name in ("pyproject.toml", "uv.lock")]
+    found += [settings.train, settings.validation, settings.test]
+    for path in found:
+        if not path.resolve().is_relative_to(ROOT):
+            raise TuneError(f"{path} lies outside of this project.", "move it to data/")
+        if path.is_file():
+            yield path.resolve().relative_to(ROOT).as_posix()
+
+
+def _refused(error: Any) -> TuneError:
+    status = error.response.status_code if error.response is not None else 0
+    if status == 402:
+        billing = "https://huggingface.co/settings/billing"
+        return TuneError("Hugging Face Jobs are paid in advance.", f"add credits: {billing}")
+    if status in {401, 403}:
+        problem = "The hub does not let this token write there, or start jobs."
+        return TuneError(problem, f"a token that may, from {TOKEN}")
+    return TuneError(f"The hub refused: {error.server_message or error}", "again later")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except TuneError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,283 @@
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Tuned
+from gradio_client import Client
+from mistral_server import MistralServer, slowly
+from test_answers import RECORDED, evaluation
+
+import app
+from app import Shown
+from tune import prompts
+from tune.answering import known
+from tune.answering.answers import SIDES, Answer
+from tune.judging.results import Sample, to_json
+from tune.page import panels, votes
+from tune.runs import Record, Run
+from tune.settings import SETTINGS
+
+# Where in the page's parts each one is.
+ASKED, LEFT, RIGHT, FIRST, SECOND, BOTH, NEITHER, TALLY, BADGE, BOX, SHOWN = range(11)
+HOSTILE = '</p></div><script>alert(1)</script><img src=x onerror=alert(1)>{"a": \'"\'}'
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A page with settings of its own: a run that came without its weights, no vote yet."""
+    own = {"runs_dir": tmp_path / "runs", "votes_file": tmp_path / "votes.jsonl"}
+    settings = SETTINGS.model_copy(update=own)
+    monkeypatch.setattr(app, "SETTINGS", settings)
+    run = Run(settings.runs / "first")
+    run.write(Record("ministral-3b", state="done", settings={"rank": 16}, data={"dropped": 3}))
+    run.evaluation.write_text(to_json(evaluation()), encoding="utf-8")
+    return tmp_path
+
+
+def compare(question: str, blind: bool = False) -> list[tuple[Any, ...]]:
+    return list(app.compare(question, blind, Shown()))
+
+
+def shown(left: Answer, right: Answer, **more: Any) -> Shown:
+    return Shown(HOSTILE, {"base": left, "tuned": right}, **more)
+
+
+def whole(by: str, text: str = "x") -> Answer:
+    return Answer(by, "model", text=text, done=True)
+
+
+# Asking
+
+
+def test_a_question_is_answered_in_both_columns(page: Path) -> None:
+    screens = compare(RECORDED)
+    assert all(len(screen) == app.OUTPUTS for screen in screens)
+    assert (screens[0][BOX]["submit_btn"], screens[0][BOX]["stop_btn"]) == (False, True)
+    assert ["value" in screen[BOX] for screen in screens] == [True] + [False] * (len(screens) - 1)
+    last = screens[-1]
+    assert "2 kg" in last[RIGHT] and "recorded by evaluate" in last[RIGHT]
+    assert RECORDED in last[ASKED]
+    assert "ministral-3b · recorded" in last[BADGE]
+    assert (last[BOX]["submit_btn"], last[BOX]["stop_btn"]) == (True, False)
+
+
+def test_without_anybody_to_ask_the_stand_in_answers_and_cannot_be_voted_on(page: Path) -> None:
+    last = compare("When will you deliver my parcel?")[-1]
+    assert ">stand-in<" in last[RIGHT] and "quotes train.jsonl" in last[RIGHT]
+    assert "Nobody is here to ask" in last[LEFT]
+    assert "Offline stand-in" in last[BADGE]
+    assert not any(last[button]["interactive"] for button in range(FIRST, NEITHER + 1))
+
+
+def test_a_test_row_comes_with_the_answer_that_is_expected(page: Path) -> None:
+    question = app.test_question()
+    row = known.test_row(question)
+    assert row
+    last = compare(question)[-1]
+    assert "Expected (test.jsonl, line" in last[ASKED]
+    assert re.search("as expected", last[RIGHT])
+
+
+@pytest.mark.parametrize("nothing", ["", "  \n", None])
+def test_nothing_is_not_asked(page: Path, nothing: Any) -> None:
+    [screen] = compare(nothing)
+    assert len(screen) == app.OUTPUTS
+
+
+def test_whatever_goes_wrong_the_page_goes_on(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise OSError("disk full")
+        yield
+
+    monkeypatch.setattr(app.answers, "compare", broken)
+    last = compare("Hello?")[-1]
+    assert prompts.SORRY in last[LEFT] and prompts.SORRY in last[RIGHT]
+    assert "disk full" not in "".join(last[:3])
+    assert last[BOX]["submit_btn"] is True
+
+
+@pytest.fixture
+def slow(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tuned model is on a server, and takes its time."""
+    with MistralServer(deviant=True) as server:
+        server.will(*[slowly("word " * 100, 0.05)] * 2)
+        own = {"llm_base_url": f"{server.url}/v1", "chat_model": "ours"}
+        monkeypatch.setattr(app, "SETTINGS", app.SETTINGS.model_copy(update=own))
+        yield
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_is_stopped_stays_as_far_as_it_came() -> None:
+    growing = app.compare("Hello?", False, Shown())
+    busy = next(screen for screen in growing if "word word" in screen[RIGHT])
+    app.stop(busy[SHOWN])
+    *_, last = growing
+    assert "word word" in last[RIGHT] and prompts.STOPPED in last[RIGHT]
+    assert prompts.STOPPED not in last[LEFT]
+    assert last[BOX]["submit_btn"] is True
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_newer_question_takes_the_page_over() -> None:
+    growing = app.compare("Hello?", False, Shown())
+    busy = next(screen for screen in growing if "word word" in screen[RIGHT])
+    newer = app.compare("And now?", False, busy[SHOWN])
+    assert "And now?" in next(newer)[ASKED]
+    assert list(growing) == []
+    newer.close()  # type: ignore[attr-defined]
+
+
+# Votes
+
+
+def test_a_vote_is_kept_with_who_answered_what_and_counted(page: Path) -> None:
+    before = compare(RECORDED)[-1]
+    assert "vote" not in before[TALLY]
+    after = app.vote("second", before[SHOWN])
+    assert "1 vote on this pair" in after[TALLY]
+    assert not after[FIRST]["interactive"]
+    assert after[SECOND]["variant"] == "primary"
+    [line] = (page / "votes.jsonl").read_text(encoding="utf-8").splitlines()
+    vote = json.loads(line)
+    assert (vote["choice"], vote["question"], vote["blind"]) == ("tuned", RECORDED, False)
+    assert vote["tuned"] == {"by": "ministral-3b", "kind": "recorded", "text": "2 kg"}
+    app.vote("second", after[SHOWN])  # a double click
+    assert votes.tally(page / "votes.jsonl", after[SHOWN].both).votes == 1
+
+
+@pytest.mark.parametrize("order", [SIDES, SIDES[::-1]])
+def test_blind_nothing_tells_who_is_who_until_the_vote(page: Path, order: Any) -> None:
+    both = {"base": whole("old-model", "No."), "tuned": whole("new-model", "Yes.")}
+    hidden = app._screen(Shown("Well?", both, order, blind=True))
+    told = "".join(str(part) for part in hidden[:SHOWN])
+    assert not re.search("old-model|new-model|Base|Tuned", told)
+    assert hidden[FIRST]["value"] == "A is better"
+    seen = app.vote("first", hidden[SHOWN])
+    [line] = (page / "votes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["choice"] == order[0]
+    assert ("old-model" in seen[LEFT]) == (order[0] == "base")
+    assert "1 blind" in seen[TALLY]
+
+
+def test_blind_without_two_answers_there_is_nothing_to_hide(page: Path) -> None:
+    last = compare("When will you deliver my parcel?", blind=True)[-1]
+    assert {"Base", "Tuned"} == set(re.findall("<h2>(.*?)</h2>", last[LEFT] + last[RIGHT]))
+
+
+def test_blind_columns_are_shuffled(page: Path) -> None:
+    orders = {compare(RECORDED, blind=True)[-1][SHOWN].order for _ in range(30)}
+    assert orders == {SIDES, SIDES[::-1]}
+
+
+def test_a_vote_that_cannot_be_kept_breaks_nothing(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (page / "file").write_text("", encoding="utf-8")
+    unwritable = app.SETTINGS.model_copy(update={"votes_file": page / "file" / "votes.jsonl"})
+    monkeypatch.setattr(app, "SETTINGS", unwritable)
+    with pytest.warns(UserWarning, match="could not be written down"):
+        after = app.vote("both", compare(RECORDED)[-1][SHOWN])
+    assert after[BOTH]["variant"] == "primary"
+
+
+# The other tabs
+
+
+def test_a_run_is_shown_with_its_curve_its_settings_and_its_data(page: Path) -> None:
+    steps = [{"step": 5 * n, "loss": 7 / n, "eval_loss": 2.0} for n in range(1, 9)]
+    log = "\n".join(map(json.dumps, steps)) + '\n{"step": 45, "lo'  # it is being written
+    Run(page / "runs" / "first").log.write_text(log, encoding="utf-8")
+    picker, told = app.training(None)
+    assert (picker["choices"], picker["value"]) == (["first"], "first")
+    assert told.count("<polyline") == 2
+    assert "<th>rank</th><td>16</td>" in told
+    assert "<th>dropped</th><td>3</td>" in told
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [0.0, 0.0], [None, 2.0], [3.0, 1e-9]])
+def test_a_curve_can_be_drawn_of_any_losses(page: Path, losses: list[Any]) -> None:
+    run = Run(page / "runs" / "first")
+    log = "\n".join(json.dumps({"step": n, "loss": loss}) for n, loss in enumerate(losses))
+    run.log.write_text(log, encoding="utf-8")
+    drawn = panels.curve(run)
+    assert ("<svg" in drawn) == (len([loss for loss in losses if loss is not None]) > 1)
+    assert "nan" not in drawn and "inf" not in drawn
+
+
+def test_an_evaluation_is_shown_with_its_intervals_and_its_report(page: Path) -> None:
+    Run(page / "runs" / "first").report.write_text("<h1>All of it</h1>", encoding="utf-8")
+    _, told, button = app.evaluation("first")
+    assert "Better." in told
+    assert "<b>+50.0</b> <small>+40.0 to +60.0</small>" in told
+    assert Path(button["value"]).read_text(encoding="utf-8") == "<h1>All of it</h1>"
+
+
+def test_without_runs_the_tabs_say_what_to_type(page: Path) -> None:
+    for file in (page / "runs" / "first").iterdir():
+        file.unlink()
+    assert "tune rehearse" in app.training(None)[1]
+    assert "tune evaluate" in app.evaluation(None)[1]
+    assert app.evaluation(None)[2]["visible"] is False
+
+
+def test_the_rows_are_shown(page: Path) -> None:
+    told = app.rows()
+    assert told.count("<table") == 3
+    assert "train.jsonl" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("delivery true", "delivery <mark>true</mark>"),
+        ("delivery  false", "delivery  false"),
+        ("", "<i>nothing</i>"),
+        ("<b>", "<mark>&lt;b&gt;</mark>"),
+    ],
+)
+def test_what_differs_is_marked(text: str, marked: str) -> None:
+    assert panels.differences("delivery false", text) == marked
+
+
+# What models and people write stays text
+
+
+def test_nothing_that_is_shown_is_live(page: Path) -> None:
+    answer = Answer(HOSTILE, "model", HOSTILE, HOSTILE, HOSTILE, done=True)
+    sample = Sample(1, ({"role": "user", "content": HOSTILE},), HOSTILE, {"base": HOSTILE}, {})
+    bad = replace(evaluation(), why=HOSTILE, notes=(HOSTILE,), samples=(sample,))
+    run = Run(page / "runs" / "first")
+    facts = {HOSTILE: HOSTILE, "deep": {HOSTILE: [HOSTILE]}}
+    run.write(Record(HOSTILE, HOSTILE, settings=facts, data=facts))
+    told = "".join(str(part) for part in app._screen(shown(answer, answer))[:3])
+    told += app.badge(answer) + panels.evaluation(bad) + panels.training(run)
+    assert not re.search(r"<(?:script|img)", told)
+    assert told.count("&lt;script&gt;") > 10
+
+
+# For programs, and with PyTorch
+
+
+def test_programs_can_ask(page: Path) -> None:
+    _, url, _ = app.build().launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
+    client = Client(url, verbose=False)
+    told = client.predict(RECORDED, api_name="/ask")
+    assert (told["answer"], told["model"], told["notice"]) == ("2 kg", "ministral-3b", "")
+    assert (told["base"]["text"], told["tuned"]["kind"]) == ("?", "recorded")
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/ask"}
+
+
+def test_the_tuned_model_of_this_machine_answers_on_the_page(
+    tuned: Tuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SETTINGS", tuned.settings)
+    row = known.rows(tuned.settings.test)[0]
+    last = compare(known.last_words(row.question))[-1]
+    assert '<b class="good">as expected</b>' in last[RIGHT]
+    assert "tokens/s" in last[RIGHT]
+    assert last[SECOND]["interactive"] is True

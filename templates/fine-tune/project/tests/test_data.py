@@ -1,0 +1,332 @@
+"""Rows in whichever shape and encoding they come; what is written; what is split."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tune import data
+from tune.errors import TuneError
+from tune.rows.formats import read
+from tune.rows.row import Problem, Row, to_row
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+
+
+def asked_and_answered(value: object) -> tuple[str, str]:
+    row = to_row(value)
+    assert isinstance(row, Row), row
+    return row.messages[-2]["content"], row.answer
+
+
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    return [{"prompt": f"question {at}", "completion": f"answer {at}"} for at in range(count)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        CHAT,
+        {"prompt": "Hi", "completion": "Hello"},
+        {"question": "Hi", "answer": "Hello"},
+        {"text": "Hi", "label": "Hello"},
+        {"input": "Hi", "output": "Hello"},
+        {"instruction": "Hi", "input": "", "output": "Hello"},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+        {"prompt": CHAT["messages"][:1], "completion": CHAT["messages"][1:]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                {"role": "assistant", "content": "Hello"},
+            ]
+        },
+    ],
+    ids=lambda value: ", ".join(value),
+)
+def test_every_known_shape_becomes_the_same_conversation(value: dict) -> None:
+    assert asked_and_answered(value) == ("Hi", "Hello")
+
+
+def test_what_to_do_and_on_what_are_one_question() -> None:
+    value = {"instruction": "Add.", "input": "1, 2", "output": "3"}
+    assert asked_and_answered(value) == ("Add.\n\n1, 2", "3")
+
+
+def test_an_answer_that_is_an_object_is_learned_as_json() -> None:
+    assert asked_and_answered({"text": "Hi", "label": {"team": "é"}})[1] == '{"team": "é"}'
+
+
+def test_a_system_column_becomes_the_system_prompt() -> None:
+    row = to_row({"system": "Be brief.", "prompt": "Hi", "completion": "Hello"})
+    assert isinstance(row, Row)
+    assert row.messages[0] == {"role": "system", "content": "Be brief."}
+
+
+def test_the_answer_of_a_call_is_its_name_and_its_arguments() -> None:
+    call = {"id": "a1B2c3D4e", "function": {"name": "find", "arguments": '{"n":1}'}}
+    row = to_row({"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]})
+    assert isinstance(row, Row)
+    assert row.answer == 'find{"n": 1}'
+
+
+def test_the_question_is_all_before_the_last_answer() -> None:
+    row = to_row(CHAT)
+    assert isinstance(row, Row)
+    assert row.question == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_is_read_with_its_separator_and_its_quotes(tmp_path: Path, separator: str) -> None:
+    file = tmp_path / "rows.csv"
+    head, row = separator.join(["Prompt", "Completion"]), separator.join(['"a, ""b""\nc"', "d"])
+    file.write_text(f"{head}\n{row}\n", encoding="utf-8-sig")
+    (found,) = data.load(file)
+    assert (found.messages[0]["content"], found.answer) == ('a, "b"\nc', "d")
+
+
+def test_a_row_of_a_csv_knows_the_line_that_it_begins_on(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.csv", "text,label", '"two\nlines",a', "b,c")
+    assert [row.line for row in data.load(file)] == [2, 4]
+
+
+def test_a_row_of_an_array_knows_the_line_that_it_begins_on(tmp_path: Path) -> None:
+    file = tmp_path / "alpaca.json"
+    file.write_text(json.dumps(pairs(2), indent=1), encoding="utf-8")
+    assert [row.line for row in data.load(file)] == [2, 6]
+
+
+def test_empty_lines_and_a_mark_of_byte_order_are_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f"\n{json.dumps(CHAT)}\n\n", encoding="utf-8-sig")
+    assert [row.line for row in data.load(file)] == [2]
+
+
+def problem(path: Path) -> Problem:
+    (found,) = [each for each in read(path) if isinstance(each, Problem)]
+    return found
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le"])
+def test_another_encoding_is_named_with_the_command_that_converts(
+    tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(
+        json.dumps({"prompt": "Grüße", "completion": "ok"}, ensure_ascii=False), encoding
+    )
+    found = problem(file)
+    assert (found.kind, found.line) == ("encoding", 1)
+    assert found.fix.endswith(f"--encoding {encoding}")
+
+
+def test_text_in_another_encoding_is_converted(tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("text;label\nGrüße;à toi\n", encoding="cp1252")
+    data.convert(source, tmp_path / "rows.jsonl", encoding="cp1252")
+    (row,) = data.load(tmp_path / "rows.jsonl")
+    assert (row.messages[0]["content"], row.answer) == ("Grüße", "à toi")
+
+
+def test_an_encoding_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match='no encoding "utf-99"'):
+        data.convert(write(tmp_path / "a.jsonl", CHAT), tmp_path / "b.jsonl", encoding="utf-99")
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("{'messages': []}", "double quotes"),
+        ('{"messages": [}', "json.dumps"),
+        ('{"messages": [', "cut off"),
+        ("{", "on one line"),
+        ('{"prompt": "a"} {"prompt": "b"}', "one row a line"),
+        ("[" * 100_000, "cut off"),
+    ],
+)
+def test_a_line_that_is_not_json_says_what_to_do(tmp_path: Path, line: str, fix: str) -> None:
+    found = problem(write(tmp_path / "rows.jsonl", CHAT, line, CHAT))
+    assert (found.kind, found.line) == ("json", 2)
+    assert fix in found.fix
+
+
+def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", CHAT, "{", CHAT)
+    assert [each.line for each in read(file) if isinstance(each, Row)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (3, "a number"),
+        ({"mesages": []}, 'instead of "mesages"'),
+        ({"text": "only a text"}, "completion"),
+        ({"messages": "Hi"}, "[{…}, {…}]"),
+        ({"messages": []}, "write a question"),
+        ({"messages": ["Hi"]}, '"role": "user"'),
+        ({"messages": [{"role": "user", "content": 3}]}, "as text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "only text"),
+        ({**CHAT, "tools": [{"name": "find"}]}, '"type": "function"'),
+        ({**CHAT, "tools": "find"}, '"tools": [{…}, {…}]'),
+    ],
+)
+def test_a_shape_that_is_unknown_says_what_to_write(value: object, says: str) -> None:
+    found = to_row(value, "rows.jsonl", 7)
+    assert isinstance(found, Problem)
+    assert says in f"{found} {found.fix}"
+
+
+def test_a_csv_without_the_two_columns_names_those_it_has(tmp_path: Path) -> None:
+    found = problem(write(tmp_path / "rows.csv", "subject,body", "a,b", "c,d"))
+    assert found.line == 1
+    assert '"subject", "body"' in found.text
+    assert '"prompt" and "completion"' in found.fix
+
+
+def test_a_csv_with_too_many_fields_names_the_line(tmp_path: Path) -> None:
+    found = problem(write(tmp_path / "rows.csv", "text,label", "a,b", "a, or b,c", "d,e"))
+    assert (found.line, found.text) == (3, "has 3 fields, the first line has 2.")
+
+
+def test_a_quote_that_never_ends_does_not_swallow_the_rest_silently(tmp_path: Path) -> None:
+    assert problem(write(tmp_path / "rows.csv", "text,label", '"a,b', "c,d")).kind == "csv"
+
+
+def test_loading_names_the_first_fault_with_file_and_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", CHAT, {"messages": CHAT["messages"][:1]})
+    with pytest.raises(TuneError, match=r"rows\.jsonl, line 2: .*answer"):
+        data.load(file)
+
+
+def test_a_warning_does_not_stop_the_loading(tmp_path: Path) -> None:
+    row = {"prompt": "I am jo@gmail.com", "completion": "Hi"}
+    assert len(data.load(write(tmp_path / "rows.jsonl", row))) == 1
+
+
+def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", CHAT)
+    with pytest.raises(TuneError, match=r"did you mean train\.jsonl"):
+        data.load(tmp_path / "trian.jsonl")
+
+
+def test_a_spreadsheet_is_told_to_become_a_csv(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match="CSV"):
+        data.load(write(tmp_path / "rows.xlsx", CHAT))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "[]", "[\n]\n"])
+def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(TuneError, match="holds no rows"):
+        data.load(file)
+
+
+def test_ids_of_calls_are_mended_and_still_belong_together(tmp_path: Path) -> None:
+    call = {"id": "call_Xy-12345678", "function": {"name": "find", "arguments": "{}"}}
+    value = {
+        "messages": [
+            {"role": "user", "content": "Where?"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_Xy-12345678", "content": "here"},
+            {"role": "assistant", "content": "Here."},
+        ]
+    }
+    data.convert(write(tmp_path / "a.jsonl", value), tmp_path / "b.jsonl")
+    (row,) = data.load(tmp_path / "b.jsonl")  # which refuses ids that are not right
+    assert row.messages[1]["tool_calls"][0]["id"] == row.messages[2]["tool_call_id"]
+
+
+def test_half_a_character_is_converted_as_it_was(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", {"prompt": "Hi \ud83d", "completion": "Hello"})
+    data.convert(source, tmp_path / "b.jsonl")
+    assert "\\ud83d" in (tmp_path / "b.jsonl").read_text("utf-8")
+
+
+def test_converting_leaves_out_what_cannot_be_read_and_says_so(tmp_path: Path) -> None:
+    rows, problems = data.convert(write(tmp_path / "a.jsonl", CHAT, "{"), tmp_path / "b.jsonl")
+    assert (rows, [each.line for each in problems]) == (1, [2])
+
+
+def test_converting_never_overwrites_unasked(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", CHAT)
+    with pytest.raises(TuneError, match="is there already"):
+        data.convert(file, file)
+
+
+def test_a_conversion_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TuneError):
+        data.convert(write(tmp_path / "a.jsonl", "{"), tmp_path / "b.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def parts(folder: Path) -> dict[Path, float]:
+    shares = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    return {folder / f"{name}.jsonl": share for name, share in shares.items()}
+
+
+def texts(path: Path) -> set[str]:
+    return set(path.read_text("utf-8").splitlines())
+
+
+def test_a_split_has_the_shares_that_were_asked_for(tmp_path: Path) -> None:
+    rows = data.split(write(tmp_path / "all.jsonl", *pairs(100)), parts(tmp_path), seed=1)
+    assert list(rows.values()) == [80, 10, 10]
+
+
+def test_a_split_loses_and_doubles_no_row(tmp_path: Path) -> None:
+    data.split(write(tmp_path / "all.jsonl", *pairs(100)), parts(tmp_path), seed=1)
+    lines = [line for part in parts(tmp_path) for line in part.read_text("utf-8").splitlines()]
+    assert len(lines) == len(set(lines)) == 100
+
+
+def test_the_same_rows_are_split_alike_in_any_order(tmp_path: Path) -> None:
+    for name, rows in (("one", pairs(100)), ("two", pairs(100)[::-1])):
+        file = write(tmp_path / f"{name}.jsonl", *rows)
+        data.split(file, parts(tmp_path / name), seed=1)
+    one, two = (list(map(texts, parts(tmp_path / name))) for name in ("one", "two"))
+    assert one == two
+
+
+def test_another_seed_splits_otherwise(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.jsonl", *pairs(100))
+    for seed in (1, 2):
+        data.split(file, parts(tmp_path / str(seed)), seed=seed)
+    assert texts(tmp_path / "1" / "test.jsonl") != texts(tmp_path / "2" / "test.jsonl")
+
+
+def test_what_asks_the_same_stays_in_one_part(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"Question {at % 20}" + " " * (at // 20), "completion": str(at)}
+        for at in range(100)
+    ]
+    data.split(write(tmp_path / "all.jsonl", *rows), parts(tmp_path), seed=1)
+    asked = [
+        {row.messages[0]["content"].strip() for row in data.load(part)} for part in parts(tmp_path)
+    ]
+    assert sum(map(len, asked)) == 20
+
+
+def test_a_split_never_overwrites_unasked(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.jsonl", *pairs(100))
+    write(tmp_path / "test.jsonl", CHAT)
+    with pytest.raises(TuneError, match=r"test\.jsonl is there already"):
+        data.split(file, parts(tmp_path), seed=1)
+    assert not (tmp_path / "train.jsonl").exists()
+
+
+def test_too_few_rows_for_a_split_are_said_and_nothing_is_written(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.jsonl", *pairs(3))
+    with pytest.raises(TuneError, match="too few rows"):
+        data.split(file, parts(tmp_path), seed=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
+
+
+def test_the_sample_data_of_this_project_can_be_loaded() -> None:
+    for name in ("train", "validation", "test"):
+        assert data.load(Path(__file__).parent.parent / "data" / f"{name}.jsonl")

@@ -1,0 +1,90 @@
+"""The commands check, convert and split, as a team types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tune.__main__ import app
+from tune.settings import ROOT
+
+GOOD = [{"prompt": f"question {at}", "completion": f"answer {at}"} for at in range(60)]
+
+
+def run(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "all.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in GOOD), encoding="utf-8")
+    return file
+
+
+def test_check_ends_with_0_on_good_rows(rows: Path) -> None:
+    assert run("check", rows).exit_code == 0
+
+
+def test_check_ends_with_1_on_an_error(rows: Path) -> None:
+    rows.write_text("{\n", encoding="utf-8")
+    done = run("check", rows)
+    assert done.exit_code == 1
+    assert "line 1" in done.stdout
+
+
+def test_check_finds_the_sample_data_good() -> None:
+    assert run("check").exit_code == 0
+
+
+def test_check_prints_one_document_of_json_and_nothing_else(rows: Path) -> None:
+    command = [sys.executable, "-m", "tune", "check", "--json", rows]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert json.loads(done.stdout)["files"][0]["rows"] == 60
+    assert done.stderr == b""
+
+
+def test_a_file_that_is_not_there_is_told_in_two_lines(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tune", "check", tmp_path / "rows.jsonl"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert "rows.jsonl is not there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_convert_writes_chat_rows(rows: Path) -> None:
+    source, target = rows.with_name("rows.csv"), rows.with_name("rows.jsonl")
+    source.write_text("text,label\nHi,Hello\n", encoding="utf-8")
+    assert run("convert", source, target).exit_code == 0
+    said = json.loads(target.read_text("utf-8"))["messages"]
+    assert [message["content"] for message in said] == ["Hi", "Hello"]
+
+
+def test_convert_ends_with_1_when_it_left_a_row_out(rows: Path) -> None:
+    rows.write_text(f"{json.dumps(GOOD[0])}\n{{\n", encoding="utf-8")
+    done = run("convert", rows, rows.with_name("new.jsonl"))
+    assert done.exit_code == 1
+    assert "line 2" in done.stderr
+
+
+def test_split_deals_three_files_out_beside_the_rows(rows: Path) -> None:
+    assert run("split", rows).exit_code == 0
+    counts = {
+        name: len(rows.with_name(f"{name}.jsonl").read_text("utf-8").splitlines())
+        for name in ("train", "validation", "test")
+    }
+    assert counts == {"train": 48, "validation": 6, "test": 6}
+
+
+def test_split_can_do_without_a_part(rows: Path) -> None:
+    run("split", rows, "--test", 0)
+    assert rows.with_name("train.jsonl").is_file()
+    assert not rows.with_name("test.jsonl").exists()
+
+
+def test_split_overwrites_when_asked(rows: Path) -> None:
+    assert [run("split", rows, *more).exit_code for more in ((), (), ("--replace",))] == [0, 1, 0]

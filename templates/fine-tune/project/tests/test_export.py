@@ -1,0 +1,304 @@
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+import torch
+from conftest import Tuned
+
+from tune import export, models, runs
+from tune.answering.generate import Generator
+from tune.errors import TuneError
+from tune.export import Export
+from tune.exporting import hub
+from tune.runs import Run
+from tune.training import tiny, weights
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "hf_" + "aB3" * 11
+
+
+@pytest.fixture(scope="module")
+def run(tuned: Tuned) -> Run:
+    """A copy of the tuned run, to export from."""
+    copy = Run(tuned.run.folder.with_name("exported"))
+    shutil.copytree(tuned.run.folder, copy.folder)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def exports(run: Run, tuned: Tuned) -> dict[str, Export]:
+    """All three forms, made once."""
+    forms: tuple[runs.Form, ...] = ("adapter", "merged", "gguf")
+    return {form: export.export(run, form, tuned.settings, tell=lambda _: None) for form in forms}
+
+
+@pytest.fixture(scope="module")
+def expected(run: Run, tuned: Tuned) -> list[str]:
+    """What the run itself answers."""
+    return asked(weights.load_tuned(run), tuned)
+
+
+def asked(model: Any, tuned: Tuned) -> list[str]:
+    tokenizer = weights.load_tokenizer(models.find(str(tuned.base)))
+    generator = Generator(model, tokenizer, tuned.settings.max_tokens)
+    return [reply.text for reply in generator.answers(export.questions(tuned.settings))]
+
+
+def test_merged_weights_answer_without_peft_and_without_us(
+    exports: dict[str, Export], expected: list[str], tuned: Tuned
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = exports["merged"].folder
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    messages = export.questions(tuned.settings)[0]
+    inputs = tokenizer.apply_chat_template(messages, return_dict=True, return_tensors="pt")
+    output = model.generate(**inputs, max_new_tokens=16, do_sample=False)
+    said = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert said == expected[0]
+
+
+def test_the_adapter_names_its_base_and_holds_nothing_of_the_training(
+    exports: dict[str, Export], tuned: Tuned
+) -> None:
+    made = exports["adapter"]
+    about = json.loads((made.folder / "adapter_config.json").read_text("utf-8"))
+    assert about["base_model_name_or_path"] == str(tuned.base)
+    assert {"adapter_model.safetensors", "tokenizer.json", "README.md"} <= made.files.keys()
+    assert all(export.FILES.fullmatch(name) for name in made.files)
+
+
+def test_the_gguf_file_lies_beside_what_ollama_needs(exports: dict[str, Export]) -> None:
+    files = exports["gguf"].files
+    assert set(files) == {"exported-f16.gguf", "Modelfile", "README.md"}
+    text = (exports["gguf"].folder / "Modelfile").read_text("utf-8")
+    assert text.startswith("FROM ./exported-f16.gguf\n")
+
+
+def test_each_says_that_it_answers_as_the_run(exports: dict[str, Export]) -> None:
+    for made in exports.values():
+        assert made.checked.startswith(f"all {export.ASKED} answers as the run's")
+
+
+def test_nothing_half_done_is_left(exports: dict[str, Export], run: Run) -> None:
+    assert sorted(path.name for path in run.exports.iterdir()) == ["adapter", "gguf-f16", "merged"]
+
+
+def test_a_second_kind_lies_beside_the_first(
+    exports: dict[str, Export], run: Run, tuned: Tuned
+) -> None:
+    made = export.export(run, "gguf", tuned.settings, kind="q8_0", tell=lambda _: None)
+    assert made.folder.name == "gguf-q8_0"
+    assert exports["gguf"].folder.is_dir()
+    shutil.rmtree(made.folder)
+
+
+def test_an_export_that_answers_otherwise_is_refused_and_the_old_one_stays(
+    exports: dict[str, Export], run: Run, tuned: Tuned, tmp_path: Path
+) -> None:
+    broken = Run(tmp_path / "exported")
+    shutil.copytree(run.folder, broken.folder)
+    file = broken.exports / "gguf-f16" / "exported-f16.gguf"
+    before = file.read_bytes()
+    spoil(broken.exports / "merged" / "model.safetensors")
+    with pytest.raises(TuneError, match="otherwise than the run"):
+        export.export(broken, "gguf", tuned.settings, tell=lambda _: None)
+    assert file.read_bytes() == before
+    assert not list(broken.exports.glob(".*"))
+
+
+def spoil(file: Path) -> None:
+    """Turn a model's last layer upside down."""
+    from safetensors.torch import load_file, save_file
+
+    stored = load_file(file)
+    stored["lm_head.weight"] = -stored["lm_head.weight"]
+    save_file(stored, file, metadata={"format": "pt"})
+
+
+def test_embeddings_that_training_moved_apart_are_both_saved(tmp_path: Path) -> None:
+    base = models.find(str(tiny.make_image_text(tmp_path / "tied", ["Some words."])))
+    model = weights.load_base(base)
+    head = torch.nn.Parameter(model.get_input_embeddings().weight.detach() + 1)
+    model.get_output_embeddings().weight = head
+    export._untie(model)
+    model.save_pretrained(tmp_path / "saved")
+    shutil.copy(tmp_path / "tied" / "tokenizer.json", tmp_path / "saved")
+    again = weights.load_base(models.find(str(tmp_path / "saved")))
+    assert torch.equal(again.get_output_embeddings().weight, head)
+    assert not torch.equal(again.get_input_embeddings().weight, head)
+
+
+def test_the_exported_chat_template_says_the_same_without_the_marks(tuned: Tuned) -> None:
+    tokenizer = weights.load_tokenizer(models.find(str(tuned.base)))
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "Two."},
+        {"role": "user", "content": "Three?"},
+    ]
+    before = tokenizer.apply_chat_template(talk, tokenize=False)
+    template = export.for_inference(tokenizer.chat_template)
+    assert "generation %}" not in template
+    assert tokenizer.apply_chat_template(talk, chat_template=template, tokenize=False) == before
+
+
+def test_rounding_may_turn_a_word_where_numbers_are_short() -> None:
+    before = ["the parcel comes on Monday", "yes"]
+    after = ["the parcel comes on Sunday", "yes"]
+    assert export._compare(before, after).startswith("1 of 2 answers")
+    with pytest.raises(TuneError, match="Sunday"):
+        export._compare(before, after, exact=True)
+    with pytest.raises(TuneError):
+        export._compare(before, ["}}}}}", ""])
+
+
+def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match="free on this disk") as told:
+        export._need_room(tmp_path, 10**18)
+    assert "RUNS_DIR" in told.value.fix
+
+
+def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path: Path) -> None:
+    full = Run(tmp_path / "full")
+    shutil.copytree(run.folder, full.folder)
+    full.update(method="full")
+    with pytest.raises(TuneError, match="no adapter") as told:
+        export.export(full, "adapter", tuned.settings, tell=lambda _: None)
+    assert "--as merged" in told.value.fix
+
+
+# The hub
+
+
+@dataclass
+class Hub:
+    """A hub on loopback that keeps what it is sent."""
+
+    url: str = ""
+    private: bool | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def answer(self, path: str, token: str, body: bytes) -> tuple[int, Any]:
+        if token != f"Bearer {TOKEN}":
+            return 403, {"error": "You don't have write access"}
+        if path == "/api/repos/create":
+            wish = json.loads(body)
+            self.private = wish.get("visibility") == "private" or bool(wish.get("private"))
+            return 200, {"url": f"{self.url}/ada/mine", "id": "ada/mine"}
+        if path.endswith("/preupload/main"):
+            about = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+            return 200, {"files": [{"path": f["path"]} | about for f in json.loads(body)["files"]]}
+        if path.endswith("/commit/main"):
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    content = base64.b64decode(line["value"]["content"])
+                    self.files[line["value"]["path"]] = content
+            return 200, {"commitUrl": f"{self.url}/ada/mine/commit/1", "commitOid": "1" * 40}
+        return 200, {"id": "ada/mine", "sha": "0" * 40, "siblings": [], "private": True}
+
+
+@pytest.fixture
+def loopback() -> Iterator[Hub]:
+    fake = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            path, token = self.path.partition("?")[0], self.headers.get("authorization", "")
+            status, content = fake.answer(path, token, body)
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = handle_any
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as program:
+        program.daemon_threads = True
+        fake.url = f"http://127.0.0.1:{program.server_port}"
+        threading.Thread(target=program.serve_forever, args=(0.01,), daemon=True).start()
+        yield fake
+        program.shutdown()
+
+
+def command(there: Hub, run: Run, *words: str, token: str = TOKEN) -> tuple[int, str, str]:
+    """Export with the hub's address in the environment, as a team would."""
+    own = {"HF_ENDPOINT": there.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    own |= {"HF_TOKEN": token, "HF_HOME": str(run.folder / "hf")}
+    line = [sys.executable, "-m", "tune", "export", run.name, *words]
+    done = subprocess.run(
+        line, cwd=ROOT, env=os.environ | own, capture_output=True, encoding="utf-8", check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_push_sends_the_export_and_no_rows_for_oneself_alone(
+    exports: dict[str, Export], run: Run, loopback: Hub
+) -> None:
+    code, out, err = command(loopback, run, "--push", "ada/mine", "--json")
+    assert code == 0, err
+    assert json.loads(out)["push"]["url"] == f"{loopback.url}/ada/mine"
+    assert loopback.files.keys() == exports["merged"].files.keys()
+    assert loopback.private
+    assert b'from_pretrained("ada/mine"' in loopback.files["README.md"]
+
+
+def test_a_dry_run_sends_nothing_and_lists_what_would_go(
+    exports: dict[str, Export], run: Run, loopback: Hub
+) -> None:
+    code, out, err = command(loopback, run, "--push", "ada/mine", "--dry-run")
+    assert code == 0, err
+    assert not loopback.files and loopback.private is None
+    assert "model.safetensors" in out and "Would go to" in out
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"), [("", "No token"), ("hf_" + "rEa0d" * 7, "does not let this token write")]
+)
+def test_without_a_token_that_may_write_it_says_where_to_get_one(
+    exports: dict[str, Export], run: Run, loopback: Hub, token: str, problem: str
+) -> None:
+    code, _, err = command(loopback, run, "--push", "ada/mine", token=token)
+    assert code == 1
+    assert problem in err and "huggingface.co/settings/tokens" in err
+    assert "Traceback" not in err and (not token or token not in err)
+
+
+def test_what_no_export_made_is_not_sent(exports: dict[str, Export]) -> None:
+    stray = exports["merged"].folder / "train.jsonl"
+    stray.write_text("{}")
+    try:
+        with pytest.raises(TuneError, match=r"train\.jsonl"):
+            hub.push(exports["merged"], "ada/mine", dry_run=True)
+    finally:
+        stray.unlink()
+
+
+def test_an_adapter_on_a_folder_of_this_machine_is_of_no_use_on_the_hub(
+    exports: dict[str, Export],
+) -> None:
+    with pytest.raises(TuneError, match="nobody else") as told:
+        hub.push(exports["adapter"], "ada/mine", dry_run=True)
+    assert "--as merged" in told.value.fix

@@ -1,0 +1,229 @@
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from tune import data, models  # noqa: E402
+from tune.answering.generate import Generator  # noqa: E402
+from tune.errors import TuneError  # noqa: E402
+from tune.training import tiny, weights  # noqa: E402
+
+QUESTIONS = [
+    [{"role": "user", "content": text}]
+    for text in (
+        "Hello",
+        "Where is my parcel? The courier was here, but the tracking says that it is lost.",
+        "My card was charged twice for one invoice.",
+        "Größe der Lampe? 🪴",
+        "Is the blanket warm?",
+    )
+]
+
+
+class Forgetful:
+    """A model in a memory that takes so many rows at a time; it counts the rows of each try."""
+
+    def __init__(self, model: Any, most: int) -> None:
+        self.model, self.most = model, most
+        self.tried: list[int] = []
+
+    def __call__(self, *, input_ids: Any, **rest: Any) -> Any:
+        if input_ids.shape[1] > 1:  # the questions; after that come single tokens
+            self.tried.append(len(input_ids))
+        if len(input_ids) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.model(input_ids=input_ids, **rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+def loaded(folder: Path, max_tokens: int = 20) -> Generator:
+    base = models.find(str(folder))
+    return Generator(weights.load_base(base), weights.load_tokenizer(base), max_tokens)
+
+
+@pytest.fixture(scope="module")
+def random(tiny_settings: Any) -> Generator:
+    """A model that knows nothing: it never ends by itself, and says everything there is to say."""
+    return loaded(Path(tiny_settings.base_model))
+
+
+@pytest.fixture(scope="module")
+def trained(tuned: Any) -> Generator:
+    tokenizer = weights.load_tokenizer(models.find(str(tuned.base)))
+    return Generator(weights.load_tuned(tuned.run), tokenizer, 20)
+
+
+@pytest.fixture
+def asked(tuned: Any) -> list[list[dict[str, Any]]]:
+    return [row.question for row in data.load(tuned.settings.test)[:6]]
+
+
+# One question, and many
+
+
+def test_many_at_once_are_answered_as_one_by_one(random: Generator) -> None:
+    together = random.answers(QUESTIONS)
+    alone = [random.answer(question) for question in QUESTIONS]
+    assert [reply.text for reply in together] == [reply.text for reply in alone]
+    assert len({reply.text for reply in together}) > 1
+
+
+def test_answers_are_those_of_transformers_own_generate(random: Generator) -> None:
+    tokenizer = random.tokenizer
+    for question in QUESTIONS:
+        encoded = tokenizer.apply_chat_template(
+            question, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+        theirs = random.model.generate(
+            input_ids=encoded["input_ids"],
+            attention_mask=encoded["attention_mask"],
+            max_new_tokens=20,
+            do_sample=False,
+        )[0][encoded["input_ids"].shape[1] :]
+        assert random.answer(question).text == tokenizer.decode(theirs, skip_special_tokens=True)
+
+
+def test_an_answer_ends_at_the_end_token(trained: Generator, asked: Any) -> None:
+    for reply in trained.answers(asked):
+        assert reply.text.startswith("{") and reply.text.endswith("}")
+        assert not reply.cut
+        assert 0 < reply.tokens < 20
+        assert reply.seconds > 0
+
+
+def test_an_answer_without_an_end_is_cut_and_says_so(random: Generator) -> None:
+    reply = replace(random, max_tokens=3).answer(QUESTIONS[0])
+    assert (reply.tokens, reply.cut) == (3, True)
+
+
+def test_progress_counts_up_to_the_end(random: Generator) -> None:
+    seen: list[tuple[int, int]] = []
+    random.answers(QUESTIONS, lambda done, rows: seen.append((done, rows)))
+    assert seen[-1] == (5, 5)
+
+
+def test_no_question_is_no_answer(random: Generator) -> None:
+    assert random.answers([]) == []
+
+
+def test_tools_are_told_to_the_model(random: Generator) -> None:
+    parameters = {"type": "object", "properties": {}}
+    tool = {"type": "function", "function": {"name": "track", "parameters": parameters}}
+    tool["function"]["description"] = ""  # type: ignore[index]
+    assert random.answer(QUESTIONS[0], tools=[tool]).text != random.answer(QUESTIONS[0]).text
+
+
+def test_a_temperature_makes_answers_vary(random: Generator) -> None:
+    warm = replace(random, temperature=1.0)
+    assert len({reply.text for reply in warm.answers([QUESTIONS[0]] * 4)}) > 1
+
+
+def test_a_model_that_can_see_answers_text_as_well(tmp_path: Path) -> None:
+    generator = loaded(tiny.make_image_text(tmp_path / "seeing", ["lamp mug blanket"] * 3), 12)
+    together = generator.answers(QUESTIONS)
+    assert [each.text for each in together] == [generator.answer(q).text for q in QUESTIONS]
+    assert "".join(generator.stream(QUESTIONS[1])) == together[1].text
+
+
+# When memory is short
+
+
+def test_a_batch_that_does_not_fit_is_halved(random: Generator) -> None:
+    model = Forgetful(random.model, most=2)
+    replies = replace(random, model=model).answers(QUESTIONS)
+    assert model.tried == [5, 2, 2, 1]
+    assert [reply.text for reply in replies] == [each.text for each in random.answers(QUESTIONS)]
+
+
+def test_one_question_that_does_not_fit_is_explained(random: Generator) -> None:
+    with pytest.raises(TuneError, match="memory is too small") as caught:
+        replace(random, model=Forgetful(random.model, most=0)).answers(QUESTIONS)
+    assert "MAX_TOKENS" in caught.value.fix
+
+
+def test_another_failure_is_passed_on(random: Generator) -> None:
+    class Broken(Forgetful):
+        def __call__(self, *, input_ids: Any, **rest: Any) -> Any:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        replace(random, model=Broken(random.model, 1)).answers(QUESTIONS)
+
+
+# Word by word
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_stream_says_what_the_answer_says(random: Generator, question: Any) -> None:
+    pieces = list(random.stream(question))
+    assert "".join(pieces) == random.answer(question).text
+    assert len(pieces) > 3
+
+
+def test_a_stream_that_is_closed_frees_the_model(random: Generator) -> None:
+    model = Forgetful(random.model, most=1)
+    stream = replace(random, model=model).stream(QUESTIONS[0])
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert next(stream, None) is None
+    assert not random.lock.locked()
+    assert random.answer(QUESTIONS[0]).tokens == 20
+
+
+def test_a_stream_leaves_no_trace_in_its_callers_thread(random: Generator) -> None:
+    stream = random.stream(QUESTIONS[0])
+    next(stream)
+    assert not torch.is_inference_mode_enabled()
+
+
+# With the adapter and without
+
+
+def test_without_its_adapter_a_model_answers_as_its_base(
+    trained: Generator, random: Generator, asked: Any
+) -> None:
+    base = [reply.text for reply in random.answers(asked)]
+    assert [reply.text for reply in trained.without_adapter().answers(asked)] == base
+    assert [reply.text for reply in trained.answers(asked)] != base
+
+
+def test_two_streams_of_one_model_take_turns(trained: Generator, asked: Any) -> None:
+    base = trained.without_adapter()
+    alone = [trained.answer(asked[0]).text, base.answer(asked[0]).text]
+    tuned_stream, base_stream = trained.stream(asked[0]), base.stream(asked[0])
+    said = ["", ""]
+    for _ in range(20):
+        said[0] += next(tuned_stream, "")
+        said[1] += next(base_stream, "")
+    assert said[0] == alone[0]
+    assert alone[1].startswith(said[1]) and said[1]
+
+
+def test_threads_that_ask_at_once_get_their_own_answers(trained: Generator, asked: Any) -> None:
+    base = trained.without_adapter()
+    wanted = [generator.answer(q).text for q in asked for generator in (trained, base)]
+    found: dict[int, str] = {}
+
+    def ask(at: int, stream: Iterator[str]) -> None:
+        found[at] = "".join(stream)
+
+    streams = [generator.stream(q) for q in asked for generator in (trained, base)]
+    threads = [threading.Thread(target=ask, args=each) for each in enumerate(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert [found[at] for at in range(len(streams))] == wanted
+
+
+def test_a_model_without_an_adapter_has_no_base_in_it(random: Generator) -> None:
+    with pytest.raises(TuneError, match="no adapter"):
+        random.without_adapter()

@@ -1,0 +1,111 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mistral_server import CHAT, Body, Handler, MistralServer, Reply, dropped, status, text
+
+from plumbing.retries import ModelUnavailable
+from tune.answering import llm
+from tune.settings import Settings
+
+KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 0.5, "cooldown": 0}
+QUESTION = [{"role": "user", "content": "Where is my parcel?"}]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MistralServer]:
+    with MistralServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[MistralServer]:
+    """A loosely compatible server of one's own."""
+    with MistralServer(deviant=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def online(server: MistralServer) -> Settings:
+    return Settings(mistral_api_key=KEY, mistral_server_url=server.url, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def own(local: MistralServer, server: MistralServer) -> Settings:
+    """A server of one's own, and a key beside it."""
+    return Settings(
+        llm_base_url=f"{local.url}/v1",
+        chat_model="our-tuned",
+        mistral_api_key=KEY,
+        mistral_server_url=server.url,
+        **QUICK,
+    )
+
+
+def streaming(*contents: object) -> Reply:
+    """A stream of these contents, each as it would stand in `delta`."""
+
+    def reply(handler: Handler, body: Body) -> None:
+        events = [handler.chunk(body, content) for content in contents]  # type: ignore[arg-type]
+        handler.stream([*events, handler.chunk(body, "", "all"), "data: [DONE]\n\n"])
+
+    return reply
+
+
+def test_the_api_is_asked_as_it_wants_to_be(online: Settings, server: MistralServer) -> None:
+    server.will(text("It left on Monday."))
+    assert list(llm.chat(QUESTION, online)) == ["It ", "left ", "on ", "Monday."]
+    body = server.requests[-1].body
+    assert (body["model"], body["max_tokens"]) == ("mistral-small-latest", online.max_tokens)
+    assert body["messages"] == QUESTION
+
+
+def test_a_server_of_one_s_own_is_asked_for_the_named_model(
+    own: Settings, local: MistralServer
+) -> None:
+    local.will(text("Monday."), text("Tuesday."))
+    assert "".join(llm.chat(QUESTION, own)) == "Monday."
+    assert "".join(llm.chat(QUESTION, own, "its-base")) == "Tuesday."
+    assert [request.body["model"] for request in local.requests[-2:]] == ["our-tuned", "its-base"]
+
+
+def test_beside_a_server_the_api_is_still_asked(own: Settings, server: MistralServer) -> None:
+    online = llm.api(own)
+    assert online
+    server.will(text("From the API."))
+    assert "".join(llm.chat(QUESTION, online)) == "From the API."
+
+
+def test_without_a_key_there_is_no_api(own: Settings) -> None:
+    assert llm.api(Settings(**QUICK)) is None
+    assert llm.api(own.model_copy(update={"mistral_api_key": Settings().mistral_api_key})) is None
+
+
+def test_thoughts_are_not_part_of_the_answer(online: Settings, server: MistralServer) -> None:
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
+    server.will(streaming(thought, [{"type": "text", "text": "Monday."}]))
+    assert "".join(llm.chat(QUESTION, online)) == "Monday."
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (status(401), "refused the API key"),
+        (status(400), "did not accept the request"),
+        (dropped(), "could not be reached"),
+    ],
+)
+def test_what_fails_is_told_politely(
+    online: Settings, server: MistralServer, reply: Reply, said: str
+) -> None:
+    server.will(reply)
+    with pytest.raises(ModelUnavailable, match=said):
+        list(llm.chat(QUESTION, online))
+
+
+def test_a_busy_server_is_asked_again(online: Settings, server: MistralServer) -> None:
+    before = len(server.requests)
+    server.will(status(429, 0.01), status(503), text("Now."))
+    assert list(llm.chat(QUESTION, online)) == ["Now."]
+    assert [request.path for request in server.requests[before:]] == [CHAT] * 3

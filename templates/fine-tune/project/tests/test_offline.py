@@ -1,0 +1,89 @@
+import time
+
+import pytest
+
+from tune import data, prompts
+from tune.answering import offline
+from tune.answering.offline import Nearest
+from tune.rows.row import Row
+from tune.settings import SETTINGS
+
+
+def row(question: str, answer: str = "", system: str = "") -> Row:
+    before = [{"role": "system", "content": system}] if system else []
+    said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return Row((*before, *said))
+
+
+PARCEL = row("My parcel was not delivered.", "delivery")
+MONEY = row("You charged my card twice.", "billing")
+LAMPE = row("La lampe est arrivée cassée.", "returns")
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("When is the delivery of my parcel?", PARCEL),
+        ("Why did you charge me 2 times?", MONEY),
+        ("ma LAMPE cassée", LAMPE),
+    ],
+)
+def test_the_row_that_shares_the_rarest_pieces_of_words_is_found(
+    question: str, wanted: Row
+) -> None:
+    assert Nearest([PARCEL, MONEY, LAMPE]).find(question) is wanted
+
+
+@pytest.mark.parametrize("question", ["", "?!", "xyz"])
+def test_where_nothing_is_shared_nothing_is_found(question: str) -> None:
+    assert Nearest([PARCEL, MONEY]).find(question) is None
+    assert Nearest([]).find(question) is None
+
+
+def test_a_row_finds_itself() -> None:
+    rows = data.load(SETTINGS.train)
+    near = Nearest(rows)
+    found = [near.find(offline.asked(each)) for each in rows]
+    assert sum(a is not b for a, b in zip(found, rows, strict=True)) <= len(rows) // 50
+
+
+def test_the_sample_rows_are_answered_better_than_by_chance() -> None:
+    near = Nearest(data.load(SETTINGS.train))
+    test = data.load(SETTINGS.test)
+    found = [near.find(offline.asked(each)) for each in test]
+    right = sum(a is not None and a.answer == b.answer for a, b in zip(found, test, strict=True))
+    assert right / len(test) > 0.33  # twelve answers: chance is 1 in 12
+
+
+def test_many_rows_are_cut_short_and_searched_in_no_time() -> None:
+    many = Nearest(row(f"Parcel {n % 977}", "x") for n in range(offline.MOST + 9))
+    assert len(many.rows) == offline.MOST
+    start = time.perf_counter()
+    many.find("Where is parcel 5?")
+    assert time.perf_counter() - start < 1
+
+
+# What is sent to models
+
+
+def test_the_system_message_comes_first_and_only_once() -> None:
+    asked = [{"role": "user", "content": "Hi."}]
+    assert prompts.with_system(asked, "") == asked
+    [first, last] = prompts.with_system(asked, "Be kind.")
+    assert (first, last) == ({"role": "system", "content": "Be kind."}, asked[0])
+    assert prompts.with_system([first, last], "Be brief.") == [first, last]
+
+
+def test_a_model_that_was_not_tuned_sees_each_answer_before_any_comes_twice() -> None:
+    rows = [row(f"a{n}", "common") for n in range(50)] + [row("b", "rare"), row("c", "rarer")]
+    answers = [each.answer for each in prompts.varied(rows, 4)]
+    assert answers == ["common", "rare", "rarer", "common"]
+
+
+def test_a_model_that_was_not_tuned_sees_examples_and_then_the_question() -> None:
+    asked = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "And me?"}]
+    sent = prompts.well_prompted(asked, [PARCEL, row("Hello", "hello", system="Be kind.")])
+    assert [each["role"] for each in sent] == ["system", *["user", "assistant"] * 2, "user"]
+    assert prompts.WELL_PROMPTED in sent[0]["content"]
+    assert sent[0]["content"].endswith("Be kind.")
+    assert sent[-1] == asked[-1]

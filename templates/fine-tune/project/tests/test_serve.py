@@ -1,0 +1,289 @@
+"""The server's protocol, asked by three vendors' clients, over a model that only repeats."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import Tuned
+
+from tune import serve
+from tune.answering import server
+from tune.errors import TuneError
+from tune.runs import Record, Run
+from tune.serve import Address
+
+ROOT = Path(__file__).parent.parent
+QUESTION = [{"role": "user", "content": "one two three"}]
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+
+
+class Words:
+    """A tokenizer with a token for each word."""
+
+    def apply_chat_template(self, messages: Sequence[Any], **_: object) -> dict[str, list[int]]:
+        return {"input_ids": [0] * sum(len(each["content"].split()) for each in messages)}
+
+    def encode(self, text: str, **_: object) -> list[str]:
+        return text.split()
+
+
+@dataclass(frozen=True)
+class Parrot:
+    """A model that repeats the question, slowly where it is asked to, and keeps what it heard."""
+
+    max_tokens: int = 100
+    temperature: float = 0.0
+    heard: list[Any] = field(default_factory=list)
+    tokenizer: Words = field(default_factory=Words)
+
+    def stream(self, messages: Sequence[Any], *, tools: Sequence[Any] = ()) -> Iterator[str]:
+        self.heard.append((list(messages), self.temperature))
+        if messages[-1]["role"] not in {"user", "tool"}:
+            raise ValueError("no question")
+        try:
+            for word in messages[-1]["content"].split()[: self.max_tokens]:
+                time.sleep(0.05 if word == "slow" else 0)
+                yield f"{word} "
+            self.heard.append("all said")
+        finally:
+            self.heard.append("ended")
+
+
+@pytest.fixture(scope="module")
+def parrot() -> Parrot:
+    return Parrot()
+
+
+@pytest.fixture(scope="module")
+def url(parrot: Parrot) -> Iterator[str]:
+    served: dict[str, Any] = {"tuned": parrot, "base": Parrot(max_tokens=1)}
+    with serve.background(served) as address:
+        yield address.url.removesuffix("/v1")
+
+
+def post(url: str, **body: Any) -> httpx2.Response:
+    return httpx2.post(f"{url}/v1/chat/completions", json={"messages": QUESTION} | body)
+
+
+# Three vendors' clients
+
+
+def test_mistrals_strict_sdk_takes_list_answer_and_stream(url: str) -> None:
+    from mistralai.client import Mistral
+
+    client = Mistral(api_key="none", server_url=url)
+    assert [model.id for model in client.models.list().data or []] == ["tuned", "base"]
+    whole: Any = client.chat.complete(model="tuned", messages=QUESTION)  # type: ignore[arg-type]
+    assert whole.choices[0].message.content == "one two three "
+    events: Any = client.chat.stream(model="tuned", messages=QUESTION)  # type: ignore[arg-type]
+    choices = [event.data.choices[0] for event in events]
+    assert "".join(choice.delta.content for choice in choices) == "one two three "
+    assert choices[-1].finish_reason == "stop"
+
+
+def test_openais_client_takes_answer_and_stream(url: str) -> None:
+    from openai import OpenAI
+
+    client: Any = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    whole = client.chat.completions.create(model="tuned", messages=QUESTION)
+    assert whole.choices[0].message.content == "one two three "
+    assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (3, 3)
+    parts = client.chat.completions.create(model="tuned", messages=QUESTION, stream=True)
+    assert "".join(part.choices[0].delta.content for part in parts) == "one two three "
+
+
+def test_langchains_client_takes_answer_and_stream(url: str) -> None:
+    langchain = pytest.importorskip("langchain_mistralai")
+    client = langchain.ChatMistralAI(model="tuned", base_url=f"{url}/v1", api_key="none")
+    assert client.invoke("one two three").content == "one two three "
+    assert "".join(part.content for part in client.stream("one two")) == "one two "
+
+
+# What they may ask
+
+
+def test_a_model_by_an_unknown_name_is_the_tuned_one(url: str) -> None:
+    assert post(url, model="gpt-9").json()["model"] == "tuned"
+
+
+def test_the_base_can_be_asked_by_its_name(url: str) -> None:
+    answer = post(url, model="base").json()["choices"][0]
+    assert answer["message"]["content"] == "one "
+
+
+def test_an_answer_that_runs_into_the_limit_says_so(url: str) -> None:
+    for limit in ("max_tokens", "max_completion_tokens"):
+        answer = post(url, **{limit: 2}).json()["choices"][0]
+        assert (answer["message"]["content"], answer["finish_reason"]) == ("one two ", "length")
+
+
+def test_the_temperature_of_the_request_counts(url: str, parrot: Parrot) -> None:
+    post(url, temperature=0.7)
+    assert ([*QUESTION], 0.7) in parrot.heard
+
+
+def test_a_developers_message_is_the_system_message(url: str, parrot: Parrot) -> None:
+    post(url, messages=[{"role": "developer", "content": "be brief"}, *QUESTION])
+    system = {"role": "system", "content": "be brief"}
+    assert ([system, *QUESTION], 0.0) in parrot.heard
+
+
+def test_nonsense_is_refused_and_the_reason_told(url: str) -> None:
+    assert post(url, messages=[]).status_code == 422
+    assert post(url, messages="hello").status_code == 422
+    refused = post(url, messages=[{"role": "assistant", "content": "hm"}])
+    assert refused.status_code == 422
+    assert "no question" in refused.json()["message"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_ends_the_answer(url: str, parrot: Parrot, stream: bool) -> None:
+    parrot.heard.clear()
+    body = {"messages": [{"role": "user", "content": "slow " * 100}], "stream": stream}
+    address = url.removeprefix("http://").split(":")
+    text = json.dumps(body)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
+    with socket.create_connection((address[0], int(address[1]))) as line:
+        line.sendall((head + text).encode())
+        time.sleep(0.3)  # it is in the midst of it now
+    end = time.monotonic() + 4
+    while "ended" not in parrot.heard and time.monotonic() < end:
+        time.sleep(0.02)
+    assert "ended" in parrot.heard and "all said" not in parrot.heard
+
+
+# Calls of tools
+
+
+def test_an_answer_that_calls_a_tool_comes_as_a_call(url: str) -> None:
+    asked = [{"role": "user", "content": 'add{"a": 1}'}]
+    for tools, reason in (([TOOL], "tool_calls"), ([], "stop")):
+        choice = post(url, messages=asked, tools=tools).json()["choices"][0]
+        assert choice["finish_reason"] == reason
+
+
+def test_a_streamed_call_is_taken_by_the_strict_sdk(url: str) -> None:
+    from mistralai.client import Mistral
+
+    asked: Any = [{"role": "user", "content": 'add{"a": 1}'}]
+    tools: Any = [TOOL]
+    client = Mistral(api_key="none", server_url=url)
+    events: Any = client.chat.stream(model="tuned", messages=asked, tools=tools)
+    [call] = [call for event in events for call in event.data.choices[0].delta.tool_calls or []]
+    assert (call.function.name, call.function.arguments) == ("add", '{"a": 1}')
+    assert len(call.id) == 9 and call.id.isalnum()
+
+
+def test_several_calls_are_told_apart() -> None:
+    tools = [TOOL, {"type": "function", "function": {"name": "add_all"}}]
+    calls = server.tool_calls('add{"a": "}{"} add_all{"b": [1]}', tools)
+    assert [(call["function"]["name"], call["function"]["arguments"]) for call in calls] == [
+        ("add", '{"a": "}{"}'),
+        ("add_all", '{"b": [1]}'),
+    ]
+
+
+@pytest.mark.parametrize("text", ["add two numbers", 'add{"a": 1', 'sub{"a": 1}', ""])
+def test_what_only_looks_like_a_call_stays_text(text: str) -> None:
+    assert server.tool_calls(text, [TOOL]) == []
+
+
+# The command
+
+
+def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TuneError, match=f"Port {port}") as told:
+            serve.serve(run, "transformers", Address(port=port))
+    assert told.value.fix == f"--port {port + 1}"
+
+
+def test_llama_cpp_without_a_gguf_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match="GGUF") as told:
+        serve.serve(a_run(tmp_path), "llama.cpp", Address(port=0))
+    assert "--as gguf" in told.value.fix
+
+
+def test_the_printed_commands_name_the_files_that_export_makes(tmp_path: Path) -> None:
+    text = serve.commands(a_run(tmp_path), Address(port=8001))
+    assert f"vllm serve {(tmp_path / 'mine/exports/merged').as_posix()} " in text
+    assert "image" in text  # Ministral 3 is served without its eyes
+    assert "LLM_BASE_URL=http://127.0.0.1:8001/v1" in text
+    assert "mine-q8_0.gguf --alias mine" in text
+
+
+def test_an_address_for_everybody_is_shown_as_one_that_works_here() -> None:
+    assert Address("0.0.0.0", 80).url == "http://127.0.0.1:80/v1"
+    assert Address("::1", 80).url == "http://[::1]:80/v1"
+
+
+def test_a_server_that_others_can_reach_says_so() -> None:
+    assert "no key" in serve.env_lines(["mine"], Address("0.0.0.0"))
+    assert "no key" not in serve.env_lines(["mine"], Address())
+
+
+def test_ollamas_file_has_no_trace_of_how_it_was_made() -> None:
+    text = serve.modelfile("m.gguf")
+    assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
+    assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
+
+
+def a_run(folder: Path) -> Run:
+    """A run that was never trained."""
+    run = Run(folder / "mine")
+    run.write(Record("ministral-3b", state="done"))
+    return run
+
+
+# The real model
+
+
+def test_the_tuned_model_and_its_base_answer_under_their_names(tuned: Tuned) -> None:
+    served: dict[str, Any] = dict(serve.generators(tuned.run, tuned.settings))
+    asked = [{"role": "user", "content": "Is parcel the same as van?"}]
+    expected = served[tuned.run.name].answer(asked).text
+    with serve.background(served) as address:
+        url = address.url.removesuffix("/v1")
+        names = [each["id"] for each in httpx2.get(f"{url}/v1/models").json()["data"]]
+        answers = [
+            post(url, model=name, messages=asked).json()["choices"][0]["message"]["content"]
+            for name in names
+        ]
+    assert names == [tuned.run.name, tuned.base.name]
+    assert answers[0] == expected != answers[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
+def test_the_command_serves_until_ctrl_c_and_tells_what_to_write_into_env(tuned: Tuned) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tune", "serve", tuned.run.name, "--port", str(port)]
+    program = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end and program.poll() is None:
+            try:  # it listens from the start, and answers as soon as the weights are loaded
+                if httpx2.get(f"http://127.0.0.1:{port}/v1/models", timeout=60).is_success:
+                    break
+            except httpx2.HTTPError:
+                time.sleep(0.1)
+        program.send_signal(signal.SIGINT)
+        told = program.communicate(timeout=20)[1]
+    finally:
+        program.kill()
+    assert f"LLM_BASE_URL=http://127.0.0.1:{port}/v1\nCHAT_MODEL={tuned.run.name}\n" in told
+    assert "Ended." in told and "Traceback" not in told
+    assert program.returncode == 130

@@ -1,0 +1,206 @@
+"""What a training leaves behind, and what it refuses."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Tuned
+
+from tune import train
+from tune.errors import TuneError
+from tune.runs import Record, Run
+from tune.settings import Settings
+from tune.training import progress
+from tune.training.progress import Progress
+
+pytest.importorskip("trl")
+
+
+@pytest.fixture
+def quick(tiny_settings: Settings, tmp_path: Path) -> Settings:
+    """The same rows and base, and a run of a few steps in a folder of its own."""
+    return tiny_settings.model_copy(update={"runs_dir": tmp_path, "epochs": 0.1})
+
+
+@pytest.fixture
+def begun(tuned: Tuned, tmp_path: Path) -> Iterator[Run]:
+    """The run as if it had been killed before its first checkpoint."""
+    run = Run(tmp_path / "begun")
+    run.write(tuned.run.record)
+    run.update(state="training")
+    yield run
+
+
+def test_a_training_leaves_a_model_that_learned(tuned: Tuned) -> None:
+    figures = tuned.run.record.figures
+    assert figures["eval_loss"] < figures["eval_loss_first"] / 5
+    names = {path.name for path in tuned.run.model.iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
+
+
+def test_the_record_says_what_it_was_made_of(tuned: Tuned) -> None:
+    record = tuned.run.record
+    assert record.state == "done" and record.method == "lora" and record.started
+    assert record.settings["learning_rate"] == 3e-3 and record.settings["seed"] == 42
+    assert record.data["train"]["used"] == record.data["train"]["rows"] > 300
+    assert len(record.data["validation"]["sha256"]) == 64
+    assert {"torch", "trl", "peft", "python"} <= record.versions.keys()
+    assert record.figures["peak_memory"] > 1e6 and record.figures["seconds"] > 0
+
+
+def test_the_log_has_a_line_for_each_look_at_the_loss(tuned: Tuned) -> None:
+    entries = progress.read(tuned.run.log)
+    assert [entry["step"] for entry in entries] == sorted(entry["step"] for entry in entries)
+    assert entries[-1]["step"] == tuned.run.record.figures["steps"]
+    assert {"loss", "learning_rate", "seconds", "epoch"} <= entries[0].keys()
+    assert min(each["eval_loss"] for each in entries if "eval_loss" in each) == pytest.approx(
+        tuned.run.record.figures["eval_loss"]
+    )
+
+
+def test_the_losses_are_drawn_and_sent_to_tensorboard(tuned: Tuned) -> None:
+    assert tuned.run.plot.read_bytes().startswith(b"\x89PNG")
+    assert list((tuned.run.folder / "tensorboard").glob("events*"))
+
+
+def test_a_done_run_keeps_no_checkpoints(tuned: Tuned) -> None:
+    assert not tuned.run.checkpoints.exists()
+
+
+def test_every_step_is_told_with_the_time_that_is_left(quick: Settings) -> None:
+    told: list[Progress] = []
+    train.train(Run(quick.runs / "told"), quick, report=told.append)
+    assert told[-1].step == told[-1].steps > 1
+    assert told[0].seconds_left > 0 == told[-1].seconds_left
+    assert any(each.checked and each.eval_loss for each in told)
+    assert all(each.tokens_per_second > 0 for each in told[2:])
+
+
+def test_a_run_that_exists_is_never_overwritten(tuned: Tuned) -> None:
+    before = tuned.run.record
+    with pytest.raises(TuneError, match="already"):
+        train.train(tuned.run, tuned.settings)
+    assert tuned.run.record == before
+
+
+def test_resuming_a_done_run_changes_nothing(tuned: Tuned) -> None:
+    model = tuned.run.model / "adapter_model.safetensors"
+    before = model.stat().st_mtime_ns
+    assert train.train(tuned.run, tuned.settings, resume=True) == tuned.run.record
+    assert model.stat().st_mtime_ns == before
+
+
+def test_a_run_whose_data_changed_does_not_go_on(begun: Run, tuned: Tuned) -> None:
+    shorter = begun.folder / "train.jsonl"
+    lines = tuned.settings.train.read_text("utf-8").splitlines(keepends=True)
+    shorter.write_text("".join(lines[1:]), "utf-8")
+    settings = tuned.settings.model_copy(update={"train_file": shorter})
+    with pytest.raises(TuneError, match="the train data"):
+        train.train(begun, settings, resume=True)
+
+
+def test_a_run_whose_settings_changed_does_not_go_on(begun: Run, tuned: Tuned) -> None:
+    settings = tuned.settings.model_copy(update={"lora_rank": 8, "method": "full"})
+    with pytest.raises(TuneError, match="method was lora, now full; rank was 16, now 8"):
+        train.train(begun, settings, resume=True)
+
+
+def test_a_run_goes_on_with_the_settings_it_began_with(begun: Run, tuned: Tuned) -> None:
+    told: list[Progress] = []
+    by_now = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
+    assert train.as_begun(begun, by_now, {}, told.append) == tuned.settings
+    assert [each.note for each in told] == [
+        "MAX_LENGTH is 2048 for this run, as it began; by now it would be 99."
+    ]
+
+
+def test_an_option_that_a_run_did_not_begin_with_is_refused(begun: Run, tuned: Tuned) -> None:
+    with pytest.raises(TuneError, match="began with lora_rank 16"):
+        train.as_begun(begun, tuned.settings, {"lora_rank": 8}, print)
+
+
+def test_resume_takes_the_run_that_was_begun_last(begun: Run, tuned: Tuned) -> None:
+    settings = tuned.settings.model_copy(update={"runs_dir": begun.folder.parent})
+    assert train.choose(settings, "", resume=True) == (begun, True)
+    begun.update(state="done")
+    with pytest.raises(TuneError, match="No run waits"):
+        train.choose(settings, "", resume=True)
+
+
+def test_a_name_with_resume_begins_a_run_that_is_not_there_yet(quick: Settings) -> None:
+    assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), False)
+    Run(quick.runs / "night").write(Record("tiny"))
+    assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), True)
+
+
+def test_a_run_is_named_after_the_hour_and_the_base(quick: Settings) -> None:
+    run, _ = train.choose(quick, "", resume=False)
+    assert run.name.endswith("-tiny") and len(run.name) == len("2026-11-25-1432-tiny")
+
+
+def test_a_training_that_gets_no_better_stops_early(quick: Settings) -> None:
+    still = {"learning_rate": 1e-12, "early_stop": 1, "epochs": 1}
+    record = train.train(Run(quick.runs / "still"), quick.model_copy(update=still))
+    assert record.state == "done"
+    assert record.figures["steps"] < record.figures["steps_planned"]
+    assert record.figures["kept_step"] < record.figures["steps"]
+
+
+def test_a_loss_that_is_not_a_number_names_the_learning_rate(quick: Settings) -> None:
+    wild = quick.model_copy(update={"learning_rate": 1e9})
+    with pytest.raises(TuneError, match="LEARNING_RATE"):
+        train.train(Run(quick.runs / "wild"), wild)
+
+
+def test_no_validation_rows_are_told_of(quick: Settings) -> None:
+    alone = quick.model_copy(update={"validation_file": Path("none.jsonl")})
+    told: list[Progress] = []
+    record = train.train(Run(quick.runs / "alone"), alone, report=told.append)
+    assert "No validation rows" in told[0].note
+    assert record.figures["eval_loss"] is None and "validation" not in record.data
+
+
+def test_full_tuning_writes_all_weights(quick: Settings) -> None:
+    from tune.training import weights
+
+    run = Run(quick.runs / "full")
+    record = train.train(run, quick.model_copy(update={"method": "full"}))
+    assert record.figures["trained_parameters"] == record.figures["parameters"]
+    assert not (run.model / "adapter_config.json").exists()
+    assert weights.load_tuned(run).num_parameters() == record.figures["parameters"]
+
+
+def test_qlora_trains_an_adapter_for_the_base_in_full_precision(quick: Settings) -> None:
+    pytest.importorskip("bitsandbytes")
+    from tune.training import weights
+
+    run = Run(quick.runs / "small")
+    train.train(run, quick.model_copy(update={"method": "qlora"}))
+    model = weights.load_tuned(run)
+    assert not getattr(model, "is_loaded_in_4bit", False)
+    assert {each.dtype for each in model.parameters()} == {weights.precision()}
+
+
+def test_a_training_says_how_much_room_it_needs(tmp_path: Path) -> None:
+    from tune.training import checkpoints
+
+    checkpoints.need_room(tmp_path, trained=1000, free=40_000)
+    with pytest.raises(TuneError, match="40.0 GB on the disk, 39.0 GB are free"):
+        checkpoints.need_room(tmp_path, trained=10**9, free=39 * 10**9)
+
+
+def test_full_memory_says_which_settings_to_lower() -> None:
+    with pytest.raises(TuneError, match="BATCH_SIZE"), train.memory_explained():
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with pytest.raises(RuntimeError, match="another"), train.memory_explained():
+        raise RuntimeError("another trouble")
+
+
+def test_a_log_that_a_crash_has_cut_off_is_read_up_to_there(tuned: Tuned, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    shutil.copy(tuned.run.log, log)
+    whole = len(progress.read(log))
+    log.write_text(log.read_text("utf-8") + json.dumps({"step": 9})[:5], "utf-8")
+    assert len(progress.read(log)) == whole

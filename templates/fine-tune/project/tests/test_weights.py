@@ -1,0 +1,165 @@
+"""Loading models: what is adapted, how several rows share a sequence, and what goes wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Tuned
+
+from tune import models
+from tune.errors import TuneError
+from tune.models import Base
+from tune.rows import tokens
+from tune.rows.row import Row
+from tune.runs import Record, Run
+from tune.settings import Settings
+from tune.train import train
+from tune.training import job, tiny, trainer, weights
+
+pytest.importorskip("trl")
+
+CALL = {"id": "Ab3dE6gH9", "function": {"name": "look", "arguments": '{"what": "parcel"}'}}
+TOOL = {"type": "function", "function": {"name": "look", "description": "Look it up."}}
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A tiny base of Ministral 3's build, with a part that sees images."""
+    folder = tmp_path_factory.mktemp("seeing") / "tiny"
+    return models.find(str(tiny.make_image_text(folder, ["a lamp", "a parcel"])))
+
+
+@pytest.fixture(scope="module")
+def base(tuned: Tuned) -> Base:
+    return models.find(str(tuned.base))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base: Base) -> Any:
+    return weights.load_tokenizer(base)
+
+
+def _row(*messages: tuple[str, str], **more: Any) -> Row:
+    told = tuple({"role": role, "content": text} for role, text in messages)
+    return Row((*told[:-1], told[-1] | more))
+
+
+def test_the_loss_sees_the_answers_and_their_end_and_nothing_else(tokenizer: Any) -> None:
+    row = _row(
+        ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
+    )
+    (example,) = job.encode([row], tokenizer)
+    seen = [label for label in example.labels if label != job.IGNORED]
+    assert tokenizer.decode(seen) == "b</s>d</s>"
+
+
+def test_an_answer_of_weight_0_is_read_but_not_learned(tokenizer: Any) -> None:
+    messages = _row(("user", "a"), ("assistant", "b"), weight=0).messages
+    row = Row((*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}))
+    (example,) = job.encode([row], tokenizer)
+    assert "b</s>" in tokenizer.decode(example.input_ids)
+    assert tokenizer.decode([x for x in example.labels if x != job.IGNORED]) == "d</s>"
+
+
+def test_a_call_of_a_tool_is_learned_and_its_tools_are_read(tokenizer: Any) -> None:
+    row = Row(
+        (
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        ),
+        (TOOL,),
+    )
+    (example,) = job.encode([row], tokenizer)
+    assert "[AVAILABLE_TOOLS]" in tokenizer.decode(example.input_ids)
+    learned = tokenizer.decode([label for label in example.labels if label != job.IGNORED])
+    assert learned == '[TOOL_CALLS]look[ARGS]{"what": "parcel"}</s>'
+
+
+def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:
+    rows = tuned.settings.train.read_text("utf-8").splitlines()[:10]
+    rows[9] = rows[9].replace('"content": "', '"content": "' + "My " * 300, 1)
+    some = tuned.run.folder.parent / "some.jsonl"
+    some.write_text("\n".join(rows) + "\n", "utf-8")
+    settings = tuned.settings.model_copy(update={"train_file": some, "max_length": 100})
+    work = job.prepare(settings)
+    assert work.data["train"]["too_long"] == 1 and work.data["train"]["used"] == 9
+    assert len(work.train) == 9
+    assert work.notes == [
+        "1 of 10 rows of some.jsonl are longer than 100 tokens and left out: lines 10."
+    ]
+
+
+def test_nothing_is_trained_where_most_rows_are_too_long(tuned: Tuned) -> None:
+    with pytest.raises(TuneError, match="are longer than 16 tokens") as error:
+        job.prepare(tuned.settings.model_copy(update={"max_length": 16}))
+    assert "MAX_LENGTH=" in error.value.fix
+
+
+@pytest.mark.parametrize("build", ["text", "image-text"])
+def test_rows_in_one_pack_do_not_see_each_other(build: str, base: Base, seeing: Base) -> None:
+    import torch
+
+    model = weights.load_base(base if build == "text" else seeing)
+    alone, other, longer = (torch.randint(30, 250, (1, size)) for size in (9, 5, 14))
+    places = [torch.arange(part.shape[1])[None] for part in (other, alone, longer)]
+    packed = torch.cat([other, alone, longer], 1)
+    with torch.inference_mode():
+        expected = model(input_ids=alone).logits[0]
+        found = model(input_ids=packed, position_ids=torch.cat(places, 1), use_cache=False).logits[
+            0
+        ]
+        joined = model(input_ids=packed, use_cache=False).logits[0]  # one long row instead
+    assert torch.allclose(found[5:14], expected, atol=1e-5)
+    assert not torch.allclose(joined[5:14], expected, atol=1e-3)
+
+
+def test_packing_trains_on_the_same_tokens_in_fewer_sequences(tiny_settings: Settings) -> None:
+    work = job.prepare(tiny_settings.model_copy(update={"packing": True, "max_length": 256}))
+    packed = trainer.dataset(work.train, work)
+    assert len(packed) < len(work.train) / 3
+    assert sum(map(len, packed["input_ids"])) == work.tokens
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_an_adapter_changes_the_part_that_reads_and_not_the_part_that_sees(
+    packing: bool, seeing: Base, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    changes = {"base_model": seeing.source, "epochs": 0.05, "packing": packing, "max_length": 600}
+    settings = tiny_settings.model_copy(update=changes)
+    run = Run(tmp_path / "seen")
+    train(run, settings)
+    model = weights.load_tuned(run)
+    adapted = {name for name, _ in model.named_parameters() if "lora_" in name}
+    assert len(adapted) == 2 * 7 * 2 and all("language_model" in name for name in adapted)
+
+
+def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
+    run = Run(tmp_path / "begun")
+    run.write(Record("ministral-3b"))
+    with pytest.raises(TuneError, match="has no model yet") as error:
+        weights.load_tuned(run)
+    assert error.value.fix == "uv run python -m tune train --resume begun"
+
+
+def test_a_model_that_is_not_here_says_so_at_once() -> None:
+    base = Base("what", "who/what")
+    for load in (weights.load_tokenizer, weights.load_base, weights.known):
+        with pytest.raises(TuneError, match="not on this machine, and HF_HUB_OFFLINE is set"):
+            load(base)
+
+
+def test_a_folder_without_weights_says_what_is_missing(tuned: Tuned, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((tuned.base / "config.json").read_bytes())
+    with pytest.raises(TuneError, match="cannot be loaded"):
+        weights.load_base(models.find(str(tmp_path)))
+
+
+def test_a_pad_token_is_never_the_end_token(tuned: Tuned, tmp_path: Path) -> None:
+    tokenizer = weights.load_tokenizer(models.find(str(tuned.base)))
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.chat_template = "{{ messages }}"
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_bytes((tuned.base / "config.json").read_bytes())
+    loaded = weights.load_tokenizer(models.find(str(tmp_path)))
+    assert loaded.pad_token == "<pad>"
+    assert loaded.chat_template == tokens.training_template()

@@ -1,0 +1,351 @@
+"""The command line: `uv run python -m tune check | plan | train | rehearse | evaluate | …`"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tune import runs
+from tune.errors import TuneError, can_train, need_training
+from tune.models import BASES, Method
+from tune.settings import SETTINGS
+from tune.training import processes
+
+app = typer.Typer(
+    help="From a JSONL file to a better model.", no_args_is_help=True, add_completion=False
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Engine = Literal["auto", "transformers", "llama.cpp"]
+RunName = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name; else the latest.")]
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Else those of .env.")] = None,
+    length: Annotated[int, typer.Option(help="Tokens of a row; else MAX_LENGTH.")] = 0,
+    show: Annotated[int, typer.Option(min=1, help="Problems shown of each kind.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Name what is wrong with the rows, and how long they are. Ends with 1 on errors.
+
+    Example: uv run python -m tune check data/train.jsonl data/test.jsonl
+    """
+    from tune import screen
+    from tune.rows.survey import survey
+
+    own = [SETTINGS.train, SETTINGS.validation, SETTINGS.test]
+    paths = files or [path for path in own if path.is_file()] or own[:1]
+    with screen.reading(sum(path.stat().st_size for path in paths if path.is_file())) as on_bytes:
+        found = survey(paths, length or SETTINGS.max_length, show=show, on_bytes=on_bytes)
+    if as_json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        screen.show_data(found)
+    raise typer.Exit(1 if found.errors else 0)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="CSV, JSON or JSONL.")],
+    target: Annotated[Path, typer.Argument(help="The JSONL to write.")],
+    encoding: Annotated[str, typer.Option(help="How it is written: cp1252, utf-16 …")] = "utf-8",
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the target.")] = False,
+) -> None:
+    """Write rows of any known shape as chat JSONL. Ends with 1 when some could not be read.
+
+    Example: uv run python -m tune convert questions.csv data/all.jsonl
+    """
+    from tune import data
+
+    rows, problems = data.convert(source, target, encoding=encoding, overwrite=replace)
+    for problem in problems:
+        print(f"Left out: {problem}\nFix: {problem.fix}", file=sys.stderr)
+    print(f"{rows:,} rows in {target}, {len(problems):,} left out.", file=sys.stderr)
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def split(
+    file: Annotated[Path, typer.Argument(help="All rows.")],
+    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Its share.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=0.4, help="Its share.")] = 0.1,
+    into: Annotated[Path | None, typer.Option(help="The folder; else the file's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Another one gives another split.")] = SETTINGS.seed,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the parts.")] = False,
+) -> None:
+    """Deal rows out to train.jsonl, validation.jsonl and test.jsonl, always in the same way.
+
+    Example: uv run python -m tune split data/all.jsonl
+    """
+    from tune import data
+
+    folder = into or file.parent
+    shares = {"train": 1 - validation - test, "validation": validation, "test": test}
+    parts = {folder / f"{name}.jsonl": share for name, share in shares.items() if share > 0}
+    for part, rows in data.split(file, parts, seed=seed, overwrite=replace).items():
+        print(f"{rows:,} rows in {part}", file=sys.stderr)
+
+
+@app.command()
+def plan(
+    base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
+    method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
+    length: Annotated[int, typer.Option(help="The most tokens of a row.")] = 0,
+    batch: Annotated[int, typer.Option(help="Rows at a time.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="The rows; else TRAIN_FILE.")] = None,
+    list_bases: Annotated[bool, typer.Option("--list", help="Name the bases.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reckon with memory, time and cost: here, and on GPUs to rent.
+
+    Example: uv run python -m tune plan --base ministral-8b --method qlora
+    """
+    from tune import plan as planning
+    from tune import screen
+    from tune.planning import gpus
+
+    if list_bases:
+        screen.show_bases(BASES)
+        return
+    wanted = {"base_model": base, "method": method, "max_length": length, "batch_size": batch}
+    settings = SETTINGS.model_copy(update={name: each for name, each in wanted.items() if each})
+    rows = planning.measure(data or settings.train, settings)
+    made = planning.make(planning.training(settings, rows), gpus.here())
+    if as_json:
+        print(json.dumps(made.as_dict(), ensure_ascii=False, indent=2))
+        return
+    screen.show_plan(made)
+
+
+@app.command()
+def train(
+    run: Annotated[str, typer.Argument(help="With --resume: which; else the latest.")] = "",
+    base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
+    method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
+    rank: Annotated[int, typer.Option(help="Of LoRA: how much it can learn.")] = 0,
+    epochs: Annotated[float, typer.Option(help="How often each row is seen.")] = 0,
+    name: Annotated[str, typer.Option(help="A name for the new run.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,
+) -> None:
+    """Train; what was stopped goes on with --resume, even after a power cut.
+
+    Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
+    """
+    from tune import screen
+    from tune import train as training
+    from tune.training import job
+
+    if run and not resume:
+        raise typer.BadParameter(f"a new run takes --name {run}, an old one --resume {run}")
+    wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
+    wanted = {name: each for name, each in wanted.items() if each}
+    settings = SETTINGS.model_copy(update=wanted)
+    if dry_run:
+        screen.show_job(job.prepare(settings))
+        return
+    if run:
+        runs.find(SETTINGS.runs, run)
+    this, goes_on = training.choose(settings, run or name, resume)
+    try:
+        with screen.training() as report:
+            if goes_on:
+                settings = training.as_begun(this, SETTINGS, wanted, report)
+            training.train(this, settings, resume=goes_on, report=report)
+    except KeyboardInterrupt:
+        print(f"Stopped. Go on: uv run python -m tune train --resume {this.name}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if processes.is_main():
+        screen.show_trained(this)
+
+
+@app.command()
+def evaluate(
+    run: RunName = "",
+    rows: Annotated[int, typer.Option(min=0, help="Ask so many, drawn by chance; 0: all.")] = 0,
+    api_rows: Annotated[int, typer.Option(min=0, help="Of a prompted model; 0: none.")] = 60,
+    drop_seen: Annotated[bool, typer.Option("--drop-seen", help="Skip rows of training.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the base and the tuned model the test rows: which is better, and is that proven?
+
+    Example: uv run python -m tune evaluate --rows 50
+    """
+    from tune import evaluate as evaluating
+    from tune import screen
+    from tune.judging import results
+
+    this = runs.find(SETTINGS.runs, run)
+    options = evaluating.Options(rows, api_rows, drop_seen)
+    try:
+        with screen.answering() as on_progress:
+            found = evaluating.evaluate(this, SETTINGS, options, on_progress)
+    except KeyboardInterrupt:
+        print("Stopped. What was evaluated before is still there.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if as_json:
+        print(results.to_json(found), end="")
+        return
+    screen.show_evaluation(found, this)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask both.")], as_json: AsJson = False
+) -> None:
+    """Put a question to the base and to the tuned model, as the app does."""
+    from tune import screen
+    from tune.answering import answers
+
+    *_, both = answers.compare(question)
+    if as_json:
+        print(json.dumps({side: asdict(each) for side, each in both.items()}, ensure_ascii=False))
+        return
+    screen.show_answers(both)
+
+
+@app.command()
+def rehearse(as_json: AsJson = False) -> None:
+    """Go the whole way with a tiny model, without a GPU or a download. Ends with 1 on a failure.
+
+    Example: uv run python -m tune rehearse
+    """
+    need_training()
+    from tune import screen
+    from tune.rehearse import rehearse as go
+
+    try:
+        with screen.rehearsing(quiet=as_json) as (begin, done):
+            how = go(SETTINGS, begin, done)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps(how.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        screen.show_rehearsal(how)
+    raise typer.Exit(0 if how.ok else 1)
+
+
+@app.command()
+def export(
+    run: RunName = "",
+    form: Annotated[runs.Form, typer.Option("--as", help="What to make of it.")] = "merged",
+    kind: Annotated[str, typer.Option(help="Of a GGUF file: f16, q8_0, q4_k_m …")] = "f16",
+    push: Annotated[str, typer.Option(help="To the hub, as your-name/your-model.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="There for everybody.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make what others can use: an adapter, merged weights, a GGUF file for llama.cpp and Ollama.
+
+    Example: uv run python -m tune export --as gguf --kind q8_0
+    """
+    from tune import export as exporting
+    from tune import screen
+    from tune.exporting import hub
+
+    if (public or dry_run) and not push:
+        raise typer.BadParameter("--public and --dry-run are about --push your-name/your-model")
+    this = runs.find(SETTINGS.runs, run)
+    made = exporting.there(this, form, kind) if push else None
+    made = made or exporting.export(this, form, SETTINGS, kind=kind, tell=_note)
+    sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
+    if as_json:
+        about = made.as_dict() | ({"push": vars(sent)} if sent else {})
+        print(json.dumps(about, ensure_ascii=False, indent=2))
+        return
+    screen.show_export(made, sent, dry_run)
+
+
+@app.command()
+def serve(
+    run: RunName = "",
+    engine: Annotated[Engine, typer.Option(help="Who answers; auto: what is installed.")] = "auto",
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Write out the commands for vLLM, Ollama, llama.cpp.")
+    ] = False,
+) -> None:
+    """Put the tuned model behind an address that apps take as LLM_BASE_URL.
+
+    Example: uv run python -m tune serve --port 8001
+    """
+    from tune import serve as serving
+
+    this = runs.find(SETTINGS.runs, run)
+    address = serving.Address(host, port)
+    if print_only:
+        print(serving.commands(this, address))
+        return
+    try:
+        serving.serve(this, engine, address, tell=_note)
+    except KeyboardInterrupt:
+        _note("Ended.")
+        raise typer.Exit(130) from None
+
+
+@app.command("runs")
+def list_runs(as_json: AsJson = False) -> None:
+    """List the training runs, the latest first."""
+    found = [{"run": run.name, **vars(run.record)} for run in runs.every(SETTINGS.runs)]
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for each in found:
+        print(f"{each['run']}  {each['state']}  {each['base']}  {each['method']}")
+    if not found:
+        print("None yet. Make one: uv run python -m tune rehearse", file=sys.stderr)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Tell whom the app asks, and what there is to show."""
+    latest = runs.latest(SETTINGS.runs)
+    about = {
+        "provider": SETTINGS.provider,
+        "chat_model": SETTINGS.chat,
+        "host": SETTINGS.host,
+        "port": SETTINGS.port,
+        "question": next(iter(SETTINGS.examples), ""),
+        "can_train": can_train(),
+        "base": SETTINGS.base_model,
+        "run": latest.name if latest else "",
+    }
+    if as_json:
+        print(json.dumps(about, ensure_ascii=False, indent=2))
+        return
+    for title, text in about.items():
+        print(f"{title.replace('_', ' '):<12}  {text}")
+
+
+def _note(line: str) -> None:
+    """What people read while they wait; scripts read the other stream."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run a command; what goes wrong as expected is told in two lines."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app(prog_name="python -m tune")
+    except TuneError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

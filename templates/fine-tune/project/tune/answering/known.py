@@ -1,0 +1,120 @@
+"""What is known without a model: the rows, and what `evaluate` recorded."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from tune import data, runs
+from tune.answering import offline
+from tune.data import Row
+from tune.errors import TuneError
+from tune.judging import results
+from tune.judging.results import Evaluation, Sample
+from tune.prompts import Message
+from tune.runs import Run
+from tune.settings import SETTINGS, Settings, named
+
+log = logging.getLogger(__name__)
+
+
+def shown_run(settings: Settings = SETTINGS) -> Run | None:
+    """The run that the app is about: the named one, or the latest that is done."""
+    named = Run(settings.runs / settings.tuned_model)
+    is_run = bool(settings.tuned_model) and (named.folder / "run.json").is_file()
+    return named if is_run else runs.latest(settings.runs)
+
+
+def evaluation(run: Run | None) -> Evaluation | None:
+    """What `evaluate` found out about a run; None where it has not looked."""
+    return _evaluation(run.evaluation, _stamp(run.evaluation)) if run else None
+
+
+def recorded(question: str, settings: Settings = SETTINGS) -> Sample | None:
+    """What the models answered when `evaluate` asked this."""
+    run = shown_run(settings)
+    if not run:
+        return None
+    return _samples(run.evaluation, _stamp(run.evaluation)).get(_key(question))
+
+
+def test_row(question: str, settings: Settings = SETTINGS) -> Row | None:
+    """The test row that asks this, and with it the answer that is expected."""
+    return _by_question(settings.test, _stamp(settings.test)).get(_key(question))
+
+
+def rows(path: Path) -> tuple[Row, ...]:
+    """A file's rows; none where it cannot be read: `check` says what is wrong with it."""
+    return _rows(path, _stamp(path))
+
+
+def nearest(path: Path) -> offline.Nearest:
+    """The rows of a file, ready to be searched."""
+    return _nearest(path, _stamp(path))
+
+
+def habit(path: Path) -> str:
+    """The system message that most rows of a file begin with; empty where they have none."""
+    first = [row.messages[0] for row in nearest(path).rows]
+    said = Counter(str(each["content"]) if each["role"] == "system" else "" for each in first)
+    return said.most_common(1)[0][0] if said else ""
+
+
+def place(row: Row) -> str:
+    """Where a row stands, for people."""
+    return f"{named(Path(row.file))}, line {row.line}"
+
+
+def last_words(asked: Sequence[Message]) -> str:
+    """What the person said last in a conversation."""
+    said = (each.get("content") for each in reversed(asked) if each["role"] == "user")
+    return str(next(said, None) or "")
+
+
+def _key(question: str) -> str:
+    return " ".join(question.casefold().split())
+
+
+def _stamp(path: Path) -> int:
+    """When a file was changed last: what was read of it holds until then."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=8)
+def _evaluation(path: Path, stamp: int) -> Evaluation | None:
+    try:
+        return results.read(path) if stamp else None
+    except TuneError as error:
+        log.warning("%s", error)
+        return None
+
+
+@lru_cache(maxsize=2)
+def _samples(path: Path, stamp: int) -> dict[str, Sample]:
+    found = _evaluation(path, stamp)
+    return {_key(last_words(each.question)): each for each in (found.samples if found else ())}
+
+
+@lru_cache(maxsize=4)
+def _rows(path: Path, stamp: int) -> tuple[Row, ...]:
+    try:
+        return tuple(data.load(path)) if stamp else ()
+    except TuneError as error:
+        log.warning("%s", error)
+        return ()
+
+
+@lru_cache(maxsize=2)
+def _nearest(path: Path, stamp: int) -> offline.Nearest:
+    return offline.Nearest(_rows(path, stamp))
+
+
+@lru_cache(maxsize=2)
+def _by_question(path: Path, stamp: int) -> dict[str, Row]:
+    return {_key(last_words(row.question)): row for row in _rows(path, stamp)}

@@ -1,0 +1,168 @@
+"""The two models on this machine: found, loaded once for everybody, and asked in turns."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tune import models, runs
+from tune.errors import TuneError, can_train
+from tune.prompts import Message
+from tune.runs import Run
+from tune.settings import SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from tune.answering.generate import Generator
+
+try:
+    import spaces  # on the hub's ZeroGPU, which lends a GPU to functions that are marked
+except ImportError:
+
+    class spaces:  # type: ignore[no-redef]  # noqa: N801
+        """Elsewhere the mark means nothing."""
+
+        @staticmethod
+        def GPU(function: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802
+            return function
+
+
+log = logging.getLogger(__name__)
+Side = Literal["base", "tuned"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both models, ready to answer; no base where merged weights came without theirs."""
+
+    tuned: Generator
+    base: Generator | None
+    device: str
+
+
+_door = threading.Lock()  # one visitor loads, the others wait
+_shelf: dict[str, Pair] = {}  # one pair at a time: a second might not fit
+_failed: dict[str, tuple[float, Exception]] = {}
+
+
+def wanted(settings: Settings = SETTINGS) -> str:
+    """What this machine would load as the tuned model: a run's folder, another, an id; or ""."""
+    if not can_train():
+        return ""
+    name = settings.tuned_model
+    run = Run(settings.runs / name) if name else runs.latest(settings.runs)
+    if run and (run.folder / "run.json").is_file():
+        return str(run.folder) if _has_weights(run.model) else ""
+    return name
+
+
+def name(side: Side, settings: Settings = SETTINGS) -> str:
+    """What people call the model in this column."""
+    source = wanted(settings)
+    return Path(source).name if side == "tuned" else _base_of(source)
+
+
+def device(settings: Settings = SETTINGS) -> str:
+    """What the models run on: "cuda", "mps" or "cpu"; empty until they are loaded."""
+    ready = _shelf.get(wanted(settings))
+    return ready.device if ready else ""
+
+
+def has(side: Side, settings: Settings = SETTINGS) -> bool:
+    """Tell whether this column's model is on this machine: before it is loaded, as far as known."""
+    source = wanted(settings)
+    ready = _shelf.get(source)
+    return bool(source) and (side == "tuned" or ready is None or ready.base is not None)
+
+
+def is_ready(settings: Settings = SETTINGS) -> bool:
+    """Tell whether the models are loaded."""
+    return wanted(settings) in _shelf
+
+
+def load(settings: Settings = SETTINGS) -> Pair:
+    """Both models, loaded at the first call. Raises TuneError, and again for a while."""
+    source = wanted(settings)
+    with _door:
+        failed, error = _failed.get(source, (0.0, None))
+        if error and time.monotonic() < failed + settings.cooldown:
+            raise error
+        if source not in _shelf:
+            _shelf.clear()
+            try:
+                _shelf[source] = _load(source, settings)
+            except Exception as error:
+                _failed[source] = time.monotonic(), error
+                raise
+        return _shelf[source]
+
+
+def speak(
+    side: Side,
+    messages: Sequence[Message],
+    settings: Settings = SETTINGS,
+    tools: Sequence[Any] = (),
+) -> Iterator[str]:
+    """Stream an answer word by word. It returns when the models are loaded. Raises TuneError."""
+    load(settings)  # here: what follows may run in a process that was lent a GPU
+    return _generate(side, list(messages), settings, list(tools))
+
+
+@spaces.GPU
+def _generate(
+    side: Side, messages: list[Message], settings: Settings, tools: list[Any]
+) -> Iterator[str]:
+    generator = getattr(load(settings), side)
+    if generator is None:
+        raise TuneError("These weights came without their base.", "set BASE_CHAT_MODEL in .env")
+    yield from generator.stream(messages, tools=tools)
+
+
+def _load(source: str, settings: Settings) -> Pair:
+    from tune.answering.generate import Generator
+    from tune.training import weights
+
+    weights.quiet()
+    run = Run(Path(source))
+    if (run.folder / "run.json").is_file():
+        model, base = weights.load_tuned(run), models.find(run.record.base)
+    else:
+        model, base = _load_foreign(source)
+    tokenizer = weights.load_tokenizer(base)
+    tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
+    if hasattr(model, "disable_adapter"):  # the base is the same weights without the adapter
+        return Pair(tuned, tuned.without_adapter(), weights.device())
+    if base.source == source:
+        return Pair(tuned, None, weights.device())
+    own = Generator(weights.load_base(base), tokenizer, settings.max_tokens, settings.temperature)
+    return Pair(tuned, own, weights.device())
+
+
+def _load_foreign(source: str) -> tuple[Any, models.Base]:
+    """A model that no run here made: an adapter with the base that it names, or all weights."""
+    from peft import PeftConfig, PeftModel
+
+    from tune.training import weights
+
+    try:
+        config: Any = PeftConfig.from_pretrained(source)
+    except ValueError:  # no adapter
+        base = models.find(source)
+        return weights.load_base(base), base
+    base = models.find(config.base_model_name_or_path)
+    return PeftModel.from_pretrained(weights.load_base(base), source).eval(), base
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / each).is_file() for each in ("adapter_config.json", "config.json"))
+
+
+def _base_of(source: str) -> str:
+    try:
+        return Path(Run(Path(source)).record.base).name
+    except TuneError:
+        return f"base of {Path(source).name}"

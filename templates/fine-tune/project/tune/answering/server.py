@@ -1,0 +1,175 @@
+"""A small server that speaks Mistral's protocol over models that are loaded here.
+
+Not `transformers serve`: its streams lack the finish_reason that Mistral's SDK insists on, it takes
+no name for a model but its folder, and no adapter.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import iterate_in_threadpool, run_in_threadpool
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
+
+from tune import prompts
+from tune.errors import TuneError
+from tune.prompts import Message
+
+if TYPE_CHECKING:
+    from tune.answering.generate import Generator
+
+Body = dict[str, Any]
+
+LETTERS = (
+    string.ascii_letters + string.digits
+)  # of the id of a call: nine of them, as Mistral has it
+NEWER = {"developer": "system"}  # what other vendors' clients call it
+
+
+class Ask(BaseModel):
+    """A chat request; what is not listed here is ignored."""
+
+    model: str = ""
+    messages: list[Body] = Field(min_length=1)
+    tools: list[Body] | None = None
+    stream: bool = False
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+
+
+def application(served: Mapping[str, Generator]) -> FastAPI:
+    """The server for these models; a name that is not among them gets the first."""
+    app = FastAPI(title="A tuned model")
+
+    @app.get("/v1/models")
+    def models() -> Body:
+        return {"object": "list", "data": [_card(name) for name in served]}
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat(ask: Ask, request: Request) -> Response:
+        name = ask.model if ask.model in served else next(iter(served))
+        talk = _begin(ask, served[name], name)
+        try:  # before the first word, while a failure can still be told by the status
+            first = await run_in_threadpool(next, talk.pieces, "")
+        except TuneError as error:
+            return _refused(500, str(error))
+        except Exception as error:  # whatever the chat template does not take
+            return _refused(422, f"These messages cannot be sent to the model: {error}")
+        if ask.stream and not talk.tools:
+            return StreamingResponse(_events(talk, first), media_type="text/event-stream")
+        return await _whole(talk, first, request, ask.stream)
+
+    return app
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One answer on its way."""
+
+    generator: Generator
+    messages: list[Message]
+    tools: tuple[Body, ...]
+    pieces: Any  # a generator of text, which `close` ends
+    about: Body = field(default_factory=dict)  # what every part of the answer carries
+
+    def ending(self, text: str) -> tuple[str, Body]:
+        """Why the answer ended, and its tokens: counted anew, as the pieces came without."""
+        tokenizer = self.generator.tokenizer
+        tools = list(self.tools) or None
+        prompt = tokenizer.apply_chat_template(self.messages, tools=tools, return_dict=True)
+        said = len(tokenizer.encode(text, add_special_tokens=False))
+        asked = len(prompt["input_ids"])
+        usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+        return "length" if said >= self.generator.max_tokens else "stop", usage
+
+    def event(self, delta: Body, finish: str | None = None, usage: Body | None = None) -> str:
+        """One part of a stream."""
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        event = {**self.about, "object": "chat.completion.chunk", "choices": [choice]}
+        return f"data: {json.dumps(event | ({'usage': usage} if usage else {}))}\n\n"
+
+
+def _begin(ask: Ask, generator: Generator, name: str) -> Talk:
+    """The same model with the request's own temperature and limit, and what was said so far."""
+    temperature = generator.temperature if ask.temperature is None else ask.temperature
+    limit = ask.max_tokens or ask.max_completion_tokens or generator.max_tokens
+    own = replace(generator, temperature=temperature, max_tokens=limit)
+    roles = [str(each.get("role")) for each in ask.messages]
+    pairs = zip(ask.messages, roles, strict=True)
+    messages = prompts.with_system([each | {"role": NEWER.get(role, role)} for each, role in pairs])
+    tools = tuple(ask.tools or ())
+    about = {"id": secrets.token_hex(16), "created": int(time.time()), "model": name}
+    return Talk(own, messages, tools, own.stream(messages, tools=tools), about)
+
+
+async def _events(talk: Talk, first: str) -> AsyncIterator[str]:
+    """The answer as it comes. A client that goes away ends it."""
+    said = first
+    with closing(talk.pieces):
+        yield talk.event({"role": "assistant", "content": said})
+        async for piece in iterate_in_threadpool(talk.pieces):
+            said += piece
+            yield talk.event({"content": piece})
+        finish, usage = talk.ending(said)
+        yield talk.event({"content": ""}, finish, usage)
+        yield "data: [DONE]\n\n"
+
+
+async def _whole(talk: Talk, first: str, request: Request, stream: bool) -> Response:
+    """The answer in one, or as a stream of one part, where it may turn out to be a tool's call."""
+    text = first
+    with closing(talk.pieces):
+        async for piece in iterate_in_threadpool(talk.pieces):
+            text += piece
+            if await request.is_disconnected():
+                break
+    finish, usage = talk.ending(text)
+    message: Body = {"role": "assistant", "content": text}
+    if calls := tool_calls(text, talk.tools):
+        finish, message = "tool_calls", {"role": "assistant", "content": "", "tool_calls": calls}
+    if stream:
+        event = talk.event(message, finish, usage)
+        return Response(f"{event}data: [DONE]\n\n", media_type="text/event-stream")
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    whole = {**talk.about, "object": "chat.completion", "choices": [choice], "usage": usage}
+    return JSONResponse(whole)
+
+
+def tool_calls(text: str, tools: Sequence[Body]) -> list[Body]:
+    """The calls that an answer consists of: a tool's name and its arguments, once or more often."""
+    names = sorted((tool["function"]["name"] for tool in tools), key=len, reverse=True)
+    calls: list[Body] = []
+    rest = text.strip()
+    while rest:
+        name = next((name for name in names if rest.startswith(f"{name}{{")), "")
+        if not name:
+            return []
+        try:
+            _, end = json.JSONDecoder().raw_decode(rest, len(name))
+        except ValueError:
+            return []
+        function = {"name": name, "arguments": rest[len(name) : end]}
+        call_id = "".join(secrets.choice(LETTERS) for _ in range(9))
+        calls.append({"id": call_id, "type": "function", "index": len(calls), "function": function})
+        rest = rest[end:].lstrip()
+    return calls
+
+
+def _card(name: str) -> Body:
+    about = {"id": name, "object": "model", "created": 0, "owned_by": "you", "type": "base"}
+    return about | {"capabilities": {"completion_chat": True}}
+
+
+def _refused(status: int, message: str) -> Response:
+    about = {"object": "error", "message": message, "type": "invalid_request_error", "code": None}
+    return JSONResponse(about, status)

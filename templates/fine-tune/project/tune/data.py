@@ -1,0 +1,165 @@
+"""Takes files of rows in: loads them, converts them, splits them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from tune.errors import TuneError
+from tune.rows import checks
+from tune.rows.formats import label, read
+from tune.rows.row import Message, Problem, Row, reply
+
+__all__ = ["Message", "Problem", "Row", "convert", "fingerprint", "load", "split"]
+
+
+def load(path: Path) -> list[Row]:
+    """All rows of a file. Raises TuneError that names the first one that would spoil a training."""
+    rows: list[Row] = []
+    for each in read(path):
+        problems = [each] if isinstance(each, Problem) else checks.check(each)
+        if error := next((problem for problem in problems if problem.level == "error"), None):
+            again = f"uv run python -m tune check {label(path)}"
+            raise TuneError(str(error), f"{error.fix}\n(all that is wrong: {again})")
+        assert isinstance(each, Row)
+        rows.append(each)
+    if not rows:
+        raise TuneError(f"{label(path)} holds no rows.", "give it one conversation a line")
+    return rows
+
+
+def fingerprint(messages: Iterable[Message], key: bytes = b"") -> int:
+    """A number for what was said, whichever its case and spaces. The same on every machine."""
+    text = "\0".join([reply(message) for message in messages])
+    text = " ".join(text.casefold().split())
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "big")
+
+
+# Files out
+
+
+def convert(
+    source: Path, target: Path, *, encoding: str = "utf-8", overwrite: bool = False
+) -> tuple[int, list[Problem]]:
+    """Write a file of any known shape as chat JSONL; return how many rows, and what was left out.
+
+    Ids of tool calls that Mistral refuses are written anew. Raises TuneError rather than overwrite.
+    """
+    problems: list[Problem] = []
+    rows = 0
+    with _Files([target], overwrite=overwrite) as files:
+        for each in read(source, encoding):
+            if isinstance(each, Problem):
+                problems.append(each)
+                continue
+            files.write(0, _with_right_ids(each))
+            rows += 1
+        if not rows:
+            first = problems[0] if problems else None
+            problem = str(first) if first else f"{label(source)} holds no rows."
+            raise TuneError(problem, first.fix if first else "")
+    return rows, problems
+
+
+def split(
+    source: Path, parts: dict[Path, float], *, seed: int, overwrite: bool = False
+) -> dict[Path, int]:
+    """Deal the rows of a file out to others, by their shares; return the rows of each.
+
+    The same rows and seed give the same parts in any order of the rows, and what asks the same
+    stays together. Raises TuneError rather than overwrite, or for a row that cannot be read.
+    """
+    keys = np.asarray(array("Q", (_key(row, seed) for row in _good(source))))
+    part_of = _deal(keys, list(parts.values()))
+    rows = [0] * len(parts)
+    with _Files(list(parts), overwrite=overwrite) as files:
+        for row in _good(source):
+            part = part_of(_key(row, seed))
+            files.write(part, row)
+            rows[part] += 1
+        if not all(rows):
+            problem = f"{label(source)} has too few rows to be split: {rows}."
+            raise TuneError(problem, "add rows, or ask for larger shares")
+    return dict(zip(parts, rows, strict=True))
+
+
+def _good(source: Path) -> Iterator[Row]:
+    for each in read(source):
+        if isinstance(each, Problem):
+            raise TuneError(str(each), each.fix)
+        yield each
+
+
+def _key(row: Row, seed: int) -> int:
+    return fingerprint(row.messages[:-1], key=str(seed).encode())
+
+
+def _deal(keys: np.ndarray, shares: list[float]) -> Callable[[int], int]:
+    """Which part each question goes to. In the order of their fingerprints, which is shuffled."""
+    questions, counts = np.unique(keys, return_counts=True)
+    ends = np.cumsum(shares) / sum(shares) * len(keys)
+    middles = np.cumsum(counts) - counts / 2
+    parts = np.searchsorted(ends, middles)
+    return lambda key: int(parts[np.searchsorted(questions, np.uint64(key))])
+
+
+def _with_right_ids(row: Row) -> Row:
+    """Give calls whose id is not nine letters and digits one that is, always the same."""
+
+    def right(identity: object) -> object:
+        if not isinstance(identity, str) or checks.TOOL_ID.fullmatch(identity):
+            return identity
+        return hashlib.blake2b(identity.encode("utf-8", "replace"), digest_size=8).hexdigest()[:9]
+
+    messages = []
+    for message in row.messages:
+        if calls := message.get("tool_calls"):
+            calls = [{**call, "id": right(call.get("id"))} for call in calls]
+            message = {**message, "tool_calls": calls}
+        if "tool_call_id" in message:
+            message = {**message, "tool_call_id": right(message["tool_call_id"])}
+        messages.append(message)
+    return replace(row, messages=tuple(messages))
+
+
+def _writing(path: Path) -> TextIO:
+    """Half a character cannot be written as UTF-8: its escape is, as JSON knows it, too."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+class _Files:
+    """Files that are written whole or not at all."""
+
+    def __init__(self, targets: list[Path], *, overwrite: bool) -> None:
+        there = [label(target) for target in targets if target.exists()]
+        if there and not overwrite:
+            raise TuneError(f"{', '.join(there)} is there already.", "name another, or --replace")
+        self.targets = targets
+        self.parts = [target.with_name(f"{target.name}.part") for target in targets]
+
+    def __enter__(self) -> _Files:
+        self.stack = ExitStack()
+        for part in self.parts:
+            part.parent.mkdir(parents=True, exist_ok=True)
+        self.files = [self.stack.enter_context(_writing(part)) for part in self.parts]
+        return self
+
+    def write(self, part: int, row: Row) -> None:
+        self.files[part].write(row.as_json() + "\n")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.stack.close()
+        for part, target in zip(self.parts, self.targets, strict=True):
+            if kind is None:
+                os.replace(part, target)
+            else:
+                part.unlink(missing_ok=True)

@@ -1,0 +1,317 @@
+"""A run's model in the forms that others take: an adapter, merged weights, one GGUF file."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune import models, prompts
+from tune.errors import TuneError, need_training
+from tune.exporting import card, gguf_file
+from tune.prompts import Message
+from tune.runs import Form, Run
+from tune.settings import SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from tune.models import Base
+
+Tell = Callable[[str], None]
+
+ASKED = 5  # questions that an export must answer as the run does
+# Rounding to 16 bits or fewer may turn a word of a long answer; rubbish has nothing in common.
+ALIKE = 0.6
+
+# What is copied or sent: never the optimizer's state, a checkpoint, or anything with rows in it.
+FILES = re.compile(
+    r"(adapter_model|model)[\w.-]*\.safetensors(\.index\.json)?|(adapter_|generation_)?config\.json"
+    r"|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja"
+    r"|(pre)?processor_config\.json|[\w.-]+\.gguf|Modelfile|README\.md"
+)
+_SEEING = ("preprocessor_config.json", "processor_config.json")  # of a base that takes images
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was made, and how its answers compare with the run's."""
+
+    run: Run
+    form: Form
+    folder: Path
+    checked: str
+
+    @property
+    def files(self) -> dict[str, int]:
+        """The files by name, with their bytes."""
+        return {file.name: file.stat().st_size for file in sorted(self.folder.iterdir())}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts."""
+        about = {"form": self.form, "folder": str(self.folder), "checked": self.checked}
+        return about | {"files": self.files}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the makers of all three forms need."""
+
+    run: Run
+    base: Base
+    settings: Settings
+    part: Path  # the folder that is being filled
+    kind: str
+    tell: Tell
+
+    @property
+    def questions(self) -> list[list[Message]]:
+        return questions(self.settings)
+
+
+def export(
+    run: Run, form: Form, settings: Settings = SETTINGS, *, kind: str = "f16", tell: Tell = print
+) -> Export:
+    """Make one form of a run's model in its `exports` folder, load it again and ask it.
+
+    `kind` is that of a GGUF file: f16, q8_0, q4_k_m, … Raises TuneError, and leaves nothing half
+    done, where it does not answer as the run does.
+    """
+    need_training()
+    from tune.training import weights
+
+    weights.quiet()
+    makers = {"adapter": _adapter, "merged": _merged, "gguf": _gguf}
+    target = folder(run, form, kind)
+    base = weights.known(models.find(run.record.base))
+    if form == "gguf" and not there(run, "merged"):
+        export(run, "merged", settings, tell=tell)
+    with _replaced(target) as part:
+        checked = makers[form](_Work(run, base, settings, part, kind, tell))
+        card.write(part, card.Subject(run, base, form, run.name))
+    return Export(run, form, target, checked)
+
+
+def there(run: Run, form: Form, kind: str = "f16") -> Export | None:
+    """An export that was made already, and checked then; None where training has gone on since."""
+    place = folder(run, form, kind)
+    if not (place / "README.md").is_file():
+        return None
+    newer = (place / "README.md").stat().st_mtime >= run.model.stat().st_mtime
+    return Export(run, form, place, "checked when it was made") if newer else None
+
+
+def folder(run: Run, form: Form, kind: str = "f16") -> Path:
+    """Where an export lies. GGUF files of several kinds lie side by side."""
+    return run.exports / (f"gguf-{kind}" if form == "gguf" else form)
+
+
+def questions(settings: Settings) -> list[list[Message]]:
+    """A few questions that the model was not trained on; without test rows the app's examples."""
+    from tune import data
+
+    asked = [[{"role": "user", "content": text}] for text in settings.examples[:ASKED]]
+    with suppress(TuneError):  # the model is no worse for a test file that cannot be read
+        rows = [row for row in data.load(settings.test) if not row.tools][:ASKED]
+        asked = [row.question for row in rows] or asked
+    return [prompts.with_system(messages) for messages in asked]
+
+
+# The three forms
+
+
+def _adapter(work: _Work) -> str:
+    """The adapter as it was trained, naming its base as the hub does."""
+    from peft import PeftModel
+
+    from tune.training import weights
+
+    if work.run.record.method == "full":
+        fix = f"uv run python -m tune export {work.run.name} --as merged"
+        raise TuneError("A full tuning has no adapter: all its weights are new.", fix)
+    before = _asked_of_run(work)
+    for file in sorted(work.run.model.iterdir()):
+        if FILES.fullmatch(file.name) and file.name != "README.md":
+            shutil.copyfile(file, work.part / file.name)
+    config = work.part / "adapter_config.json"
+    about = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": work.base.source}
+    config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", "utf-8")
+    _save_tokenizer(work)
+    work.tell("Loading the adapter again …")
+    model = PeftModel.from_pretrained(weights.load_base(work.base), str(work.part)).eval()
+    return _compare(before, _ask(model, work), exact=_is_exact(model))
+
+
+def _merged(work: _Work) -> str:
+    """All weights in one model that needs no PEFT, in the base's own number format."""
+    from tune.training import weights
+
+    work.tell("Merging into the base, loaded anew …")
+    model = weights.load_tuned(work.run)
+    before = _ask(model, work)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload(safe_merge=True)
+    _untie(model)
+    model.to(_stored(work))
+    size = sum(each.numel() * each.element_size() for each in model.parameters())
+    _need_room(work.part, size)
+    model.save_pretrained(work.part)
+    _save_tokenizer(work)
+    _copy_seeing(work)
+    exact = _is_exact(model)
+    del model
+    weights.free()
+    work.tell("Loading the merged weights again …")
+    again = weights.load_base(models.find(str(work.part)))
+    return _compare(before, _ask(again, work), exact=exact)
+
+
+def _gguf(work: _Work) -> str:
+    """One file for llama.cpp and Ollama, made of the merged weights."""
+    from tune import serve
+    from tune.training import weights
+
+    merged = work.run.exports / "merged"
+    _need_room(work.part, gguf_file.size(merged, work.kind))
+    before = _asked_of_run(work)
+    work.tell(f"Writing the GGUF file, {work.kind} …")
+    file = gguf_file.write(merged, work.part / f"{work.run.name}-{work.kind}.gguf", work.kind)
+    modelfile = serve.modelfile(file.name, work.settings)
+    (work.part / "Modelfile").write_text(modelfile, "utf-8", newline="\n")
+    if find_spec("llama_cpp"):
+        return _compare(before, gguf_file.answers(file, work.questions, work.settings.max_tokens))
+    model = weights.load_base(models.find(str(merged)))
+    gguf_file.load(file, model)
+    return f"{_compare(before, _ask(model, work))} (read back without llama.cpp)"
+
+
+def _save_tokenizer(work: _Work) -> None:
+    """The tokenizer, with the chat template of training but for the marks that only it reads."""
+    from tune.training import weights
+
+    tokenizer = weights.load_tokenizer(work.base)
+    tokenizer.chat_template = for_inference(tokenizer.chat_template)
+    tokenizer.save_pretrained(work.part)
+
+
+def for_inference(template: str) -> str:
+    """A chat template without `generation`, which most servers do not know.
+
+    A comment takes the tag's place, so that the spaces around it stay as they are.
+    """
+    return re.sub(r"\{%([-+]?)\s*(?:end)?generation\s*([-+]?)%\}", r"{#\1 \2#}", template)
+
+
+def _copy_seeing(work: _Work) -> None:
+    """What else a server wants of a base that takes images; one that has none does without."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    for name in _SEEING if work.base.image_text else ():
+        source = Path(work.base.source) / name
+        if not work.base.local:
+            try:
+                source = Path(hf_hub_download(work.base.source, name))
+            except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+                continue
+        if source.is_file():
+            shutil.copyfile(source, work.part / name)
+
+
+def _stored(work: _Work) -> Any:
+    """The number format that the base's own files have."""
+    import torch
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(work.base.source)
+    return config.dtype or torch.bfloat16
+
+
+def _untie(model: Any) -> None:
+    """Keep both embeddings where training moved them apart: a tied model would save only one."""
+    import torch
+
+    first, last = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    if first is last or torch.equal(first, last):
+        return
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
+
+
+# Whether it answers as the run does
+
+
+def _asked_of_run(work: _Work) -> list[str]:
+    from tune.training import weights
+
+    work.tell("Asking the run …")
+    try:
+        return _ask(weights.load_tuned(work.run), work)
+    finally:
+        weights.free()  # the next model may not fit beside it
+
+
+def _ask(model: Any, work: _Work) -> list[str]:
+    from tune.answering.generate import Generator
+    from tune.training import weights
+
+    tokenizer = weights.load_tokenizer(work.base)
+    generator = Generator(model, tokenizer, work.settings.max_tokens)
+    return [reply.text for reply in generator.answers(work.questions)]
+
+
+def _is_exact(model: Any) -> bool:
+    """Whether nothing is rounded, so that not a letter may be another one."""
+    import torch
+
+    return bool(model.dtype == torch.float32)
+
+
+def _compare(before: Sequence[str], after: Sequence[str], *, exact: bool = False) -> str:
+    """Say how alike the answers are. Raises TuneError where they are not."""
+    pairs = list(zip(before, after, strict=True))
+    same = sum(old == new for old, new in pairs)
+    alike = sum(SequenceMatcher(None, old, new).ratio() for old, new in pairs) / len(pairs)
+    if same == len(pairs):
+        return f"all {same} answers as the run's"
+    if exact or alike < ALIKE:
+        old, new = next((old, new) for old, new in pairs if old != new)
+        problem = f"It answers otherwise than the run: {new[:80]!r} instead of {old[:80]!r}."
+        raise TuneError(f"{problem} The export was removed.", "uv run python -m tune evaluate")
+    return f"{same} of {len(pairs)} answers as the run's, all of them {alike:.0%} alike (rounding)"
+
+
+# Files
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the target's place only when nothing went wrong."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        gc.collect()  # Windows renames no folder with files that are still mapped into memory
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _need_room(folder: Path, size: int) -> None:
+    """Raise TuneError where the disk is too small, before anything is written."""
+    free = shutil.disk_usage(folder).free
+    if size * 1.05 > free:
+        problem = f"The export takes {_shown(size)}; {_shown(free)} are free on this disk."
+        raise TuneError(problem, "free some, or set RUNS_DIR in .env to another disk")
+
+
+def _shown(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,82 @@
+"""Sends an export to the hub, and never a row of data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune import models
+from tune.errors import TuneError
+from tune.export import FILES, Export
+from tune.exporting import card
+
+
+@dataclass(frozen=True)
+class Push:
+    """What goes to the hub, and where to."""
+
+    repo: str
+    private: bool
+    files: dict[str, int]
+    url: str
+
+
+def push(made: Export, repo: str, *, private: bool = True, dry_run: bool = False) -> Push:
+    """Send an export to the hub; `dry_run` only says what would go. Data never goes.
+
+    Raises TuneError without a token, or where the hub says no.
+    """
+    from huggingface_hub import constants
+
+    wrong = [name for name in made.files if not FILES.fullmatch(name)]
+    if wrong:
+        problem = f"{made.folder} holds what no export made: {', '.join(wrong)}."
+        raise TuneError(problem, "move it away, or export once more")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise TuneError(f'"{repo}" is no name on the hub.', "--push your-name/your-model")
+    base = models.find(made.run.record.base)
+    if made.form == "adapter" and base.local:
+        problem = "The adapter's base lies in a folder of this machine: nobody else could use it."
+        fix = f"uv run python -m tune export {made.run.name} --as merged --push {repo}"
+        raise TuneError(problem, fix)
+    plan = Push(repo, private, made.files, f"{constants.ENDPOINT}/{repo}")
+    if not dry_run:
+        card.write(made.folder, card.Subject(made.run, base, made.form, repo))
+        _send(made.folder, plan)
+    return plan
+
+
+def _send(folder: Path, plan: Push) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    token = hub_token()
+    if not token:
+        problem = "No token for the hub. One that may write: https://huggingface.co/settings/tokens"
+        raise TuneError(problem, "HF_TOKEN=… in .env, or: uv run hf auth login")
+    api = HfApi(token=token)
+    try:
+        api.create_repo(plan.repo, private=plan.private, exist_ok=True)
+        api.upload_folder(
+            repo_id=plan.repo,
+            folder_path=folder,
+            allow_patterns=list(plan.files),
+            commit_message="Upload a tuned model",
+        )
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in {401, 403}:
+            problem = f"The hub does not let this token write to {plan.repo}."
+            fix = "a token that may write, from https://huggingface.co/settings/tokens"
+            raise TuneError(problem, fix) from error
+        raise TuneError(
+            f"The hub refused: {error.server_message or error}", "again later"
+        ) from error
+
+
+def hub_token() -> str:
+    """The hub's token: HF_TOKEN, or what `hf auth login` has left; empty without one."""
+    from huggingface_hub import get_token
+
+    return get_token() or ""

@@ -1,0 +1,120 @@
+"""Says in plain words whether the tuned model is better, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tune.metrics import METRICS, Floats, Interval, Scores, all_json, words
+
+FEW = 20  # rows that prove little
+LEAST = 6  # below, winning every row happens by chance more often than once in 20 times
+SHORT = 5  # words of an answer that is right or wrong as a whole
+SURE = 1.96 + 0.84  # standard errors: seen in 4 of 5 evaluations, at 95 % confidence
+
+Word = Literal["better", "no proof", "worse"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One word, one sentence, and what else should be known."""
+
+    word: Word
+    why: str
+    notes: tuple[str, ...] = ()
+
+
+def headline(expected: Sequence[str]) -> tuple[str, str]:
+    """The metric that decides for such answers, and why."""
+    if all_json(expected):
+        return "exact_match", "the expected answers are JSON: a value is right or wrong"
+    short = sum(len(words(text)) <= SHORT for text in expected)
+    if short >= 0.9 * len(expected):
+        return "exact_match", f"the expected answers are short: {SHORT} words at most"
+    return "rouge_l", "the expected answers are sentences, which can be right in other words"
+
+
+def judge(metric: str, systems: Mapping[str, Scores], ahead: Interval) -> Verdict:
+    """Whether "tuned" beats "base"; `ahead` is the difference of the headline metric in points."""
+    tuned, base = (systems[name].rows[metric] for name in ("tuned", "base"))
+    rows = len(tuned)
+    found = decide(ahead, rows)
+    against = f"{_figure(metric, tuned.mean())} against {points(base.mean())}"
+    against += " %" if metric == "exact_match" else ""
+    on = f"on {rows} row{'s' if rows != 1 else ''}"
+    if found == "better":
+        why = f"Better: {against}, a gain of {_range(ahead.low, ahead.high)} points {on}."
+    elif found == "worse":
+        why = f"Worse: {against}, a loss of {_range(-ahead.high, -ahead.low)} points {on}."
+    else:
+        spread = f"{signed(ahead.low)} to {signed(ahead.high)}"
+        why = f"No proof: {against}, a difference of {spread} points {on}: it may be chance."
+    return Verdict(found, why, _notes(found, tuned - base))
+
+
+def decide(ahead: Interval, rows: int) -> Word:
+    """The verdict on a difference in points: no proof unless all of it lies on one side of 0."""
+    if rows >= LEAST and ahead.low > 0:
+        return "better"
+    return "worse" if rows >= LEAST and ahead.high < 0 else "no proof"
+
+
+def needed(differences: Floats) -> int | None:
+    """How many rows would show a difference of this size, if it is real; None where it is 0."""
+    mean, spread = float(np.mean(differences)), float(np.std(differences))
+    if abs(mean) < 1e-9:
+        return None
+    rows = math.ceil((SURE * spread / mean) ** 2)
+    return max(rows, len(differences) + 1, LEAST)
+
+
+def points(value: float) -> str:
+    """A figure from 0 to 100, without a needless zero."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def signed(value: float) -> str:
+    """Points ahead or behind."""
+    figure = points(abs(value))
+    return figure if figure == "0" else f"{'+' if value > 0 else '−'}{figure}"
+
+
+def spoken(metric: str) -> str:
+    """A metric's name within a sentence."""
+    label = METRICS[metric].label
+    return label if label.isupper() else label.lower()
+
+
+def _figure(metric: str, value: float) -> str:
+    if metric == "exact_match":
+        return f"{points(value)} % {spoken(metric)}"
+    return f"{spoken(metric)} {points(value)}"
+
+
+def _range(low: float, high: float) -> str:
+    return points(low) if points(low) == points(high) else f"{points(low)} to {points(high)}"
+
+
+def _notes(found: Word, differences: Floats) -> tuple[str, ...]:
+    rows, notes = len(differences), []
+    if rows < FEW:
+        notes.append(f"{rows} row{'s prove' if rows != 1 else ' proves'} little: put more aside.")
+    if found == "no proof":
+        enough = needed(differences)
+        mean = points(abs(float(np.mean(differences))))
+        notes.append(
+            f"If the difference of {mean} points is real, about {rounded(enough):,} rows show it."
+            if enough
+            else "Both do equally well on these rows: more of this kind will show nothing else."
+        )
+    return tuple(notes)
+
+
+def rounded(rows: int) -> int:
+    """A number of rows as it is told: two digits that count, rounded up."""
+    unit = int(10 ** max(0, len(str(rows)) - 2))
+    return -(-rows // unit) * unit

@@ -1,0 +1,336 @@
+"""What the app's tabs show, as HTML in which nothing that a person or a model wrote is live."""
+
+from __future__ import annotations
+
+import difflib
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tune import metrics
+from tune.answering import known
+from tune.answering.answers import Answer
+from tune.data import Row
+from tune.errors import TuneError
+from tune.judging.results import Evaluation, Sample
+from tune.metrics import METRICS, Interval
+from tune.page.votes import Tally
+from tune.runs import Run
+from tune.training import progress
+
+SAMPLES = 40  # of an evaluation that the page shows; the report has them all
+WIDTH, HEIGHT, LEFT, BELOW = 720, 260, 52, 26  # of the loss curve, and the room for its figures
+KINDS = {"model": "", "recorded": "recorded", "stand-in": "stand-in", "nobody": "nobody"}
+
+
+def empty(words: str) -> str:
+    """What is said where there is nothing yet."""
+    return f'<p class="empty">{html.escape(words)}</p>'
+
+
+# A column: one answer, and who gave it
+
+
+def card(title: str, answer: Answer, expected: str | None, named: bool = True) -> str:
+    """An answer as a card. Not `named`: nothing on it tells who answers."""
+    kind = answer.kind if named else "model"
+    look = f"card {title.lower()} {kind} {'done' if answer.done else 'busy'}"
+    chip = f'<span class="chip">{KINDS[kind]}</span>' if KINDS[kind] else ""
+    by = _author(answer) if named else ""
+    notice = html.escape(answer.notice) if named else ""
+    notice = f'<p class="notice">{notice}</p>' if notice else ""
+    words = html.escape(answer.text) or ("<i>It said nothing.</i>" if answer.done else "")
+    return (
+        f'<article class="{look}"><header><h2>{html.escape(title)}</h2>{chip}</header>'
+        f'<p class="by">{html.escape(by) or "&nbsp;"}</p>{notice}<div class="words">{words}</div>'
+        f"<footer>{_figures(answer, named)}{_match(answer, expected)}</footer></article>"
+    )
+
+
+def _author(answer: Answer) -> str:
+    """Who answers, as far as the chip beside the title does not say it."""
+    names = (answer.by,) if answer.kind in ("model", "recorded") else ()
+    return " · ".join(part for part in (*names, answer.source) if part)
+
+
+def _figures(answer: Answer, named: bool) -> str:
+    if not named or answer.kind != "model" or not answer.seconds:
+        return ""
+    rate = f" · {answer.tokens / answer.seconds:.0f} tokens/s" if answer.tokens else ""
+    return f"<span>{answer.seconds:.1f} s{rate}</span>"
+
+
+def _match(answer: Answer, expected: str | None) -> str:
+    if expected is None or not answer.done or answer.kind == "nobody":
+        return ""
+    if metrics.normal(answer.text) == metrics.normal(expected):
+        return '<b class="good">as expected</b>'
+    return '<b class="bad">not as expected</b>'
+
+
+def blank(title: str, words: str) -> str:
+    """A card before the first question."""
+    head = f"<header><h2>{html.escape(title)}</h2></header>"
+    return (
+        f'<article class="card {title.lower()} blank">{head}<p>{html.escape(words)}</p></article>'
+    )
+
+
+def tally(found: Tally) -> str:
+    """The votes on a pair of models, as a bar."""
+    parts = [(name, found.counts[name]) for name in ("tuned", "both", "neither", "base")]
+    bar = "".join(f'<i class="{name}" style="flex:{count}"></i>' for name, count in parts if count)
+    told = " · ".join(f"{name} {count}" for name, count in parts)
+    blind = f", {found.blind} blind" if found.blind else ""
+    plural = "vote" if found.votes == 1 else "votes"
+    head = f"{found.votes} {plural} on this pair{blind}"
+    return f'<p class="tally">{head}: {told}</p><div class="bar">{bar}</div>'
+
+
+def asked(question: str, row: Row | None) -> str:
+    """The question above the columns; of a test row, the answer that is expected, too."""
+    wanted = ""
+    if row:
+        wanted = (
+            f'<p class="expected"><span>Expected ({html.escape(known.place(row))})</span>'
+            f"<code>{html.escape(row.answer)}</code></p>"
+        )
+    return f'<div class="asked"><p class="question">{html.escape(question)}</p>{wanted}</div>'
+
+
+# Training: the curve, and what the run was made with
+
+
+def training(run: Run | None) -> str:
+    """A run: how its loss went, its settings, its data, its figures."""
+    if not run:
+        return empty("No run yet. Make one: uv run python -m tune rehearse")
+    try:
+        record = run.record
+    except TuneError as error:
+        return empty(error.problem)
+    state = "" if record.state == "done" else '<span class="chip">not finished</span>'
+    head = f"<h2>{html.escape(run.name)} {state}</h2>"
+    facts = {"base": record.base, "method": record.method, "started": record.started}
+    parts = {"Run": facts, "Settings": record.settings, "Data": record.data}
+    parts |= {"Figures": record.figures, "Versions": record.versions}
+    tables = "".join(_tables(title, values) for title, values in parts.items())
+    return f'{head}{curve(run)}<div class="tables">{tables}</div>'
+
+
+def curve(run: Run) -> str:
+    """The losses of a run, as a drawing that takes the page's colours."""
+    lines = progress.read(run.log)
+    lost = {name: _points(lines, name) for name in ("loss", "eval_loss")}
+    every = [point for points in lost.values() for point in points]
+    if len(every) < 2:
+        return empty("The loss appears here after the first steps.")
+    scale = Scale.over(every)
+    drawn = "".join(_line(name, points, scale) for name, points in lost.items() if points)
+    return (
+        f'<figure class="curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="Loss by step">{_grid(scale)}{drawn}</svg>'
+        f'<figcaption><span class="loss">training loss</span>'
+        f'<span class="eval_loss">validation loss</span></figcaption></figure>'
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where a step and a loss lie on the drawing; logarithmic where losses span a wide range."""
+
+    last: float
+    low: float
+    top: float
+    log: bool
+
+    @classmethod
+    def over(cls, points: Sequence[tuple[float, float]]) -> Scale:
+        losses = [loss for _, loss in points]
+        low, top = min(losses), max(losses) * 1.05 or 1.0
+        log = low > 0 and top / low > 20
+        return cls(max(step for step, _ in points) or 1.0, low if log else 0.0, top, log)
+
+    def place(self, step: float, loss: float) -> tuple[float, float]:
+        high = loss / self.top
+        if self.log:
+            high = math.log(loss / self.low) / math.log(self.top / self.low)
+        return LEFT + (WIDTH - LEFT - 8) * step / self.last, 8 + (HEIGHT - BELOW - 8) * (1 - high)
+
+    def loss(self, share: float) -> float:
+        """The loss at so much of the height."""
+        return self.low * (self.top / self.low) ** share if self.log else self.top * share
+
+
+def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    pairs = [(each.get("step"), each.get(name)) for each in lines]
+    return [
+        (float(step), float(loss))
+        for step, loss in pairs
+        if isinstance(step, int | float) and isinstance(loss, int | float)
+    ]
+
+
+def _line(name: str, points: Sequence[tuple[float, float]], scale: Scale) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (scale.place(*point) for point in points))
+    x, y = scale.place(*points[-1])
+    end = f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
+    return f'<polyline class="{name}" points="{path}"/>{end}'
+
+
+def _grid(scale: Scale) -> str:
+    parts = []
+    for fourth in range(5):
+        loss, step = scale.loss(fourth / 4), scale.last * fourth / 4
+        x, y = scale.place(step, loss)
+        anchor = "end" if fourth == 4 else "middle"
+        parts += [
+            f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>',
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.2g}</text>',
+            f'<text x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{step:.0f}</text>',
+        ]
+    return f'<g class="grid">{"".join(parts)}</g>'
+
+
+def _tables(title: str, values: Mapping[str, Any]) -> str:
+    """The values as a table, and one more for each of them that has parts itself."""
+    plain = {name: each for name, each in values.items() if not isinstance(each, dict)}
+    rows = "".join(
+        f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
+        f"<td>{html.escape(_shown(name, value))}</td></tr>"
+        for name, value in plain.items()
+        if value not in ("", None, [])
+    )
+    table = f"<section><h3>{html.escape(title)}</h3><table>{rows}</table></section>" if rows else ""
+    inner = ((name, each) for name, each in values.items() if isinstance(each, dict))
+    return table + "".join(_tables(f"{title}: {name}", each) for name, each in inner)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and name.endswith("memory"):
+        return f"{value / 1e9:.2f} GB"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    if isinstance(value, list):
+        return ", ".join(_shown(name, each) for each in value)
+    text = str(value)
+    return f"{text[:12]}…" if name.startswith("sha") else text
+
+
+# Evaluation: the verdict, the figures, the samples
+
+
+def evaluation(found: Evaluation | None) -> str:
+    """What `evaluate` found: verdict, figures with their intervals, samples side by side."""
+    if not found:
+        return empty("Not evaluated yet: uv run python -m tune evaluate")
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in found.notes)
+    mark = found.verdict.replace(" ", "-")
+    samples = found.samples[:SAMPLES]
+    more = f" of {len(found.samples)}" if len(found.samples) > SAMPLES else ""
+    return (
+        f'<div class="verdict {html.escape(mark)}"><b>{html.escape(found.why)}</b>'
+        f"{notes}</div>{_scores(found)}"
+        f"<h3>{len(samples)}{more} rows, side by side <small>a dot for each model, green where it "
+        "answers as expected</small></h3>" + "".join(_sample(sample, found) for sample in samples)
+    )
+
+
+def _scores(found: Evaluation) -> str:
+    heads = "".join(f"<th>{html.escape(each.label)}</th>" for each in found.systems.values())
+    rows = "".join(_score(name, found) for name in METRICS if name in found.differences)
+    seconds = "".join(f"<td>{each.seconds.mean:.2g}</td>" for each in found.systems.values())
+    return (
+        '<div class="wide"><table class="scores">'
+        f"<thead><tr><th>{found.rows} rows</th>{heads}<th>Tuned − base</th></tr></thead>"
+        f"<tbody>{rows}<tr><th>Seconds an answer</th>{seconds}<td></td></tr></tbody></table></div>"
+    )
+
+
+def _score(name: str, found: Evaluation) -> str:
+    cells = "".join(
+        f"<td>{_interval(each.metrics[name])}</td>" if name in each.metrics else "<td></td>"
+        for each in found.systems.values()
+    )
+    ahead = found.differences[name]
+    sure = "good" if ahead.low > 0 else "bad" if ahead.high < 0 else ""
+    chosen = ' class="headline"' if name == found.headline else ""
+    label, about = METRICS[name]
+    return (
+        f'<tr{chosen}><th title="{html.escape(about)}">{html.escape(label)}</th>{cells}'
+        f'<td class="{sure}">{_interval(ahead, signed=True)}</td></tr>'
+    )
+
+
+def _interval(value: Interval, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    mean, low, high = (f"{each:{sign}.1f}" for each in (value.mean, value.low, value.high))
+    return f"<b>{mean}</b> <small>{low} to {high}</small>".replace("-", "−")
+
+
+def _sample(sample: Sample, found: Evaluation) -> str:
+    question = html.escape(known.last_words(sample.question))
+    columns = "".join(
+        f"<div><h4>{html.escape(found.systems[side].label if side in found.systems else side)}"
+        f"</h4><p>{differences(sample.expected, text)}</p></div>"
+        for side, text in sample.answers.items()
+    )
+    wanted = f"<div><h4>Expected</h4><p>{html.escape(sample.expected)}</p></div>"
+    return (
+        f'<details class="sample"><summary><span>{question}</span>{_dots(sample)}</summary>'
+        f'<div class="columns">{wanted}{columns}</div></details>'
+    )
+
+
+def _dots(sample: Sample) -> str:
+    dots = []
+    for side, text in sample.answers.items():
+        right = metrics.normal(text) == metrics.normal(sample.expected)
+        mark = "good" if right else "bad"
+        dots.append(f'<i class="dot {mark}" title="{side}: {"right" if right else "differs"}"></i>')
+    return f'<span class="dots">{"".join(dots)}</span>'
+
+
+def differences(expected: str, text: str) -> str:
+    """A text with the words marked that the expected one does not have there."""
+    if not text:
+        return "<i>nothing</i>"
+    ours, wanted = _pieces(text), _pieces(expected)
+    marked = []
+    matcher = difflib.SequenceMatcher(None, wanted, ours, autojunk=False)
+    for kind, _, _, start, end in matcher.get_opcodes():
+        words = html.escape("".join(ours[start:end]))
+        marked.append(words if kind == "equal" or not words.strip() else f"<mark>{words}</mark>")
+    return "".join(marked)
+
+
+def _pieces(text: str) -> list[str]:
+    return re.findall(r"\w+|\s+|[^\w\s]", text[:4000])
+
+
+# Data: a few rows of each file
+
+
+def rows(files: Mapping[str, Sequence[Row]], count: int = 8) -> str:
+    """How many rows each file has, and its first ones."""
+    parts = []
+    for name, found in files.items():
+        lines = "".join(
+            f"<tr><td>{html.escape(_short(known.last_words(row.question)))}</td>"
+            f"<td><code>{html.escape(_short(row.answer))}</code></td></tr>"
+            for row in found[:count]
+        )
+        table = f'<div class="wide"><table class="rows">{lines}</table></div>' if lines else ""
+        parts.append(f"<h3>{html.escape(name)} <small>{len(found):,} rows</small></h3>{table}")
+    return "".join(parts)
+
+
+def _short(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,214 @@
+"""The arithmetic of a training: which bytes it takes, and which seconds."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tune.errors import TuneError
+from tune.models import Base, Method, Shape
+from tune.planning.gpus import GB, Gpu
+
+if TYPE_CHECKING:
+    from tune.settings import Settings
+
+# Memory, in bytes:
+#
+# weights      LoRA keeps them in 16 bits: 2 each. QLoRA keeps the layers' matrices in 4 bits with
+#              doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et al. 2023,
+#              "QLoRA", section 3), and the embeddings, the output and the part that sees in 16.
+#              Full tuning keeps all in 32 bits, and a 16-bit copy to multiply with: 6.
+# trained      each number that is trained, with its gradient and Adam's two moments, all in 32
+#              bits: 16; with full tuning the weights are counted above: 12. LoRA trains
+#              rank * (inputs + outputs) numbers for each matrix (Hu et al. 2021, "LoRA").
+# activations  with checkpoints: one 16-bit state for each token and layer, and while a layer is
+#              computed again its matrices' inputs and outputs, in 16 bits and in the adapter's 32.
+# output       TRL computes the loss of 4,096 tokens and 32,768 words at a time, in 16 bits; it
+#              keeps each token's last state (in 16 bits) and its gradient (in 32 and in 16).
+# overhead     about 1 GB for the driver's context, libraries and workspace; a tenth of the rest is
+#              lost to fragmentation. Both are experience, not derived.
+FULL, QUARTER = 2.0, (4 + 8 / 64 + 32 / (64 * 256)) / 8
+TRAINED = 16
+TILE = (4096, 32768)
+FIXED, LOST = 1 * GB, 0.1
+
+# Time, for each batch that goes through:
+#
+# computing    forward is 2 operations for each parameter and token, backward 2 more for LoRA and 4
+#              for full tuning, and checkpoints cost a second forward: 6 and 8. What looks back at
+#              other tokens is left out: a tenth at 4,096 tokens.
+# sustained    the share of a data sheet's speed that training reaches.
+# least        what a layer costs however short the rows are: its kernels have to be launched.
+# unpacking    QLoRA's weights become 16 bits again on each of three ways through: 0.5 bytes read,
+#              2 written, 2 read, at the share of the bandwidth that this reaches.
+#
+# The shares and the least are fitted to the table of single-GPU figures that Qwen's README
+# publishes (an A100, 1.8B to 14B, LoRA and QLoRA, 256 to 8,192 tokens): all 36 times are met within
+# 35 %, those of 7B and 14B within 17 % but for one. No other GPU has been compared.
+SUSTAINED = 0.43
+LEAST = 0.005  # seconds
+UNPACKED, UNPACKING = 3 * (0.5 + 2 + 2), 0.18
+ACCURACY = "an estimate: within 35 % of published figures for an A100, not compared on others"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the data come to; `padded` is a row's mean length once it is as long as its batch."""
+
+    count: int
+    tokens: int
+    longest: int
+    padded: float
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> Rows:
+        """Reckon from the lengths of `count` rows, or of a sample of them."""
+        kept = [length for length in lengths if length <= settings.max_length] or [0]
+        random.Random(settings.seed).shuffle(kept)
+        size = settings.batch_size
+        batches = [kept[start : start + size] for start in range(0, len(kept), size)]
+        padded = sum(max(batch) * len(batch) for batch in batches) / len(kept)
+        share = count / max(1, len(lengths))
+        return cls(round(len(kept) * share), round(sum(kept) * share), max(kept), padded)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training as it would be run on one GPU; `length` is that of the longest row."""
+
+    base: Base
+    method: Method
+    rank: int
+    batch: int
+    length: int
+    rows: Rows
+    accumulate: int = 1
+    epochs: float = 1
+    packing: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """The base's measures. Raises TuneError where they are not known."""
+        if self.base.shape is None:
+            problem = f"The shape of {self.base.source} is not known on this machine."
+            raise TuneError(problem, f"uv run hf download {self.base.source} config.json")
+        return self.base.shape
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens that go through at a time."""
+        return self.batch * self.length
+
+    @property
+    def sequences(self) -> int:
+        """What one epoch puts through: the rows, or what they are packed into."""
+        packed = math.ceil(self.rows.tokens / self.length) if self.length else 0
+        return packed if self.packing else self.rows.count
+
+    @property
+    def passes(self) -> int:
+        """How many batches go through in all."""
+        return math.ceil(self.sequences * self.epochs / self.batch)
+
+    @property
+    def steps(self) -> int:
+        """How often the optimizer changes the weights."""
+        return math.ceil(self.passes / self.accumulate)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One line of the arithmetic: bytes, and how they come about."""
+
+    name: str
+    bytes: float
+    formula: str
+
+
+# Memory
+
+
+def memory(training: Training) -> tuple[Term, ...]:
+    """The bytes that it takes on one GPU, term by term."""
+    counted = [part(training) for part in (_weights, _trained, _activations, _output)]
+    rest = sum(term.bytes for term in counted)
+    formula = f"{FIXED / GB:.0f} GB + {LOST:.0%} of the rest"
+    return (*counted, Term("overhead", FIXED + LOST * rest, formula))
+
+
+def _weights(training: Training) -> Term:
+    shape = training.shape
+    each = {"lora": FULL, "qlora": QUARTER, "full": FULL + 4}[training.method]
+    other = FULL if training.method == "qlora" else each
+    formula = f"{_billions(shape.parameters)} x {each:.0f} bytes"
+    if training.method == "qlora":
+        layers, rest = _billions(shape.in_layers), _billions(shape.elsewhere)
+        formula = f"{layers} x {each:.2f} bytes + {rest} x {other:.0f}"
+    return Term("weights", shape.in_layers * each + shape.elsewhere * other, formula)
+
+
+def _trained(training: Training) -> Term:
+    shape = training.shape
+    if training.method == "full":
+        each = TRAINED - 4
+        formula = f"{_billions(shape.parameters)} x {each} bytes (gradient, Adam's two)"
+        return Term("trained", shape.parameters * each, formula)
+    numbers = training.rank * shape.layers * _ends(_adapted(training))
+    formula = f"rank {training.rank}: {numbers / 1e6:.1f} million x {TRAINED} bytes"
+    return Term("adapter", numbers * TRAINED, formula)
+
+
+def _activations(training: Training) -> Term:
+    shape, tokens = training.shape, training.tokens
+    ends = _ends(shape.attention) + shape.active * _ends(shape.feed_forward)
+    each = 2 if training.method == "full" else 2 + 4
+    total = tokens * (shape.layers * shape.hidden * 2 + ends * each)
+    states = f"{shape.layers} layers x {shape.hidden:,} x 2 bytes"
+    return Term("activations", total, f"{tokens:,} tokens x ({states} + {ends:,} x {each})")
+
+
+def _output(training: Training) -> Term:
+    shape, tokens = training.shape, training.tokens
+    tile = min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1]) * 2
+    total = tokens * shape.hidden * (2 + 4 + 2) + tile
+    formula = f"{tokens:,} tokens x {shape.hidden:,} x 8 bytes + a tile of {tile / GB:.2f} GB"
+    return Term("output", total, formula)
+
+
+def _adapted(training: Training) -> tuple[tuple[int, int], ...]:
+    """The matrices of a layer that LoRA changes."""
+    shape = training.shape
+    return shape.attention if shape.experts > 1 else (*shape.attention, *shape.feed_forward)
+
+
+def _ends(matrices: Sequence[tuple[int, int]]) -> int:
+    return sum(inputs + outputs for inputs, outputs in matrices)
+
+
+def _billions(number: float) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number / 1e6:.1f} million"
+
+
+# Time
+
+
+def seconds(training: Training, gpu: Gpu) -> float | None:
+    """How long all passes take, without evaluations; None where the GPU's speed is not known."""
+    if not gpu.tflops:
+        return None
+    return training.passes * pass_seconds(training, gpu) / gpu.count
+
+
+def pass_seconds(training: Training, gpu: Gpu) -> float:
+    """How long one batch takes, forward and backward, on a GPU of known speed."""
+    shape = training.shape
+    length = training.length if training.packing else training.rows.padded
+    each = 8 if training.method == "full" else 6
+    computing = each * shape.multiplied * training.batch * length / (SUSTAINED * gpu.tflops * 1e12)
+    unpacking = 0.0
+    if training.method == "qlora":
+        unpacking = shape.in_layers * UNPACKED / (UNPACKING * gpu.bandwidth)
+    return max(computing, shape.layers * LEAST) + unpacking

@@ -1,0 +1,73 @@
+"""Every word that is sent to a model besides the rows, and the lines that people read instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tune.data import Row
+
+Message = dict[str, Any]  # as it goes over the wire: {"role": "user", "content": "…"}
+
+# Sent before every question that brings no system message of its own: in training, in `evaluate`
+# and in the app alike. After a change, train again. Empty: the rows are sent as they are.
+SYSTEM = ""
+
+# What a model that was not tuned is told, so that the comparison is fair: rows follow it as turns.
+WELL_PROMPTED = """\
+You do one task. The conversation so far shows it by examples: each message with the answer that \
+was wanted. Work out the rule behind them, and answer the last message in exactly that way: the \
+same language, form, keys, length and tone. Give the answer alone: no explanation, no code fence, \
+no quotation marks around it."""
+SHOTS = 12  # rows that are shown to it
+
+# What people read
+STAND_IN = "stand-in"  # quotes the nearest training row
+NOBODY = (
+    "Nobody is here to ask. A base answers with BASE_CHAT_MODEL on a server (LLM_BASE_URL), with a "
+    "key of Mistral's API in .env, or after `python -m tune rehearse` on this machine."
+)
+NOTHING_NEAR = "No tuned model is here to ask, and no training row is near this question."
+LOADING = "Loading the weights …"
+BROKE_OFF = "The model failed in mid-answer."
+STOPPED = "Stopped."
+SORRY = "Something went wrong here. The log has the cause."
+
+
+def with_system(messages: Sequence[Message], system: str = SYSTEM) -> list[Message]:
+    """The messages with SYSTEM before them, unless it is empty or they bring their own."""
+    if not system or (messages and messages[0]["role"] == "system"):
+        return list(messages)
+    return [{"role": "system", "content": system}, *messages]
+
+
+def well_prompted(messages: Sequence[Message], rows: Iterable[Row]) -> list[Message]:
+    """The question as a model that was not tuned gets it: instruction, examples, then the question.
+
+    `rows` are training rows; as different answers as there are among them are shown.
+    """
+    own = [message["content"] for message in messages if message["role"] == "system"]
+    system = "\n\n".join([WELL_PROMPTED, *own])
+    shown: list[Message] = [{"role": "system", "content": system}]
+    for row in varied(rows, SHOTS):
+        asked = next(each for each in reversed(row.question) if each["role"] == "user")
+        shown += [{"role": "user", "content": asked["content"]}]
+        shown += [{"role": "assistant", "content": row.answer}]
+    return shown + [message for message in messages if message["role"] != "system"]
+
+
+def varied(rows: Iterable[Row], count: int) -> list[Row]:
+    """So many rows that make good examples: each answer once before any comes twice."""
+    few = [row for row in islice(rows, 2000) if row.answer and _ends_with_user(row)]
+    seen: dict[str, int] = {}
+    turns = []
+    for place, row in enumerate(few):
+        seen[row.answer] = seen.get(row.answer, 0) + 1
+        turns.append((seen[row.answer], place, row))
+    return [row for *_, row in sorted(turns, key=lambda turn: turn[:2])[:count]]
+
+
+def _ends_with_user(row: Row) -> bool:
+    return bool(row.question) and row.question[-1]["role"] == "user"

@@ -1,0 +1,246 @@
+"""The whole way, from rows to an answer over HTTP, with a tiny model and without a GPU."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tune import data, plan
+from tune.errors import TuneError, need_training
+from tune.evaluate import Options, evaluate
+from tune.export import export
+from tune.judging import results
+from tune.planning import gpus
+from tune.runs import Run
+from tune.settings import ROOT, Settings
+
+# What keeps it under two minutes on two cores, however much data there is.
+TOKENS = 250_000  # trained on, all passes together
+PASSES = 8  # over the rows, at most
+CHARS = 4  # of a token of the tiny model, about
+TEST_ROWS = 400
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part of the way; `says` is what came out of it, or what went wrong."""
+
+    name: str
+    ok: bool
+    seconds: float
+    says: str
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How it went. `verdict` is that of the evaluation, empty if it did not come so far."""
+
+    run: str
+    verdict: str = ""
+    why: str = ""
+    steps: tuple[Step, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        return all(step.ok for step in self.steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The rehearsal as JSON has it."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every part of the way works with: the real settings, and those of the rehearsal."""
+
+    run: Run
+    real: Settings
+    settings: Settings
+
+
+Tell = Callable[[str], None]  # what begins now
+Done = Callable[[Step], None]
+
+
+def rehearse(
+    settings: Settings, begin: Tell = lambda name: None, done: Done = lambda step: None
+) -> Rehearsal:
+    """Go the whole way. A part that fails ends it; `steps` then tells which, and why."""
+    need_training()
+    # More threads than one only get into each other's way with a model this small.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    run = Run(settings.runs / f"rehearsal-{datetime.now():%Y-%m-%d-%H%M%S}")
+    stage = Stage(run, settings, _small(run, settings))
+    steps: list[Step] = []
+    for name, part in PARTS.items():
+        begin(name)
+        steps.append(_took(name, part, stage))
+        done(steps[-1])
+        if not steps[-1].ok:
+            return Rehearsal(run.name, steps=tuple(steps))
+    found = results.read(run.evaluation)
+    return Rehearsal(run.name, found.verdict, found.why, tuple(steps))
+
+
+def _took(name: str, part: Callable[[Stage], str], stage: Stage) -> Step:
+    began = time.monotonic()
+    try:
+        ok, says = True, part(stage)
+    except TuneError as error:
+        ok, says = False, str(error)
+    return Step(name, ok, round(time.monotonic() - began, 1), says)
+
+
+def _small(run: Run, settings: Settings) -> Settings:
+    """The settings of a training that is over in half a minute; the data and the method stay."""
+    folder = run.folder.relative_to(ROOT) if run.folder.is_relative_to(ROOT) else run.folder
+    parts = {f"{part}_file": folder / "data" / f"{part}.jsonl" for part in _files(settings)}
+    return settings.model_copy(
+        update={
+            **parts,
+            "base_model": (folder / "base").as_posix(),
+            "learning_rate": 0,
+            "batch_size": BATCH,
+            "accumulate": 1,
+            "early_stop": 0,
+            "packing": False,
+        }
+    )
+
+
+def _files(settings: Settings) -> dict[str, Path]:
+    files = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    return {part: path for part, path in files.items() if path.is_file() or part == "train"}
+
+
+# The parts of the way
+
+
+def _check(stage: Stage) -> str:
+    from tune.rows.survey import survey
+
+    files = _files(stage.real)
+    if "test" not in files:
+        problem = f"There is no {stage.real.test_file}, and so nothing to prove anything with."
+        raise TuneError(problem, f"uv run python -m tune split {stage.real.train_file}")
+    found = survey(list(files.values()), stage.real.max_length)
+    if found.errors:
+        raise TuneError(f"{found.errors:,} errors in the rows.", "uv run python -m tune check")
+    rows = " + ".join(f"{each.rows:,}" for each in found.files)
+    return f"{rows} rows, no errors, {found.warnings:,} warnings"
+
+
+def _make_base(stage: Stage) -> str:
+    from tune import models
+    from tune.training import tiny
+
+    drawn = {part: _drawn(path, part, stage.real) for part, path in _files(stage.real).items()}
+    (stage.run.folder / "data").mkdir(parents=True)
+    for part, rows in drawn.items():
+        text = "".join(f"{row.as_json()}\n" for row in rows)
+        (stage.run.folder / "data" / f"{part}.jsonl").write_text(text, "utf-8")
+    texts = [
+        str(message.get("content") or "") for row in drawn["train"] for message in row.messages
+    ]
+    base = models.find(str(tiny.make(stage.run.folder / "base", texts)))
+    size = base.shape.parameters / 1e6 if base.shape else 0
+    return f"a Mistral of {size:.1f} million random numbers; it knows nothing yet"
+
+
+def _drawn(path: Path, part: str, settings: Settings) -> list[data.Row]:
+    """Rows by chance, as many as there is time for, the same ones every time."""
+    rows = data.load(path)
+    random.Random(settings.seed).shuffle(rows)
+    if part == "test":
+        return rows[:TEST_ROWS]
+    left = TOKENS * CHARS // 3  # so that each row is seen at least three times
+    kept: list[data.Row] = []
+    for row in rows:
+        left -= len(row.as_json())
+        if left < 0 and kept:
+            break
+        kept.append(row)
+    return kept
+
+
+def _train(stage: Stage) -> str:
+    from tune.train import train
+    from tune.training import job
+
+    once = job.prepare(stage.settings).tokens
+    passes = max(1, min(PASSES, TOKENS // once))
+    settings = stage.settings.model_copy(update={"epochs": passes})
+    figures = train(stage.run, settings).figures
+    losses = f"loss {figures['loss_first']:.2f} → {figures['loss']:.2f}"
+    return f"{figures['steps']} steps, {losses}, {figures['tokens_per_second']:,.0f} tokens/s"
+
+
+def _evaluate(stage: Stage) -> str:
+    return evaluate(stage.run, stage.settings, Options(api_rows=0)).why
+
+
+def _merge(stage: Stage) -> str:
+    return export(stage.run, "merged", stage.settings, tell=_quietly).checked
+
+
+def _write_gguf(stage: Stage) -> str:
+    made = export(stage.run, "gguf", stage.settings, tell=_quietly)
+    return f"{sum(made.files.values()) / 1e6:.1f} MB: {made.checked}"
+
+
+def _serve(stage: Stage) -> str:
+    from tune import serve
+    from tune.answering import llm
+
+    row = data.load(stage.settings.test)[0]
+    with serve.running(stage.run) as address:
+        there = {"llm_base_url": address.url, "chat_model": stage.run.name}
+        said = "".join(llm.chat(row.question, stage.settings.model_copy(update=there)))
+    if not said.strip():
+        raise TuneError("The served model said nothing.", "uv run python -m tune serve")
+    return f"asked over HTTP, it said {_short(said)}"
+
+
+def _look_ahead(stage: Stage) -> str:
+    """What the real training will need."""
+    rows = plan.measure(stage.real.train, stage.real)
+    real = plan.training(stage.real, rows)
+    if not real.base.shape:
+        return f"{real.base.name}: its measures are not known before it is downloaded"
+    made = plan.make(real, gpus.here())
+    needs = f"{real.base.name} by {real.method}: {made.bytes / gpus.GB:.0f} GB of GPU memory"
+    if made.here and made.here.fits:
+        return f"{needs}, which this machine has"
+    cheapest = made.cheapest
+    if not cheapest:
+        return f"{needs}; see uv run python -m tune plan"
+    cost = f"${cheapest.cost:.2f}" if (cheapest.cost or 0) >= 0.01 else "less than a cent"
+    return f"{needs}; to rent: {cheapest.gpu.name}, {cost} for the whole training"
+
+
+PARTS: dict[str, Callable[[Stage], str]] = {
+    "check the rows": _check,
+    "make a tiny base": _make_base,
+    "train": _train,
+    "evaluate": _evaluate,
+    "merge": _merge,
+    "write a GGUF file": _write_gguf,
+    "serve, and ask": _serve,
+    "what the real one needs": _look_ahead,
+}
+
+
+def _quietly(_: str) -> None:
+    """Say nothing: the rehearsal has its own lines."""
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 60 else f"{flat[:59]}…"

@@ -1,0 +1,205 @@
+"""What can be wrong with a row, and what to write instead."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from tune.rows import privacy
+from tune.rows.row import Message, Problem, Row
+
+HUGE = 100_000  # characters of one row: about 25,000 tokens
+ROLES = ("system", "user", "assistant", "tool")
+OTHER_NAMES = {
+    "human": "user",
+    "customer": "user",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+    "agent": "assistant",
+    "developer": "system",
+    "function": "tool",
+}
+# Who may speak after whom, and what is said where somebody else does
+FOLLOWS = {
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("tool", "assistant", "user"),
+}
+OUT_OF_ORDER = {
+    "assistant": ("it does not begin with the user.", "put the user's message first."),
+    "system": ("the system prompt does not stand first.", "put it first, and once only."),
+    "tool": ("a tool answers and was not called.", "put the assistant's tool_calls before it."),
+    "user": ("the user speaks twice in a row.", "join the two messages, or put an answer between."),
+}
+TWICE = ("the assistant speaks twice in a row.", "join the two messages into one.")
+PLACEHOLDER = "write a placeholder such as [EMAIL], or an invented one."
+
+Fault = tuple[str, str, str]  # the kind, what is wrong, what to write instead
+
+TOOL_ID = re.compile(r"[A-Za-z0-9]{9}")
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CONTROL = re.compile(
+    r"</?s>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\]"
+    r"|\[(?:TOOL_CALLS|TOOL_CONTENT|ARGS|CALL_ID|IMG|IMG_BREAK|IMG_END|PREFIX|MIDDLE|SUFFIX)\]"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# What UTF-8 looks like when it was read as cp1252: "Ã¼" for "ü", "â€™" for an apostrophe
+_TWICE_DECODED = re.compile("[ÂÃ][\u0080-\u00bf]|â€|\ufffd")
+
+
+def check(row: Row) -> list[Problem]:
+    """All that is wrong with a row. An error spoils the training, a warning deserves a look."""
+    errors = [Problem(row.file, row.line, *fault) for fault in _errors(row)]
+    return errors + [Problem(row.file, row.line, *fault, "warning") for fault in _warnings(row)]
+
+
+def _errors(row: Row) -> Iterator[Fault]:
+    for message in row.messages:
+        if message.get("role") not in ROLES:
+            yield _unknown_role(message)
+            return
+    yield from _order(row)
+    for message in row.messages:
+        yield from _content(message)
+    yield from _weights(row)
+    if row.tools or any(m.get("tool_calls") or m["role"] == "tool" for m in row.messages):
+        yield from _tools(row)
+
+
+def _unknown_role(message: Message) -> Fault:
+    role = message.get("role")
+    if role is None:
+        return "role", 'a message has no "role".', 'write "role": "user" or "role": "assistant".'
+    name = OTHER_NAMES.get(str(role).lower(), str(role).lower())
+    right = f'"{name}"' if name in ROLES else ", ".join(f'"{each}"' for each in ROLES)
+    return "role", f'the role "{role}" is unknown.', f"write {right}."
+
+
+def _order(row: Row) -> Iterator[Fault]:
+    before = ""
+    for message in row.messages:
+        role = message["role"]
+        if role not in FOLLOWS[before]:
+            yield "order", *(TWICE if before == role == "assistant" else OUT_OF_ORDER[role])
+            return
+        before = role
+    if before != "assistant":
+        fix = 'add the answer to learn: {"role": "assistant", "content": "…"}'
+        yield "no-answer", "it does not end with the assistant's answer.", fix
+
+
+def _content(message: Message) -> Iterator[Fault]:
+    text, role = message.get("content"), message["role"]
+    if isinstance(text, str) and text.strip():
+        if ("[" in text or "<" in text) and (found := _CONTROL.search(text)):
+            fix = "leave it out: the chat template writes the control tokens."
+            yield "control-token", f"the text holds the control token {found[0]}.", fix
+        if not text.isascii() and _SURROGATE.search(text):
+            fix = "write the character itself, or both halves of its \\u escape."
+            yield "surrogate", "the text holds half a character (a lone surrogate).", fix
+    elif role == "assistant" and not message.get("tool_calls"):
+        fix = "write the answer, or delete the row."
+        yield "empty-answer", "an assistant's message is empty.", fix
+    elif role in {"system", "user"}:
+        fix = "write it, or delete the " + ("message." if role == "system" else "row.")
+        yield "empty", f"the {role}'s message is empty.", fix
+
+
+def _weights(row: Row) -> Iterator[Fault]:
+    learned = False
+    for message in row.messages:
+        weight = message.get("weight")
+        if weight is not None and (weight not in (0, 1) or message["role"] != "assistant"):
+            fix = "write 0 (read, not learned) or 1, and on the assistant's messages only."
+            yield "weight", f"the weight {weight!r} is on the {message['role']}'s message.", fix
+        learned = learned or (message["role"] == "assistant" and weight != 0)
+    if not learned and row.messages[-1]["role"] == "assistant":
+        fix = 'take the "weight": 0 from the last answer, or delete the row.'
+        yield "weight", "every answer has the weight 0: there is nothing to learn.", fix
+
+
+def _tools(row: Row) -> Iterator[Fault]:
+    """The calls of tools, and their results."""
+    open_calls: list[str] = []
+    for message in row.messages:
+        if message["role"] == "tool":
+            yield from _result(message, open_calls)
+        elif open_calls:
+            fix = f'add {{"role": "tool", "tool_call_id": "{open_calls[0]}", "content": "…"}}'
+            yield "tool-result", f"the call {open_calls[0]} has no result.", fix
+            return
+        for call in message.get("tool_calls") or ():
+            yield from _call(call)
+            open_calls.append(str(call.get("id")))
+
+
+def _result(message: Message, open_calls: list[str]) -> Iterator[Fault]:
+    wanted = message.get("tool_call_id")
+    if wanted in open_calls:
+        open_calls.remove(wanted)
+    else:
+        fix = f'write "tool_call_id": "{open_calls[0] if open_calls else "…"}", as the call has it.'
+        yield (
+            "tool-result",
+            f"a tool's message answers the call {wanted!r}, which is not made.",
+            fix,
+        )
+
+
+def _call(call: Message) -> Iterator[Fault]:
+    identity, function = call.get("id"), call["function"]
+    if not isinstance(identity, str) or not TOOL_ID.fullmatch(identity):
+        fix = (
+            'write nine letters and digits, such as "id": "a1B2c3D4e"; convert writes them for you.'
+        )
+        yield "tool-id", f"the id {identity!r} of a call is not nine letters and digits.", fix
+    if not _TOOL_NAME.fullmatch(function["name"]):
+        fix = "letters, digits, _ and - only, 64 at most."
+        yield "tool-call", f"the function's name {function['name']!r} cannot be called.", fix
+    try:
+        wrong = not isinstance(json.loads(function["arguments"]), dict)
+    except ValueError:
+        wrong = True
+    if wrong:
+        fix = 'write an object as text: "arguments": "{\\"city\\": \\"Paris\\"}"'
+        yield "tool-arguments", f"the arguments of {function['name']} are not a JSON object.", fix
+
+
+# What deserves a look
+
+
+def _warnings(row: Row) -> Iterator[Fault]:
+    text = "\n".join([message.get("content") or "" for message in row.messages])
+    if len(text) > HUGE:
+        fix = "split it, or cut what the answer does not need."
+        yield "huge", f"the row has {len(text):,} characters.", fix
+    if not text.isascii() and (found := _TWICE_DECODED.search(text)):
+        around = text[max(0, found.start() - 8) : found.end() + 8]
+        fix = "read the source again as UTF-8, or: text.encode('cp1252').decode('utf-8')"
+        yield "mojibake", f"the text was decoded wrongly: {around!r}.", fix
+    yield from (
+        (_slug(name), f"{name}: {shown}.", PLACEHOLDER) for name, shown in privacy.find(text)
+    )
+    if row.tools:
+        yield from _unknown_tools(row)
+
+
+@cache
+def _slug(name: str) -> str:
+    """The kind of a find: all secrets are one."""
+    return "secret" if name in privacy.SECRETS else f"personal-{name.split()[1]}"
+
+
+def _unknown_tools(row: Row) -> Iterator[Fault]:
+    known = {tool["function"]["name"] for tool in row.tools}
+    for message in row.messages:
+        for call in message.get("tool_calls") or ():
+            if (name := call["function"]["name"]) not in known:
+                fix = 'describe it in "tools", or correct the name.'
+                yield "tool-unknown", f"{name} is called and not described in tools.", fix

@@ -1,0 +1,242 @@
+"""Reads files of rows: JSONL, a JSON array, CSV; in whichever encoding they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from tune.errors import TuneError
+from tune.rows.row import Problem, Row, to_row
+
+OnBytes = Callable[[int], None]  # is told, now and then, how many more bytes of the file are read
+OTHER_FILES = {
+    ".xlsx": "save the sheet as CSV (UTF-8)",
+    ".xls": "save the sheet as CSV (UTF-8)",
+    ".parquet": "with pandas: read_parquet(…).to_json(…, orient='records', lines=True)",
+    ".gz": "unpack it first: gzip -d {0}",
+    ".zip": "unpack it first: python -m zipfile -e {0} .",
+}
+
+
+def label(path: Path) -> str:
+    """How a file is named to people: as seen from where they are."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def read(
+    path: Path, encoding: str = "utf-8", on_bytes: OnBytes | None = None
+) -> Iterator[Row | Problem]:
+    """Go through a file row by row: chat, ShareGPT, Alpaca or prompt and completion as JSONL, a
+    JSON array of them, or CSV. What cannot be read is a Problem, and the reading goes on after it.
+    Raises TuneError for what is no such file."""
+    _refuse_others(path)
+    name = label(path)
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if encoding == "utf-8" and (wrong := _utf_16(head)):
+        yield _encoding(name, 1, wrong, head.decode(wrong, "ignore"))
+        return
+    with _open(path, encoding) as text:
+        try:
+            yield from _rows(text, name, on_bytes)
+        except UnicodeError:
+            raise TuneError(f"{name} is not written in {encoding}.", "--encoding cp1252") from None
+
+
+def _open(path: Path, encoding: str) -> TextIO:
+    """Open for reading; a byte that is no text of this encoding is kept, to be shown."""
+    codec = "utf-8-sig" if encoding == "utf-8" else encoding
+    try:
+        return path.open(encoding=codec, errors="surrogateescape", newline="")
+    except LookupError:
+        fix = "--encoding cp1252 (or utf-16, gb18030, …)"
+        raise TuneError(f'There is no encoding "{encoding}".', fix) from None
+
+
+def _refuse_others(path: Path) -> None:
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "not there"
+        near = get_close_matches(path.name, [each.name for each in path.parent.glob("*.*")], 1)
+        fix = f"did you mean {near[0]}?" if near else "name a file of rows: JSONL, JSON or CSV"
+        raise TuneError(f"{label(path)} is {what}.", fix)
+    if advice := OTHER_FILES.get(path.suffix.lower()):
+        problem = f"{label(path)} is neither JSONL, JSON nor CSV."
+        raise TuneError(problem, advice.format(path.as_posix()))
+
+
+# Lines
+
+
+def _rows(text: TextIO, name: str, on_bytes: OnBytes | None) -> Iterator[Row | Problem]:
+    lines = _lines(text, on_bytes)
+    if Path(name).suffix.lower() in {".csv", ".tsv"}:
+        yield from _from_csv(lines, name)
+        return
+    first = next((line for line in lines if line[1].strip()), (1, ""))
+    lines = chain([first], lines)
+    if first[1].lstrip().startswith("["):
+        yield from _from_array(lines, name)
+        return
+    for number, line in lines:
+        if line and not line.isspace():
+            yield _from_line(line, name, number)
+
+
+def _lines(text: TextIO, on_bytes: OnBytes | None) -> Iterator[tuple[int, str]]:
+    at = 0
+    for number, line in enumerate(text, 1):
+        yield number, line
+        if on_bytes and not number % 1000:
+            seen = text.buffer.tell()
+            on_bytes(seen - at)
+            at = seen
+
+
+def _from_line(line: str, name: str, number: int) -> Row | Problem:
+    if not line.isascii() and (problem := _bad_bytes(line, name, number)):
+        return problem
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return _not_json(line, error, name, number)
+    return to_row(value, name, number)
+
+
+def _from_array(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
+    """A JSON array. Its text is held in memory, its rows are not."""
+    lines = list(lines)
+    for number, part in lines:
+        if not part.isascii() and (problem := _bad_bytes(part, name, number)):
+            yield problem
+            return
+    text, line = "".join(part for _, part in lines), lines[0][0]
+    decode, seen, at = json.JSONDecoder().raw_decode, 0, text.index("[") + 1
+    while True:
+        gap = _GAP.match(text, at)
+        at = gap.end() if gap else at
+        line, seen = line + text.count("\n", seen, at), at
+        if text[at : at + 1] == "]":
+            return
+        try:
+            value, at = decode(text, at)
+        except (ValueError, RecursionError) as error:
+            yield _not_json(text[at : at + 200], error, name, line)
+            return
+        yield to_row(value, name, line)
+
+
+def _from_csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
+    number, head = next(lines, (1, ""))
+    broken: list[Problem] = []
+    records = _records(_whole(chain([(number, head)], lines), name, broken), head, name)
+    columns: list[str] = []
+    for line, fields in records:
+        if isinstance(fields, Problem):
+            yield fields
+        elif not columns:
+            columns = [column.strip().casefold() for column in fields]
+        elif len(fields) != len(columns):
+            text = f"has {len(fields)} fields, the first line has {len(columns)}."
+            fix = "put a text that holds the separator into double quotes."
+            yield Problem(name, line, "csv", text, fix)
+        else:
+            row = to_row(dict(zip(columns, fields, strict=True)), name, line)
+            if isinstance(row, Problem):  # the columns are none of ours: that is said once
+                yield replace(row, line=number)
+                return
+            yield row
+    yield from broken
+
+
+def _records(
+    lines: Iterator[str], head: str, name: str
+) -> Iterator[tuple[int, list[str] | Problem]]:
+    """The fields of a CSV, with the line that they begin on; its separator is seen in the head."""
+    csv.field_size_limit(2**31 - 1)  # a field may be longer than 128 KB
+    reader = csv.reader(lines, delimiter=max(",;\t", key=head.count), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            if fields := next(reader):
+                yield line, fields
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fix = 'put each text into double quotes, and write a quote in it twice: ""'
+            yield line, Problem(name, line, "csv", f"cannot be read: {error}.", fix)
+
+
+def _whole(lines: Iterable[tuple[int, str]], name: str, broken: list[Problem]) -> Iterator[str]:
+    """The lines of a CSV as far as they can be decoded; what stops them goes into `broken`."""
+    for number, line in lines:
+        if not line.isascii() and (problem := _bad_bytes(line, name, number)):
+            broken.append(problem)
+            return
+        yield line
+
+
+# What cannot be read
+
+_GAP = re.compile(r"[\s,]*")
+_ESCAPED = re.compile("[\udc80-\udcff]")  # how a byte that is not UTF-8 is kept
+
+
+def _not_json(line: str, error: Exception, name: str, number: int) -> Problem:
+    where = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+    text = f"is not JSON: {getattr(error, 'msg', '') or 'nested too deeply'}{where}."
+    start, end = line.strip()[:2], line.rstrip()[-1:]
+    if start == "{'":
+        fix = "use double quotes; Python's json.dumps(row) writes them."
+    elif "Extra data" in text:
+        fix = "one row a line, and no comma at its end."
+    elif line.strip() == "{":
+        fix = "write each row on one line: json.dumps(row) without indent."
+    elif end not in "}]":
+        fix = "the line is cut off: end it, or delete it."
+    else:
+        fix = "json.dumps(row, ensure_ascii=False) writes a line that is right."
+    return Problem(name, number, "json", text, fix)
+
+
+def _utf_16(head: bytes) -> str:
+    """The UTF-16 or UTF-32 that a file begins in, or nothing."""
+    marks = {b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    for mark, name in marks.items():
+        if head.startswith(mark):
+            return name
+    if head[1::2].count(0) > len(head) // 4:
+        return "utf-16-le"
+    return "utf-16-be" if head[::2].count(0) > len(head) // 4 else ""
+
+
+def _bad_bytes(line: str, name: str, number: int) -> Problem | None:
+    if not (bad := _ESCAPED.search(line)):
+        return None
+    around = line[max(0, bad.start() - 12) : bad.start() + 13]
+    raw = around.encode("utf-8", "surrogateescape")
+    try:
+        return _encoding(name, number, "cp1252", raw.decode("cp1252"))
+    except UnicodeDecodeError:
+        return _encoding(name, number, "", "")
+
+
+def _encoding(name: str, number: int, codec: str, sample: str) -> Problem:
+    seen = " ".join(sample.split())[:30]
+    text = f'is not UTF-8; it seems to be {codec} and reads "{seen}" then.'
+    if not codec:
+        text = "is not UTF-8, and not cp1252 either."
+    target = Path(name).with_suffix(".utf8.jsonl").as_posix()
+    files = " ".join(f'"{each}"' if " " in each else each for each in (name, target))
+    codec = codec or "… (gb18030, cp1251, …)"
+    fix = f"uv run python -m tune convert {files} --encoding {codec}"
+    return Problem(name, number, "encoding", text, fix)

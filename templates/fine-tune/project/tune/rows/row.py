@@ -1,0 +1,209 @@
+"""One row, in whichever of the known shapes it was written: a conversation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, NoReturn
+
+Message = dict[str, Any]
+Level = Literal["error", "warning"]
+
+# The names that people give to a question and to its answer. "instruction" with "input" is
+# Alpaca's shape, and comes first.
+QUESTIONS = ("prompt", "question", "input", "text", "query", "user", "source")
+ANSWERS = ("completion", "output", "answer", "response", "label", "category", "target", "assistant")
+SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One conversation that ends with the answer to learn, and where it stands."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    file: str = ""
+    line: int = 0
+
+    @property
+    def question(self) -> list[Message]:
+        """All that was said before the last answer."""
+        return list(self.messages[:-1])
+
+    @property
+    def answer(self) -> str:
+        """The last answer as a model's text reads; of a call: the name and its arguments."""
+        return reply(self.messages[-1])
+
+    def as_json(self) -> str:
+        """The row as a line of chat JSONL."""
+        value: dict[str, Any] = {"messages": list(self.messages)}
+        if self.tools:
+            value["tools"] = list(self.tools)
+        return json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a row, where it stands, and what to write instead."""
+
+    file: str
+    line: int
+    kind: str
+    text: str
+    fix: str
+    level: Level = "error"
+
+    def __str__(self) -> str:
+        where = f", line {self.line}" if self.line else ""  # 0: the file as a whole
+        return f"{self.file}{where}: {self.text}"
+
+
+class BadRow(Exception):
+    """Raised while a row is read: its kind, what is wrong, what to write instead."""
+
+
+def reply(message: Message, calls: str = "", arguments: str = "") -> str:
+    """An assistant's message as the model writes it, with these marks around each call."""
+    text = message.get("content") or ""
+    for call in message.get("tool_calls") or ():
+        text += f"{calls}{call['function']['name']}{arguments}{call['function']['arguments']}"
+    return text
+
+
+def to_row(value: object, file: str = "", line: int = 0) -> Row | Problem:
+    """Make a row of what stands on a line, whichever of the known shapes it has."""
+    try:
+        messages, tools = _conversation(value)
+    except BadRow as bad:
+        return Problem(file, line, *bad.args)
+    return Row(messages, tools, file, line)
+
+
+def _conversation(value: object) -> tuple[tuple[Message, ...], tuple[dict[str, Any], ...]]:
+    if not isinstance(value, dict):
+        raise BadRow("shape", f"is {_kind(value)}, not an object.", 'write {"messages": […]}')
+    if "messages" in value:
+        messages = value["messages"]
+    elif "conversations" in value:
+        messages = _sharegpt(value["conversations"])
+    else:
+        messages = _pair(value)
+    if not isinstance(messages, list):
+        raise BadRow("shape", f'"messages" is {_kind(messages)}.', 'write "messages": [{…}, {…}]')
+    if not messages:
+        raise BadRow("empty", '"messages" is empty.', "write a question and an answer in it.")
+    tools = value.get("tools")
+    return tuple(map(_message, messages)), tuple(map(_tool, _listed(tools))) if tools else ()
+
+
+def _sharegpt(turns: object) -> object:
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        return turns
+    return [
+        {"role": SHAREGPT.get(turn["from"], turn["from"]), "content": turn.get("value")}
+        if isinstance(turn.get("from"), str)
+        else turn
+        for turn in turns
+    ]
+
+
+def _pair(value: dict[str, Any]) -> list[Message]:
+    """The conversation of a question and its answer, whatever these are called."""
+    answer = next((value[name] for name in ANSWERS if value.get(name) is not None), None)
+    question = next((value[name] for name in QUESTIONS if value.get(name) is not None), None)
+    if value.get("instruction"):  # Alpaca: what to do, and on what
+        task, on = value["instruction"], value.get("input")
+        question = f"{task}\n\n{on}" if on else task
+    if question is None or answer is None:
+        _unknown_shape(value)
+    if isinstance(question, list) and isinstance(answer, list):  # TRL's conversational shape
+        return [*question, *answer]
+    system = value.get("system") or value.get("system_prompt")
+    return [
+        *([{"role": "system", "content": system}] if system else []),
+        {"role": "user", "content": _text(question)},
+        {"role": "assistant", "content": _text(answer)},
+    ]
+
+
+def _unknown_shape(value: dict[str, Any]) -> NoReturn:
+    names = ", ".join(f'"{name}"' for name in list(value)[:6]) or "nothing"
+    near = next((key for key in value if get_close_matches(key, ["messages"], 1, 0.7)), "")
+    fix = 'write {"messages": [{"role": "user", …}, {"role": "assistant", …}]}, or name the two '
+    fix += 'columns "prompt" and "completion"'
+    if near:
+        fix = f'write "messages" instead of "{near}"'
+    raise BadRow("shape", f"holds {names}: no question with its answer.", fix)
+
+
+def _text(value: object) -> str:
+    """Text as it is; anything else as JSON, which a model can learn to write."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _message(value: object) -> Message:
+    if not isinstance(value, dict):
+        fix = 'write {"role": "user", "content": "…"}'
+        raise BadRow("shape", f"a message is {_kind(value)}.", fix)
+    content, calls = value.get("content"), value.get("tool_calls")
+    if isinstance(content, list):
+        value = {**value, "content": _joined(content)}
+    elif content is not None and not isinstance(content, str):
+        fix = "write the content as text, between double quotes."
+        raise BadRow("content", f'a message\'s "content" is {_kind(content)}.', fix)
+    return {**value, "tool_calls": [_call(call) for call in _listed(calls)]} if calls else value
+
+
+def _joined(parts: list[Any]) -> str:
+    """The text of a message in parts, put together as Mistral's tokenizer does."""
+    if all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+        return "\n\n".join(part["text"] for part in parts if part["text"])
+    fix = 'only text is trained on: write "content": "…"'
+    raise BadRow("content", "a message has parts that are not text.", fix)
+
+
+def _call(value: object) -> dict[str, Any]:
+    function = value.get("function") if isinstance(value, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        fix = 'write {"id": "a1B2c3D4e", "function": {"name": "…", "arguments": "{}"}}'
+        raise BadRow("tool-call", "a call in tool_calls has no function with a name.", fix)
+    assert isinstance(value, dict)
+    return {**value, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
+
+
+def _arguments(value: object) -> str:
+    """JSON with the spaces that Mistral's tokenizer puts; what is no JSON stays for the checks."""
+    try:
+        value = json.loads(value) if isinstance(value, str) and value else value or {}
+    except ValueError:
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _tool(value: object) -> dict[str, Any]:
+    """A tool's description with its parts in the order of Mistral's tokenizer."""
+    function = value.get("function") if isinstance(value, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        fix = 'write {"type": "function", "function": {"name": "…", "parameters": {…}}}'
+        raise BadRow("tool", "an entry of tools is no function with a name.", fix)
+    names = ("name", "description", "parameters")
+    described = {"description": "", "parameters": {}, **function}
+    return {"type": "function", "function": {name: described[name] for name in names}}
+
+
+def _listed(value: object) -> list[Any]:
+    """A list, also where it was written as a text of JSON."""
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise BadRow("shape", "tools or tool_calls is no list.", 'write "tools": [{…}, {…}]')
+    return value
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return "nothing" if value is None else kinds.get(type(value), "a number")

@@ -1,0 +1,276 @@
+"""The state of the data: figures of each file, and all that is wrong in them and between them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, combinations, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tune.data import fingerprint
+from tune.rows import checks, tokens
+from tune.rows.formats import OnBytes, label, read
+from tune.rows.row import Level, Problem, Row
+
+FEW, FEW_HELD_BACK = 50, 20  # fewer rows hardly teach, fewer prove hardly anything
+SAME = 0.9  # the share of one answer from which on a model learns to say nothing else
+PERCENTILES = (50, 90, 95, 99, 100)
+MIXER = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, as in Fibonacci hashing
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of problem: how often, and the first few."""
+
+    kind: str
+    level: str
+    count: int
+    shown: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a file holds. Tokens are Mistral's, with the control tokens of the chat template."""
+
+    file: str
+    rows: int
+    broken: int  # rows with an error, which are in no other figure
+    turns: float  # questions of a row, on average
+    with_system: int
+    with_tools: int
+    tokens: int
+    learned: int  # tokens that are trained on
+    lengths: dict[str, int]  # percentiles of a row's tokens; "max" is the longest row
+    answers: dict[str, int]  # the same of the tokens that are trained on
+    too_long: int  # rows above max_length
+    cut: int  # of those: TRL would cut off their end
+    dropped: int  # of those: TRL would drop them, since nothing to learn is left
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The state of some files: figures of each, and all that is wrong."""
+
+    files: tuple[Figures, ...]
+    findings: tuple[Finding, ...]
+    max_length: int
+
+    @property
+    def errors(self) -> int:
+        return sum(each.count for each in self.findings if each.level == "error")
+
+    @property
+    def warnings(self) -> int:
+        return sum(each.count for each in self.findings if each.level == "warning")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The survey as JSON has it."""
+        return {"errors": self.errors, "warnings": self.warnings, **asdict(self)}
+
+
+class Tally:
+    """Counts problems by their kind, and keeps the first few of each."""
+
+    def __init__(self, show: int) -> None:
+        self.show = show
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.shown: dict[tuple[str, str], list[Problem]] = {}
+
+    def add(self, problem: Problem) -> None:
+        key = (problem.level, problem.kind)
+        self.counts[key] += 1
+        if self.counts[key] <= self.show:
+            self.shown.setdefault(key, []).append(problem)
+
+    def count(self, problems: Iterator[Problem], many: int) -> None:
+        """Make only as many problems as are shown, and count all."""
+        first = list(islice(problems, self.show))
+        for problem in first:
+            self.add(problem)
+        if first:
+            self.counts[first[0].level, first[0].kind] += many - len(first)
+
+    def findings(self) -> tuple[Finding, ...]:
+        order = sorted(self.counts, key=lambda key: (key[0], -self.counts[key], key[1]))
+        return tuple(
+            Finding(kind, level, self.counts[level, kind], tuple(self.shown[level, kind]))
+            for level, kind in order
+        )
+
+
+class Columns:
+    """A few numbers of each row of a file: all that is kept of it, 32 bytes a row."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.question, self.answer = array("Q"), array("Q")
+        self.line, self.total, self.before, self.learned = (array("I") for _ in range(4))
+        self.broken = self.turns = self.with_system = self.with_tools = 0
+
+    def add(self, row: Row, count: tokens.Count) -> None:
+        self.line.append(row.line)
+        self.question.append(fingerprint(row.messages[:-1]))
+        self.answer.append(fingerprint(row.messages[-1:]))
+        for column, number in zip((self.total, self.before, self.learned), count, strict=True):
+            column.append(number)
+        roles = [message["role"] for message in row.messages]
+        self.turns += roles.count("user")
+        self.with_system += roles[0] == "system"
+        self.with_tools += bool(row.tools)
+
+
+def survey(
+    paths: Sequence[Path],
+    max_length: int,
+    *,
+    show: int = 5,
+    on_bytes: OnBytes | None = None,
+) -> Survey:
+    """Check files row by row, and against each other. However many rows, little memory is used."""
+    tally = Tally(show)
+    columns = [_columns(path, tally, on_bytes) for path in paths]
+    for each in columns:
+        for found in chain(_repeats(each), _alike(each), _long(each, max_length), _few(each)):
+            tally.count(*found)
+    for first, second in combinations(columns, 2):
+        tally.count(*_leaks(first, second))
+    figures = tuple(_figures(each, max_length) for each in columns)
+    return Survey(figures, tally.findings(), max_length)
+
+
+def _columns(path: Path, tally: Tally, on_bytes: OnBytes | None) -> Columns:
+    columns = Columns(label(path))
+    for each in read(path, on_bytes=on_bytes):
+        problems = [each] if isinstance(each, Problem) else checks.check(each)
+        for problem in problems:
+            tally.add(problem)
+        if isinstance(each, Row) and all(problem.level == "warning" for problem in problems):
+            columns.add(each, tokens.count(each))
+        else:
+            columns.broken += 1
+    return columns
+
+
+def _figures(columns: Columns, max_length: int) -> Figures:
+    rows, total = len(columns.line), np.asarray(columns.total)
+    long = total > max_length
+    dropped = int((long & (np.asarray(columns.before) >= max_length)).sum())
+    return Figures(
+        file=columns.file,
+        rows=rows,
+        broken=columns.broken,
+        turns=round(columns.turns / max(rows, 1), 2),
+        with_system=columns.with_system,
+        with_tools=columns.with_tools,
+        tokens=sum(columns.total),
+        learned=sum(columns.learned),
+        lengths=_percentiles(total),
+        answers=_percentiles(np.asarray(columns.learned)),
+        too_long=int(long.sum()),
+        cut=int(long.sum()) - dropped,
+        dropped=dropped,
+    )
+
+
+def _percentiles(numbers: np.ndarray) -> dict[str, int]:
+    """Percentiles that are lengths of rows, none of them between two."""
+    if not len(numbers):
+        return {}
+    found = np.percentile(numbers, PERCENTILES, method="inverted_cdf")
+    names = [f"{each}%" for each in PERCENTILES[:-1]]
+    return dict(zip([*names, "max"], map(int, found), strict=True))
+
+
+# What only shows when rows are seen together
+
+Found = tuple[Iterator[Problem], int]  # the problems, of which not all need be made; how many
+
+
+def _earlier(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of those that were there before, and the first place of each."""
+    order = np.argsort(keys, kind="stable")
+    ranked = keys[order]
+    again = np.flatnonzero(ranked[1:] == ranked[:-1]) + 1
+    later, first = order[again], order[np.searchsorted(ranked, ranked[again])]
+    by_place = np.argsort(later)
+    return later[by_place], first[by_place]
+
+
+def _repeats(columns: Columns) -> Iterator[Found]:
+    question, answer = np.asarray(columns.question), np.asarray(columns.answer)
+    whole = question * np.uint64(MIXER) + answer  # wraps around: a fingerprint of both
+    later, first = _earlier(whole)
+    fix = "keep one of them: what is there twice is learned twice."
+    fault = ("duplicate", "says the same as line {}.", fix)
+    yield _at_both(columns, fault, later, first), len(later)
+    later, first = _earlier(question)
+    other = whole[later] != whole[first]
+    fix = "keep the answer that is right."
+    fault = ("contradiction", "asks the same as line {} and answers otherwise.", fix)
+    yield _at_both(columns, fault, later[other], first[other]), int(other.sum())
+
+
+def _at_both(
+    columns: Columns, fault: checks.Fault, later: np.ndarray, first: np.ndarray
+) -> Iterator[Problem]:
+    kind, text, fix = fault
+    for at, before in zip(later, first, strict=True):
+        told = text.format(columns.line[before])
+        yield Problem(columns.file, columns.line[at], kind, told, fix, "warning")
+
+
+def _leaks(first: Columns, second: Columns) -> Found:
+    """Questions of one file that another has, too: a model that has seen them proves nothing."""
+    known = np.asarray(first.question)
+    places = np.flatnonzero(np.isin(np.asarray(second.question), known))
+
+    def problems() -> Iterator[Problem]:
+        for at in places:
+            where = int(np.argmax(known == np.uint64(second.question[at])))
+            text = f"its question is in {first.file}, line {first.line[where]}, too."
+            fix = "delete one of the two; or join the files and split them again."
+            yield Problem(second.file, second.line[at], "leak", text, fix)
+
+    return problems(), len(places)
+
+
+def _alike(columns: Columns) -> Iterator[Found]:
+    rows = len(columns.line)
+    if rows < FEW_HELD_BACK:
+        return
+    _, first, counts = np.unique(np.asarray(columns.answer), return_index=True, return_counts=True)
+    top = int(np.argmax(counts))
+    if (share := counts[top] / rows) >= SAME:
+        text = f"its answer is that of {share:.0%} of the rows: a model learns to say only that."
+        fix = "add rows with other answers."
+        line = columns.line[int(first[top])]
+        yield iter([Problem(columns.file, line, "alike", text, fix, "warning")]), 1
+
+
+def _long(columns: Columns, max_length: int) -> Iterator[Found]:
+    places = np.flatnonzero(np.asarray(columns.total) > max_length)
+    fix = "shorten it, or raise MAX_LENGTH in .env; a longer row is left out of the training."
+
+    def problems() -> Iterator[Problem]:
+        for at in places:
+            text = f"has {columns.total[at]:,} tokens; MAX_LENGTH is {max_length:,}."
+            yield Problem(columns.file, columns.line[at], "too-long", text, fix, "warning")
+
+    yield problems(), len(places)
+
+
+def _few(columns: Columns) -> Iterator[Found]:
+    rows, name = len(columns.line), Path(columns.file).stem.lower()
+    held_back = any(word in name for word in ("test", "valid", "eval", "dev"))
+    enough = FEW_HELD_BACK if held_back else FEW
+    if rows >= enough:
+        return
+    text = f"has {rows} good rows; fewer than {enough} "
+    text += "prove hardly anything." if held_back else "hardly teach anything."
+    level: Level = "warning" if rows else "error"
+    yield iter([Problem(columns.file, 0, "few", text, "add rows.", level)]), 1

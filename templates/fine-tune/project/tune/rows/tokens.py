@@ -1,0 +1,133 @@
+"""Counts tokens with Mistral's own tokenizer, and holds what training learns from."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tune.errors import TuneError
+from tune.rows.row import Message, Row, reply
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+
+PIECE = 20_000  # characters; a longer text is counted to a token for each such piece
+
+
+class Count(NamedTuple):
+    """How many tokens a row has, control tokens included."""
+
+    total: int
+    before: int  # those before the first that is learned
+    learned: int
+
+
+@cache
+def tekken() -> Encoding:
+    """Tekken, as Mistral's models have it since 2024, from the file that mistral-common brings.
+
+    Read without its classes, which take four times as long to load and twice as long to count.
+    """
+    import tiktoken
+
+    file = max(Path(str(files("mistral_common"))).glob("data/tekken_*.json"))
+    held = json.loads(file.read_text("utf-8"))
+    config = held["config"]
+    words = held["vocab"][: config["default_vocab_size"] - config["default_num_special_tokens"]]
+    return tiktoken.Encoding(
+        file.stem,
+        pat_str=config["pattern"],
+        mergeable_ranks={b64decode(word["token_bytes"]): word["rank"] for word in words},
+        special_tokens={},  # control tokens are never a part of a text
+    )
+
+
+def count(row: Row) -> Count:
+    """Count a row's tokens as the training template puts them together."""
+    total, before, learned, tools = 1, -1, 0, row.tools
+    for message in row.messages:
+        role = message["role"]
+        if role == "user" and tools:  # the tools stand before the first question
+            total, tools = total + 2 + _repeated(json.dumps(tools, ensure_ascii=False)), ()
+        size = _size(message)
+        if role == "assistant" and message.get("weight") != 0:
+            before = total if before < 0 else before
+            learned += size
+        total += size
+    return Count(total, total if before < 0 else before, learned)
+
+
+def _size(message: Message) -> int:
+    """The tokens of one message with the control tokens around it."""
+    text = message.get("content") or ""
+    if message["role"] == "system":
+        return 2 + _repeated(text)
+    if message["role"] != "assistant":
+        return 2 + _length(text)
+    parts = [text] if text else []
+    for call in message.get("tool_calls") or ():
+        parts += [call["function"]["name"], call["function"]["arguments"]]
+    return sum(map(_repeated, parts)) + len(message.get("tool_calls") or ()) * 2 + 1
+
+
+def _length(text: str) -> int:
+    """Counted in pieces: a million blanks in a row are too many for tiktoken."""
+    pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+    return sum(len(tekken().encode_ordinary(piece)) for piece in pieces)
+
+
+_repeated = lru_cache(maxsize=4096)(_length)  # many rows share system prompt, tools and answer
+
+
+# What training learns from
+
+
+@cache
+def training_template() -> str:
+    """Mistral's chat template, with marks around what is learned."""
+    return (Path(__file__).parent / "chat_template.j2").read_text("utf-8")
+
+
+def trained_text(tokenizer: Any, row: Row) -> list[str]:
+    """What the loss will see of a row, as text: one piece for each answer that is learned.
+
+    The tokenizer is one of Transformers, with a chat template that has generation blocks.
+    """
+    encoded = tokenizer.apply_chat_template(
+        list(row.messages),
+        tools=list(row.tools) or None,
+        return_assistant_tokens_mask=True,
+        return_dict=True,
+    )
+    pieces: list[list[int]] = []
+    learned = False
+    for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True):
+        if mask and not learned:
+            pieces.append([])
+        if mask:
+            pieces[-1].append(token)
+        learned = bool(mask)
+    return [tokenizer.decode(piece, skip_special_tokens=False) for piece in pieces]
+
+
+def verify(tokenizer: Any, rows: Iterable[Row]) -> None:
+    """Raise TuneError where training would learn anything but the answers with their end token."""
+    for row in rows:
+        wanted = [
+            reply(message, "[TOOL_CALLS]", "[ARGS]") + tokenizer.eos_token
+            for message in row.messages
+            if message["role"] == "assistant" and message.get("weight") != 0
+        ]
+        found = trained_text(tokenizer, row)
+        if found != wanted:
+            learned = f"{str(found)[:300]} and not {str(wanted)[:300]}"
+            raise TuneError(
+                f"{row.file}, line {row.line}: training would learn {learned}.",
+                "take the training template: tokenizer.chat_template = tokens.training_template()",
+            )

@@ -1,0 +1,126 @@
+"""A training run's folder: what it was made with, how it went, what came out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tune.errors import TuneError
+
+State = Literal["training", "done"]
+Form = Literal["adapter", "merged", "gguf"]  # that a run can be exported in
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `run.json` says of a run; everything that its model card needs, and nothing secret."""
+
+    base: str  # as `tune.models.find` takes it: a name, an id on the hub, or a folder
+    method: str = "lora"
+    state: State = "training"
+    settings: dict[str, Any] = field(default_factory=dict)  # rank, learning rate, seed, …
+    data: dict[str, Any] = field(default_factory=dict)  # file names, rows, dropped rows, digests
+    figures: dict[str, Any] = field(default_factory=dict)  # steps, losses, seconds, memory
+    versions: dict[str, str] = field(default_factory=dict)  # of the packages that trained it
+    started: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder of `runs/`. Its parts may not be there yet."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The result: a PEFT adapter with its tokenizer, or all weights after a full tuning."""
+        return self.folder / "model"
+
+    @property
+    def log(self) -> Path:
+        """A line of JSON for each logged step: step, loss or eval_loss, learning rate, seconds."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def plot(self) -> Path:
+        return self.folder / "loss.png"
+
+    @property
+    def evaluation(self) -> Path:
+        """The figures of `evaluate`; the report for people lies beside it."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "evaluation.html"
+
+    @property
+    def exports(self) -> Path:
+        return self.folder / "exports"
+
+    @property
+    def record(self) -> Record:
+        """What `run.json` says. Raises TuneError where there is none or it cannot be read."""
+        try:
+            return Record(**json.loads((self.folder / "run.json").read_text("utf-8")))
+        except FileNotFoundError:
+            problem = f"{self.folder} holds no training run."
+        except (OSError, ValueError, TypeError) as error:
+            problem = f"{self.folder / 'run.json'} cannot be read: {error}."
+        raise TuneError(problem, "uv run python -m tune runs")
+
+    def write(self, record: Record) -> None:
+        """Replace `run.json` in one step: a power cut leaves the old one or the new one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / "run.json.part"
+        part.write_text(json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(part, self.folder / "run.json")
+
+    def update(self, **changes: Any) -> Record:
+        """Change some fields of `run.json`."""
+        record = replace(self.record, **changes)
+        self.write(record)
+        return record
+
+
+def every(folder: Path) -> list[Run]:
+    """All runs of a folder, the latest first; by name where all are equally old, as in a clone."""
+    found = [Run(path.parent) for path in folder.glob("*/run.json")]
+    return sorted(found, key=lambda run: (_changed(run), run.name), reverse=True)
+
+
+def latest(folder: Path) -> Run | None:
+    """The run that ended last with a model; None where none has."""
+    return next((run for run in every(folder) if _is_done(run)), None)
+
+
+def find(folder: Path, name: str = "") -> Run:
+    """The run of that name, or the latest that is done. Raises TuneError, which names all."""
+    run = Run(folder / name) if name else latest(folder)
+    if run and run.folder.joinpath("run.json").is_file():
+        return run
+    names = ", ".join(each.name for each in every(folder)) or "none yet"
+    problem = f'There is no run "{name}".' if name else "No run has ended with a model yet."
+    raise TuneError(f"{problem} Runs: {names}.", "uv run python -m tune rehearse")
+
+
+def _changed(run: Run) -> float:
+    return run.folder.joinpath("run.json").stat().st_mtime
+
+
+def _is_done(run: Run) -> bool:
+    try:
+        return run.record.state == "done"
+    except TuneError:
+        return False

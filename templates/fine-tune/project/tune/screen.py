@@ -1,0 +1,366 @@
+"""The tables that the command line shows: the only module that knows Rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from rich import progress
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Column, Table
+from rich.text import Text
+
+from tune.judging.verdict import points, signed
+from tune.metrics import METRICS, Interval
+from tune.planning.gpus import FREE, GB, Gpu
+from tune.planning.reckoning import ACCURACY
+from tune.training import processes
+
+if TYPE_CHECKING:
+    from tune.answering.answers import Both
+    from tune.export import Export
+    from tune.exporting.hub import Push
+    from tune.judging.results import Evaluation
+    from tune.models import Base
+    from tune.plan import Offer, Plan
+    from tune.rehearse import Rehearsal, Step
+    from tune.rows.survey import Figures, Finding, Survey
+    from tune.runs import Run
+    from tune.training.job import Job
+    from tune.training.progress import Progress, Report
+
+SCREEN = Console()
+
+
+# What `plan` shows
+
+
+def show_bases(bases: Sequence[Base]) -> None:
+    """Which bases there are, with what to know of each."""
+    size, about = Column("billion", justify="right"), Column("on the hub", overflow="fold")
+    table = Table("name", size, about, box=SIMPLE_HEAD)
+    for base in bases:
+        billions = f"{base.shape.parameters / 1e9:.1f}" if base.shape else "?"
+        told = f"{base.source}\n[dim]{base.licence}; {base.note}"
+        table.add_row(f"[bold]{base.name}", billions, told)
+    SCREEN.print(table)
+    SCREEN.print("Any other: an id on the hub, or a folder with a config.json.", highlight=False)
+
+
+def show_plan(plan: Plan) -> None:
+    """What a training needs, where it fits, how long it takes and what it costs."""
+    training, rows = plan.training, plan.training.rows
+    SCREEN.print(
+        f"[bold]{training.base.name}[/] by {training.method}: {rows.count:,} rows of "
+        f"{rows.tokens:,} tokens, {training.epochs:g} times, {training.batch} at a time: "
+        f"{training.steps:,} steps"
+    )
+    SCREEN.print(_memory(plan))
+    SCREEN.print(_offers(plan))
+    told = "Prices are those listed on the day shown, of one GPU on demand."
+    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", told):
+        SCREEN.print(line, highlight=False)
+
+
+def _memory(plan: Plan) -> Table:
+    table = Table("memory", Column("GB", justify="right"), "how it comes about", box=SIMPLE_HEAD)
+    for term in plan.terms:
+        table.add_row(term.name, f"{term.bytes / GB:.1f}", f"[dim]{term.formula}[/]")
+    table.add_row("[bold]together", f"[bold]{plan.bytes / GB:.1f}", "")
+    return table
+
+
+def _offers(plan: Plan) -> Table:
+    columns = [Column(name, justify="right") for name in ("GB", "time", "$ an hour", "cost")]
+    table = Table("GPU", *columns, "where", box=SIMPLE_HEAD)
+    mine = [(plan.here, "this machine")] if plan.here else []
+    for offer, place in (*mine, *((each, _seller(each.gpu)) for each in plan.offers)):
+        gpu = offer.gpu
+        price = f"{gpu.price:.2f}" if gpu.price else ""
+        cost = "" if offer.cost is None else f"${offer.cost:.2f}"
+        cells = [f"{gpu.memory / GB:.0f}", _time(offer), price, cost, place]
+        name = gpu.name if gpu.count == 1 else f"{gpu.count} x {gpu.name}"
+        table.add_row(name, *cells, style="" if offer.fits else "dim")
+    return table
+
+
+def _seller(gpu: Gpu) -> str:
+    place = f"{gpu.seller}, {gpu.read}" if gpu.seller else "price not known"
+    return "; ".join(part for part in (place, FREE.get(gpu.name, "")) if part)
+
+
+def _time(offer: Offer) -> str:
+    if not offer.fits:
+        return "too small" if offer.gpu.quantizes else "does not fit"
+    if offer.hours is None:
+        return "fits"
+    minutes = max(1, round(offer.hours * 60))
+    return f"{minutes} min" if minutes < 120 else f"{offer.hours:.1f} h"
+
+
+def _verdict(plan: Plan) -> Iterator[str]:
+    """What to do now: train here, change something, or rent."""
+    cheapest = plan.cheapest
+    rent = f" To rent: {cheapest.gpu.name}, {cheapest.gpu.seller}." if cheapest else ""
+    if plan.here is None:
+        yield f"[bold]No GPU here that trains.[/] A rehearsal needs none.{rent}"
+    elif plan.here.fits:
+        yield f"[bold green]It fits on this machine:[/] {plan.here.gpu.name}."
+    else:
+        yield f"[bold red]It does not fit[/] on {plan.here.gpu.name}. What would help:"
+        yield from (f"  {line}" for line in plan.advice)
+
+
+# What `check` shows
+
+
+@contextmanager
+def reading(size: int) -> Iterator[Callable[[int], None]]:
+    """On a terminal, a bar of how much of `size` bytes is read; yields what to tell bytes to."""
+    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        yield lambda more: None
+        return
+    columns = (progress.BarColumn(), progress.DownloadColumn(), progress.TimeRemainingColumn())
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=size)
+        yield lambda more: bar.advance(task, more)
+
+
+def show_data(survey: Survey) -> None:
+    """What files of rows hold, and what is wrong in them."""
+    names = [PurePath(figures.file).name for figures in survey.files]
+    if len(set(names)) < len(names):
+        names = [figures.file for figures in survey.files]
+    columns = [Column(name, justify="right", overflow="fold") for name in names]
+    table = Table(Column("", no_wrap=True), *columns, box=SIMPLE_HEAD)
+    for title, cell in _data_lines(survey.max_length):
+        table.add_row(title, *(cell(figures) for figures in survey.files))
+    SCREEN.print(table)
+    for level, style in (("error", "red"), ("warning", "yellow")):
+        found = [finding for finding in survey.findings if finding.level == level]
+        if found:
+            SCREEN.print(f"[bold {style}]{level.capitalize()}s")
+        for finding in found:
+            _show_finding(finding)
+    SCREEN.print(f"[bold]{survey.errors:,} errors, {survey.warnings:,} warnings", highlight=False)
+
+
+def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]]]:
+    yield "good rows", lambda file: f"{file.rows:,}"
+    yield "rows with errors", lambda file: f"{file.broken:,}"
+    yield "questions in a row", lambda file: f"{file.turns:.1f}"
+    yield "with system prompt", lambda file: f"{file.with_system:,}"
+    yield "with tools", lambda file: f"{file.with_tools:,}"
+    yield "tokens", lambda file: f"{file.tokens:,}"
+    yield "  trained on", lambda file: f"{file.learned / max(file.tokens, 1):.0%}"
+    for name in ("50%", "90%", "95%", "99%"):
+        yield f"  {name} up to", partial(_length, name)
+    yield "  the longest row", partial(_length, "max")
+    yield "  the longest answer", lambda file: f"{file.answers.get('max', 0):,}"
+    yield f"above {max_length:,} tokens", lambda file: f"{file.too_long:,}"
+    yield "  cut off", lambda file: f"{file.cut:,}"
+    yield "  no answer left", lambda file: f"{file.dropped:,}"
+
+
+def _length(name: str, file: Figures) -> str:
+    return f"{file.lengths.get(name, 0):,}"
+
+
+def _show_finding(finding: Finding) -> None:
+    for problem, after in zip(finding.shown, (*finding.shown[1:], None), strict=True):
+        SCREEN.print(Text(f"  {problem}"), soft_wrap=True)
+        if after is None or after.fix != problem.fix:
+            SCREEN.print(Text(f"    Fix: {problem.fix}"), style="dim", soft_wrap=True)
+    if more := finding.count - len(finding.shown):
+        SCREEN.print(f"    … and {more:,} more of this kind", style="dim", highlight=False)
+
+
+# What `evaluate` shows
+
+
+@contextmanager
+def answering() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each model that answers; nothing where nobody watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda who, done, rows: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), progress.MofNCompleteColumn())
+    tasks: dict[str, TaskID] = {}
+    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        tasks["tuned"] = bar.add_task("tuned answers", total=None)
+
+        def move(who: str, done: int, rows: int) -> None:
+            if who not in tasks:
+                tasks[who] = bar.add_task(f"{who} answers")
+            bar.update(tasks[who], completed=done, total=rows)
+
+        yield move
+
+
+def show_evaluation(found: Evaluation, run: Run) -> None:
+    """The verdict, the figures with their intervals, what else to know, where the report lies."""
+    columns = [Column(each.label, justify="right", max_width=22) for each in found.systems.values()]
+    table = Table("", *columns, Column("tuned is ahead", justify="right"), box=SIMPLE_HEAD)
+    for name, ahead in found.differences.items():
+        cells = [_measured(each.metrics[name]) for each in found.systems.values()]
+        spread = f"{signed(ahead.mean)}\n[dim]{signed(ahead.low)} to {signed(ahead.high)}[/]"
+        style = "bold" if name == found.headline else ""
+        table.add_row(METRICS[name].label, *cells, spread, style=style)
+    seconds = (f"{each.seconds.mean:.2f}" for each in found.systems.values())
+    table.add_row("seconds an answer", *seconds, "")
+    SCREEN.print(table)
+    colour = {"better": "green", "worse": "red"}.get(found.verdict, "yellow")
+    SCREEN.print(Text(found.why, style=f"bold {colour}"), soft_wrap=True)
+    for note in found.notes:
+        SCREEN.print(Text(f"  {note}"), soft_wrap=True)
+    SCREEN.print(f"With all answers side by side: {run.report}", highlight=False, soft_wrap=True)
+
+
+def _measured(each: Interval) -> str:
+    return f"{points(each.mean)}\n[dim]{points(each.low)} to {points(each.high)}[/]"
+
+
+# What `train` shows
+
+
+@contextmanager
+def training() -> Iterator[Report]:
+    """A line that moves while a model trains; in a log file a line for each evaluation."""
+    if not processes.is_main():
+        yield _ignore
+    elif not SCREEN.is_terminal:
+        yield _print_progress
+    else:
+        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(compact=True))
+        with Bar(*columns, console=SCREEN, transient=True) as bar:
+            task = bar.add_task("loading the base …", total=None)
+            yield partial(_move, bar, task)
+
+
+def _ignore(now: Progress) -> None:
+    pass
+
+
+def _move(bar: Bar, task: TaskID, now: Progress) -> None:
+    if now.note:
+        bar.console.print(now.note, style="yellow", highlight=False)
+    else:
+        bar.update(task, total=now.steps, completed=now.step, description=_losses(now))
+
+
+def _print_progress(now: Progress) -> None:
+    if now.note:
+        SCREEN.print(now.note, highlight=False)
+    elif now.checked:
+        left = f"{now.seconds_left:,.0f} s left"
+        SCREEN.print(f"step {now.step:,} of {now.steps:,}  {_losses(now)}  {left}", highlight=False)
+
+
+def _losses(now: Progress) -> str:
+    parts = [f"loss {now.loss:.3f}"] if now.loss is not None else []
+    parts += [f"validation {now.eval_loss:.3f}"] if now.eval_loss is not None else []
+    return "  ".join([*parts, f"{now.tokens_per_second:,.0f} tokens/s"])
+
+
+def show_job(job: Job) -> None:
+    """What a training would do, for `--dry-run`."""
+    knobs = job.knobs
+    together = knobs["batch_size"] * knobs["accumulate"] * knobs["processes"]
+    lines = [
+        f"[bold]{job.base.name}[/]: {len(job.train):,} rows of {job.tokens:,} tokens, and "
+        f"{len(job.validation):,} that tell when to stop",
+        f"{knobs['epochs']:g} times through, {together} rows to a step",
+        "  ".join(f"{name} {value}" for name, value in knobs.items()),
+    ]
+    for line in (*lines, *job.notes):
+        SCREEN.print(line, highlight=False)
+
+
+def show_trained(run: Run) -> None:
+    """How a training went, where its model lies, and what to do next."""
+    figures = run.record.figures
+    if figures.get("eval_loss") is not None:
+        first, best = figures["eval_loss_first"], figures["eval_loss"]
+        SCREEN.print(f"validation loss {first:.3f}, at best {best:.3f}", highlight=False)
+    steps, planned = figures["steps"], figures["steps_planned"]
+    ended = f"{steps:,} steps" + (f" of {planned:,}: no more got better" if steps < planned else "")
+    memory = f"{figures['peak_memory'] / GB:.1f} GB at most"
+    SCREEN.print(f"{ended}, {figures['seconds']:,.0f} s, {memory}", highlight=False)
+    SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}", highlight=False, soft_wrap=True)
+    SCREEN.print("Is it better? uv run python -m tune evaluate", highlight=False)
+
+
+# What `ask` shows
+
+
+def show_answers(both: Both) -> None:
+    """Both answers, and who gave them."""
+    for side, each in both.items():
+        by = f"{each.by}, {each.source}" if each.source else each.by
+        SCREEN.print(Text(f"{side}: {by}", style="bold"))
+        if each.notice:
+            SCREEN.print(Text(each.notice, style="yellow"))
+        SCREEN.print(Text(each.text or "(nothing)"))
+
+
+# What `rehearse` shows
+
+
+@contextmanager
+def rehearsing(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[Step], None]]]:
+    """A line for each part of the rehearsal; yields what to tell its beginning and its end."""
+    if quiet:
+        yield (lambda name: None), (lambda step: None)
+        return
+    with SCREEN.status("") as waiting:
+
+        def begin(name: str) -> None:
+            waiting.update(f"{name} …")
+
+        yield begin, _show_step
+
+
+def _show_step(step: Step) -> None:
+    sign = "[green]✓[/]" if step.ok else "[red]✗[/]"
+    says = step.says.replace("\n", f"\n{'':28}")
+    line = Text.assemble(f"{step.name:<24}", (f"{step.seconds:>5.1f} s  ", "dim"), says)
+    SCREEN.print(Text.from_markup(f"{sign} ").append_text(line), soft_wrap=True)
+
+
+def show_rehearsal(how: Rehearsal) -> None:
+    """Whether the whole way can be gone, and what comes next."""
+    seconds = sum(step.seconds for step in how.steps)
+    if not how.ok:
+        SCREEN.print(
+            f"[bold red]It broke off after {seconds:.0f} s.[/] Mend that and rehearse again."
+        )
+        return
+    SCREEN.print(
+        f"[bold green]The whole way went well, in {seconds:.0f} s.[/] Its parts: runs/{how.run}"
+    )
+    SCREEN.print("Look at it: uv run app.py    The real one: uv run python -m tune train")
+
+
+# What `export` shows
+
+
+def show_export(made: Export, sent: Push | None, dry_run: bool) -> None:
+    """What was made, whether it answers as the run does, and what goes to the hub."""
+    table = Table("file", Column("MB", justify="right"), box=SIMPLE_HEAD)
+    for name, size in made.files.items():
+        table.add_row(name, f"{size / 1e6:,.1f}")
+    SCREEN.print(table)
+    SCREEN.print(f"[bold]{made.folder}[/]: {made.checked}", highlight=False, soft_wrap=True)
+    if sent:
+        verb = "Would go" if dry_run else "Sent"
+        who = "for you alone" if sent.private else "for everybody"
+        SCREEN.print(f"{verb} to {sent.url}, {who}", highlight=False, soft_wrap=True)

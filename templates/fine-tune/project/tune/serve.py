@@ -1,0 +1,260 @@
+"""Starts a server for a tuned model, or says how to start another: vLLM, Ollama, llama.cpp."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune import models, prompts
+from tune.errors import INSTALL, TuneError, can_train
+from tune.runs import Run
+from tune.settings import ROOT, SETTINGS, Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from tune.answering.generate import Generator
+
+Tell = Callable[[str], None]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+START = 300  # seconds that llama.cpp may take to load a model
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
+
+
+def serve(run: Run, engine: str, address: Address, tell: Tell = print) -> None:
+    """Serve a run until Ctrl-C. `engine`: transformers, llama.cpp, or auto for what is installed.
+
+    Raises TuneError where the port is taken or nothing here can load the model.
+    """
+    engine = choose(run) if engine == "auto" else engine
+    with _listening(address) as (listener, address):
+        if engine == "transformers":
+            tell(f"Loading {run.name} …")
+            served = generators(run)
+            tell(env_lines(list(served), address))
+            _program(served).run(sockets=[listener])
+            return
+    _run_llama(run, address, tell)
+
+
+def choose(run: Run) -> str:
+    """The engine for this machine: Transformers, else llama.cpp where a GGUF file was exported."""
+    if can_train():
+        return "transformers"
+    if gguf(run) and _llama_command():
+        return "llama.cpp"
+    raise TuneError("Neither Transformers nor llama.cpp is installed.", INSTALL)
+
+
+def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
+    """The models to serve by name, the tuned one first; its base too, where it is an adapter."""
+    from tune.answering.generate import Generator
+    from tune.training import weights
+
+    base = weights.known(models.find(run.record.base))
+    tokenizer = weights.load_tokenizer(base)
+    model = weights.load_tuned(run)
+    tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
+    served = {run.name: tuned}
+    if hasattr(model, "disable_adapter"):
+        served[base.name] = tuned.without_adapter()
+    return served
+
+
+def env_lines(names: Sequence[str], address: Address) -> str:
+    """What goes into the `.env` of an app that is to use the models, the tuned one named first."""
+    lines = [f"{names[0]} answers at {address.url}. Ctrl-C ends it."]
+    if address.host not in LOOPBACK:
+        lines.append("Everybody who reaches this machine can ask it: there is no key.")
+    lines += ["For an app's .env:", "", f"LLM_BASE_URL={address.url}", f"CHAT_MODEL={names[0]}"]
+    lines += [f"BASE_CHAT_MODEL={name}" for name in names[1:]]
+    return "\n".join(lines)
+
+
+def gguf(run: Run) -> Path | None:
+    """The run's GGUF file; where there are several, the smallest."""
+    files = sorted(run.exports.glob("gguf-*/*.gguf"), key=lambda file: file.stat().st_size)
+    return files[0] if files else None
+
+
+@contextmanager
+def _listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
+    """Take the port before the weights are loaded: that it is not free shows at once."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        if sys.platform != "win32":  # there it would share a port that is taken
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        problem = f"Port {address.port} of {address.host} cannot be had: {error.strerror or error}."
+        raise TuneError(problem, f"--port {address.port + 1 if address.port else 8001}") from None
+    with listener:
+        yield listener, replace(address, port=listener.getsockname()[1])
+
+
+@contextmanager
+def running(run: Run, settings: Settings = SETTINGS) -> Iterator[Address]:
+    """Serve a run in the background, on a free port, as long as the block lasts."""
+    with background(generators(run, settings)) as address:
+        yield address
+
+
+@contextmanager
+def background(served: Mapping[str, Generator]) -> Iterator[Address]:
+    """The same with models that are loaded already."""
+    with _listening(Address(port=0)) as (listener, address):
+        program = _program(served)
+        thread = threading.Thread(target=program.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            yield address
+        finally:
+            program.should_exit = True
+            thread.join()
+
+
+def _program(served: Mapping[str, Generator]) -> uvicorn.Server:
+    import uvicorn
+
+    from tune.answering import server
+
+    app = server.application(served)
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+
+
+# llama.cpp
+
+
+def _run_llama(run: Run, address: Address, tell: Tell) -> None:
+    """Let llama.cpp serve the GGUF file; it ends with us."""
+    file = gguf(run)
+    if not file:
+        fix = f"uv run python -m tune export {run.name} --as gguf"
+        raise TuneError(f"{run.name} was not exported as GGUF yet.", fix)
+    program = _llama_command()
+    if not program:
+        fix = "uv pip install 'llama-cpp-python[server]'"
+        raise TuneError("llama.cpp is not installed.", fix)
+    alias = "--alias" if "llama-server" in program[0] else "--model_alias"
+    where = ["--host", address.host, "--port", str(address.port)]
+    child = subprocess.Popen([*program, "--model", str(file), alias, run.name, *where])
+    try:
+        _until_it_answers(child, address)
+        tell(env_lines([run.name], address))
+        child.wait()
+    finally:
+        _end(child)
+
+
+def _llama_command() -> list[str]:
+    """The command that starts llama.cpp's server: its own, or the one of its Python package."""
+    if program := shutil.which("llama-server"):
+        return [program]
+    if find_spec("llama_cpp") and find_spec("starlette_context"):
+        return [sys.executable, "-m", "llama_cpp.server"]
+    return []
+
+
+def _until_it_answers(child: subprocess.Popen[bytes], address: Address) -> None:
+    import httpx2
+
+    end = time.monotonic() + START
+    while child.poll() is None and time.monotonic() < end:
+        try:
+            if httpx2.get(f"{address.url}/models", timeout=5, trust_env=False).is_success:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise TuneError("llama.cpp did not start; its own words stand above.", "--engine transformers")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+# The commands for servers that we do not start
+
+
+def commands(run: Run, address: Address) -> str:
+    """How vLLM, Ollama and llama.cpp serve the run: what to type, and what to put into `.env`."""
+    base = models.find(run.record.base)
+    merged = _shown(run.exports / "merged")
+    file = gguf(run)
+    there = _shown(file) if file else f"{_shown(run.exports)}/gguf-q8_0/{run.name}-q8_0.gguf"
+    port = f"--host {address.host} --port {address.port}"
+    text_only = " --limit-mm-per-prompt '{\"image\": 0}'" if base.image_text else ""
+    ollama = "http://127.0.0.1:11434/v1"
+    return f"""\
+# vLLM, on a GPU (uv tool install vllm); the merged folder needs none of its Mistral formats
+uv run python -m tune export {run.name} --as merged
+vllm serve {merged} --served-model-name {run.name} {port}{text_only}
+LLM_BASE_URL={address.url}
+CHAT_MODEL={run.name}
+
+# Ollama: the Modelfile lies beside the GGUF file
+uv run python -m tune export {run.name} --as gguf --kind q8_0
+ollama create {run.name} -f {there.rsplit("/", 1)[0]}/Modelfile
+LLM_BASE_URL={ollama}
+CHAT_MODEL={run.name}
+
+# llama.cpp
+uv run python -m tune export {run.name} --as gguf --kind q8_0
+llama-server --model {there} --alias {run.name} {port} --jinja
+LLM_BASE_URL={address.url}
+CHAT_MODEL={run.name}
+"""
+
+
+# Ollama has a template language of its own, and knows no template of a file that we made.
+MODELFILE = '''\
+FROM ./{file}
+TEMPLATE """{{{{ range .Messages }}}}\\
+{{{{ if eq .Role "system" }}}}[SYSTEM_PROMPT]{{{{ .Content }}}}[/SYSTEM_PROMPT]\\
+{{{{ else if eq .Role "user" }}}}[INST]{{{{ .Content }}}}[/INST]\\
+{{{{ else if eq .Role "assistant" }}}}{{{{ .Content }}}}</s>{{{{ end }}}}{{{{ end }}}}"""
+PARAMETER stop "</s>"
+PARAMETER temperature {temperature:g}
+PARAMETER num_predict {max_tokens}
+{system}'''
+
+
+def modelfile(file: str, settings: Settings = SETTINGS) -> str:
+    """What Ollama needs beside the GGUF file."""
+    system = f'SYSTEM """{prompts.SYSTEM}"""\n' if prompts.SYSTEM else ""
+    numbers = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+    return MODELFILE.format(file=file, system=system, **numbers).replace("\\\n", "")
+
+
+def _shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()

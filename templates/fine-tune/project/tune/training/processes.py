@@ -1,0 +1,44 @@
+"""Several processes, one for each GPU: which of them speaks, and how they agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tune.errors import TuneError
+
+T = TypeVar("T")
+
+
+def count() -> int:
+    """How many processes `accelerate launch` has started for this training."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def agree(decide: Callable[[], T]) -> T:
+    """Let the main process decide, and tell the others; its TuneError is raised in all of them."""
+    if count() == 1:
+        return decide()
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    told: list[Any] = [_decided(decide) if is_main() else None]
+    decided, problem, fix = broadcast_object_list(told)[0]
+    if problem:
+        raise TuneError(problem, fix)
+    return decided
+
+
+def _decided(decide: Callable[[], T]) -> tuple[T | None, str, str]:
+    try:
+        return decide(), "", ""
+    except TuneError as error:
+        return None, error.problem, error.fix

@@ -1,0 +1,145 @@
+"""How a training is going: what is told while it runs, its log, and the picture of its losses."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+LOGGED = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "learning_rate"}
+LOGGED |= {"mean_token_accuracy": "accuracy", "eval_mean_token_accuracy": "eval_accuracy"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One look at a training, or a sentence about it in `note`, and then nothing else."""
+
+    step: int = 0
+    steps: int = 0
+    epoch: float = 0
+    loss: float | None = None
+    eval_loss: float | None = None
+    tokens_per_second: float = 0
+    seconds: float = 0  # of training so far, also before it was resumed
+    seconds_left: float = 0
+    checked: bool = False  # the validation rows have just been looked at
+    note: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+class Log:
+    """The lines of a run's log.jsonl, told to `report` as they come."""
+
+    def __init__(self, path: Path, report: Report, step: int = 0) -> None:
+        """Go on after `step`: what a killed run wrote beyond its checkpoint is trained again."""
+        self.path, self.report = path, report
+        kept = [line for line in read(path) if line["step"] <= step]
+        path.write_text("".join(_line(entry) for entry in kept), "utf-8")
+        self.before = kept[-1]["seconds"] if kept else 0.0
+        self.first, self.tokens, self.peak, self.speed = step, 0, 0, 0.0
+        self._seen: dict[str, float] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the clock: what comes before, such as loading the base, is no training."""
+        self.started = time.monotonic()
+        self._last = (self.started, 0)
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def add(self, step: int, steps: int, logs: dict[str, Any]) -> None:
+        """Keep what the trainer says at a step, and tell where the training stands."""
+        named = {ours: logs[theirs] for theirs, ours in LOGGED.items() if theirs in logs}
+        if not named:
+            return
+        self._count(int(logs.get("num_tokens", self.tokens)))
+        entry = {"step": step, "epoch": round(logs.get("epoch", 0), 4), **named}
+        entry["seconds"] = round(self.seconds, 2)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(entry))
+        self._seen |= named
+        now = self._progress(step, steps)
+        self.report(replace(now, epoch=entry["epoch"], checked="eval_loss" in named))
+
+    def _count(self, tokens: int) -> None:
+        now = time.monotonic()
+        then, before = self._last
+        if tokens > before and now > then:
+            self.speed = (tokens - before) / (now - then)
+            self._last = (now, tokens)
+        self.tokens = max(tokens, self.tokens)
+        self.peak = max(self.peak, memory())
+
+    def _progress(self, step: int, steps: int) -> Progress:
+        done = max(1, step - self.first)
+        return Progress(
+            step,
+            steps,
+            loss=self._seen.get("loss"),
+            eval_loss=self._seen.get("eval_loss"),
+            tokens_per_second=round(self.speed, 1),
+            seconds=self.seconds,
+            seconds_left=(time.monotonic() - self.started) / done * (steps - step),
+        )
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, without one that a crash has cut off."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+
+
+def memory() -> int:
+    """Bytes that this process has taken at most: of the GPU where there is one, else of the RAM."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import psutil
+
+    info = psutil.Process().memory_info()
+    return int(getattr(info, "peak_wset", info.rss))
+
+
+def draw(log: Path, picture: Path) -> None:
+    """Draw the losses of a log: on the rows it learns from, and on those that tell when to stop."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    entries = read(log)
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
+        points = [(entry["step"], entry[name]) for entry in entries if name in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.5, markersize=4)
+    axes.set(xlabel="step", ylabel="loss", title="Loss, lower is better")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.lines:
+        axes.legend(frameon=False)
+    figure.savefig(picture)
+
+
+def _line(entry: dict[str, Any]) -> str:
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in entry.items()
+    }
+    return json.dumps(finite) + "\n"

@@ -1,0 +1,241 @@
+"""The only module that loads weights: a base, a tuned model, and their tokenizer."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from tune import models
+from tune.errors import TuneError, need_training
+from tune.rows import tokens
+
+if TYPE_CHECKING:
+    from tune.models import Base
+    from tune.runs import Run
+
+QLORA = "uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora"
+PADS = ("<pad>", "[PAD]", "<unk>")  # never the end token: a model that learns it as filler goes on
+NOISY = ["bitsandbytes", "torch", "torchao", "accelerate", "peft", "trl", "datasets"]
+NOISY += ["huggingface_hub"]  # it tells of each of its tries
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def device() -> str:
+    """Where models run on this machine: "cuda", "mps" or "cpu"."""
+    need_training()
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def precision() -> Any:
+    """The number format of weights here: bfloat16, float16 on older GPUs, float32 without one."""
+    import torch
+
+    if device() == "cuda":  # a T4 claims bfloat16, but only emulates it
+        return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+    return torch.bfloat16 if device() == "mps" else torch.float32
+
+
+def known(base: Base) -> Base:
+    """The same base with its shape, which for an unlisted one only the hub knows."""
+    if base.shape or base.local:
+        return base
+    from huggingface_hub import hf_hub_download
+
+    with _told(base):
+        _ask_the_hub(base)
+        hf_hub_download(base.source, "config.json")
+    return models.find(base.source)
+
+
+def load_tokenizer(base: Base) -> Any:
+    """The base's tokenizer with our template, which tells the answers from the rest.
+
+    Raises TuneError where it cannot be had.
+    """
+    quiet()
+    from transformers import PreTrainedTokenizerFast
+
+    with _told(base):  # not AutoTokenizer: it takes one of Mistral's that cannot mark answers
+        tokenizer = _load(base, PreTrainedTokenizerFast, {})
+    if "{% generation %}" not in (tokenizer.chat_template or ""):
+        tokenizer.chat_template = tokens.training_template()
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        tokenizer.pad_token = _pad(tokenizer, base)
+    return tokenizer
+
+
+def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
+    """The base, ready to answer; `four_bit` takes a quarter of the memory, for QLoRA.
+
+    It lies on the GPU where there is one. Raises TuneError where it cannot be had or does not fit.
+    """
+    quiet()
+    import transformers
+
+    auto = "AutoModelForImageTextToText" if base.image_text else "AutoModelForCausalLM"
+    how: dict[str, Any] = {"dtype": dtype or precision(), "device_map": {"": _place()}}
+    if four_bit:
+        how["quantization_config"] = _four_bit()
+    with _told(base):
+        return _load(base, getattr(transformers, auto), how).eval()
+
+
+def load_tuned(run: Run) -> Any:
+    """A run's model: its adapter on the base in full precision, or all its weights.
+
+    Always on a base loaded anew: one in 4 bits that has answered once merges into rubbish.
+    """
+    record = run.record
+    if (
+        not (run.model / "config.json").is_file()
+        and not (run.model / "adapter_config.json").is_file()
+    ):
+        fix = f"uv run python -m tune train --resume {run.name}"
+        raise TuneError(f"The run {run.name} has no model yet.", fix)
+    if record.method == "full":
+        return load_base(models.find(str(run.model)))
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_base(models.find(record.base)), str(run.model)).eval()
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars and warnings off the screen; ours say what matters."""
+    need_training()
+    warnings.filterwarnings("ignore", module=r"torch|transformers|trl|peft|datasets|bitsandbytes")
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    enable_progress_bars()  # a download of gigabytes shall be seen
+
+
+def free() -> None:
+    """Give the memory of models that nobody holds any more back to the machine."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _load(base: Base, kind: Any, how: dict[str, Any]) -> Any:
+    """Load from this machine; what is not there yet comes from the hub."""
+    if base.local:
+        return kind.from_pretrained(base.source, **how)
+    if _is_cached(base):
+        with suppress(OSError, ValueError):  # a part is missing
+            return kind.from_pretrained(base.source, local_files_only=True, **how)
+    _ask_the_hub(base)
+    return kind.from_pretrained(base.source, **how)
+
+
+def _is_cached(base: Base) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return all(
+        isinstance(try_to_load_from_cache(base.source, name), str)
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
+    )
+
+
+def _ask_the_hub(base: Base) -> None:
+    """Raise at once where the hub has no such model for us; a download would try for minutes."""
+    from huggingface_hub import auth_check
+
+    auth_check(base.source)
+
+
+def _place() -> str | int:
+    """One whole GPU for each process; `accelerate launch` numbers them."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if device() == "cuda" else device()
+
+
+def _four_bit() -> Any:
+    if not find_spec("bitsandbytes"):
+        raise TuneError("QLoRA needs bitsandbytes, which is not installed.", QLORA)
+    if device() == "mps":
+        raise TuneError("QLoRA needs an NVIDIA GPU or a processor.", "set METHOD=lora in .env")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=precision(),
+    )
+
+
+def _pad(tokenizer: Any, base: Base) -> str:
+    known = tokenizer.get_vocab()
+    for pad in PADS:
+        if pad in known:
+            return pad
+    problem = f"The tokenizer of {base.name} has no token to fill short rows with."
+    raise TuneError(problem, "take another base: uv run python -m tune plan")
+
+
+@contextmanager
+def _told(base: Base) -> Iterator[None]:
+    """Say in our words why a model cannot be loaded."""
+    try:
+        yield
+    except Exception as error:
+        told = _explained(base, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _explained(base: Base, error: Exception) -> TuneError | None:
+    page = f"https://huggingface.co/{base.source}"
+    names = _names(error)
+    if "GatedRepoError" in names:
+        problem = f"{base.source} is gated: its makers want your consent first."
+        return TuneError(problem, f"agree at {page}, then: uv run hf auth login")
+    if "RepositoryNotFoundError" in names or "RevisionNotFoundError" in names:
+        problem = f"The hub has no model {base.source}, or your token may not see it."
+        return TuneError(problem, "correct BASE_MODEL in .env, or: uv run hf auth login")
+    if "OutOfMemoryError" in names or isinstance(error, MemoryError):
+        problem = f"{base.name} does not fit in the memory of this machine."
+        return TuneError(problem, "uv run python -m tune plan")
+    if names & {"OfflineModeIsEnabled", "LocalEntryNotFoundError"} or _is_network(names):
+        off = next((name for name in OFFLINE if os.environ.get(name)), "")
+        why = f"{off} is set" if off else "the hub cannot be reached"
+        problem = f"{base.source} is not on this machine, and {why}."
+        first = f"unset {off}" if off else "go online"
+        return TuneError(problem, f"{first} once and: uv run hf download {base.source}")
+    if isinstance(error, OSError | ValueError):
+        problem = f"{base.source} cannot be loaded: {_first_line(error)}"
+        return TuneError(problem, f"is it whole? try: uv run hf download {base.source}")
+    return None
+
+
+def _names(error: BaseException | None) -> set[str]:
+    """The kinds of an error and of all that led to it."""
+    names: set[str] = set()
+    while error is not None:
+        names |= {kind.__name__ for kind in type(error).__mro__}
+        error = error.__cause__ or error.__context__
+    return names
+
+
+def _is_network(names: set[str]) -> bool:
+    return bool(names & {"ConnectError", "ConnectionError", "ConnectTimeout", "ReadTimeout"})
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
