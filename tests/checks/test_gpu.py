@@ -1,15 +1,22 @@
 """Which GPU is seen, and what the arithmetic says can be fine-tuned on it."""
 
 import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from conftest import write
 from facts import HANGS, commands
 
 from hackkit.catalog import Needs
 from hackkit.checks import gpu
 from hackkit.context import Context
-from hackkit.findings import Status
+from hackkit.findings import Finding, Status
 from hackkit.machine import Memory, Ran
+from hackkit.project import ProjectFiles
 
 QUERY = "nvidia-smi --query-gpu=name,memory.total,driver_version"
 TABLE = "| NVIDIA-SMI 580.159.03   Driver Version: 580.159.03   CUDA Version: 13.0 |"
@@ -43,9 +50,9 @@ def test_the_newest_drivers_call_cudas_version_otherwise() -> None:
     ("megabytes", "meaning"),
     [
         (6144, "too small to fine-tune even 3B"),
-        (12288, "QLoRA up to 7B"),
-        (15360, "LoRA up to 3B, QLoRA up to 8B"),
-        (24564, "LoRA up to 7B, QLoRA up to 14B"),
+        (12288, "LoRA up to 3B, QLoRA up to 8B"),
+        (16384, "LoRA up to 3B, QLoRA up to 14B"),
+        (24564, "LoRA up to 8B, QLoRA up to 24B"),
         (49140, "LoRA up to 14B, QLoRA up to 24B"),
         (81559, "LoRA up to 24B"),
     ],
@@ -92,12 +99,6 @@ def test_a_gpu_that_does_not_tell_its_memory_is_named_all_the_same() -> None:
     assert "NVIDIA GB10, memory not told" in finding.message
 
 
-def test_a_gpu_that_is_too_small_is_a_warning_for_a_fine_tuning_project() -> None:
-    finding = gpu.check(nvidia("NVIDIA T400, 4096, 550.54", needs=TUNING))
-    assert finding.status is Status.WARN
-    assert finding.fix.startswith("open https://")
-
-
 @pytest.mark.parametrize(
     ("ran", "system", "words", "fix"),
     [
@@ -128,12 +129,6 @@ def test_no_gpu_is_well_and_the_details_say_what_one_would_need() -> None:
     assert "none" in finding.message
     assert len(finding.details) == 11
     assert "fits" not in finding.details[1]
-
-
-def test_no_gpu_is_a_warning_for_a_fine_tuning_project() -> None:
-    finding = gpu.check(Context(run=commands({}), needs=TUNING))
-    assert finding.status is Status.WARN
-    assert finding.fix.startswith("open https://")
 
 
 def test_apple_silicon_has_its_share_of_the_memory_and_no_qlora() -> None:
@@ -168,3 +163,126 @@ def test_amds_newer_tool_is_understood(wrapped: bool) -> None:  # noqa: FBT001 -
 @pytest.mark.parametrize("said", ["", "no JSON", "[1, null]", "{}", '{"card0": {"vram": []}}'])
 def test_garbage_from_amds_tools_is_no_gpu(said: str) -> None:
     assert gpu.check(Context(run=commands({"rocm-smi": said}))).message.startswith("none seen")
+
+
+# In a fine-tuning project
+
+PLAN = "uv run python -m tune plan"
+TRAINING = Path(__file__).resolve().parents[2] / "templates" / "fine-tune" / "project"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ProjectFiles:
+    """Make a fine-tuning project with an environment in which nothing is installed."""
+    project = ProjectFiles(tmp_path)
+    for path in (tmp_path / "tune" / "settings.py", tmp_path / "tune" / "__main__.py"):
+        write(path, "")
+    write(project.python, "")
+    return project
+
+
+def tuning(memory: int = 0, project: ProjectFiles | None = None, **env: str) -> Finding:
+    """Check a fine-tuning project on a machine with a GPU of so many MiB, or with none."""
+    answers: dict[str, Ran | str | None] = {}
+    if memory:
+        answers |= {"nvidia-smi": TABLE, QUERY: f"NVIDIA Card, {memory}, 550.54"}
+    return gpu.check(Context(run=commands(answers), needs=TUNING, env=env, project=project))
+
+
+def planning(project: ProjectFiles, said: object, memory: int = 24564) -> Finding:
+    """Check one whose own plan says this."""
+    answers: dict[str, Ran | str | None] = {
+        "nvidia-smi": TABLE,
+        QUERY: f"NVIDIA Card, {memory}, 550.54",
+        f"{project.python} -m tune plan --json": json.dumps(said),
+    }
+    return gpu.check(Context(run=commands(answers), needs=TUNING, project=project))
+
+
+def test_no_gpu_says_what_works_without_one_and_what_training_needs() -> None:
+    finding = tuning()
+    assert (finding.status, finding.fix) == (Status.WARN, PLAN)
+    assert finding.message.startswith("none: a rehearsal works without one, ministral-3b by LoRA ")
+    assert re.search(r"needs one with \d+ GB$", finding.message)
+
+
+def test_what_the_project_s_own_plan_says_is_compared_with_this_gpu(project: ProjectFiles) -> None:
+    training = {"base": {"name": "ministral-8b"}, "method": "qlora"}
+    finding = planning(project, {"training": training, "bytes": 9 * 2**30})
+    assert finding.status is Status.OK
+    assert finding.message.endswith("ministral-8b by QLoRA takes 9.0 GB and fits")
+    finding = planning(project, {"training": training, "bytes": 24 * 2**30})
+    assert (finding.status, finding.fix) == (Status.WARN, PLAN)
+    assert finding.message.endswith("ministral-8b by QLoRA takes 24.0 GB and does not fit")
+
+
+@pytest.mark.parametrize("said", ["no object", {}, {"training": None, "bytes": 1}])
+def test_a_plan_that_cannot_be_read_leaves_it_to_the_variables(
+    project: ProjectFiles, said: object
+) -> None:
+    assert "ministral-3b by LoRA takes" in planning(project, said).message
+
+
+@pytest.mark.parametrize(
+    ("base", "method", "memory", "fits"),
+    [
+        ("ministral-3b", "lora", 15360, True),
+        ("ministral-8b", "lora", 15360, False),
+        ("ministral-8b-instruct", "qlora", 15360, True),
+        ("mistralai/Ministral-3-8B-Base-2512", "qlora", 15360, True),
+        ("mistral-7b", "lora", 24564, True),
+        ("mistral-small", "lora", 49140, False),
+        ("ministral-3b", "full", 49140, False),
+        ("ministral-3b", "full", 81559, True),
+    ],
+)
+def test_before_it_is_installed_its_variables_say_what_it_trains(
+    base: str,
+    method: str,
+    memory: int,
+    fits: bool,  # noqa: FBT001 - a test's case
+) -> None:
+    finding = tuning(memory, BASE_MODEL=base, METHOD=method)
+    assert finding.status is (Status.OK if fits else Status.WARN)
+    assert base.rsplit("/", 1)[-1] in finding.message
+    assert finding.fix == ("" if fits else PLAN)
+
+
+def test_a_base_of_unknown_size_is_not_judged() -> None:
+    finding = tuning(8192, BASE_MODEL="./ours")
+    assert finding.status is Status.OK
+    assert "nobody can tell" in finding.message
+
+
+def test_qlora_on_apple_silicon_is_a_warning() -> None:
+    seen = mac("Apple M3 Max", 64)
+    finding = gpu.check(replace(seen, needs=TUNING, env={"METHOD": "qlora"}))
+    assert (finding.status, finding.fix) == (Status.WARN, PLAN)
+    assert "bitsandbytes" in finding.message
+
+
+RECKON = """
+import json
+from tune import models
+from tune.planning.reckoning import Rows, Training, memory
+names = ("ministral-3b", "mistral-7b", "ministral-8b", "ministral-14b", "mistral-small")
+rows = Rows(1, 2048, 2048, 2048)
+print(json.dumps([
+    [[term.bytes for term in memory(Training(models.find(name), method, 16, 1, 2048, rows))]
+     for method in models.METHODS]
+    for name in names
+]))
+"""
+
+
+def test_a_project_s_plan_reckons_as_this_check_does() -> None:
+    """Neither can import the other; what they say of the same training is the same."""
+    said = subprocess.run(
+        [sys.executable, "-B", "-c", RECKON], cwd=TRAINING, check=True, capture_output=True
+    )
+    for model, planned in zip(gpu._MODELS, json.loads(said.stdout), strict=True):  # noqa: SLF001
+        for method, terms in zip(("LoRA", "QLoRA", "full tuning"), planned, strict=True):
+            shares = gpu._shares(model, method)  # noqa: SLF001 - its arithmetic is what is compared
+            assert sum(terms) == pytest.approx(sum(shares)), (model.name, method)
+            if method != "full tuning":
+                assert terms == pytest.approx(shares), (model.name, method)

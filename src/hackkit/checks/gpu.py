@@ -1,7 +1,9 @@
 """Which GPU is there, and which models can be fine-tuned on it?
 
-Warns when a GPU is there that cannot be used, and when a fine-tuning project has none that is large
-enough; nothing else needs one. The arithmetic is shown by `--verbose`.
+Warns when a GPU is there that cannot be used. In a fine-tuning project it warns when there is none,
+or none that takes what the project is about to train: as its own `plan` reckons, or, before its
+environment is installed, by BASE_MODEL and METHOD. Nothing else needs a GPU. The arithmetic is
+shown by `--verbose`.
 """
 
 import json
@@ -15,11 +17,12 @@ from hackkit.machine import Ran
 
 TITLE = "GPU"
 CATEGORY = Category.ACCELERATOR
-SECONDS = 6.0  # a driver that is asleep takes seconds to wake
+SECONDS = 9.0  # a driver that is asleep takes seconds to wake, and so does a project's plan
 
 _GB = 2**30  # memory is counted as cards are sold
 _PATIENCE = 2.5  # seconds for each of at most two commands
-_RENT = "open https://colab.research.google.com/"
+_PLANS = 3.5  # seconds for the project's own plan
+_DEFAULT = "ministral-3b"  # what a project trains that sets no BASE_MODEL
 
 # What is counted for a fine-tune, in bytes:
 #
@@ -31,10 +34,13 @@ _RENT = "open https://colab.research.google.com/"
 #              PEFT keeps them: 16.
 # activations  with checkpoints: one 16-bit state for each token and layer, and while a layer is
 #              computed again its matrices' inputs and outputs, in 16 bits and in the adapter's 32.
-# output       for each token and word of the vocabulary: the 16-bit score, its 32-bit copy, the
-#              loss's 32-bit probability and the 16-bit gradient.
+# output       TRL computes the loss of 4,096 tokens and 32,768 words at a time, in 16 bits; it
+#              keeps each token's last state (in 16 bits) and its gradient (in 32 and in 16).
 # overhead     about 1 GB for the driver's context, libraries and workspace; a tenth of the rest is
 #              lost to fragmentation. Both are experience, not derived.
+#
+# Full tuning keeps the weights in 32 bits with a 16-bit copy, and for each its gradient and Adam's
+# two moments in 32: 18 in all, and no adapter.
 #
 # A twentieth of the memory is left to the desktop and to whatever else draws on the GPU.
 _RANK, _TOKENS = 16, 2048
@@ -43,7 +49,8 @@ _SETTING = (
 )
 _FULL, _QUARTER = 2.0, (4 + 8 / 64 + 32 / (64 * 256)) / 8
 _TRAINED = 16
-_OUTPUT = 2 + 4 + 4 + 2
+_METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full tuning"}
+_OUTPUT, _TILE = 2 + 4 + 2, (4096, 32768)
 _FIXED, _LOST, _LEFT = 1 * _GB, 0.1, 0.05
 
 
@@ -131,20 +138,98 @@ def check(context: Context) -> Finding:
     name = f"{len(seen)} x {best.name}" if len({gpu.name for gpu in seen}) == 1 else best.name
     more = "" if len({gpu.name for gpu in seen}) == 1 else f" and {len(seen) - 1} more"
     words = [name.removeprefix("1 x ") + more, _size(best), *best.notes]
-    message = f"{', '.join(words)}: {_meaning(best)}"
-    if context.needs.gpu and best.memory and not any(_fitting(best).values()):
-        return warning(message, _RENT, details=_arithmetic(best))
-    return ok(message, _arithmetic(best))
+    wish = _wish(context) if context.needs.gpu else None
+    if wish is None or not best.memory:
+        return ok(f"{', '.join(words)}: {_meaning(best)}", _arithmetic(best))
+    message = f"{', '.join(words)}: {wish.verdict(best)}"
+    if wish.fits(best):
+        return ok(message, _arithmetic(best))
+    return warning(message, _plan(context), details=_arithmetic(best))
 
 
 def _none(context: Context) -> Finding:
-    if context.needs.gpu:
-        return warning("none: fine-tuning needs one, rented or borrowed", _RENT)
-    return ok("none seen: only fine-tuning would need one", _arithmetic(None))
+    if not context.needs.gpu:
+        return ok("none seen: only fine-tuning would need one", _arithmetic(None))
+    wish = _wish(context)
+    message = f"none: a rehearsal works without one, {wish.words} needs one with {wish.size}"
+    return warning(message, _plan(context), details=_arithmetic(None))
+
+
+def _plan(context: Context) -> str:
+    """Return the command that shows the arithmetic, what would help, and what can be rented."""
+    return f"uv run python -m {_package(context)} plan"
+
+
+def _package(context: Context) -> str:
+    return (context.project.package if context.project else "") or "tune"
 
 
 def _size(gpu: _Gpu) -> str:
     return f"{gpu.memory / _GB:.0f} GB" if gpu.memory else "memory not told"
+
+
+# What the project is about to train
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """A base and a method, and the bytes that they take; 0 where nobody can tell."""
+
+    base: str
+    method: str
+    takes: float
+
+    @property
+    def words(self) -> str:
+        return f"{self.base} by {_METHODS.get(self.method, self.method)}"
+
+    @property
+    def size(self) -> str:
+        return f"{self.takes / _GB / (1 - _LEFT):.0f} GB" if self.takes else "enough memory"
+
+    def fits(self, gpu: _Gpu) -> bool:
+        return self.takes <= gpu.usable and (self.method != "qlora" or gpu.quantizes)
+
+    def verdict(self, gpu: _Gpu) -> str:
+        """Tell whether it fits there, and by how much."""
+        if self.method == "qlora" and not gpu.quantizes:
+            return f"{self.words} does not work on it, as bitsandbytes needs an NVIDIA GPU"
+        if not self.takes:
+            return f"nobody can tell here whether {self.words} fits"
+        fits = "fits" if self.fits(gpu) else "does not fit"
+        return f"{self.words} takes {self.takes / _GB:.1f} GB and {fits}"
+
+
+def _wish(context: Context) -> _Wish:
+    """Return what the project's plan says, or what its variables do."""
+    planned = _planned(context)
+    if planned:
+        return planned
+    base = context.value("BASE_MODEL") or _DEFAULT
+    method = context.value("METHOD").lower() or "lora"
+    size = re.search(r"(?<![\w.])(3|7|8|14|24)b(?![a-z0-9])", base.lower())
+    number = f"{size[1]}B" if size else "24B" if "mistral-small" in base.lower() else ""
+    model = next((each for each in _MODELS if each.size == number), None)
+    known = model is not None and method in _METHODS
+    takes = sum(_shares(model, _METHODS[method])) if model and known else 0
+    return _Wish(base.rsplit("/", 1)[-1], method, takes)
+
+
+def _planned(context: Context) -> _Wish | None:
+    """Ask the project's own code, which knows its rows and every setting."""
+    project = context.project
+    if project is None or not project.installed:
+        return None
+    words = (str(project.python), "-m", _package(context), "plan", "--json")
+    ran = context.run(*words, folder=project.folder, seconds=_PLANS)
+    if ran is None or not ran.ok:
+        return None
+    try:
+        said = json.loads(ran.out)
+        training = said["training"]
+        return _Wish(training["base"]["name"], training["method"], float(said["bytes"]))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 # What fits
@@ -172,11 +257,16 @@ def _meaning(gpu: _Gpu) -> str:
 def _shares(model: _Model, method: str) -> tuple[float, float, float, float, float]:
     """Return the bytes of weights, adapter, activations, output and overhead, as counted above."""
     per_token = sum(inputs + outputs for inputs, outputs in model.matrices)
-    each = _FULL if method == "LoRA" else _QUARTER
+    full = method == _METHODS["full"]
+    each = _QUARTER if method == "QLoRA" else _FULL
     weights = model.in_layers * each + model.elsewhere * _FULL
     adapter = _RANK * per_token * model.layers * _TRAINED
-    activations = _TOKENS * (model.layers * model.hidden * 2 + per_token * (2 + 4))
-    output = _TOKENS * model.vocabulary * _OUTPUT
+    if full:
+        weights += (model.in_layers + model.elsewhere) * _TRAINED
+        adapter = 0
+    activations = _TOKENS * (model.layers * model.hidden * 2 + per_token * (2 if full else 2 + 4))
+    tile = min(_TOKENS, _TILE[0]) * min(model.vocabulary, _TILE[1]) * 2
+    output = _TOKENS * model.hidden * _OUTPUT + tile
     rest = weights + adapter + activations + output
     return weights, adapter, activations, output, _FIXED + _LOST * rest
 
