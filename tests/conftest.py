@@ -6,10 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hackkit.catalog import Catalog
+
+if TYPE_CHECKING:
+    from tuning import Tuner
 
 ROOT = Path(__file__).resolve().parent.parent
 Result = subprocess.CompletedProcess[str]
@@ -74,6 +78,14 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     write(templates / "_slots" / "colour" / "blue.py", '"""Blue as ink."""\n\nCOLOUR = "blue"\n')
     add_template(templates, "tiny", slots={"colour": "red"})
     return Catalog(templates, templates.parent / "examples")
+
+
+@pytest.fixture(scope="session")
+def tuner(tmp_path_factory: pytest.TempPathFactory) -> "Tuner":
+    """Make a fine-tune project that can train, once for all tests that need one."""
+    import tuning  # noqa: PLC0415 - it imports this file
+
+    return tuning.made(tmp_path_factory.mktemp("tuner") / "tune", "fine-tune")
 
 
 def add_template(templates: Path, name: str, slots: Mapping[str, str]) -> Path:
