@@ -1,12 +1,13 @@
 """What the tests share: the command as a user runs it, and a small template to run it on."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -86,6 +87,13 @@ def tuner(tmp_path_factory: pytest.TempPathFactory) -> "Tuner":
     import tuning  # noqa: PLC0415 - it imports this file
 
     return tuning.made(tmp_path_factory.mktemp("tuner") / "tune", "fine-tune")
+
+
+@pytest.fixture(scope="session")
+def rehearsed(tuner: "Tuner") -> dict[str, Any]:
+    """Rehearse once in that project; return what the rehearsal says of itself."""
+    said: dict[str, Any] = json.loads(tuner.must("python", "-m", "tune", "rehearse", "--json"))
+    return said
 
 
 def add_template(templates: Path, name: str, slots: Mapping[str, str]) -> Path:

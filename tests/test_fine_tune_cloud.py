@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 from conftest import ROOT, clean_environment
@@ -57,10 +58,10 @@ def test_the_dry_run_of_a_job_names_all_that_would_be_sent(tuner: Tuner) -> None
     assert said["job"]["secrets"] == {"HF_TOKEN": "(your token)"}
 
 
-def test_two_processes_train_one_model(tuner: Tuner) -> None:
+def test_two_processes_train_one_model(tuner: Tuner, rehearsed: dict[str, Any]) -> None:
     """As two GPUs would: this machine's processor stands in for each."""
-    run = json.loads(tuner.must("python", "-m", "tune", "rehearse", "--json"))["run"]
-    here = Tuner(tuner.folder, {"BASE_MODEL": f"runs/{run}/base", "METHOD": "lora", "EPOCHS": "1"})
+    base = f"runs/{rehearsed['run']}/base"
+    here = Tuner(tuner.folder, {"BASE_MODEL": base, "METHOD": "lora", "EPOCHS": "1"})
     config = ("--config_file", "cloud/accelerate.yaml")
     here.must("accelerate", "launch", *config, "-m", "tune", "train", "--name", "two")
     record = json.loads((tuner.folder / "runs" / "two" / "run.json").read_text("utf-8"))

@@ -29,10 +29,9 @@ START = 180  # seconds until the weights are loaded on a busy machine
 
 
 @pytest.fixture(scope="module")
-def lines(tuner: Tuner) -> Iterator[str]:
+def lines(tuner: Tuner, rehearsed: dict[str, Any]) -> Iterator[str]:
     """Serve a rehearsal's model by the command; give the lines for an .env that it prints."""
-    tuner.must("python", "-m", "tune", "rehearse")
-    with _serving(tuner) as printed:
+    with _serving(tuner, rehearsed["run"]) as printed:
         found = re.findall(r"^(?:LLM_BASE_URL|CHAT_MODEL)=.+$", printed, re.MULTILINE)
         assert len(found) == 2, printed
         yield "".join(f"{line}\n" for line in found)
@@ -89,13 +88,14 @@ def _run(app: Path, *words: str) -> str:
 
 
 @contextmanager
-def _serving(tuner: Tuner) -> Iterator[str]:
+def _serving(tuner: Tuner, run: str) -> Iterator[str]:
     """Start the command on a free port; yield what it has printed once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    words = ("-m", "tune", "serve", run, "--port", port)
     program = subprocess.Popen(
-        [*uv.command(), "run", "--no-sync", "python", "-m", "tune", "serve", "--port", port],
+        [*uv.command(), "run", "--no-sync", "python", *words],
         cwd=tuner.folder,
         env=tuner.environment,
         stderr=subprocess.PIPE,

@@ -1,8 +1,10 @@
 """What an app imports, read from its files without running it, and whether it is there."""
 
 import ast
+import re
 import sys
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hackkit import crashes
@@ -10,6 +12,7 @@ from hackkit.orders import Order
 from hackkit.rehearsal import Stage
 from hackkit.shipping import Outgoing
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _HANDLED = {"ImportError", "ModuleNotFoundError", "Exception"}
 # Is run by the Python that is to have the modules; says what Python itself would.
 _LOOK = (
@@ -40,16 +43,18 @@ def find(stage: Stage, order: Order, python: Path, files: Sequence[Outgoing], sc
 def foreign(files: Sequence[Outgoing], start: str) -> tuple[str, ...]:
     """Return the modules of others that a script and the files that it imports ask for.
 
-    Also those that are imported only when they are used; not those that the code can do without.
+    Also those that are imported only when they are used; not those that the code can do without,
+    nor, when they are used, those that the project lists as an extra.
     """
     sources = {each.path: each for each in files if each.path.endswith(".py")}
+    extras = _extras(files)
     found, waiting, seen = set[str](), [start], set[str]()
     while waiting:
         path = waiting.pop()
         if path in seen or path not in sources:
             continue
         seen.add(path)
-        for name in _names(sources[path].read(), path):
+        for name in _names(sources[path].read(), path, extras):
             own = [each for each in _places(name) if each in sources]
             waiting += own
             top = name.partition(".")[0]
@@ -65,22 +70,43 @@ def _places(name: str) -> list[str]:
     return [f"{packages[-1]}.py", *(f"{each}/__init__.py" for each in packages)]
 
 
-def _names(source: bytes, path: str) -> Iterator[str]:
+def _extras(files: Sequence[Outgoing]) -> set[str]:
+    """Return what pyproject.toml lists as optional, each as the module is usually called."""
+    text = next((each.read() for each in files if each.path == "pyproject.toml"), b"")
+    try:
+        extras = tomllib.loads(text.decode("utf-8"))["project"]["optional-dependencies"]
+        lines = [line for extra in extras.values() for line in extra]
+        return {re.split(r"[^\w.-]", line, maxsplit=1)[0].replace("-", "_") for line in lines}
+    except (ValueError, KeyError, TypeError, AttributeError):  # starting the app tells
+        return set()
+
+
+def _names(source: bytes, path: str, extras: set[str]) -> Iterator[str]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):  # starting the app tells
         return
-    optional = {inner for node in ast.walk(tree) if _is_optional(node) for inner in ast.walk(node)}
+    optional = _inside(tree, _is_optional)
+    late = _inside(tree, lambda node: isinstance(node, _FUNCTIONS))
     for node in ast.walk(tree):
         if node in optional:
             continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = path.split("/")[: -node.level] if node.level else []
-            whole = ".".join([*base, *filter(None, [node.module])])
-            yield from filter(None, [whole])
-            yield from (f"{whole}.{alias.name}".lstrip(".") for alias in node.names)
+        spared = extras if node in late else set[str]()
+        yield from (name for name in _asked(node, path) if name.partition(".")[0] not in spared)
+
+
+def _inside(tree: ast.AST, chosen: Callable[[ast.AST], bool]) -> set[ast.AST]:
+    return {inner for node in ast.walk(tree) if chosen(node) for inner in ast.walk(node)}
+
+
+def _asked(node: ast.AST, path: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = path.split("/")[: -node.level] if node.level else []
+        whole = ".".join([*base, *filter(None, [node.module])])
+        yield from filter(None, [whole])
+        yield from (f"{whole}.{alias.name}".lstrip(".") for alias in node.names)
 
 
 def _is_optional(node: ast.AST) -> bool:

@@ -20,6 +20,7 @@ from stage import (
     Visit,
     free_port,
 )
+from tuning import Tuner
 
 from hackkit import Plan, new_project
 
@@ -79,6 +80,16 @@ def online(only_online: App, model: Model) -> App:
     """Take that app when its model has nothing left to say: a test tells it what."""
     model.will()
     return only_online
+
+
+@pytest.fixture
+def trained(tuner: Tuner, rehearsed: dict[str, Any], tmp_path: Path) -> Iterator[App]:
+    """Start an app that has the weights of a rehearsal."""
+    own = {"VOTES_FILE": str(tmp_path / "votes.jsonl"), "TUNED_MODEL": rehearsed["run"]}
+    own["MAX_TOKENS"] = "60"  # the base goes on and on
+    app = App(tuner.folder, tmp_path, tuner.environment | own).start()
+    yield app
+    app.kill()
 
 
 def record(run: Path) -> None:
@@ -168,7 +179,7 @@ def test_an_example_is_answered_by_the_stand_in_which_says_so(
     photograph(visit, "fine-tune-welcome")
     visit.page.locator("#chips .chip").first.click()
     answered(visit)
-    expect(card(visit, "tuned")).to_contain_text("quotes train.jsonl, line")
+    expect(card(visit, "tuned")).to_contain_text("quotes data/train.jsonl, line")
     expect(card(visit, "tuned")).to_contain_text('"team"')
     expect(card(visit, "base")).to_contain_text("Nobody is here to ask")
     expect(button(visit, "Tuned is better")).to_be_disabled()
@@ -315,7 +326,7 @@ def test_a_model_that_fails_is_told_politely(online: App, model: Model, look: Lo
     ask(visit, NEW)
     expect(card(visit, "base").locator(".notice")).to_contain_text("service has a problem")
     expect(card(visit, "base")).to_contain_text("Nobody is here to ask")
-    expect(card(visit, "tuned")).to_contain_text("quotes train.jsonl")
+    expect(card(visit, "tuned")).to_contain_text("quotes data/train.jsonl")
     assert "Traceback" not in online.log
 
 
@@ -328,7 +339,34 @@ def test_a_server_that_cannot_be_reached_is_stood_in_for(
     expect(visit.badge).to_have_text("ours")
     ask(visit, NEW)
     expect(card(visit, "tuned").locator(".notice")).to_contain_text("could not be reached")
-    expect(card(visit, "tuned")).to_contain_text("quotes train.jsonl")
+    expect(card(visit, "tuned")).to_contain_text("quotes data/train.jsonl")
     expect(visit.badge).to_have_text("Offline stand-in")
     visit.page.context.close()
     app.kill()
+
+
+# With weights
+
+
+def test_a_rehearsals_models_answer_and_are_voted_on(
+    trained: App, look: Look, photograph: Photograph
+) -> None:
+    visit = look(trained)
+    visit.page.locator("#chips .chip").first.click()
+    expect(visit.page.locator(".card.model.done")).to_have_count(2, timeout=120_000)
+    expect(visit.badge).to_have_text(f"{trained.settings['TUNED_MODEL']} · cpu")
+    expect(card(visit, "tuned").locator(".words")).to_have_text(re.compile(r'^\{"team": "'))
+    expect(card(visit, "base").locator(".words")).not_to_be_empty()
+    expect(card(visit, "base").locator(".notice")).to_have_count(0)
+    button(visit, "Tuned is better").click()
+    expect(visit.page.locator(".tally")).to_contain_text("on this pair")
+    photograph(visit, "fine-tune-trained")
+    assert [(vote["choice"], vote["tuned"]["kind"]) for vote in votes(trained)] == [
+        ("tuned", "model")
+    ]
+    tab(visit, "Training")
+    expect(visit.page.locator(".curve polyline")).to_have_count(2)
+    photograph(visit, "fine-tune-trained-training")
+    tab(visit, "Evaluation")
+    expect(visit.page.locator(".verdict")).to_contain_text("Better")
+    photograph(visit, "fine-tune-trained-evaluation")

@@ -47,6 +47,8 @@ HARMLESS = {
     "no name": f"id = {MISTRAL_KEY}",
     "letters only": "mistral " + "abcdefgh" * 4,
     "digits only": "mistral " + "12345678" * 4,
+    "class of transformers": "from transformers import Mistral3ForConditionalGeneration",
+    "class of as many letters": 'mistral = "Ministral3ForTokenClassification"',
     "bearer of a name": "bearer YOUR_TOKEN_GOES_IN_THIS_PLACE",
 }
 

@@ -28,9 +28,31 @@ from hackkit.targets import docker
 # Made up, and put together here so that no scan of this repository finds it.
 KEY = "aB3dE6gH" * 4
 NAME = f"hackkit-test-{os.getpid()}"
-QUESTIONS = {"rag-app": "What do the judges look at?", "agent": "What is 2 * 21?"}
-SAID = {"rag-app": "Ask about your documents", "agent": "Give it a task"}
-KEPT = {"rag-app": {"index", "uploads"}, "agent": {"memory", "workspace"}}
+QUESTIONS = {
+    "rag-app": "What do the judges look at?",
+    "agent": "What is 2 * 21?",
+    "fine-tune": "The lamp flickers as soon as I dim it.",
+}
+SAID = {
+    "rag-app": "Ask about your documents",
+    "agent": "Give it a task",
+    "fine-tune": "Ask both models",
+}
+# What a question leaves in the data folder.
+KEPT: dict[str, set[str]] = {
+    "rag-app": {"index", "uploads"},
+    "agent": {"memory", "workspace"},
+    "fine-tune": set(),  # it keeps votes alone
+}
+# Votes as the page does, then is the app: programs cannot vote.
+_VOTE = """
+from tune.answering.answers import Answer
+from tune.page import votes
+from tune.settings import SETTINGS
+votes.keep(SETTINGS.votes, "Which?", {"base": Answer("1"), "tuned": Answer("2")}, "tuned", False)
+import app
+app.main()
+"""
 
 
 def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> Order:
@@ -345,6 +367,17 @@ def test_a_sealed_container_answers_on_the_port_it_is_given(
         assert set(container.app.uids()) == {1000}
     assert asked.text.strip()
     assert {path.name for path in (tmp_path / "data").iterdir()} >= KEPT[built.template]
+
+
+@pytest.mark.slow
+def test_a_sealed_container_keeps_votes(
+    built: Built, root: Path, config: dict[str, Any], tmp_path: Path
+) -> None:
+    if built.template != "fine-tune":
+        pytest.skip("nobody votes in it")
+    with sealed(root, config | {"Cmd": ["python", "-c", _VOTE]}, tmp_path / "data"):
+        [vote] = (tmp_path / "data" / "votes.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(vote)["choice"] == "tuned"
 
 
 @pytest.mark.slow

@@ -43,6 +43,15 @@ def test_what_the_code_can_do_without_does_not_count() -> None:
     assert read(app="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import x\n") == ()
 
 
+def test_an_extra_counts_only_where_the_app_cannot_start_without_it() -> None:
+    extras = '[project.optional-dependencies]\ntrain = ["torch>=2", "py-pdf[all]; extra"]\n'
+    late = "def train() -> None:\n    import torch.nn\n    import py_pdf, numpy\n"
+    project = made("pyproject.toml", extras)
+    assert foreign([project, made("app.py", late)], START) == ("numpy",)
+    assert foreign([project, made("app.py", "import torch\n")], START) == ("torch",)
+    assert foreign([made("app.py", late)], START) == ("numpy", "py_pdf", "torch")
+
+
 def test_files_that_the_app_does_not_import_do_not_count() -> None:
     assert read(app="", tests__test_app="import pytest\n") == ()
 

@@ -28,6 +28,7 @@ from tune.answering import answers, known, llm, local
 from tune.answering.answers import SIDES, Answer, Both
 from tune.answering.local import Side
 from tune.page import panels, votes
+from tune.rows.row import last_words
 from tune.runs import Run
 from tune.settings import SETTINGS
 
@@ -128,21 +129,22 @@ def _as_far_as_it_came(shown: Shown) -> Shown:
 def test_question() -> str:
     """The question of a test row, whichever."""
     rows = known.rows(SETTINGS.test)
-    return known.last_words(random.choice(rows).question) if rows else ""
+    return last_words(random.choice(rows).question) if rows else ""
 
 
 def vote(place: str, shown: Shown) -> tuple[Any, ...]:
     """Keep a visitor's choice (first, second, both or neither), and say who was who."""
     if not shown.is_votable:  # a second click
         return _screen(shown)
-    chosen = dict(zip(("first", "second"), shown.order, strict=True)).get(place, place)
+    first, second = shown.order
+    meant: dict[str, votes.Choice] = {"first": first, "second": second}
+    meant |= {"both": "both", "neither": "neither"}
     try:
-        choice = next(each for each in votes.CHOICES if each == chosen)
-        votes.keep(SETTINGS.votes, shown.question, shown.both, choice, shown.blind)
+        votes.keep(SETTINGS.votes, shown.question, shown.both, meant[place], shown.blind)
     except OSError as error:
         log.warning("the vote was not kept: %s", error)
         gr.Warning("The vote could not be written down.")
-    return _screen(replace(shown, choice=chosen))
+    return _screen(replace(shown, choice=meant[place]))
 
 
 # What the page shows: nothing but `Shown` decides it
@@ -251,6 +253,8 @@ def rows() -> str:
 
 def ask(question: str) -> dict[str, Any]:
     """Put a question to both models: who answered what, and what was expected of a test row."""
+    if not question.strip():
+        raise gr.Error("Ask something: the question is empty.", print_exception=False)
     *_, both = answers.compare(question[:LONGEST], SETTINGS)
     row = known.test_row(question, SETTINGS)
     tuned = both["tuned"]

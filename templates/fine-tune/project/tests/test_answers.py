@@ -24,6 +24,7 @@ from tune.settings import SETTINGS, Settings
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 0.2, "cooldown": 0}
 ASKED = "Where is my parcel?"
+ROW = {"prompt": "When does my parcel come?", "completion": '{"team": "delivery"}'}
 RECORDED = "What does the blue lamp weigh?"
 
 
@@ -41,8 +42,11 @@ def api() -> Iterator[MistralServer]:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Settings:
-    """No server, no key, no run."""
-    return Settings(runs_dir=tmp_path / "runs", votes_file=tmp_path / "votes.jsonl", **QUICK)
+    """No server, no key, no run; rows that stay as they are when yours change."""
+    train = tmp_path / "rows.jsonl"
+    train.write_text("\n".join([json.dumps(ROW)] * prompts.SHOTS), encoding="utf-8")
+    own = {"train_file": train, "votes_file": tmp_path / "votes.jsonl"}
+    return Settings(runs_dir=tmp_path / "runs", **own, **QUICK)
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def test_with_nothing_at_all_the_stand_in_quotes_and_nobody_is_the_base(alone: S
     found = both("When will you deliver my parcel?", alone)
     assert (found["tuned"].kind, found["base"].kind) == ("stand-in", "nobody")
     assert json.loads(found["tuned"].text)["team"]
-    assert found["tuned"].source.startswith("quotes train.jsonl, line ")
+    assert found["tuned"].source.startswith("quotes rows.jsonl, line ")
     assert found["base"].text == prompts.NOBODY
     assert all(each.done for each in found.values())
 
@@ -344,6 +348,32 @@ def test_an_adapter_that_no_run_made_is_put_on_the_base_that_it_names(
     found = both("My invoice and the refund, what now?", foreign)
     assert json.loads(found["tuned"].text)["team"] == "billing"
     assert found["base"].kind == "model"
+
+
+def test_a_run_that_was_trained_anew_is_loaded_anew(
+    here: Settings, tuned: Tuned, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "runs" / "again")
+    shutil.copytree(tuned.run.folder, run.folder)
+    again = changed(here, runs_dir=tmp_path / "runs")
+    first = local.load(again)
+    assert local.load(again) is first
+    weights = next(run.model.glob("*.safetensors"))
+    os.utime(weights, (2_000_000_000, 2_000_000_000))
+    assert not local.is_ready(again)
+    assert local.load(again) is not first
+
+
+def test_a_tuned_model_that_is_nowhere_is_told_without_asking_the_hub(here: Settings) -> None:
+    found = both(ASKED, changed(here, tuned_model="nonsense"))
+    assert 'TUNED_MODEL says "nonsense"' in found["tuned"].notice
+    assert found["tuned"].kind == "stand-in"
+
+
+def test_a_question_that_is_too_long_is_told_so_and_stood_in_for(here: Settings) -> None:
+    found = both("where is the parcel " * 3000, here)
+    assert "the model reads 4,096" in found["tuned"].notice
+    assert found["tuned"].kind == "stand-in"
 
 
 def test_weights_that_cannot_be_loaded_are_stood_in_for(

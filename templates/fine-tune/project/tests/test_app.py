@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import Tuned
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 from mistral_server import MistralServer, slowly
 from test_answers import RECORDED, evaluation
 
@@ -18,11 +19,13 @@ from tune.answering import known
 from tune.answering.answers import SIDES, Answer
 from tune.judging.results import Sample, to_json
 from tune.page import panels, votes
+from tune.rows.row import last_words
 from tune.runs import Record, Run
 from tune.settings import SETTINGS
 
 # Where in the page's parts each one is.
 ASKED, LEFT, RIGHT, FIRST, SECOND, BOTH, NEITHER, TALLY, BADGE, BOX, SHOWN = range(11)
+NAN = float("nan")  # what a training that went astray logs
 HOSTILE = '</p></div><script>alert(1)</script><img src=x onerror=alert(1)>{"a": \'"\'}'
 
 
@@ -67,7 +70,7 @@ def test_a_question_is_answered_in_both_columns(page: Path) -> None:
 
 def test_without_anybody_to_ask_the_stand_in_answers_and_cannot_be_voted_on(page: Path) -> None:
     last = compare("When will you deliver my parcel?")[-1]
-    assert ">stand-in<" in last[RIGHT] and "quotes train.jsonl" in last[RIGHT]
+    assert ">stand-in<" in last[RIGHT] and "quotes data/train.jsonl" in last[RIGHT]
     assert "Nobody is here to ask" in last[LEFT]
     assert "Offline stand-in" in last[BADGE]
     assert not any(last[button]["interactive"] for button in range(FIRST, NEITHER + 1))
@@ -78,7 +81,7 @@ def test_a_test_row_comes_with_the_answer_that_is_expected(page: Path) -> None:
     row = known.test_row(question)
     assert row
     last = compare(question)[-1]
-    assert "Expected (test.jsonl, line" in last[ASKED]
+    assert "Expected (data/test.jsonl, line" in last[ASKED]
     assert re.search("as expected", last[RIGHT])
 
 
@@ -198,7 +201,9 @@ def test_a_run_is_shown_with_its_curve_its_settings_and_its_data(page: Path) -> 
     assert "<th>dropped</th><td>3</td>" in told
 
 
-@pytest.mark.parametrize("losses", [[], [1.0], [0.0, 0.0], [None, 2.0], [3.0, 1e-9]])
+@pytest.mark.parametrize(
+    "losses", [[], [1.0], [0.0, 0.0], [None, 2.0], [3.0, 1e-9], [2.0, NAN, 1.0]]
+)
 def test_a_curve_can_be_drawn_of_any_losses(page: Path, losses: list[Any]) -> None:
     run = Run(page / "runs" / "first")
     log = "\n".join(json.dumps({"step": n, "loss": loss}) for n, loss in enumerate(losses))
@@ -230,19 +235,6 @@ def test_the_rows_are_shown(page: Path) -> None:
     assert "train.jsonl" in told
 
 
-@pytest.mark.parametrize(
-    ("text", "marked"),
-    [
-        ("delivery true", "delivery <mark>true</mark>"),
-        ("delivery  false", "delivery  false"),
-        ("", "<i>nothing</i>"),
-        ("<b>", "<mark>&lt;b&gt;</mark>"),
-    ],
-)
-def test_what_differs_is_marked(text: str, marked: str) -> None:
-    assert panels.differences("delivery false", text) == marked
-
-
 # What models and people write stays text
 
 
@@ -268,6 +260,8 @@ def test_programs_can_ask(page: Path) -> None:
     told = client.predict(RECORDED, api_name="/ask")
     assert (told["answer"], told["model"], told["notice"]) == ("2 kg", "ministral-3b", "")
     assert (told["base"]["text"], told["tuned"]["kind"]) == ("?", "recorded")
+    with pytest.raises(AppError, match="empty"):
+        client.predict("  ", api_name="/ask")
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {"/ask"}
 
@@ -277,7 +271,7 @@ def test_the_tuned_model_of_this_machine_answers_on_the_page(
 ) -> None:
     monkeypatch.setattr(app, "SETTINGS", tuned.settings)
     row = known.rows(tuned.settings.test)[0]
-    last = compare(known.last_words(row.question))[-1]
+    last = compare(last_words(row.question))[-1]
     assert '<b class="good">as expected</b>' in last[RIGHT]
     assert "tokens/s" in last[RIGHT]
     assert last[SECOND]["interactive"] is True

@@ -8,7 +8,7 @@ from tune.exporting import card
 from tune.judging import results
 from tune.judging.results import Evaluation, System
 from tune.metrics import Interval
-from tune.runs import Record, Run
+from tune.runs import Record, Run, write_whole
 
 DIGEST = "ab" * 32
 RECORD = Record(
@@ -56,7 +56,7 @@ def evaluated(run: Run) -> None:
         systems=systems,
         differences={"exact_match": Interval(80, 70, 88)},
     )
-    results.write(run.evaluation, results.to_json(found))
+    write_whole(run.evaluation, results.to_json(found))
 
 
 @pytest.mark.parametrize(

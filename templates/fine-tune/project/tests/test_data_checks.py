@@ -144,6 +144,7 @@ LETTERS = "a1b2c3d4e5f6g7h8" * 3
         ("a card number", "It is 4111 1111 1111 1111"),
         ("a card number", "It is 378282246310005"),
         ("a Mistral key", f"MISTRAL_API_KEY={LETTERS[:32]}"),
+        ("a Mistral key", f"MISTRAL_API_KEY={LETTERS[:32].swapcase()}"),
         ("a Hugging Face token", f"hf_{LETTERS[:34]}"),
         ("a GitHub token", f"ghp_{LETTERS[:36]}"),
         ("an API key", f"sk-proj-{LETTERS[:32]}"),
@@ -167,6 +168,7 @@ def test_personal_data_and_secrets_are_found(name: str, text: str) -> None:
         "DE88 3704 0044 0532 0130 00 has a wrong checksum",
         "Write to jo@example.com, @support, or me @ home",
         "See https://shop.example/a-very-long-name-of-a-page/and-another-one?with=4711",
+        "from transformers import Mistral3ForConditionalGeneration",
         "scikit-learn, sk-learn-something-that-is-a-long-name",
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tune import screen
+from tune import runs, screen
 from tune.answering.generate import Reply
 from tune.data import Row
 from tune.errors import TuneError
@@ -91,7 +91,7 @@ def test_a_prompted_model_is_compared_on_the_rows_that_it_answered() -> None:
 def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     found = compare(asked(["hello"] * 30, WANTED, WANTED[:12]))
     file = tmp_path / "evaluation.json"
-    results.write(file, results.to_json(found))
+    runs.write_whole(file, results.to_json(found))
     assert results.read(file) == found
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from tune import data, prompts
 from tune.data import Row
 from tune.errors import TuneError
 from tune.judging import held_out
@@ -22,7 +23,7 @@ def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
         lines = [row(question, "yes").as_json() for question in questions]
         paths[name].write_text("\n".join(lines) + "\n", "utf-8")
     run = Run(folder / "run")
-    digest = held_out.digest(paths["train"])
+    digest = data.digest(paths["train"])
     run.write(Record("tiny", data={"train": {"sha256": digest}}))
     chosen: dict[str, Any] = {f"{name}_file": path for name, path in paths.items()}
     return run, Settings(**chosen)
@@ -35,6 +36,22 @@ def test_rows_that_were_trained_on_are_refused_with_their_lines(tmp_path: Path) 
     ) as caught:
         held_out.choose(run, settings)
     assert "--drop-seen" in caught.value.fix
+
+
+def test_a_question_within_a_conversation_was_trained_on_too(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["hello", "three"])
+    first = row("Hello", "Hi.").messages
+    settings.train.write_text(Row((*first, *row("one", "yes").messages)).as_json() + "\n", "utf-8")
+    with pytest.raises(TuneError, match=r"1 row that training saw as well \(line 1\)"):
+        held_out.choose(run, settings)
+
+
+def test_another_system_message_than_in_training_is_told(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["three"])
+    run.update(settings={"system": prompts.SYSTEM})
+    assert held_out.choose(run, settings)[1] == ()
+    run.update(settings={"system": f"{prompts.SYSTEM} Be brief."})
+    assert "train again" in held_out.choose(run, settings)[1][0]
 
 
 def test_rows_that_told_when_to_stop_are_refused_too(tmp_path: Path) -> None:

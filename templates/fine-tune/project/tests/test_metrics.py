@@ -107,7 +107,9 @@ def test_chrf_is_the_mean_over_the_rows() -> None:
 
 
 def test_equal_answers_get_full_marks_everywhere() -> None:
-    assert set(means(WANTED, WANTED).values()) == {100}
+    found = means(WANTED, WANTED)
+    comparing = ("exact_match", "token_f1", "rouge_l", "bleu", "chrf")  # yours may do without
+    assert {found[name] for name in comparing} == {100}
 
 
 def test_silence_gets_nothing() -> None:

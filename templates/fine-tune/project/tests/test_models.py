@@ -90,7 +90,7 @@ def test_larger_models_learn_at_half_the_rate_and_full_tuning_far_slower() -> No
 def test_a_folder_is_described_by_its_config(tmp_path: Path) -> None:
     base = find(folder(tmp_path, PLAIN))
     assert base.name == "ours"
-    assert base.local and base.tiny and not base.image_text
+    assert base.local and not base.tiny and not base.image_text
     assert base.targets == ALL_SEVEN
     assert base.shape == models.Shape(4, 256, 512, 2048, heads=8, kv_heads=2, head_dim=32)
 

@@ -14,6 +14,7 @@ from tune.planning import gpus
 from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
 from tune.planning.reckoning import Rows, Training, memory, pass_seconds, seconds
 from tune.settings import Settings
+from tune.training import job
 
 A100 = next(gpu for gpu in RENTABLE if gpu.name == "A100 80GB")
 SMALL = Gpu("NVIDIA T4", 15360 * MIB, 65, 320e9)
@@ -134,10 +135,19 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 
 
 def test_steps_are_counted_as_the_trainer_does() -> None:
-    wish = training(epochs=2, rows=replace(ROWS, count=10))
-    assert (wish.sequences, wish.passes, wish.steps) == (10, 5, 2)
+    wish = training(epochs=2, rows=replace(ROWS, count=330))
+    assert (wish.sequences, wish.passes, wish.steps) == (330, 2 * 83, 2 * 21)
+    knobs = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
+    work = job.Job(wish.base, None, [], [], knobs, {})
+    assert job.pace(work, 330).steps == wish.steps
     packed = replace(wish, packing=True, rows=replace(ROWS, count=10, tokens=5000))
     assert packed.sequences == 3
+
+
+def test_packs_go_one_at_a_time_as_in_training() -> None:
+    settings = Settings(packing=True, batch_size=4, accumulate=2, max_length=512)
+    wish = plan.training(settings, ROWS)
+    assert (wish.batch, wish.accumulate, wish.length) == (1, 8, 512)
 
 
 # The rows

@@ -16,9 +16,9 @@ from conftest import Tuned
 from tune import __main__ as main
 from tune import train
 from tune.errors import TuneError
-from tune.runs import Run
+from tune.runs import Run, read_log
 from tune.settings import ROOT, Settings
-from tune.training import checkpoints, progress
+from tune.training import checkpoints
 from tune.training.progress import Progress
 
 pytest.importorskip("trl")
@@ -125,7 +125,7 @@ def test_a_run_without_a_whole_checkpoint_begins_again(copy: Run, tuned: Tuned) 
     with pytest.raises(Enough) as enough:
         train.train(copy, tuned.settings, resume=True, report=_enough)
     assert enough.value.args == (1,)
-    assert [each["step"] for each in progress.read(copy.log)] == [1]
+    assert [each["step"] for each in read_log(copy.log)] == [1]
 
 
 def _command(settings: Settings, *words: str) -> subprocess.Popen[str]:
@@ -146,14 +146,14 @@ def _command(settings: Settings, *words: str) -> subprocess.Popen[str]:
 def _wait(process: subprocess.Popen[str], run: Run) -> None:
     """Until a run is beyond its middle."""
     until = time.monotonic() + PATIENCE
-    while not any(entry["step"] > MIDDLE for entry in progress.read(run.log)):
+    while not any(entry["step"] > MIDDLE for entry in read_log(run.log)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until, "nothing came"
         time.sleep(0.01)
 
 
 def _interrupt_once(run: Run) -> None:
-    while not progress.read(run.log):
+    while not read_log(run.log):
         time.sleep(0.01)
     _thread.interrupt_main()
 
@@ -167,5 +167,5 @@ def _bits(run: Run) -> bytes:
 
 
 def _losses(run: Run) -> list[tuple[float, float]]:
-    entries = progress.read(run.log)
+    entries = read_log(run.log)
     return [(each["step"], each.get("loss", each.get("eval_loss"))) for each in entries]

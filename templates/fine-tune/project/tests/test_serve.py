@@ -46,6 +46,9 @@ class Parrot:
     heard: list[Any] = field(default_factory=list)
     tokenizer: Words = field(default_factory=Words)
 
+    def room(self, asked: int) -> int:
+        return self.max_tokens
+
     def stream(self, messages: Sequence[Any], *, tools: Sequence[Any] = ()) -> Iterator[str]:
         self.heard.append((list(messages), self.temperature))
         if messages[-1]["role"] not in {"user", "tool"}:
@@ -141,6 +144,7 @@ def test_a_developers_message_is_the_system_message(url: str, parrot: Parrot) ->
 def test_nonsense_is_refused_and_the_reason_told(url: str) -> None:
     assert post(url, messages=[]).status_code == 422
     assert post(url, messages="hello").status_code == 422
+    assert post(url, tools=[{"type": "web_search"}]).status_code == 422
     refused = post(url, messages=[{"role": "assistant", "content": "hm"}])
     assert refused.status_code == 422
     assert "no question" in refused.json()["message"]
@@ -264,6 +268,18 @@ def test_the_tuned_model_and_its_base_answer_under_their_names(tuned: Tuned) -> 
         ]
     assert names == [tuned.run.name, tuned.base.name]
     assert answers[0] == expected != answers[1]
+
+
+def test_what_a_model_cannot_read_is_refused_and_what_it_can_is_not_too_long(tuned: Tuned) -> None:
+    served: dict[str, Any] = dict(serve.generators(tuned.run, tuned.settings))
+    with serve.background(served) as address:
+        url = address.url.removesuffix("/v1")
+        long = [{"role": "user", "content": "parcel " * 20_000}]
+        refused = [post(url, messages=long, stream=stream) for stream in (True, False)]
+        whole = post(url, max_tokens=10**9).json()
+    assert [each.status_code for each in refused] == [400, 400]
+    assert all("the model reads 4,096" in each.json()["message"] for each in refused)
+    assert whole["choices"][0]["finish_reason"] == "stop"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")

@@ -148,9 +148,9 @@ def test_only_answers_with_a_weight_are_counted_as_learned() -> None:
     )
 
 
-def test_the_tokens_before_the_first_answer_are_counted() -> None:
+def test_control_tokens_are_counted_and_the_end_is_learned() -> None:
     counted = tokens.count(row(said("user", "Hi"), said("assistant", "Hello")))
-    assert counted == (6, 4, 2)  # <s> [INST] Hi [/INST] | Hello </s>
+    assert counted == (6, 2)  # <s> [INST] Hi [/INST] | Hello </s>
 
 
 def test_a_million_blanks_in_a_row_are_counted() -> None:

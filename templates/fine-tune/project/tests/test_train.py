@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Tuned
+from filelock import FileLock
 
 from tune import train
 from tune.errors import TuneError
-from tune.runs import Record, Run
+from tune.runs import Record, Run, read_log
 from tune.settings import Settings
-from tune.training import progress
 from tune.training.progress import Progress
 
 pytest.importorskip("trl")
@@ -51,7 +51,7 @@ def test_the_record_says_what_it_was_made_of(tuned: Tuned) -> None:
 
 
 def test_the_log_has_a_line_for_each_look_at_the_loss(tuned: Tuned) -> None:
-    entries = progress.read(tuned.run.log)
+    entries = read_log(tuned.run.log)
     assert [entry["step"] for entry in entries] == sorted(entry["step"] for entry in entries)
     assert entries[-1]["step"] == tuned.run.record.figures["steps"]
     assert {"loss", "learning_rate", "seconds", "epoch"} <= entries[0].keys()
@@ -135,6 +135,13 @@ def test_a_name_with_resume_begins_a_run_that_is_not_there_yet(quick: Settings) 
     assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), True)
 
 
+@pytest.mark.parametrize("name", ["../night", "/night", ".night", "night 2", "a/b"])
+def test_a_name_that_is_no_folder_in_runs_is_refused(name: str, quick: Settings) -> None:
+    for resume in (False, True):
+        with pytest.raises(TuneError, match="cannot be named"):
+            train.choose(quick, name, resume)
+
+
 def test_a_run_is_named_after_the_hour_and_the_base(quick: Settings) -> None:
     run, _ = train.choose(quick, "", resume=False)
     assert run.name.endswith("-tiny") and len(run.name) == len("2026-11-25-1432-tiny")
@@ -201,6 +208,19 @@ def test_full_memory_says_which_settings_to_lower() -> None:
 def test_a_log_that_a_crash_has_cut_off_is_read_up_to_there(tuned: Tuned, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     shutil.copy(tuned.run.log, log)
-    whole = len(progress.read(log))
+    whole = len(read_log(log))
     log.write_text(log.read_text("utf-8") + json.dumps({"step": 9})[:5], "utf-8")
-    assert len(progress.read(log)) == whole
+    assert len(read_log(log)) == whole
+
+
+def test_a_run_that_somebody_else_trains_is_left_alone(
+    tiny_settings: Settings, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "busy")
+    run.folder.mkdir()
+    with (
+        FileLock(run.folder / ".lock"),
+        pytest.raises(TuneError, match="is being trained by another process"),
+    ):
+        train.train(run, tiny_settings)
+    assert not (run.folder / "run.json").exists()

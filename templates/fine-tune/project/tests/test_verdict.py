@@ -68,6 +68,13 @@ def test_so_few_rows_that_luck_could_win_them_all_prove_nothing() -> None:
     assert judged([False] * 6, [True] * 6).word == "better"
 
 
+def test_so_few_differences_that_luck_could_make_them_all_prove_nothing() -> None:
+    found = judged([n >= 5 for n in range(60)], [True] * 60)
+    assert found.word == "no proof"
+    assert found.why.endswith("it may be chance, as they differ on 5 of them only.")
+    assert judged([n >= 6 for n in range(60)], [True] * 60).word == "better"
+
+
 def test_one_row_is_told_without_a_plural() -> None:
     found = judged([False], [True])
     assert "on 1 row:" in found.why

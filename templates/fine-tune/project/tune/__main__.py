@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import typer
 
 from tune import runs
-from tune.errors import TuneError, can_train, need_training
+from tune.errors import TuneError, can_train
 from tune.models import BASES, Method
-from tune.settings import SETTINGS
+from tune.settings import SETTINGS, changed
 from tune.training import processes
 
 app = typer.Typer(
@@ -112,11 +112,14 @@ def plan(
     from tune import screen
     from tune.planning import gpus
 
+    if list_bases and as_json:
+        print(json.dumps([asdict(each) for each in BASES], ensure_ascii=False, indent=2))
+        return
     if list_bases:
         screen.show_bases(BASES)
         return
     wanted = {"base_model": base, "method": method, "max_length": length, "batch_size": batch}
-    settings = SETTINGS.model_copy(update={name: each for name, each in wanted.items() if each})
+    settings = changed(SETTINGS, wanted)
     rows = planning.measure(data or settings.train, settings)
     made = planning.make(planning.training(settings, rows), gpus.here())
     if as_json:
@@ -148,7 +151,7 @@ def train(
         raise typer.BadParameter(f"a new run takes --name {run}, an old one --resume {run}")
     wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
     wanted = {name: each for name, each in wanted.items() if each}
-    settings = SETTINGS.model_copy(update=wanted)
+    settings = changed(SETTINGS, wanted)
     if dry_run:
         screen.show_job(job.prepare(settings))
         return
@@ -218,7 +221,6 @@ def rehearse(as_json: AsJson = False) -> None:
 
     Example: uv run python -m tune rehearse
     """
-    need_training()
     from tune import screen
     from tune.rehearse import rehearse as go
 
@@ -297,7 +299,12 @@ def serve(
 @app.command("runs")
 def list_runs(as_json: AsJson = False) -> None:
     """List the training runs, the latest first."""
-    found = [{"run": run.name, **vars(run.record)} for run in runs.every(SETTINGS.runs)]
+    found = []
+    for run in runs.every(SETTINGS.runs):
+        try:
+            found.append({"run": run.name, **vars(run.record)})
+        except TuneError as error:  # one that cannot be read hides no other
+            _note(error.problem)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -344,7 +351,17 @@ def main() -> int:
     except TuneError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:  # a disk that is full, a folder that is not ours to write in
+        print(TuneError(*_of_disk(error)), file=sys.stderr)
+        return 1
     return 0
+
+
+def _of_disk(error: OSError) -> tuple[str, str]:
+    """What the system refused, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    fix = "make room, or give yourself the right to it; RUNS_DIR in .env moves the runs elsewhere"
+    return f"{where}{error.strerror or error}.", fix
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tune.rows import checks
 from tune.rows.formats import label, read
 from tune.rows.row import Message, Problem, Row, reply
 
-__all__ = ["Message", "Problem", "Row", "convert", "fingerprint", "load", "split"]
+__all__ = ["Message", "Problem", "Row", "convert", "digest", "fingerprint", "load", "split"]
 
 
 def load(path: Path) -> list[Row]:
@@ -44,6 +44,11 @@ def fingerprint(messages: Iterable[Message], key: bytes = b"") -> int:
     return int.from_bytes(digest, "big")
 
 
+def digest(file: Path) -> str:
+    """What a file holds, as the record of a run names it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 # Files out
 
 
@@ -66,7 +71,7 @@ def convert(
         if not rows:
             first = problems[0] if problems else None
             problem = str(first) if first else f"{label(source)} holds no rows."
-            raise TuneError(problem, first.fix if first else "")
+            raise TuneError(problem, first.fix if first else "give it one conversation a line")
     return rows, problems
 
 

@@ -15,9 +15,20 @@ class TuneError(Exception):
         self.problem, self.fix = problem, fix
 
 
+def can_load() -> bool:
+    """Tell whether what runs a model here is installed, without loading it."""
+    return all(find_spec(name) for name in ("torch", "transformers", "peft"))
+
+
 def can_train() -> bool:
-    """Tell whether what trains and runs a model here is installed, without loading it."""
-    return all(find_spec(name) for name in ("torch", "transformers", "peft", "trl"))
+    """The same of what trains one."""
+    return can_load() and find_spec("trl") is not None
+
+
+def need_loading() -> None:
+    """Raise TuneError where nothing here can run a model."""
+    if not can_load():
+        raise TuneError("This needs PyTorch, Transformers and PEFT, not installed yet.", INSTALL)
 
 
 def need_training() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from tune import data, metrics, models, prompts
+from tune import data, metrics, models, prompts, runs
 from tune.answering.generate import Generator, Reply
 from tune.data import Row
-from tune.errors import need_training
+from tune.errors import need_loading
 from tune.judging import held_out, prompted, report, results, verdict
 from tune.judging.held_out import counted
 from tune.judging.results import BASE, PROMPTED, TUNED, Evaluation, Sample, System
@@ -56,13 +55,13 @@ def evaluate(
 
     Nothing is written before the end. Raises TuneError where rows were trained on.
     """
-    need_training()
+    need_loading()
     rows, notes = held_out.choose(run, settings, options.rows, options.drop_seen)
     asked = ask_here(run, rows, settings, on_progress)
     asked = _ask_elsewhere(replace(asked, notes=notes), settings, options, on_progress)
     found = replace(compare(asked), run=run.name, settings=_settings(run, settings))
-    results.write(run.evaluation, results.to_json(found))
-    results.write(run.report, report.to_html(found, run))
+    runs.write_whole(run.evaluation, results.to_json(found))
+    runs.write_whole(run.report, report.to_html(found, run))
     return found
 
 
@@ -93,7 +92,7 @@ def ask_here(run: Run, rows: Sequence[Row], settings: Settings, on_progress: OnP
     replies = {TUNED: answers(TUNED, tuned)}
     if run.record.method == "full":  # two sets of weights: one after the other
         del tuned
-        _free()
+        weights.free()
         replies[BASE] = answers(BASE, load(weights.load_base(base)))
     else:
         replies[BASE] = answers(BASE, tuned.without_adapter())
@@ -139,13 +138,7 @@ def compare(asked: Asked) -> Evaluation:
     headline, because = verdict.headline(expected)
     differences = metrics.differences(scores[TUNED], scores[BASE])
     judged = verdict.judge(headline, scores, differences[headline])
-    notes = [*judged.notes, *_oddities(asked), *asked.notes]
-    ahead: dict[str, metrics.Interval] = {}
-    if PROMPTED in scores:
-        ahead = metrics.differences(
-            scores[TUNED].first(len(asked.replies[PROMPTED])), scores[PROMPTED]
-        )
-        notes.append(_beside_prompted(asked, ahead[headline], headline))
+    ahead, told = _beside_prompted(asked, scores, headline)
     return Evaluation(
         run="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,7 +147,7 @@ def compare(asked: Asked) -> Evaluation:
         headline=headline,
         because=because,
         why=judged.why,
-        notes=tuple(notes),
+        notes=(*judged.notes, *_oddities(asked), *asked.notes, *told),
         systems={who: _system(asked, who, scores[who]) for who in asked.replies},
         differences=differences,
         ahead_of_prompted=ahead,
@@ -214,13 +207,22 @@ def _oddities(asked: Asked) -> list[str]:
     return notes
 
 
-def _beside_prompted(asked: Asked, ahead: metrics.Interval, headline: str) -> str:
+def _beside_prompted(
+    asked: Asked, scores: Mapping[str, Scores], headline: str
+) -> tuple[dict[str, metrics.Interval], list[str]]:
+    """How far the tuned model is ahead of the prompted one, on the rows that both were asked."""
+    if PROMPTED not in scores:
+        return {}, []
     rows = len(asked.replies[PROMPTED])
+    ours, theirs = scores[TUNED].first(rows), scores[PROMPTED]
+    differences = metrics.differences(ours, theirs)
+    ahead = differences[headline]
+    word = verdict.decide(ahead, verdict.apart(ours.rows[headline] - theirs.rows[headline]))
     spread = f"{verdict.signed(ahead.low)} to {verdict.signed(ahead.high)} points"
     on = f"on {'the first ' if rows < len(asked.rows) else ''}{counted(rows)}"
     name = verdict.spoken(headline)
-    word = verdict.decide(ahead, rows)
-    return f"Against {asked.labels[PROMPTED]}: {word}, {spread} of {name} {on}."
+    told = f"Against {asked.labels[PROMPTED]}: {word}, {spread} of {name} {on}."
+    return differences, [told]
 
 
 def _settings(run: Run, settings: Settings) -> dict[str, str | int | float]:
@@ -234,12 +236,3 @@ def _settings(run: Run, settings: Settings) -> dict[str, str | int | float]:
         "temperature": settings.temperature,
         "device": weights.device(),
     }
-
-
-def _free() -> None:
-    """Give back the memory of weights that are needed no more."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

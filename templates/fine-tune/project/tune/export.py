@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune import models, prompts
-from tune.errors import TuneError, need_training
+from tune.errors import TuneError, need_loading
 from tune.exporting import card, gguf_file
-from tune.prompts import Message
+from tune.rows.row import Message
 from tune.runs import Form, Run
 from tune.settings import SETTINGS, Settings
 
@@ -83,7 +83,7 @@ def export(
     `kind` is that of a GGUF file: f16, q8_0, q4_k_m, … Raises TuneError, and leaves nothing half
     done, where it does not answer as the run does.
     """
-    need_training()
+    need_loading()
     from tune.training import weights
 
     weights.quiet()
@@ -277,9 +277,9 @@ def _compare(before: Sequence[str], after: Sequence[str], *, exact: bool = False
     """Say how alike the answers are. Raises TuneError where they are not."""
     pairs = list(zip(before, after, strict=True))
     same = sum(old == new for old, new in pairs)
-    alike = sum(SequenceMatcher(None, old, new).ratio() for old, new in pairs) / len(pairs)
     if same == len(pairs):
         return f"all {same} answers as the run's"
+    alike = sum(SequenceMatcher(None, old, new).ratio() for old, new in pairs) / len(pairs)
     if exact or alike < ALIKE:
         old, new = next((old, new) for old, new in pairs if old != new)
         problem = f"It answers otherwise than the run: {new[:80]!r} instead of {old[:80]!r}."

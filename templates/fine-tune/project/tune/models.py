@@ -15,6 +15,7 @@ from tune.errors import TuneError
 Method = Literal["lora", "qlora", "full"]
 METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
 
+REHEARSAL = "rehearsal"  # in config.json: the weights know nothing yet, so that all must learn
 LIST = "uv run python -m tune plan --list"
 
 # LoRA changes the seven matrices of each layer that reads text. PEFT's "all-linear" would also
@@ -88,6 +89,7 @@ class Base:
     image_text: bool = False  # loaded by AutoModelForImageTextToText
     targets: str | tuple[str, ...] = ALL_SEVEN  # what LoRA changes: a pattern, or names
     note: str = ""  # what to know before a night is spent on it
+    tiny: bool = False  # for rehearsals, knows nothing: its embeddings are trained, too
 
     @property
     def trap(self) -> str:
@@ -95,11 +97,6 @@ class Base:
         if self.image_text:
             return "some versions of vLLM ignore its adapters without a word: serve merged weights"
         return ""
-
-    @property
-    def tiny(self) -> bool:
-        """Whether it is one for rehearsals, which knows nothing: train its embeddings, too."""
-        return self.shape is not None and self.shape.parameters < 50e6
 
     @property
     def local(self) -> bool:
@@ -245,7 +242,8 @@ def _described(name: str, source: str, config: Mapping[str, Any]) -> Base:
     targets: str | tuple[str, ...] = TEXT_ONLY if image_text else ALL_SEVEN
     if shape and shape.experts > 1:
         targets = ATTENTION_ONLY
-    return Base(name, source, "", shape, image_text, targets)
+    tiny = bool(config.get(REHEARSAL))
+    return Base(name, source, "", shape, image_text, targets, tiny=tiny)
 
 
 def _refused(name: str, why: str, fix: str) -> TuneError:

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from tune import models
-from tune.models import Base
+from tune.models import Base, Method
 from tune.planning.gpus import RENTABLE, Gpu
 from tune.planning.reckoning import ACCURACY, Rows, Term, Training, memory, seconds
 from tune.settings import Settings
 
 SAMPLE = 2_000  # rows whose tokens are counted
+LIGHTER: dict[Method, tuple[Method, ...]] = {
+    "full": ("lora", "qlora"),
+    "lora": ("qlora",),
+    "qlora": (),
+}
 LAUNCH = "accelerate launch --config_file cloud/accelerate.yaml"
 
 
@@ -67,14 +72,17 @@ def training(settings: Settings, rows: Rows) -> Training:
     """The training that the settings ask for. Raises TuneError where there is no such base."""
     base = models.find(settings.base_model)
     length = settings.max_length if settings.packing else min(settings.max_length, rows.longest)
+    batch, accumulate = settings.batch_size, settings.accumulate
+    if settings.packing:  # packs go one at a time, as many of them to a step
+        batch, accumulate = 1, batch * accumulate
     return Training(
         base,
         settings.method,
         settings.lora_rank,
-        settings.batch_size,
+        batch,
         length,
         rows,
-        settings.accumulate,
+        accumulate,
         settings.epochs,
         settings.packing,
     )
@@ -154,9 +162,8 @@ def _shorter(training: Training, gpu: Gpu) -> str:
 
 
 def _lighter_method(training: Training, gpu: Gpu) -> str:
-    for method in models.METHODS:  # from the most faithful on
-        lighter = method in {"full": ("lora", "qlora"), "lora": ("qlora",)}.get(training.method, ())
-        if lighter and _fits(replace(training, method=method), gpu):
+    for method in LIGHTER[training.method]:
+        if _fits(replace(training, method=method), gpu):
             return f"METHOD={method}: {'weights in 4 bits' if method == 'qlora' else 'an adapter'}"
     return ""
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from tune.data import Row
+from tune.rows.row import Message, Row, last_words
 
-Message = dict[str, Any]  # as it goes over the wire: {"role": "user", "content": "…"}
-
-# Sent before every question that brings no system message of its own: in training, in `evaluate`
-# and in the app alike. After a change, train again. Empty: the rows are sent as they are.
+# Sent before every question that brings no system message of its own: in training, in `evaluate`,
+# in the app, by `serve` and by Ollama. vLLM and llama.cpp do not know it: there an app sends it.
+# After a change, train again. Empty: the rows are sent as they are.
 SYSTEM = ""
 
 # What a model that was not tuned is told, so that the comparison is fair: rows follow it as turns.
@@ -36,8 +33,9 @@ STOPPED = "Stopped."
 SORRY = "Something went wrong here. The log has the cause."
 
 
-def with_system(messages: Sequence[Message], system: str = SYSTEM) -> list[Message]:
-    """The messages with SYSTEM before them, unless it is empty or they bring their own."""
+def with_system(messages: Sequence[Message], system: str | None = None) -> list[Message]:
+    """The messages with SYSTEM (or `system`) first, unless it is empty or they bring their own."""
+    system = SYSTEM if system is None else system
     if not system or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system}, *messages]
@@ -52,8 +50,7 @@ def well_prompted(messages: Sequence[Message], rows: Iterable[Row]) -> list[Mess
     system = "\n\n".join([WELL_PROMPTED, *own])
     shown: list[Message] = [{"role": "system", "content": system}]
     for row in varied(rows, SHOTS):
-        asked = next(each for each in reversed(row.question) if each["role"] == "user")
-        shown += [{"role": "user", "content": asked["content"]}]
+        shown += [{"role": "user", "content": last_words(row.question)}]
         shown += [{"role": "assistant", "content": row.answer}]
     return shown + [message for message in messages if message["role"] != "system"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,25 +73,45 @@ class Run:
     def record(self) -> Record:
         """What `run.json` says. Raises TuneError where there is none or it cannot be read."""
         try:
-            return Record(**json.loads((self.folder / "run.json").read_text("utf-8")))
+            return _record(json.loads((self.folder / "run.json").read_text("utf-8")))
         except FileNotFoundError:
             problem = f"{self.folder} holds no training run."
         except (OSError, ValueError, TypeError) as error:
             problem = f"{self.folder / 'run.json'} cannot be read: {error}."
+            raise TuneError(problem, f"git restore it, or delete {self.folder}") from None
         raise TuneError(problem, "uv run python -m tune runs")
 
     def write(self, record: Record) -> None:
-        """Replace `run.json` in one step: a power cut leaves the old one or the new one."""
+        """Write `run.json` anew."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / "run.json.part"
-        part.write_text(json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(part, self.folder / "run.json")
+        text = json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.folder / "run.json", text)
 
     def update(self, **changes: Any) -> Record:
         """Change some fields of `run.json`."""
         record = replace(self.record, **changes)
         self.write(record)
         return record
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, without one that a crash has cut off."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file in one step: who reads or pulls the plug meets the old one or the new one."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, file)
 
 
 def every(folder: Path) -> list[Run]:
@@ -107,16 +127,31 @@ def latest(folder: Path) -> Run | None:
 
 def find(folder: Path, name: str = "") -> Run:
     """The run of that name, or the latest that is done. Raises TuneError, which names all."""
-    run = Run(folder / name) if name else latest(folder)
-    if run and run.folder.joinpath("run.json").is_file():
+    there = {run.name: run for run in every(folder)}
+    if run := there.get(name) if name else latest(folder):  # a path like "../other" is no name
         return run
-    names = ", ".join(each.name for each in every(folder)) or "none yet"
+    names = ", ".join(there) or "none yet"
     problem = f'There is no run "{name}".' if name else "No run has ended with a model yet."
     raise TuneError(f"{problem} Runs: {names}.", "uv run python -m tune rehearse")
 
 
+def _record(raw: Any) -> Record:
+    """A record; what a newer version may have added to it is left out."""
+    if not isinstance(raw, dict):
+        raise TypeError("it does not hold an object")
+    kinds = {each.name: dict if each.default_factory is dict else str for each in fields(Record)}
+    known = {name: value for name, value in raw.items() if name in kinds}
+    wrong = [name for name, value in known.items() if not isinstance(value, kinds[name])]
+    if wrong or "base" not in known:
+        raise TypeError(f'"{wrong[0] if wrong else "base"}" is missing or of the wrong kind')
+    return Record(**known)
+
+
 def _changed(run: Run) -> float:
-    return run.folder.joinpath("run.json").stat().st_mtime
+    try:
+        return run.folder.joinpath("run.json").stat().st_mtime
+    except OSError:  # deleted since it was found
+        return 0.0
 
 
 def _is_done(run: Run) -> bool:

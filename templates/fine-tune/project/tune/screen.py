@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from rich import progress
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
@@ -125,11 +130,11 @@ def _verdict(plan: Plan) -> Iterator[str]:
 def reading(size: int) -> Iterator[Callable[[int], None]]:
     """On a terminal, a bar of how much of `size` bytes is read; yields what to tell bytes to."""
     console = Console(stderr=True)
-    if not sys.stderr.isatty():
+    if not console.is_terminal:
         yield lambda more: None
         return
-    columns = (progress.BarColumn(), progress.DownloadColumn(), progress.TimeRemainingColumn())
-    with progress.Progress(*columns, console=console, transient=True) as bar:
+    columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=size)
         yield lambda more: bar.advance(task, more)
 
@@ -165,9 +170,7 @@ def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]
         yield f"  {name} up to", partial(_length, name)
     yield "  the longest row", partial(_length, "max")
     yield "  the longest answer", lambda file: f"{file.answers.get('max', 0):,}"
-    yield f"above {max_length:,} tokens", lambda file: f"{file.too_long:,}"
-    yield "  cut off", lambda file: f"{file.cut:,}"
-    yield "  no answer left", lambda file: f"{file.dropped:,}"
+    yield f"above {max_length:,}, left out", lambda file: f"{file.too_long:,}"
 
 
 def _length(name: str, file: Figures) -> str:
@@ -193,7 +196,7 @@ def answering() -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         yield lambda who, done, rows: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), progress.MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     tasks: dict[str, TaskID] = {}
     with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         tasks["tuned"] = bar.add_task("tuned answers", total=None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune import models, prompts
-from tune.errors import INSTALL, TuneError, can_train
+from tune.errors import INSTALL, TuneError, can_load
 from tune.runs import Run
 from tune.settings import ROOT, SETTINGS, Settings
 
@@ -62,7 +62,7 @@ def serve(run: Run, engine: str, address: Address, tell: Tell = print) -> None:
 
 def choose(run: Run) -> str:
     """The engine for this machine: Transformers, else llama.cpp where a GGUF file was exported."""
-    if can_train():
+    if can_load():
         return "transformers"
     if gguf(run) and _llama_command():
         return "llama.cpp"
@@ -233,7 +233,7 @@ uv run python -m tune export {run.name} --as gguf --kind q8_0
 llama-server --model {there} --alias {run.name} {port} --jinja
 LLM_BASE_URL={address.url}
 CHAT_MODEL={run.name}
-"""
+{SYSTEM_TOO if prompts.SYSTEM else ""}"""
 
 
 # Ollama has a template language of its own, and knows no template of a file that we made.
@@ -247,6 +247,10 @@ PARAMETER stop "</s>"
 PARAMETER temperature {temperature:g}
 PARAMETER num_predict {max_tokens}
 {system}'''
+
+
+# Neither vLLM nor llama.cpp has a place for it.
+SYSTEM_TOO = "\n# To vLLM and llama.cpp an app sends SYSTEM of tune/prompts.py itself\n"
 
 
 def modelfile(file: str, settings: Settings = SETTINGS) -> str:

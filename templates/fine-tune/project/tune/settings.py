@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from tune.errors import TuneError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +21,7 @@ class Settings(BaseSettings):
         env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
         env_ignore_empty=True,
         frozen=True,
+        allow_inf_nan=False,
         extra="ignore",
     )
 
@@ -128,13 +131,30 @@ def load() -> Settings:
     except SettingsError as error:  # a list that is not JSON
         raise SystemExit(f"{error}.\nFix: correct it in .env") from None
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
-        raise SystemExit(
-            "\n".join([*lines, "Fix: correct it in .env (.env.example shows how)"])
-        ) from None
+        fix = "Fix: correct it in .env (.env.example shows how)"
+        raise SystemExit(f"{_told(error)}\n{fix}") from None
     if token := settings.hf_token.get_secret_value().strip():
         os.environ.setdefault("HF_TOKEN", token)  # where the hub's own library looks for it
     return settings
+
+
+def changed(settings: Settings, wanted: dict[str, Any]) -> Settings:
+    """The settings with what the command line asks for. Raises TuneError where it makes no sense.
+
+    Nothing, an empty text and 0 ask for nothing.
+    """
+    wanted = {name: each for name, each in wanted.items() if each}
+    try:
+        Settings.model_validate(wanted)
+    except ValidationError as error:
+        raise TuneError(_told(error), "correct it in the command; --help shows how") from None
+    return settings.model_copy(update=wanted)
+
+
+def _told(error: ValidationError) -> str:
+    """A line for each value that makes no sense."""
+    lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
+    return "\n".join(lines)
 
 
 def named(path: Path) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tune import runs
 from tune.errors import TuneError, need_training
@@ -22,6 +25,7 @@ from tune.training.job import Job
 from tune.training.progress import Log, Progress, Report
 from tune.training.trainer import Stopped as Stopped
 
+NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: one is made up
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
@@ -49,17 +53,18 @@ def train(
         return run.record
     _one_gpu()
     work = job.prepare(settings)
-    checkpoint = processes.agree(lambda: _open(run, settings, work, resume))
-    for note in work.notes:
-        report(Progress(note=note))
-    attempt = Attempt(run, work, checkpoint, _log(run, report, checkpoint))
-    try:
+    with ExitStack() as alone:
+        checkpoint = processes.agree(
+            lambda: _open(alone.enter_context(_locked(run)), settings, work, resume)
+        )
+        for note in work.notes:
+            report(Progress(note=note))
+        attempt = Attempt(run, work, checkpoint, _log(run, report, checkpoint))
+        alone.callback(weights.free)
         with memory_explained():
             figures = _fit(attempt, settings)
         if processes.is_main():
             _finish(attempt, figures)
-    finally:
-        weights.free()
     return run.record
 
 
@@ -111,6 +116,20 @@ def _open(run: Run, settings: Settings, work: Job, resume: bool) -> Path | None:
     licence = {"licence": work.base.licence}
     run.write(replace(record, settings=work.knobs | licence, data=work.data, versions=_versions()))
     return None
+
+
+@contextmanager
+def _locked(run: Run) -> Iterator[Run]:
+    """Keep others out of a run. The lock ends with this process, however that ends."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.folder / ".lock", timeout=0):
+            yield run
+    except Timeout:
+        problem = f"The run {run.name} is being trained by another process."
+        raise TuneError(
+            problem, "wait for it, or begin another: uv run python -m tune train"
+        ) from None
 
 
 def _log(run: Run, report: Report, checkpoint: Path | None) -> Log:
@@ -176,6 +195,9 @@ def _versions() -> dict[str, str]:
 
 
 def _chosen(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
+    if not NAME.fullmatch(name):
+        problem = f'A run cannot be named "{name}": its name is a folder, a file and a model.'
+        raise TuneError(problem, "letters, digits, - _ . only, and no . in front")
     if not resume:
         return Run(settings.runs / (name or _name(settings, datetime.now()))), False
     if name:
@@ -189,7 +211,7 @@ def _chosen(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
 
 def _name(settings: Settings, now: datetime) -> str:
     """When it began, and with what; a number where there are two of them."""
-    base = "".join(c if c.isalnum() else "-" for c in Path(settings.base_model).name.lower())
+    base = re.sub("[^a-z0-9]", "-", Path(settings.base_model).name.lower())
     first = f"{now:%Y-%m-%d-%H%M}-{base}"
     names = (first, *(f"{first}-{number}" for number in range(2, 1000)))
     return next(each for each in names if not (settings.runs / each).exists())

@@ -17,7 +17,7 @@ from tune import prompts
 from tune.answering import known, llm, local
 from tune.answering.local import Side
 from tune.errors import TuneError
-from tune.prompts import Message
+from tune.rows.row import Message
 from tune.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)

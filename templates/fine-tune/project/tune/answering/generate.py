@@ -11,12 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tune.errors import TuneError
+from tune.rows.row import Message
 
-Message = dict[str, Any]
 OnProgress = Callable[[int, int], None]  # answered so far, of how many
 
 BATCH_ROWS = 64
 BATCH_TOKENS = 16_384  # questions and answers of one batch: under 2 GB of cache for a 3B model
+
+
+class TooLong(TuneError):
+    """A question with more tokens than the model can read."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,12 @@ class Generator:
         return [replies[index] for index in range(len(prompts))]
 
     def stream(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Iterator[str]:
-        """Answer one conversation piece by piece; closing the iterator ends the work."""
-        tokens = self._tokens([self._encode(messages, tools)])
+        """Answer one conversation piece by piece; closing the iterator ends the work.
+
+        Raises TooLong, before the first piece, where the model cannot read so much.
+        """
+        question = self._encode(messages, tools)
+        tokens = replace(self, max_tokens=self.room(len(question)))._tokens([question])
         ids: list[int] = []
         said = ""
         while True:
@@ -104,6 +112,15 @@ class Generator:
                 said = text
         if rest := self._decode(ids)[len(said) :]:
             yield rest
+
+    def room(self, asked: int) -> int:
+        """How many tokens the answer to a question of `asked` tokens may have. Raises TooLong."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if most is None:
+            return self.max_tokens
+        if asked >= most:
+            raise TooLong(f"The question has {asked:,} tokens, and the model reads {most:,}.")
+        return min(self.max_tokens, most - asked)
 
     @property
     def _ends(self) -> set[int]:

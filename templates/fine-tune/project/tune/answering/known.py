@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tune.data import Row
 from tune.errors import TuneError
 from tune.judging import results
 from tune.judging.results import Evaluation, Sample
-from tune.prompts import Message
+from tune.rows.row import last_words
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings, named
 
@@ -65,13 +64,7 @@ def habit(path: Path) -> str:
 
 def place(row: Row) -> str:
     """Where a row stands, for people."""
-    return f"{named(Path(row.file))}, line {row.line}"
-
-
-def last_words(asked: Sequence[Message]) -> str:
-    """What the person said last in a conversation."""
-    said = (each.get("content") for each in reversed(asked) if each["role"] == "user")
-    return str(next(said, None) or "")
+    return f"{named(Path(row.file).resolve())}, line {row.line}"
 
 
 def _key(question: str) -> str:

@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from plumbing.retries import polite_errors, retry
-from tune.prompts import Message
+from tune.rows.row import Message
 from tune.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:  # the real imports wait for the first call: the page is up sooner

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tune import models, runs
-from tune.errors import TuneError, can_train
-from tune.prompts import Message
+from tune.errors import TuneError, can_load
+from tune.rows.row import Message
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
 
@@ -51,7 +51,7 @@ _failed: dict[str, tuple[float, Exception]] = {}
 
 def wanted(settings: Settings = SETTINGS) -> str:
     """What this machine would load as the tuned model: a run's folder, another, an id; or ""."""
-    if not can_train():
+    if not can_load():
         return ""
     name = settings.tuned_model
     run = Run(settings.runs / name) if name else runs.latest(settings.runs)
@@ -68,20 +68,20 @@ def name(side: Side, settings: Settings = SETTINGS) -> str:
 
 def device(settings: Settings = SETTINGS) -> str:
     """What the models run on: "cuda", "mps" or "cpu"; empty until they are loaded."""
-    ready = _shelf.get(wanted(settings))
+    ready = _shelf.get(_edition(wanted(settings)))
     return ready.device if ready else ""
 
 
 def has(side: Side, settings: Settings = SETTINGS) -> bool:
     """Tell whether this column's model is on this machine: before it is loaded, as far as known."""
     source = wanted(settings)
-    ready = _shelf.get(source)
+    ready = _shelf.get(_edition(source))
     return bool(source) and (side == "tuned" or ready is None or ready.base is not None)
 
 
 def is_ready(settings: Settings = SETTINGS) -> bool:
     """Tell whether the models are loaded."""
-    return wanted(settings) in _shelf
+    return _edition(wanted(settings)) in _shelf
 
 
 def load(settings: Settings = SETTINGS) -> Pair:
@@ -91,14 +91,15 @@ def load(settings: Settings = SETTINGS) -> Pair:
         failed, error = _failed.get(source, (0.0, None))
         if error and time.monotonic() < failed + settings.cooldown:
             raise error
-        if source not in _shelf:
+        edition = _edition(source)
+        if edition not in _shelf:
             _shelf.clear()
             try:
-                _shelf[source] = _load(source, settings)
+                _shelf[edition] = _load(source, settings)
             except Exception as error:
                 _failed[source] = time.monotonic(), error
                 raise
-        return _shelf[source]
+        return _shelf[edition]
 
 
 def speak(
@@ -148,6 +149,9 @@ def _load_foreign(source: str) -> tuple[Any, models.Base]:
 
     from tune.training import weights
 
+    if "/" not in source and not Path(source).is_dir():  # at once: the hub is slow to say no
+        problem = f'TUNED_MODEL says "{source}": no run, no folder and no id on the hub.'
+        raise TuneError(problem, "uv run python -m tune runs")
     try:
         config: Any = PeftConfig.from_pretrained(source)
     except ValueError:  # no adapter
@@ -155,6 +159,17 @@ def _load_foreign(source: str) -> tuple[Any, models.Base]:
         return weights.load_base(base), base
     base = models.find(config.base_model_name_or_path)
     return PeftModel.from_pretrained(weights.load_base(base), source).eval(), base
+
+
+def _edition(source: str) -> str:
+    """The source and when its weights were written: a run trained anew is loaded anew."""
+    run = Run(Path(source))
+    folder = run.model if run.model.is_dir() else run.folder
+    try:
+        written = max((file.stat().st_mtime_ns for file in folder.glob("*.safetensors")), default=0)
+    except OSError:  # deleted while it is looked at
+        written = 0
+    return f"{source} {written}"
 
 
 def _has_weights(folder: Path) -> bool:

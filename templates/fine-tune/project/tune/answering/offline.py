@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from tune.rows.row import Row
+from tune.rows.row import Row, last_words
 
 MOST = 5_000  # rows that are looked through: a stand-in may be small
 LETTERS = range(3, 6)  # pieces of so many: "delivered" meets "delivery", "lampe" meets "lamp"
@@ -19,7 +19,7 @@ class Nearest:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = list(islice(rows, MOST))
-        counted = [Counter(pieces(asked(row))) for row in self.rows]
+        counted = [Counter(pieces(last_words(row.question))) for row in self.rows]
         seen = Counter(piece for each in counted for piece in each)
         self.rarity = {piece: math.log(1 + len(counted) / rows) for piece, rows in seen.items()}
         self.places: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -42,12 +42,6 @@ class Nearest:
         weights = {piece: (1 + math.log(count)) * self.rarity[piece] for piece, count in known}
         length = math.hypot(*weights.values())
         return ((piece, weight / length) for piece, weight in weights.items())
-
-
-def asked(row: Row) -> str:
-    """What the person said last in a row."""
-    said = (each.get("content") for each in reversed(row.question) if each["role"] == "user")
-    return str(next(said, None) or "")
 
 
 def pieces(text: str) -> Iterator[str]:

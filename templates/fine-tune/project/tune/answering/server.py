@@ -21,18 +21,29 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from tune import prompts
+from tune.answering.generate import TooLong
 from tune.errors import TuneError
-from tune.prompts import Message
+from tune.rows.row import Message
 
 if TYPE_CHECKING:
     from tune.answering.generate import Generator
 
 Body = dict[str, Any]
 
-LETTERS = (
-    string.ascii_letters + string.digits
-)  # of the id of a call: nine of them, as Mistral has it
+LETTERS = string.ascii_letters + string.digits  # of a call's id: nine, as Mistral has it
 NEWER = {"developer": "system"}  # what other vendors' clients call it
+
+
+class Named(BaseModel, extra="allow"):
+    """What a tool is called, and all else that is said of it."""
+
+    name: str
+
+
+class Tool(BaseModel, extra="allow"):
+    """A function that the model may call."""
+
+    function: Named
 
 
 class Ask(BaseModel):
@@ -40,7 +51,7 @@ class Ask(BaseModel):
 
     model: str = ""
     messages: list[Body] = Field(min_length=1)
-    tools: list[Body] | None = None
+    tools: list[Tool] | None = None
     stream: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -62,7 +73,7 @@ def application(served: Mapping[str, Generator]) -> FastAPI:
         try:  # before the first word, while a failure can still be told by the status
             first = await run_in_threadpool(next, talk.pieces, "")
         except TuneError as error:
-            return _refused(500, str(error))
+            return _refused(400 if isinstance(error, TooLong) else 500, str(error))
         except Exception as error:  # whatever the chat template does not take
             return _refused(422, f"These messages cannot be sent to the model: {error}")
         if ask.stream and not talk.tools:
@@ -90,7 +101,7 @@ class Talk:
         said = len(tokenizer.encode(text, add_special_tokens=False))
         asked = len(prompt["input_ids"])
         usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
-        return "length" if said >= self.generator.max_tokens else "stop", usage
+        return "length" if said >= self.generator.room(asked) else "stop", usage
 
     def event(self, delta: Body, finish: str | None = None, usage: Body | None = None) -> str:
         """One part of a stream."""
@@ -107,7 +118,7 @@ def _begin(ask: Ask, generator: Generator, name: str) -> Talk:
     roles = [str(each.get("role")) for each in ask.messages]
     pairs = zip(ask.messages, roles, strict=True)
     messages = prompts.with_system([each | {"role": NEWER.get(role, role)} for each, role in pairs])
-    tools = tuple(ask.tools or ())
+    tools = tuple(each.model_dump() for each in ask.tools or ())
     about = {"id": secrets.token_hex(16), "created": int(time.time()), "model": name}
     return Talk(own, messages, tools, own.stream(messages, tools=tools), about)
 

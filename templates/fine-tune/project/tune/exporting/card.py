@@ -75,14 +75,14 @@ def _front(record: Record, base: Base, form: str) -> str:
     tags = ["mistral", "sft", *(["lora"] if record.method != "full" else []), form]
     lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
     if not base.local:
-        lines += [f"base_model: {base.source}", f"base_model_relation: {_relation(record, form)}"]
+        lines += [f"base_model: {base.source}", f"base_model_relation: {_relation(form)}"]
     if base.licence:
         lines.append(f"license: {base.licence}")
     lines += ["tags:", *(f"- {tag}" for tag in tags)]
     return "\n".join(["---", *lines, "---"])
 
 
-def _relation(record: Record, form: str) -> str:
+def _relation(form: str) -> str:
     if form == "adapter":
         return "adapter"
     return "quantized" if form == "gguf" else "finetune"

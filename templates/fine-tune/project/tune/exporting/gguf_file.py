@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tune.errors import TuneError, need_training
+from tune.errors import TuneError, need_loading
 
 # Written here. Everything else (q4_k_m, q5_k_m, …) is made of the f16 file by llama.cpp.
 OWN = ("f32", "f16", "bf16", "q8_0")
@@ -51,7 +51,7 @@ def write(folder: Path, target: Path, kind: str = "f16") -> Path:
 
     Raises TuneError where llama.cpp has no such architecture, tokenizer, or kind of number.
     """
-    need_training()
+    need_loading()
     if kind not in OWN:
         return _quantize(folder, target, kind)
     from gguf import GGUFWriter, LlamaFileType
@@ -67,8 +67,8 @@ def write(folder: Path, target: Path, kind: str = "f16") -> Path:
     writer.write_header_to_file(path=target)
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for name, weight in _weights(folder, config):
-        writer.write_tensor_data(_as_kind(weight, _kind_of(name, weight.shape, kind)))
+    for _, weight in _weights(folder, config):
+        writer.write_tensor_data(_as_kind(weight, _kind_of(weight.shape, kind)))
     writer.close()
     return target
 
@@ -305,7 +305,7 @@ def _unpermute(weight: Any, heads: int) -> Any:
     return weight.reshape(heads, shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(shape)
 
 
-def _kind_of(name: str, shape: tuple[int, ...], kind: str) -> str:
+def _kind_of(shape: tuple[int, ...], kind: str) -> str:
     """Norms stay as they are; rows that are no multiple of a block's 32 numbers stay at 16 bits."""
     if len(shape) == 1:
         return "f32"
@@ -326,7 +326,7 @@ def _add_tensors(writer: Any, folder: Path, config: dict[str, Any], kind: str) -
     from gguf import GGMLQuantizationType, quant_shape_to_byte_shape
 
     for name, weight in _weights(folder, config):
-        dtype = GGMLQuantizationType[_kind_of(name, weight.shape, kind).upper()]
+        dtype = GGMLQuantizationType[_kind_of(weight.shape, kind).upper()]
         shape = quant_shape_to_byte_shape(tuple(weight.shape), dtype) if dtype > 1 else weight.shape
         plain = {0: numpy.float32, 1: numpy.float16}.get(int(dtype), numpy.uint8)
         raw = None if dtype <= 1 else dtype

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
-from tune import data
+from tune import data, prompts
 from tune.data import Row
 from tune.errors import TuneError
 from tune.runs import Run
@@ -34,6 +32,8 @@ def choose(
         notes.append(f"Left out: {counted(len(seen))} that training saw as well.")
     if _changed(run, settings):
         notes.append(f"{named(settings.train)} is not what it was: rows may have been trained on.")
+    if run.record.settings.get("system", prompts.SYSTEM) != prompts.SYSTEM:
+        notes.append("SYSTEM in tune/prompts.py is not what it was in training: train again.")
     fresh = [row for row in rows if data.fingerprint(row.question) not in known]
     if not fresh:
         problem = f"{named(settings.test)} has no row to ask."
@@ -42,20 +42,21 @@ def choose(
 
 
 def _known(settings: Settings) -> set[int]:
-    """The questions that a run learned from, or was chosen by."""
+    """The questions that a run learned from, or was chosen by: all of them in a conversation."""
     files = [file for file in (settings.train, settings.validation) if file.is_file()]
-    return {data.fingerprint(row.question) for file in files for row in data.load(file)}
+    return {
+        data.fingerprint(row.messages[:place])
+        for file in files
+        for row in data.load(file)
+        for place, message in enumerate(row.messages)
+        if message["role"] == "assistant"
+    }
 
 
 def _changed(run: Run, settings: Settings) -> bool:
     """Whether the training rows are not those that the run was trained on."""
     known = run.record.data.get("train", {}).get("sha256")
-    return not settings.train.is_file() or digest(settings.train) != known
-
-
-def digest(file: Path) -> str:
-    """What a file holds, as the record of a run names it."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return not settings.train.is_file() or data.digest(settings.train) != known
 
 
 def _drawn(rows: Sequence[Row], most: int, seed: int) -> list[Row]:

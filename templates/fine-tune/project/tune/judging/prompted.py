@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tune.answering.generate import OnProgress, Reply
-from tune.prompts import Message
+from tune.rows.row import Message
 from tune.settings import Settings
 
 log = logging.getLogger(__name__)

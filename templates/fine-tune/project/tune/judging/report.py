@@ -296,7 +296,7 @@ def marked(expected: str, answer: str) -> str:
     parts = []
     for kind, _, _, start, end in matcher.get_opcodes():
         text = escape("".join(given[start:end]))
-        parts.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
+        parts.append(text if kind == "equal" or not text.strip() else f"<mark>{text}</mark>")
     return "".join(parts)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tune.errors import TuneError
 from tune.metrics import Interval
-from tune.prompts import Message
+from tune.rows.row import Message
 
 BASE, TUNED, PROMPTED = "base", "tuned", "prompted"  # prompted: an API's model that sees examples
 
@@ -55,13 +54,6 @@ class Evaluation:
     ahead_of_prompted: dict[str, Interval] = field(default_factory=dict)  # where one was asked
     settings: dict[str, str | int | float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
-
-
-def write(file: Path, text: str) -> None:
-    """Replace a file in one step: who reads or pulls the plug meets the old one or the new one."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, file)
 
 
 def to_json(evaluation: Evaluation) -> str:

@@ -12,7 +12,9 @@ import numpy as np
 from tune.metrics import METRICS, Floats, Interval, Scores, all_json, words
 
 FEW = 20  # rows that prove little
-LEAST = 6  # below, winning every row happens by chance more often than once in 20 times
+# Rows on which two systems differ: one that wins all of fewer does so by chance more often than
+# once in 20 times. The bootstrap, which draws only from these rows, is too sure of itself there.
+LEAST = 6
 SHORT = 5  # words of an answer that is right or wrong as a whole
 SURE = 1.96 + 0.84  # standard errors: seen in 4 of 5 evaluations, at 95 % confidence
 
@@ -41,8 +43,8 @@ def headline(expected: Sequence[str]) -> tuple[str, str]:
 def judge(metric: str, systems: Mapping[str, Scores], ahead: Interval) -> Verdict:
     """Whether "tuned" beats "base"; `ahead` is the difference of the headline metric in points."""
     tuned, base = (systems[name].rows[metric] for name in ("tuned", "base"))
-    rows = len(tuned)
-    found = decide(ahead, rows)
+    rows, differ = len(tuned), apart(tuned - base)
+    found = decide(ahead, differ)
     against = f"{_figure(metric, tuned.mean())} against {points(base.mean())}"
     against += " %" if metric == "exact_match" else ""
     on = f"on {rows} row{'s' if rows != 1 else ''}"
@@ -51,16 +53,27 @@ def judge(metric: str, systems: Mapping[str, Scores], ahead: Interval) -> Verdic
     elif found == "worse":
         why = f"Worse: {against}, a loss of {_range(-ahead.high, -ahead.low)} points {on}."
     else:
+        but = "it may be chance"
+        if ahead.low > 0 or ahead.high < 0:
+            but += f", as they differ on {differ} of them only"
         spread = f"{signed(ahead.low)} to {signed(ahead.high)}"
-        why = f"No proof: {against}, a difference of {spread} points {on}: it may be chance."
+        why = f"No proof: {against}, a difference of {spread} points {on}: {but}."
     return Verdict(found, why, _notes(found, tuned - base))
 
 
-def decide(ahead: Interval, rows: int) -> Word:
-    """The verdict on a difference in points: no proof unless all of it lies on one side of 0."""
-    if rows >= LEAST and ahead.low > 0:
+def apart(differences: Floats) -> int:
+    """On how many rows two systems differ."""
+    return int(np.count_nonzero(differences))
+
+
+def decide(ahead: Interval, differ: int) -> Word:
+    """The verdict on a difference in points, and on the number of rows that it comes from.
+
+    No proof unless all of it lies on one side of 0, and enough rows went otherwise.
+    """
+    if differ >= LEAST and ahead.low > 0:
         return "better"
-    return "worse" if rows >= LEAST and ahead.high < 0 else "no proof"
+    return "worse" if differ >= LEAST and ahead.high < 0 else "no proof"
 
 
 def needed(differences: Floats) -> int | None:

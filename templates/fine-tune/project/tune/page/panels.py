@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +13,12 @@ from tune.answering import known
 from tune.answering.answers import Answer
 from tune.data import Row
 from tune.errors import TuneError
+from tune.judging.report import marked
 from tune.judging.results import Evaluation, Sample
 from tune.metrics import METRICS, Interval
 from tune.page.votes import Tally
-from tune.runs import Run
-from tune.training import progress
+from tune.rows.row import last_words
+from tune.runs import Run, read_log
 
 SAMPLES = 40  # of an evaluation that the page shows; the report has them all
 WIDTH, HEIGHT, LEFT, BELOW = 720, 260, 52, 26  # of the loss curve, and the room for its figures
@@ -123,7 +122,7 @@ def training(run: Run | None) -> str:
 
 def curve(run: Run) -> str:
     """The losses of a run, as a drawing that takes the page's colours."""
-    lines = progress.read(run.log)
+    lines = read_log(run.log)
     lost = {name: _points(lines, name) for name in ("loss", "eval_loss")}
     every = [point for points in lost.values() for point in points]
     if len(every) < 2:
@@ -170,7 +169,7 @@ def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, 
     return [
         (float(step), float(loss))
         for step, loss in pairs
-        if isinstance(step, int | float) and isinstance(loss, int | float)
+        if isinstance(step, int | float) and isinstance(loss, int | float) and math.isfinite(loss)
     ]
 
 
@@ -276,10 +275,10 @@ def _interval(value: Interval, signed: bool = False) -> str:
 
 
 def _sample(sample: Sample, found: Evaluation) -> str:
-    question = html.escape(known.last_words(sample.question))
+    question = html.escape(last_words(sample.question))
     columns = "".join(
         f"<div><h4>{html.escape(found.systems[side].label if side in found.systems else side)}"
-        f"</h4><p>{differences(sample.expected, text)}</p></div>"
+        f"</h4><p>{marked(sample.expected, text)}</p></div>"
         for side, text in sample.answers.items()
     )
     wanted = f"<div><h4>Expected</h4><p>{html.escape(sample.expected)}</p></div>"
@@ -293,26 +292,9 @@ def _dots(sample: Sample) -> str:
     dots = []
     for side, text in sample.answers.items():
         right = metrics.normal(text) == metrics.normal(sample.expected)
-        mark = "good" if right else "bad"
-        dots.append(f'<i class="dot {mark}" title="{side}: {"right" if right else "differs"}"></i>')
+        mark, said = ("good", "right") if right else ("bad", "differs")
+        dots.append(f'<i class="dot {mark}" title="{html.escape(side)}: {said}"></i>')
     return f'<span class="dots">{"".join(dots)}</span>'
-
-
-def differences(expected: str, text: str) -> str:
-    """A text with the words marked that the expected one does not have there."""
-    if not text:
-        return "<i>nothing</i>"
-    ours, wanted = _pieces(text), _pieces(expected)
-    marked = []
-    matcher = difflib.SequenceMatcher(None, wanted, ours, autojunk=False)
-    for kind, _, _, start, end in matcher.get_opcodes():
-        words = html.escape("".join(ours[start:end]))
-        marked.append(words if kind == "equal" or not words.strip() else f"<mark>{words}</mark>")
-    return "".join(marked)
-
-
-def _pieces(text: str) -> list[str]:
-    return re.findall(r"\w+|\s+|[^\w\s]", text[:4000])
 
 
 # Data: a few rows of each file
@@ -323,7 +305,7 @@ def rows(files: Mapping[str, Sequence[Row]], count: int = 8) -> str:
     parts = []
     for name, found in files.items():
         lines = "".join(
-            f"<tr><td>{html.escape(_short(known.last_words(row.question)))}</td>"
+            f"<tr><td>{html.escape(_short(last_words(row.question)))}</td>"
             f"<td><code>{html.escape(_short(row.answer))}</code></td></tr>"
             for row in found[:count]
         )

@@ -109,14 +109,19 @@ class Training:
         return packed if self.packing else self.rows.count
 
     @property
+    def batches(self) -> int:
+        """The batches of one epoch."""
+        return math.ceil(self.sequences / self.batch)
+
+    @property
     def passes(self) -> int:
         """How many batches go through in all."""
-        return math.ceil(self.sequences * self.epochs / self.batch)
+        return math.ceil(self.batches * self.epochs)
 
     @property
     def steps(self) -> int:
-        """How often the optimizer changes the weights."""
-        return math.ceil(self.passes / self.accumulate)
+        """How often the optimizer changes the weights; each epoch begins with a step of its own."""
+        return math.ceil(self.epochs * math.ceil(self.batches / self.accumulate))
 
 
 @dataclass(frozen=True)

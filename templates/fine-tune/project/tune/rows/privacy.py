@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 # Each name with its pattern. A model that has learned one of these will tell it to anybody.
 SECRETS = {
-    "a Mistral key": r"(?i:mistral|api.?key)[^\n]{0,60}?"
-    r"\b(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{32}\b",
+    # (Mistral3ForConditionalGeneration is a class, and has 32 letters and digits by chance.)
+    "a Mistral key": r"(?i)(?:mistral|api.?key)[^\n]{0,60}?\b(?=[a-z]*[0-9])(?=[0-9]*[a-z])"
+    r"(?!\w+(?:generation|classification)\b)[a-z0-9]{32}\b",
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,})",
     "an API key": r"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)[\w-]{20,}",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
-Message = dict[str, Any]
+Message = dict[str, Any]  # as it goes over the wire: {"role": "user", "content": "…"}
 Level = Literal["error", "warning"]
 
 # The names that people give to a question and to its answer. "instruction" with "input" is
@@ -70,6 +71,12 @@ def reply(message: Message, calls: str = "", arguments: str = "") -> str:
     for call in message.get("tool_calls") or ():
         text += f"{calls}{call['function']['name']}{arguments}{call['function']['arguments']}"
     return text
+
+
+def last_words(messages: Sequence[Message]) -> str:
+    """What the person said last in a conversation."""
+    said = (each.get("content") for each in reversed(messages) if each["role"] == "user")
+    return str(next(said, None) or "")
 
 
 def to_row(value: object, file: str = "", line: int = 0) -> Row | Problem:

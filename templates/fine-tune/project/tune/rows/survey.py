@@ -47,9 +47,7 @@ class Figures:
     learned: int  # tokens that are trained on
     lengths: dict[str, int]  # percentiles of a row's tokens; "max" is the longest row
     answers: dict[str, int]  # the same of the tokens that are trained on
-    too_long: int  # rows above max_length
-    cut: int  # of those: TRL would cut off their end
-    dropped: int  # of those: TRL would drop them, since nothing to learn is left
+    too_long: int  # rows above max_length, which training leaves out
 
 
 @dataclass(frozen=True)
@@ -104,19 +102,19 @@ class Tally:
 
 
 class Columns:
-    """A few numbers of each row of a file: all that is kept of it, 32 bytes a row."""
+    """A few numbers of each row of a file: all that is kept of it, 28 bytes a row."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.question, self.answer = array("Q"), array("Q")
-        self.line, self.total, self.before, self.learned = (array("I") for _ in range(4))
+        self.line, self.total, self.learned = (array("I") for _ in range(3))
         self.broken = self.turns = self.with_system = self.with_tools = 0
 
     def add(self, row: Row, count: tokens.Count) -> None:
         self.line.append(row.line)
         self.question.append(fingerprint(row.messages[:-1]))
         self.answer.append(fingerprint(row.messages[-1:]))
-        for column, number in zip((self.total, self.before, self.learned), count, strict=True):
+        for column, number in zip((self.total, self.learned), count, strict=True):
             column.append(number)
         roles = [message["role"] for message in row.messages]
         self.turns += roles.count("user")
@@ -158,8 +156,6 @@ def _columns(path: Path, tally: Tally, on_bytes: OnBytes | None) -> Columns:
 
 def _figures(columns: Columns, max_length: int) -> Figures:
     rows, total = len(columns.line), np.asarray(columns.total)
-    long = total > max_length
-    dropped = int((long & (np.asarray(columns.before) >= max_length)).sum())
     return Figures(
         file=columns.file,
         rows=rows,
@@ -171,9 +167,7 @@ def _figures(columns: Columns, max_length: int) -> Figures:
         learned=sum(columns.learned),
         lengths=_percentiles(total),
         answers=_percentiles(np.asarray(columns.learned)),
-        too_long=int(long.sum()),
-        cut=int(long.sum()) - dropped,
-        dropped=dropped,
+        too_long=int((total > max_length).sum()),
     )
 
 

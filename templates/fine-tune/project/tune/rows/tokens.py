@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tune import prompts
 from tune.errors import TuneError
 from tune.rows.row import Message, Row, reply
 
@@ -21,10 +22,9 @@ PIECE = 20_000  # characters; a longer text is counted to a token for each such 
 
 
 class Count(NamedTuple):
-    """How many tokens a row has, control tokens included."""
+    """How many tokens a row has, control tokens and SYSTEM included."""
 
     total: int
-    before: int  # those before the first that is learned
     learned: int
 
 
@@ -50,17 +50,16 @@ def tekken() -> Encoding:
 
 def count(row: Row) -> Count:
     """Count a row's tokens as the training template puts them together."""
-    total, before, learned, tools = 1, -1, 0, row.tools
-    for message in row.messages:
+    total, learned, tools = 1, 0, row.tools
+    for message in prompts.with_system(row.messages):
         role = message["role"]
         if role == "user" and tools:  # the tools stand before the first question
             total, tools = total + 2 + _repeated(json.dumps(tools, ensure_ascii=False)), ()
         size = _size(message)
         if role == "assistant" and message.get("weight") != 0:
-            before = total if before < 0 else before
             learned += size
         total += size
-    return Count(total, total if before < 0 else before, learned)
+    return Count(total, learned)
 
 
 def _size(message: Message) -> int:
@@ -94,20 +93,25 @@ def training_template() -> str:
     return (Path(__file__).parent / "chat_template.j2").read_text("utf-8")
 
 
-def trained_text(tokenizer: Any, row: Row) -> list[str]:
-    """What the loss will see of a row, as text: one piece for each answer that is learned.
+def encode(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
+    """A row's tokens, and for each of them a 1 where it is learned.
 
     The tokenizer is one of Transformers, with a chat template that has generation blocks.
     """
     encoded = tokenizer.apply_chat_template(
-        list(row.messages),
+        prompts.with_system(row.messages),
         tools=list(row.tools) or None,
         return_assistant_tokens_mask=True,
         return_dict=True,
     )
+    return list(encoded["input_ids"]), list(encoded["assistant_masks"])
+
+
+def trained_text(tokenizer: Any, row: Row) -> list[str]:
+    """What the loss will see of a row, as text: one piece for each answer that is learned."""
     pieces: list[list[int]] = []
     learned = False
-    for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True):
+    for token, mask in zip(*encode(tokenizer, row), strict=True):
         if mask and not learned:
             pieces.append([])
         if mask:

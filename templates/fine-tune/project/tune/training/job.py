@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,8 +141,7 @@ def _part(path: Path, limit: int, tokenizer: Any) -> tuple[list[Example], dict[s
         raise TuneError(problem, f"set MAX_LENGTH={longest} in .env, or shorten the rows")
     if not kept:
         raise TuneError(f"{named(path)} has no row to learn from.", "uv run python -m tune check")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    about = {"file": named(path), "rows": len(rows), "used": len(kept), "sha256": digest}
+    about = {"file": named(path), "rows": len(rows), "used": len(kept), "sha256": data.digest(path)}
     return kept, about | {"too_long": len(long), "too_long_lines": long[:20]}
 
 
@@ -157,14 +155,7 @@ def _left_out(about: dict[str, Any], limit: int) -> str:
 
 
 def _example(row: Row, tokenizer: Any) -> Example:
-    encoded = tokenizer.apply_chat_template(
-        prompts.with_system(row.messages),
-        tools=list(row.tools) or None,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
-    ids = list(encoded["input_ids"])
-    marks = encoded["assistant_masks"]
+    ids, marks = tokens.encode(tokenizer, row)
     labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
     return Example(ids, labels)
 
@@ -175,4 +166,5 @@ def knobs(base: Base, settings: Settings) -> dict[str, Any]:
         **{name: getattr(settings, setting) for name, setting in KNOBS.items()},
         "learning_rate": settings.learning_rate or base.learning_rate(settings.method),
         "processes": processes.count(),
+        "system": prompts.SYSTEM,
     }

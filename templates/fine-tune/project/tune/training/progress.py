@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tune.runs import read_log
+
 LOGGED = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "learning_rate"}
 LOGGED |= {"mean_token_accuracy": "accuracy", "eval_mean_token_accuracy": "eval_accuracy"}
 
@@ -39,7 +41,7 @@ class Log:
     def __init__(self, path: Path, report: Report, step: int = 0) -> None:
         """Go on after `step`: what a killed run wrote beyond its checkpoint is trained again."""
         self.path, self.report = path, report
-        kept = [line for line in read(path) if line["step"] <= step]
+        kept = [line for line in read_log(path) if line["step"] <= step]
         path.write_text("".join(_line(entry) for entry in kept), "utf-8")
         self.before = kept[-1]["seconds"] if kept else 0.0
         self.first, self.tokens, self.peak, self.speed = step, 0, 0, 0.0
@@ -91,19 +93,6 @@ class Log:
         )
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without one that a crash has cut off."""
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
-
-
 def memory() -> int:
     """Bytes that this process has taken at most: of the GPU where there is one, else of the RAM."""
     import torch
@@ -121,7 +110,7 @@ def draw(log: Path, picture: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    entries = read(log)
+    entries = read_log(log)
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tune.errors import TuneError
+from tune.models import REHEARSAL
 from tune.training import weights
 
-MARK = "rehearsal"  # in config.json: these weights know nothing yet, so that all must learn
 VOCABULARY = 2048  # tokens at most, control tokens among them; fewer learn less
 LENGTH = 4096  # tokens of one conversation
 # In the order of Mistral's own (Tekken, version 13): [INST] is token 3 here as it is there
@@ -72,7 +72,7 @@ def make_image_text(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
 def is_tiny(folder: Path) -> bool:
     """Whether a folder holds a rehearsal model, whose weights know nothing before training."""
     try:
-        return bool(json.loads((folder / "config.json").read_text("utf-8")).get(MARK))
+        return bool(json.loads((folder / "config.json").read_text("utf-8")).get(REHEARSAL))
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -116,6 +116,6 @@ def _seeded(model: Any, config: Any, seed: int) -> Any:
 
 
 def _save(folder: Path, model: Any, tokenizer: Any) -> None:
-    setattr(model.config, MARK, True)
+    setattr(model.config, REHEARSAL, True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

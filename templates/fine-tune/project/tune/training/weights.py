@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tune import models
-from tune.errors import TuneError, need_training
+from tune.errors import TuneError, need_loading
 from tune.rows import tokens
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def device() -> str:
     """Where models run on this machine: "cuda", "mps" or "cpu"."""
-    need_training()
+    need_loading()
     import torch
 
     if torch.cuda.is_available():
@@ -111,7 +111,7 @@ def load_tuned(run: Run) -> Any:
 
 def quiet() -> None:
     """Keep the libraries' own bars and warnings off the screen; ours say what matters."""
-    need_training()
+    need_loading()
     warnings.filterwarnings("ignore", module=r"torch|transformers|trl|peft|datasets|bitsandbytes")
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -218,9 +218,10 @@ def _explained(base: Base, error: Exception) -> TuneError | None:
         problem = f"{base.source} is not on this machine, and {why}."
         first = f"unset {off}" if off else "go online"
         return TuneError(problem, f"{first} once and: uv run hf download {base.source}")
-    if isinstance(error, OSError | ValueError):
+    if isinstance(error, OSError | ValueError) or "SafetensorError" in names:
         problem = f"{base.source} cannot be loaded: {_first_line(error)}"
-        return TuneError(problem, f"is it whole? try: uv run hf download {base.source}")
+        again = "copy the folder anew" if base.local else f"uv run hf download {base.source}"
+        return TuneError(problem, f"is it whole? try: {again}")
     return None
 
 
