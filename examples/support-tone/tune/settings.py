@@ -1,0 +1,165 @@
+"""Every knob of this project, read once from the environment and from `.env`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from tune.errors import TuneError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """A field `base_model` is set by the variable BASE_MODEL; the environment wins over `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
+        env_ignore_empty=True,
+        frozen=True,
+        allow_inf_nan=False,
+        extra="ignore",
+    )
+
+    # What people see
+    title: str = "In our tone"
+    tagline: str = "The same customer, answered by a model as it came, and by ours."
+    examples: tuple[str, ...] = (
+        "My blanket was due on Monday and it is still not here.",
+        "The lamp shade came out of the box with a crack.",
+        "You sent me the green throw, I ordered the blue one.",
+        "How do I wash the wool blanket without ruining it?",
+    )
+    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
+
+    # The data: chat JSONL, CSV with prompt and completion, or Alpaca's JSON
+    train_file: Path = Path("data/train.jsonl")
+    validation_file: Path = Path("data/validation.jsonl")
+    test_file: Path = Path("data/test.jsonl")
+
+    # The base: a name from tune/models.py, an id on the hub, or a folder
+    base_model: str = "ministral-3b"
+    tuned_model: str = ""  # what the app shows: a run, a folder or an id; empty: the latest run
+
+    # How it is trained
+    method: Literal["lora", "qlora", "full"] = "lora"
+    lora_rank: int = Field(default=16, ge=1)  # RANK alone is set by `accelerate launch`
+    learning_rate: float = Field(default=0, ge=0)  # 0: sane for the base and the method
+    epochs: float = Field(default=3, gt=0)
+    batch_size: int = Field(default=4, ge=1)  # rows at a time on one GPU
+    accumulate: int = Field(default=4, ge=1)  # batches to one step of the optimizer
+    max_length: int = Field(default=2048, ge=16)  # tokens of a row; longer ones are left out
+    packing: bool = False  # several short rows in one sequence: faster on a GPU
+    early_stop: int = Field(default=3, ge=0)  # evaluations without a better loss; 0: never
+    seed: int = 42
+    runs_dir: Path = Path("runs")
+
+    votes_file: Path = Path("votes.jsonl")  # what visitors of the app preferred
+
+    # How it answers
+    temperature: float = Field(default=0, ge=0, le=1)
+    max_tokens: int = Field(default=256, ge=1)  # of one reply
+
+    # The hub: for gated bases, and for `export --push`
+    hf_token: SecretStr = SecretStr("")
+
+    # Models that run elsewhere. LLM_BASE_URL: a server that has the tuned model as CHAT_MODEL (and
+    # perhaps its base as BASE_CHAT_MODEL); a key: Mistral's API as the base, well prompted
+    mistral_api_key: SecretStr = SecretStr("")
+    mistral_server_url: str = "https://api.mistral.ai"
+    llm_base_url: str = ""
+    llm_api_key: SecretStr = SecretStr("")
+    chat_model: str = ""
+    base_chat_model: str = ""
+    api_model: str = "mistral-small-latest"
+
+    # How patient to be with them (seconds)
+    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
+    timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
+    patience: float = Field(default=10, ge=0)  # all retries of one request together
+    backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
+    cooldown: float = Field(default=20, ge=0)  # after a failure the model is not asked this long
+
+    @property
+    def provider(self) -> Literal["server", "mistral", "offline"]:
+        """Whom the app can ask elsewhere: a server of your own, Mistral's API, or nobody."""
+        if self.llm_base_url:
+            return "server"
+        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
+
+    @property
+    def chat(self) -> str:
+        """The name of the model that is asked elsewhere; empty for nobody."""
+        names = {"server": self.chat_model or "tuned", "mistral": self.api_model, "offline": ""}
+        return names[self.provider]
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all training runs."""
+        return ROOT / self.runs_dir
+
+    @property
+    def train(self) -> Path:
+        """The rows to train on."""
+        return ROOT / self.train_file
+
+    @property
+    def validation(self) -> Path:
+        """The rows that tell when to stop."""
+        return ROOT / self.validation_file
+
+    @property
+    def test(self) -> Path:
+        """The rows that are kept back, for `evaluate`."""
+        return ROOT / self.test_file
+
+    @property
+    def votes(self) -> Path:
+        """The file that votes are kept in."""
+        return ROOT / self.votes_file
+
+
+def load() -> Settings:
+    """Read the settings, or stop with one line for each value that makes no sense."""
+    try:
+        settings = Settings()
+    except SettingsError as error:  # a list that is not JSON
+        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
+    except ValidationError as error:
+        fix = "Fix: correct it in .env (.env.example shows how)"
+        raise SystemExit(f"{_told(error)}\n{fix}") from None
+    if token := settings.hf_token.get_secret_value().strip():
+        os.environ.setdefault("HF_TOKEN", token)  # where the hub's own library looks for it
+    return settings
+
+
+def changed(settings: Settings, wanted: dict[str, Any]) -> Settings:
+    """The settings with what the command line asks for. Raises TuneError where it makes no sense.
+
+    Nothing, an empty text and 0 ask for nothing.
+    """
+    wanted = {name: each for name, each in wanted.items() if each}
+    try:
+        Settings.model_validate(wanted)
+    except ValidationError as error:
+        raise TuneError(_told(error), "correct it in the command; --help shows how") from None
+    return settings.model_copy(update=wanted)
+
+
+def _told(error: ValidationError) -> str:
+    """A line for each value that makes no sense."""
+    lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
+    return "\n".join(lines)
+
+
+def named(path: Path) -> str:
+    """A file as records and reports name it: by its place in the project, or its name alone."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
+SETTINGS = load()
