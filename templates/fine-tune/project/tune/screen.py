@@ -295,7 +295,8 @@ def show_trained(run: Run) -> None:
         first, best = figures["eval_loss_first"], figures["eval_loss"]
         SCREEN.print(f"validation loss {first:.3f}, at best {best:.3f}", highlight=False)
     steps, planned = figures["steps"], figures["steps_planned"]
-    ended = f"{steps:,} steps" + (f" of {planned:,}: no more got better" if steps < planned else "")
+    ended = f"{steps:,} step{'' if steps == 1 else 's'}"
+    ended += f" of {planned:,}: no more got better" if steps < planned else ""
     memory = f"{figures['peak_memory'] / GB:.1f} GB at most"
     SCREEN.print(f"{ended}, {figures['seconds']:,.0f} s, {memory}", highlight=False)
     SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}", highlight=False, soft_wrap=True)

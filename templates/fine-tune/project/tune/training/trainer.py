@@ -161,9 +161,10 @@ def _hardware() -> dict[str, Any]:
 
 def dataset(examples: list[job.Example], work: Job) -> Any:
     """Rows for TRL; with packing several to a sequence, which do not see each other."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset
 
+    disable_progress_bars()
     rows = Dataset.from_list([asdict(example) for example in examples])
     return pack_dataset(rows, work.knobs["max_length"]) if work.knobs["packing"] else rows
 
