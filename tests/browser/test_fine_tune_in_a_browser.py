@@ -107,7 +107,7 @@ def evaluation() -> dict[str, Any]:
     sure = {"mean": 50.0, "low": 40.0, "high": 60.0}
     system = {"rows": 2, "metrics": {"exact_match": sure}, "seconds": sure, "characters": sure}
     samples = [
-        sample(1, KNOWN, "2 kg", {"base": "I cannot know that.", "tuned": "2 kg"}),
+        sample(1, KNOWN, "2 kg", {"base": "It is 2 g", "tuned": "2 kg"}),
         sample(2, TRICKY, "none", {"base": HOSTILE, "tuned": HOSTILE}),
     ]
     return {
@@ -191,7 +191,7 @@ def test_recorded_answers_are_compared_and_voted_on(
 ) -> None:
     visit = look(offline)
     ask(visit, KNOWN)
-    expect(card(visit, "base")).to_contain_text("I cannot know that.")
+    expect(card(visit, "base")).to_contain_text("It is 2 g")
     expect(card(visit, "tuned")).to_contain_text("recorded by evaluate, test row 1")
     expect(visit.badge).to_have_text("before-model, tuned · recorded")
     before = len(votes(offline)) if (offline.folder / "votes.jsonl").exists() else 0
