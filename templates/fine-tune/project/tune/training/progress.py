@@ -22,7 +22,6 @@ class Progress:
 
     step: int = 0
     steps: int = 0
-    epoch: float = 0
     loss: float | None = None
     eval_loss: float | None = None
     tokens_per_second: float = 0
@@ -69,7 +68,7 @@ class Log:
             file.write(_line(entry))
         self._seen |= named
         now = self._progress(step, steps)
-        self.report(replace(now, epoch=entry["epoch"], checked="eval_loss" in named))
+        self.report(replace(now, checked="eval_loss" in named))
 
     def _count(self, tokens: int) -> None:
         now = time.monotonic()
