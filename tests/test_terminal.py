@@ -54,9 +54,16 @@ def play(tmp_path: Path) -> Play:
 
 
 def _talk(terminal: int, prompt: str, answers: list[str]) -> str:
+    """Type each answer as a person does: once its prompt is shown and the terminal is at rest.
+
+    Python loses a Ctrl-C that comes between its last look at signals and the start of its read.
+    """
     shown, answered, end = "", 0, time.monotonic() + 60
     while time.monotonic() < end:
-        if not select.select([terminal], [], [], 1)[0]:
+        if not select.select([terminal], [], [], 0.3)[0]:
+            if shown.count(prompt) > answered and answers:
+                answered += 1
+                os.write(terminal, answers.pop(0).encode())
             continue
         try:
             piece = os.read(terminal, 4096)
@@ -65,9 +72,6 @@ def _talk(terminal: int, prompt: str, answers: list[str]) -> str:
         if not piece:
             break
         shown += re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", piece.decode("utf-8", "replace"))
-        if shown.count(prompt) > answered and answers:
-            answered += 1
-            os.write(terminal, answers.pop(0).encode())
     return shown
 
 
