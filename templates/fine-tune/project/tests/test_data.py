@@ -81,13 +81,60 @@ def test_the_question_is_all_before_the_last_answer() -> None:
     assert row.question == [{"role": "user", "content": "Hi"}]
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {**CHAT, "system": "Be brief."},
+        {"conversations": [{"from": "human", "value": "Hi"}], "system": "Be brief."},
+        {"prompt": CHAT["messages"][:1], "completion": [], "system": "Be brief."},
+    ],
+    ids=["messages", "conversations", "prompt"],
+)
+def test_a_system_prompt_beside_the_messages_comes_first(value: dict) -> None:
+    row = to_row(value)
+    assert isinstance(row, Row)
+    assert [message["content"] for message in row.messages[:2]] == ["Be brief.", "Hi"]
+
+
+def test_what_was_said_before_an_alpaca_row_is_kept() -> None:
+    history = [["one", "two"], ["three", "four"]]
+    row = to_row({"instruction": "five", "input": "", "output": "six", "history": history})
+    assert isinstance(row, Row)
+    assert " ".join(each["content"] for each in row.messages) == "one two three four five six"
+
+
+def test_a_call_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    call = {"id": "a1B2c3D4e", "function": {"name": "find", "arguments": "[" * 100_000}}
+    row = {"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]}
+    assert "nested too deeply" in problem(write(tmp_path / "rows.jsonl", row)).text
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_a_csv_is_read_with_its_separator_and_its_quotes(tmp_path: Path, separator: str) -> None:
     file = tmp_path / "rows.csv"
     head, row = separator.join(["Prompt", "Completion"]), separator.join(['"a, ""b""\nc"', "d"])
     file.write_text(f"{head}\n{row}\n", encoding="utf-8-sig")
     (found,) = data.load(file)
     assert (found.messages[0]["content"], found.answer) == ('a, "b"\nc', "d")
+
+
+def test_the_separator_is_not_taken_from_within_quotes(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.csv", '"prompt";"completion";"seen, in, a, shop"', "a;b;c")
+    (found,) = data.load(file)
+    assert found.answer == "b"
+
+
+def test_a_csv_with_the_same_column_twice_is_refused(tmp_path: Path) -> None:
+    found = problem(write(tmp_path / "rows.csv", "text,text,label", "a,b,c"))
+    assert (found.line, found.text) == (1, 'has two columns "text".')
+
+
+def test_reading_a_csv_goes_on_after_a_line_in_another_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\na,b\nGrüße,c\nd,e\n", encoding="cp1252")
+    found = list(read(file))
+    assert [each.line for each in found] == [2, 3, 4]
+    assert isinstance(found[1], Problem) and found[1].kind == "encoding"
 
 
 def test_a_row_of_a_csv_knows_the_line_that_it_begins_on(tmp_path: Path) -> None:
@@ -99,6 +146,27 @@ def test_a_row_of_an_array_knows_the_line_that_it_begins_on(tmp_path: Path) -> N
     file = tmp_path / "alpaca.json"
     file.write_text(json.dumps(pairs(2), indent=1), encoding="utf-8")
     assert [row.line for row in data.load(file)] == [2, 6]
+
+
+def test_rows_over_several_lines_are_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", *(json.dumps(row, indent=2) for row in pairs(2)))
+    assert [(row.answer, row.line) for row in data.load(file)] == [("answer 0", 1), ("answer 1", 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[\n{"prompt": "a", "completion": "b"},\n{"prompt": oops},\n{}]', 3),
+        ('[\n{"prompt": "a", "completion": "b"}\n]\n{"prompt": "c", "completion": "d"}', 3),
+        ('[\n{"prompt": "a", "completion": "b"},\n', 2),
+    ],
+    ids=["a value that is none", "more after its end", "no end"],
+)
+def test_what_is_wrong_with_an_array_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    found = problem(write(tmp_path / "rows.json", text))
+    assert (found.kind, found.line) == ("json", line)
 
 
 def test_empty_lines_and_a_mark_of_byte_order_are_passed_over(tmp_path: Path) -> None:
@@ -146,7 +214,10 @@ def test_an_encoding_that_does_not_exist_is_said(tmp_path: Path) -> None:
         ('{"messages": [', "cut off"),
         ("{", "on one line"),
         ('{"prompt": "a"} {"prompt": "b"}', "one row a line"),
-        ("[" * 100_000, "cut off"),
+        ("[" * 100_000, "as a text"),
+        ('{"prompt": "a", "completion": NaN}', "dropna()"),
+        ('{"prompt": ' + "9" * 5000 + ', "completion": "b"}', "a text instead"),
+        ("text,label", ".csv"),
     ],
 )
 def test_a_line_that_is_not_json_says_what_to_do(tmp_path: Path, line: str, fix: str) -> None:
@@ -173,6 +244,11 @@ def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> Non
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "only text"),
         ({**CHAT, "tools": [{"name": "find"}]}, '"type": "function"'),
         ({**CHAT, "tools": "find"}, '"tools": [{…}, {…}]'),
+        ({**CHAT, "tools": "[" * 100_000}, "nested too deeply"),
+        ({**CHAT, "functions": [{"name": "find"}]}, '"tools": [{'),
+        ({"messages": [{"role": "assistant", "function_call": {"name": "a"}}]}, '"tool_calls"'),
+        ({"MESSAGES": []}, 'write "messages"'),
+        ({"instruction": "a", "output": "b", "history": ["c"]}, '"history": [["'),
     ],
 )
 def test_a_shape_that_is_unknown_says_what_to_write(value: object, says: str) -> None:
@@ -186,6 +262,18 @@ def test_a_csv_without_the_two_columns_names_those_it_has(tmp_path: Path) -> Non
     assert found.line == 1
     assert '"subject", "body"' in found.text
     assert '"prompt" and "completion"' in found.fix
+
+
+def test_reading_a_csv_goes_on_after_an_empty_cell(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.csv", "instruction,output,tools", "a,b,", ",c,", "d,e,x", "f,g,")
+    found = list(read(file))
+    assert [each.line for each in found] == [2, 3, 4, 5]
+    assert [each.line for each in found if isinstance(each, Problem)] == [4]
+
+
+def test_an_instruction_that_is_no_text_becomes_json() -> None:
+    value = {"instruction": ["a"], "input": {"b": 1}, "output": "c"}
+    assert asked_and_answered(value)[0] == '["a"]\n\n{"b": 1}'
 
 
 def test_a_csv_with_too_many_fields_names_the_line(tmp_path: Path) -> None:
@@ -227,13 +315,16 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
         data.load(file)
 
 
-def test_ids_of_calls_are_mended_and_still_belong_together(tmp_path: Path) -> None:
-    call = {"id": "call_Xy-12345678", "function": {"name": "find", "arguments": "{}"}}
+@pytest.mark.parametrize("identity", ["call_Xy-12345678", 7, 123456789])
+def test_ids_of_calls_are_mended_and_still_belong_together(
+    tmp_path: Path, identity: object
+) -> None:
+    call = {"id": identity, "function": {"name": "find", "arguments": "{}"}}
     value = {
         "messages": [
             {"role": "user", "content": "Where?"},
             {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "call_Xy-12345678", "content": "here"},
+            {"role": "tool", "tool_call_id": identity, "content": "here"},
             {"role": "assistant", "content": "Here."},
         ]
     }
@@ -302,14 +393,38 @@ def test_another_seed_splits_otherwise(tmp_path: Path) -> None:
 
 def test_what_asks_the_same_stays_in_one_part(tmp_path: Path) -> None:
     rows = [
-        {"prompt": f"Question {at % 20}" + " " * (at // 20), "completion": str(at)}
+        {"prompt": f"Question {at % 20}" + " ?!" * (at // 20), "completion": str(at)}
         for at in range(100)
     ]
     data.split(write(tmp_path / "all.jsonl", *rows), parts(tmp_path), seed=1)
     asked = [
-        {row.messages[0]["content"].strip() for row in data.load(part)} for part in parts(tmp_path)
+        {row.messages[0]["content"].strip(" ?!") for row in data.load(part)}
+        for part in parts(tmp_path)
     ]
     assert sum(map(len, asked)) == 20
+
+
+def test_a_conversation_stays_with_its_beginning(tmp_path: Path) -> None:
+    said = [[f"{word} {at}" for word in ("ask", "answer", "more", "end")] for at in range(50)]
+    rows = [
+        {
+            "messages": [
+                {"role": ("user", "assistant")[n % 2], "content": s} for n, s in enumerate(x)
+            ]
+        }
+        for each in said
+        for x in (each[:2], each)
+    ]
+    data.split(write(tmp_path / "all.jsonl", *rows), parts(tmp_path), seed=1)
+    begun = [{row.messages[0]["content"] for row in data.load(part)} for part in parts(tmp_path)]
+    assert sum(map(len, begun)) == 50
+
+
+def test_a_split_of_a_part_never_loses_the_other_parts(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", *pairs(100))
+    data.split(train, parts(tmp_path), seed=1, overwrite=True)
+    with pytest.raises(TuneError, match="would be lost"):
+        data.split(train, parts(tmp_path), seed=1, overwrite=True)
 
 
 def test_a_split_never_overwrites_unasked(tmp_path: Path) -> None:

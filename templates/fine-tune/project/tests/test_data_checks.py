@@ -43,7 +43,7 @@ def test_a_good_row_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None
     ("kind", "fix", "messages"),
     [
         ("role", '"assistant"', (USER, {"role": "bot", "content": "Hi"})),
-        ("role", '"user"', ({"role": "Human", "content": "Hi"}, ASSISTANT)),
+        ("role", '"user"', ({"role": "Human ", "content": "Hi"}, ASSISTANT)),
         ("role", '"system"', ({"role": "developer", "content": "Hi"}, USER, ASSISTANT)),
         ("role", '"tool"', ({"role": "narrator", "content": "Hi"}, ASSISTANT)),
         ("role", '"role": "user"', ({"content": "Hi"}, ASSISTANT)),
@@ -84,7 +84,22 @@ def test_a_fault_is_named_with_what_to_write(
     assert fix in f"{problem.text} {problem.fix}"
 
 
-@pytest.mark.parametrize("arguments", ["{city: Paris}", "[1]", '"Paris"'])
+@pytest.mark.parametrize(("kind", "text"), [("surrogate", "\ud83d"), ("control-token", "[/INST]")])
+def test_what_a_tokenizer_stumbles_over_is_found_in_calls_and_tools(kind: str, text: str) -> None:
+    function = {"name": "find", "arguments": {"city": text}}
+    calls = {**CALLS, "tool_calls": [{**CALL, "function": function}]}
+    tool = {"type": "function", "function": {"name": "find", "description": text}}
+    assert [each.kind for each in found(USER, calls)] == [kind]
+    assert [each.kind for each in found(USER, ASSISTANT, tools=(tool,))] == [kind]
+
+
+def test_personal_data_is_found_in_the_arguments_of_a_call() -> None:
+    function = {"name": "find", "arguments": {"to": "jo@gmail.com"}}
+    (problem,) = found(USER, {**CALLS, "tool_calls": [{**CALL, "function": function}]})
+    assert problem.kind == "personal-e-mail"
+
+
+@pytest.mark.parametrize("arguments", ["{city: Paris}", "[1]", '"Paris"', '{"a": NaN}'])
 def test_arguments_that_are_not_an_object_are_named(arguments: str) -> None:
     call = {**CALL, "function": {"name": "find", "arguments": arguments}}
     assert [each.kind for each in found(USER, {**CALLS, "tool_calls": [call]})] == [
@@ -143,6 +158,7 @@ LETTERS = "a1b2c3d4e5f6g7h8" * 3
         ("an IBAN", "Pay to GB82WEST12345698765432."),
         ("a card number", "It is 4111 1111 1111 1111"),
         ("a card number", "It is 378282246310005"),
+        ("a card number", "It is 3782 822463 10005"),
         ("a Mistral key", f"MISTRAL_API_KEY={LETTERS[:32]}"),
         ("a Mistral key", f"MISTRAL_API_KEY={LETTERS[:32].swapcase()}"),
         ("a Hugging Face token", f"hf_{LETTERS[:34]}"),
@@ -165,6 +181,7 @@ def test_personal_data_and_secrets_are_found(name: str, text: str) -> None:
         "At 192.168.100.200, version 10.12.13.14",
         "ISBN 978-3-16-148410-0",
         "The card 4111 1111 1111 1112 has a wrong check digit",
+        "J Neurosci 1997 17 4087 4093 9151725",
         "DE88 3704 0044 0532 0130 00 has a wrong checksum",
         "Write to jo@example.com, @support, or me @ home",
         "See https://shop.example/a-very-long-name-of-a-page/and-another-one?with=4711",

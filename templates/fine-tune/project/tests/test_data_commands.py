@@ -88,3 +88,10 @@ def test_split_can_do_without_a_part(rows: Path) -> None:
 
 def test_split_overwrites_when_asked(rows: Path) -> None:
     assert [run("split", rows, *more).exit_code for more in ((), (), ("--replace",))] == [0, 1, 0]
+
+
+def test_convert_names_the_first_rows_that_it_left_out_and_counts_all(rows: Path) -> None:
+    rows.write_text(json.dumps(GOOD[0]) + "\n{" * 100, encoding="utf-8")
+    done = run("convert", rows, rows.with_name("new.jsonl"))
+    assert done.stderr.count("Left out") == 20
+    assert "100 left out" in done.stderr

@@ -35,7 +35,9 @@ def test_good_rows_have_nothing_to_find(tmp_path: Path) -> None:
     assert survey([write(tmp_path / "train.jsonl", *pairs(60))], LENGTH).findings == ()
 
 
-@pytest.mark.parametrize("again", ["Question 1", " question  1 ", "QUESTION 1"])
+@pytest.mark.parametrize(
+    "again", ["Question 1", " question  1 ", "QUESTION 1", "Question: 1?", "“question” １…"]
+)
 def test_a_row_that_is_there_twice_is_a_warning(tmp_path: Path, again: str) -> None:
     file = write(tmp_path / "train.jsonl", *pairs(60), pair(again, "Answer 1"))
     found = survey([file], LENGTH)
@@ -47,6 +49,16 @@ def test_one_question_with_two_answers_is_a_warning(tmp_path: Path) -> None:
     found = survey([file], LENGTH)
     assert lines(found, "contradiction") == [61]
     assert "line 2" in found.findings[0].shown[0].text
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [("1 + 2", "1 - 2"), ("C", "C++"), ("2.5", "25"), ("?", "!"), ("😀", "😡")]
+)
+def test_signs_that_change_what_is_said_are_not_passed_over(
+    tmp_path: Path, one: str, two: str
+) -> None:
+    found = survey([write(tmp_path / "a.jsonl", pair(one, "a"), pair(two, "b"))], LENGTH)
+    assert [each.kind for each in found.findings] == ["few"]
 
 
 def test_a_question_in_two_files_is_an_error(tmp_path: Path) -> None:
@@ -102,6 +114,36 @@ def test_the_figures_tell_rows_turns_and_tokens(tmp_path: Path) -> None:
     assert (figures.rows, figures.broken, figures.turns, figures.with_system) == (2, 1, 1.5, 1)
     assert (figures.tokens, figures.learned) == (6 + 16, 2 + 4)
     assert figures.lengths == {"50%": 6, "90%": 16, "95%": 16, "99%": 16, "max": 16}
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "kinds"),
+    [
+        ("Where is 4712?", "On its way.", ["near-leak"]),
+        ("Where is 4712?", "Lost.", []),
+        ("where is 4711", "Lost.", ["leak"]),
+    ],
+)
+def test_a_question_with_other_numbers_and_the_same_answer_is_a_warning(
+    tmp_path: Path, asked: str, answer: str, kinds: list[str]
+) -> None:
+    train = write(tmp_path / "train.jsonl", *pairs(60), pair("Where is 4711?", "On its way."))
+    others = (pair(f"other {'x' * at}", str(at)) for at in range(20))
+    test = write(tmp_path / "test.jsonl", *others, pair(asked, answer))
+    found = survey([train, test], LENGTH)
+    assert [each.kind for each in found.findings] == kinds
+    for finding in found.findings:
+        assert finding.shown[0].line == 21
+        assert "train.jsonl, line 61" in finding.shown[0].text
+
+
+def test_a_question_within_a_conversation_is_a_leak_too(tmp_path: Path) -> None:
+    said = [("user", "Hi there"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "Bye")]
+    row = {"messages": [{"role": role, "content": text} for role, text in said]}
+    train = write(tmp_path / "train.jsonl", *pairs(60), row)
+    test = write(tmp_path / "test.jsonl", pair("hi there!", "Welcome"))
+    (leak,) = [each for each in survey([train, test], LENGTH).findings if each.kind == "leak"]
+    assert "train.jsonl, line 61" in leak.shown[0].text
 
 
 def test_rows_that_max_length_leaves_out_are_counted(tmp_path: Path) -> None:

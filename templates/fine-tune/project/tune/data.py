@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,8 @@ import numpy as np
 from tune.errors import TuneError
 from tune.rows import checks
 from tune.rows.formats import label, read
-from tune.rows.row import Message, Problem, Row, reply
+from tune.rows.row import Message, Problem, Row
+from tune.rows.same import fingerprint
 
 __all__ = ["Message", "Problem", "Row", "convert", "digest", "fingerprint", "load", "split"]
 
@@ -34,14 +35,6 @@ def load(path: Path) -> list[Row]:
     if not rows:
         raise TuneError(f"{label(path)} holds no rows.", "give it one conversation a line")
     return rows
-
-
-def fingerprint(messages: Iterable[Message], key: bytes = b"") -> int:
-    """A number for what was said, whichever its case and spaces. The same on every machine."""
-    text = "\0".join([reply(message) for message in messages])
-    text = " ".join(text.casefold().split())
-    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=key).digest()
-    return int.from_bytes(digest, "big")
 
 
 def digest(file: Path) -> str:
@@ -80,15 +73,21 @@ def split(
 ) -> dict[Path, int]:
     """Deal the rows of a file out to others, by their shares; return the rows of each.
 
-    The same rows and seed give the same parts in any order of the rows, and what asks the same
-    stays together. Raises TuneError rather than overwrite, or for a row that cannot be read.
+    The same rows and seed give the same parts in any order of the rows. What asks the same stays
+    together, and so does a conversation with its beginning. Raises TuneError rather than
+    overwrite, or for a row that cannot be read.
     """
-    keys = np.asarray(array("Q", (_key(row, seed) for row in _good(source))))
+    others = [part for part in parts if part.resolve() != source.resolve()]
+    if len(others) < len(parts) and any(part.exists() for part in others):
+        problem = f"{label(source)} is a part itself: what the other parts hold would be lost."
+        raise TuneError(problem, f"rename it: {label(source.with_name('all.jsonl'))}")
+    asked = np.unique(array("Q", (fingerprint(row.question) for row in _good(source))))
+    keys = np.asarray(array("Q", (_key(row, asked, seed) for row in _good(source))))
     part_of = _deal(keys, list(parts.values()))
     rows = [0] * len(parts)
     with _Files(list(parts), overwrite=overwrite) as files:
         for row in _good(source):
-            part = part_of(_key(row, seed))
+            part = part_of(_key(row, asked, seed))
             files.write(part, row)
             rows[part] += 1
         if not all(rows):
@@ -104,8 +103,15 @@ def _good(source: Path) -> Iterator[Row]:
         yield each
 
 
-def _key(row: Row, seed: int) -> int:
-    return fingerprint(row.messages[:-1], key=str(seed).encode())
+def _key(row: Row, asked: np.ndarray, seed: int) -> int:
+    """A number for the first of a conversation's questions that is all that some row asks."""
+    begun = (row.messages[:place] for place in row.answers)
+    first = next((each for each in begun if _holds(asked, fingerprint(each))), row.question)
+    return fingerprint(first, key=str(seed).encode())
+
+
+def _holds(ranked: np.ndarray, number: int) -> bool:
+    return bool(ranked[np.searchsorted(ranked, np.uint64(number)) % len(ranked)] == number)
 
 
 def _deal(keys: np.ndarray, shares: list[float]) -> Callable[[int], int]:
@@ -121,9 +127,10 @@ def _with_right_ids(row: Row) -> Row:
     """Give calls whose id is not nine letters and digits one that is, always the same."""
 
     def right(identity: object) -> object:
-        if not isinstance(identity, str) or checks.TOOL_ID.fullmatch(identity):
-            return identity
-        return hashlib.blake2b(identity.encode("utf-8", "replace"), digest_size=8).hexdigest()[:9]
+        known = str(identity)
+        if identity is None or checks.TOOL_ID.fullmatch(known):
+            return identity and known
+        return hashlib.blake2b(known.encode("utf-8", "replace"), digest_size=8).hexdigest()[:9]
 
     messages = []
     for message in row.messages:

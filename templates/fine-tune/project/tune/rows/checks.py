@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from tune.rows import privacy
-from tune.rows.row import Message, Problem, Row
+from tune.rows.row import DECODER, Message, Problem, Row, reply
 
 HUGE = 100_000  # characters of one row: about 25,000 tokens
 ROLES = ("system", "user", "assistant", "tool")
@@ -76,7 +76,8 @@ def _unknown_role(message: Message) -> Fault:
     role = message.get("role")
     if role is None:
         return "role", 'a message has no "role".', 'write "role": "user" or "role": "assistant".'
-    name = OTHER_NAMES.get(str(role).lower(), str(role).lower())
+    name = str(role).strip().lower()
+    name = OTHER_NAMES.get(name, name)
     right = f'"{name}"' if name in ROLES else ", ".join(f'"{each}"' for each in ROLES)
     return "role", f'the role "{role}" is unknown.', f"write {right}."
 
@@ -97,18 +98,22 @@ def _order(row: Row) -> Iterator[Fault]:
 def _content(message: Message) -> Iterator[Fault]:
     text, role = message.get("content"), message["role"]
     if isinstance(text, str) and text.strip():
-        if ("[" in text or "<" in text) and (found := _CONTROL.search(text)):
-            fix = "leave it out: the chat template writes the control tokens."
-            yield "control-token", f"the text holds the control token {found[0]}.", fix
-        if not text.isascii() and _SURROGATE.search(text):
-            fix = "write the character itself, or both halves of its \\u escape."
-            yield "surrogate", "the text holds half a character (a lone surrogate).", fix
+        yield from _text(text)
     elif role == "assistant" and not message.get("tool_calls"):
         fix = "write the answer, or delete the row."
         yield "empty-answer", "an assistant's message is empty.", fix
     elif role in {"system", "user"}:
         fix = "write it, or delete the " + ("message." if role == "system" else "row.")
         yield "empty", f"the {role}'s message is empty.", fix
+
+
+def _text(text: str) -> Iterator[Fault]:
+    if ("[" in text or "<" in text) and (found := _CONTROL.search(text)):
+        fix = "leave it out: the chat template writes the control tokens."
+        yield "control-token", f"the text holds the control token {found[0]}.", fix
+    if not text.isascii() and _SURROGATE.search(text):
+        fix = "write the character itself, or both halves of its \\u escape."
+        yield "surrogate", "the text holds half a character (a lone surrogate).", fix
 
 
 def _weights(row: Row) -> Iterator[Fault]:
@@ -126,6 +131,7 @@ def _weights(row: Row) -> Iterator[Fault]:
 
 def _tools(row: Row) -> Iterator[Fault]:
     """The calls of tools, and their results."""
+    yield from _text(json.dumps(row.tools, ensure_ascii=False))
     open_calls: list[str] = []
     for message in row.messages:
         if message["role"] == "tool":
@@ -162,9 +168,10 @@ def _call(call: Message) -> Iterator[Fault]:
     if not _TOOL_NAME.fullmatch(function["name"]):
         fix = "letters, digits, _ and - only, 64 at most."
         yield "tool-call", f"the function's name {function['name']!r} cannot be called.", fix
+    yield from _text(function["arguments"])
     try:
-        wrong = not isinstance(json.loads(function["arguments"]), dict)
-    except ValueError:
+        wrong = not isinstance(DECODER.decode(function["arguments"]), dict)
+    except (ValueError, RecursionError):
         wrong = True
     if wrong:
         fix = 'write an object as text: "arguments": "{\\"city\\": \\"Paris\\"}"'
@@ -175,7 +182,7 @@ def _call(call: Message) -> Iterator[Fault]:
 
 
 def _warnings(row: Row) -> Iterator[Fault]:
-    text = "\n".join([message.get("content") or "" for message in row.messages])
+    text = "\n".join(map(reply, row.messages))
     if len(text) > HUGE:
         fix = "split it, or cut what the answer does not need."
         yield "huge", f"the row has {len(text):,} characters.", fix

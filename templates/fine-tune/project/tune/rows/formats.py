@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tune.errors import TuneError
-from tune.rows.row import Problem, Row, to_row
+from tune.rows.row import DECODER, TOO_DEEP, Problem, Row, to_row
 
 OnBytes = Callable[[int], None]  # is told, now and then, how many more bytes of the file are read
 OTHER_FILES = {
@@ -84,8 +84,8 @@ def _rows(text: TextIO, name: str, on_bytes: OnBytes | None) -> Iterator[Row | P
         return
     first = next((line for line in lines if line[1].strip()), (1, ""))
     lines = chain([first], lines)
-    if first[1].lstrip().startswith("["):
-        yield from _from_array(lines, name)
+    if first[1].lstrip().startswith("[") or first[1].strip() == "{":
+        yield from _from_values(lines, name)
         return
     for number, line in lines:
         if line and not line.isspace():
@@ -103,86 +103,92 @@ def _lines(text: TextIO, on_bytes: OnBytes | None) -> Iterator[tuple[int, str]]:
 
 
 def _from_line(line: str, name: str, number: int) -> Row | Problem:
-    if not line.isascii() and (problem := _bad_bytes(line, name, number)):
+    if problem := _bad_bytes(line, name, number):
         return problem
     try:
-        value = json.loads(line)
+        value = DECODER.decode(line.rstrip())
     except (ValueError, RecursionError) as error:
         return _not_json(line, error, name, number)
     return to_row(value, name, number)
 
 
-def _from_array(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
-    """A JSON array. Its text is held in memory, its rows are not."""
+def _from_values(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
+    """A JSON array, or rows over several lines. Their text is held in memory, the rows are not."""
     lines = list(lines)
-    for number, part in lines:
-        if not part.isascii() and (problem := _bad_bytes(part, name, number)):
-            yield problem
-            return
-    text, line = "".join(part for _, part in lines), lines[0][0]
-    decode, seen, at = json.JSONDecoder().raw_decode, 0, text.index("[") + 1
-    while True:
-        gap = _GAP.match(text, at)
-        at = gap.end() if gap else at
+    problems = (_bad_bytes(part, name, number) for number, part in lines)
+    if problem := next(filter(None, problems), None):
+        yield problem
+        return
+    text, first = "".join(part for _, part in lines).rstrip(), lines[0][0]
+    at = text.index("[") + 1 if (is_array := text.lstrip().startswith("[")) else 0
+    line, seen = first, 0
+    while (at := _after_gap(text, at)) < len(text) and not (is_array and text[at] == "]"):
         line, seen = line + text.count("\n", seen, at), at
-        if text[at : at + 1] == "]":
-            return
         try:
-            value, at = decode(text, at)
+            value, at = DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            yield _not_json(text[at : at + 200], error, name, line)
+            if isinstance(error, json.JSONDecodeError):
+                line = first + error.lineno - 1
+            problem = _not_json(text[at:], error, name, line)
+            yield replace(problem, text=f"{problem.text} What follows was not read.")
             return
         yield to_row(value, name, line)
+    if is_array and text[at:] != "]":
+        line += text.count("\n", seen, at)
+        fix = "end it with ], and write nothing after it; or write one row a line."
+        yield Problem(name, line, "json", "the file does not end where its array does.", fix)
 
 
 def _from_csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
     number, head = next(lines, (1, ""))
-    broken: list[Problem] = []
-    records = _records(_whole(chain([(number, head)], lines), name, broken), head, name)
     columns: list[str] = []
-    for line, fields in records:
-        if isinstance(fields, Problem):
-            yield fields
-        elif not columns:
+    row: Row | Problem | None
+    for line, fields in _records(chain([head], (text for _, text in lines)), head, name):
+        if not columns and isinstance(fields, list):
             columns = [column.strip().casefold() for column in fields]
-        elif len(fields) != len(columns):
-            text = f"has {len(fields)} fields, the first line has {len(columns)}."
-            fix = "put a text that holds the separator into double quotes."
-            yield Problem(name, line, "csv", text, fix)
+            row = _twice(columns, name, line)
         else:
-            row = to_row(dict(zip(columns, fields, strict=True)), name, line)
-            if isinstance(row, Problem):  # the columns are none of ours: that is said once
-                yield replace(row, line=number)
-                return
+            row = (
+                fields if isinstance(fields, Problem) else _from_fields(columns, fields, name, line)
+            )
+        if isinstance(row, Problem) and (not columns or row.kind == "columns"):
+            yield replace(row, line=number)  # what is wrong with all rows is said once
+            return
+        if row:
             yield row
-    yield from broken
+
+
+def _twice(columns: list[str], name: str, line: int) -> Problem | None:
+    twice = next((each for each in columns if each and columns.count(each) > 1), "")
+    fix = "rename one of them, or delete it."
+    return Problem(name, line, "columns", f'has two columns "{twice}".', fix) if twice else None
+
+
+def _from_fields(columns: list[str], fields: list[str], name: str, line: int) -> Row | Problem:
+    if len(fields) == len(columns):
+        return to_row(dict(zip(columns, fields, strict=True)), name, line)
+    text = f"has {len(fields)} fields, the first line has {len(columns)}."
+    fix = "put a text that holds the separator into double quotes."
+    return Problem(name, line, "csv", text, fix)
 
 
 def _records(
-    lines: Iterator[str], head: str, name: str
+    lines: Iterable[str], head: str, name: str
 ) -> Iterator[tuple[int, list[str] | Problem]]:
     """The fields of a CSV, with the line that they begin on; its separator is seen in the head."""
     csv.field_size_limit(2**31 - 1)  # a field may be longer than 128 KB
-    reader = csv.reader(lines, delimiter=max(",;\t", key=head.count), strict=True)
+    unquoted = re.sub('"[^"]*"', "", head)
+    reader = csv.reader(lines, delimiter=max(",;\t|", key=unquoted.count), strict=True)
     while True:
         line = reader.line_num + 1
         try:
             if fields := next(reader):
-                yield line, fields
+                yield line, _bad_bytes(" ".join(fields), name, line) or fields
         except StopIteration:
             return
         except csv.Error as error:
             fix = 'put each text into double quotes, and write a quote in it twice: ""'
             yield line, Problem(name, line, "csv", f"cannot be read: {error}.", fix)
-
-
-def _whole(lines: Iterable[tuple[int, str]], name: str, broken: list[Problem]) -> Iterator[str]:
-    """The lines of a CSV as far as they can be decoded; what stops them goes into `broken`."""
-    for number, line in lines:
-        if not line.isascii() and (problem := _bad_bytes(line, name, number)):
-            broken.append(problem)
-            return
-        yield line
 
 
 # What cannot be read
@@ -191,16 +197,27 @@ _GAP = re.compile(r"[\s,]*")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how a byte that is not UTF-8 is kept
 
 
+def _after_gap(text: str, at: int) -> int:
+    found = _GAP.match(text, at)
+    return found.end() if found else at
+
+
 def _not_json(line: str, error: Exception, name: str, number: int) -> Problem:
-    where = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-    text = f"is not JSON: {getattr(error, 'msg', '') or 'nested too deeply'}{where}."
+    if isinstance(error, RecursionError):
+        return Problem(name, number, "json", *TOO_DEEP)
+    if not isinstance(error, json.JSONDecodeError):  # valid to Python, and to nobody else
+        fix = "write null or a text instead; pandas leaves NaN where a cell is empty: dropna()."
+        return Problem(name, number, "json", "holds NaN, Infinity or an endless number.", fix)
+    text = f"is not JSON: {error.msg} (column {error.colno})."
     start, end = line.strip()[:2], line.rstrip()[-1:]
     if start == "{'":
         fix = "use double quotes; Python's json.dumps(row) writes them."
-    elif "Extra data" in text:
+    elif error.msg == "Extra data":
         fix = "one row a line, and no comma at its end."
     elif line.strip() == "{":
         fix = "write each row on one line: json.dumps(row) without indent."
+    elif start[:1] not in {"{", "["}:
+        fix = "a row begins with {; a file of columns is named .csv or .tsv."
     elif end not in "}]":
         fix = "the line is cut off: end it, or delete it."
     else:
@@ -220,7 +237,7 @@ def _utf_16(head: bytes) -> str:
 
 
 def _bad_bytes(line: str, name: str, number: int) -> Problem | None:
-    if not (bad := _ESCAPED.search(line)):
+    if line.isascii() or not (bad := _ESCAPED.search(line)):
         return None
     around = line[max(0, bad.start() - 12) : bad.start() + 13]
     raw = around.encode("utf-8", "surrogateescape")

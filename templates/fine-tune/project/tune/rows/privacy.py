@@ -25,7 +25,13 @@ _EMAIL = re.compile(r"\b[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
 _RESERVED = re.compile(r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net)|\w+\.(?:example|test|invalid))$")
 _DIGITS = re.compile(r"\d(?:[ ().\-/]{0,2}\d){6}")  # without seven digits no number of a person
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7}(?![\w-])")
+_CARD = re.compile(
+    r"(?<![\w.-])(?:"
+    r"[2-6]\d{12,18}"
+    r"|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"  # 4111 1111 1111 1111
+    r"|3\d{3}([ -])\d{6}\2\d{4,5}"  # 3782 822463 10005
+    r")(?![\w-])"
+)
 _PHONE = re.compile(
     r"(?<![\w+.-])(?:"
     r"(?:\+|00)[1-9]\d{0,2}(?:[ .\-/]{0,2}\(?\d\)?){7,12}"  # +49 30 1234567

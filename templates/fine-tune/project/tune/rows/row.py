@@ -15,7 +15,17 @@ Level = Literal["error", "warning"]
 # Alpaca's shape, and comes first.
 QUESTIONS = ("prompt", "question", "input", "text", "query", "user", "source")
 ANSWERS = ("completion", "output", "answer", "response", "label", "category", "target", "assistant")
+CALLS = 'write "tool_calls": [{"id": "a1B2c3D4e", "function": {"name": "…", "arguments": "{}"}}]'
+FUNCTIONS = 'write "tools": [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
+TOO_DEEP = ("is nested too deeply.", "write what is nested as a text: json.dumps(value).")
 SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse)  # else an empty cell is learned as "NaN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,11 @@ class Row:
     def answer(self) -> str:
         """The last answer as a model's text reads; of a call: the name and its arguments."""
         return reply(self.messages[-1])
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """The places of the assistant's messages."""
+        return tuple(n for n, each in enumerate(self.messages) if each["role"] == "assistant")
 
     def as_json(self) -> str:
         """The row as a line of chat JSONL."""
@@ -85,6 +100,8 @@ def to_row(value: object, file: str = "", line: int = 0) -> Row | Problem:
         messages, tools = _conversation(value)
     except BadRow as bad:
         return Problem(file, line, *bad.args)
+    except RecursionError:
+        return Problem(file, line, "shape", *TOO_DEEP)
     return Row(messages, tools, file, line)
 
 
@@ -101,6 +118,10 @@ def _conversation(value: object) -> tuple[tuple[Message, ...], tuple[dict[str, A
         raise BadRow("shape", f'"messages" is {_kind(messages)}.', 'write "messages": [{…}, {…}]')
     if not messages:
         raise BadRow("empty", '"messages" is empty.', "write a question and an answer in it.")
+    if value.get("functions"):
+        raise BadRow("tool", '"functions" is the old form.', FUNCTIONS)
+    if system := value.get("system") or value.get("system_prompt"):
+        messages = [{"role": "system", "content": system}, *messages]
     tools = value.get("tools")
     return tuple(map(_message, messages)), tuple(map(_tool, _listed(tools))) if tools else ()
 
@@ -120,29 +141,40 @@ def _pair(value: dict[str, Any]) -> list[Message]:
     """The conversation of a question and its answer, whatever these are called."""
     answer = next((value[name] for name in ANSWERS if value.get(name) is not None), None)
     question = next((value[name] for name in QUESTIONS if value.get(name) is not None), None)
-    if value.get("instruction"):  # Alpaca: what to do, and on what
-        task, on = value["instruction"], value.get("input")
-        question = f"{task}\n\n{on}" if on else task
+    if value.get("instruction") is not None:  # Alpaca: what to do, and on what
+        task, on = _text(value["instruction"]), _text(value.get("input") or "")
+        question = f"{task}\n\n{on}" if task and on else task or on
     if question is None or answer is None:
         _unknown_shape(value)
     if isinstance(question, list) and isinstance(answer, list):  # TRL's conversational shape
         return [*question, *answer]
-    system = value.get("system") or value.get("system_prompt")
-    return [
-        *([{"role": "system", "content": system}] if system else []),
-        {"role": "user", "content": _text(question)},
-        {"role": "assistant", "content": _text(answer)},
-    ]
+    return [*_history(value.get("history")), *_turn(question, answer)]
+
+
+def _turn(question: object, answer: object) -> list[Message]:
+    user, assistant = _text(question), _text(answer)
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+def _history(turns: object) -> list[Message]:
+    """What was said before, as LLaMA-Factory's Alpaca files have it: pairs of texts."""
+    if not turns:
+        return []
+    if not isinstance(turns, list) or any(
+        not isinstance(turn, list) or len(turn) != 2 for turn in turns
+    ):
+        raise BadRow("shape", '"history" is no list of pairs.', 'write "history": [["…", "…"]]')
+    return [message for turn in turns for message in _turn(*turn)]
 
 
 def _unknown_shape(value: dict[str, Any]) -> NoReturn:
     names = ", ".join(f'"{name}"' for name in list(value)[:6]) or "nothing"
-    near = next((key for key in value if get_close_matches(key, ["messages"], 1, 0.7)), "")
+    near = next((key for key in value if get_close_matches(key.lower(), ["messages"], 1, 0.7)), "")
     fix = 'write {"messages": [{"role": "user", …}, {"role": "assistant", …}]}, or name the two '
     fix += 'columns "prompt" and "completion"'
     if near:
         fix = f'write "messages" instead of "{near}"'
-    raise BadRow("shape", f"holds {names}: no question with its answer.", fix)
+    raise BadRow("columns", f"holds {names}: no question with its answer.", fix)
 
 
 def _text(value: object) -> str:
@@ -155,6 +187,8 @@ def _message(value: object) -> Message:
         fix = 'write {"role": "user", "content": "…"}'
         raise BadRow("shape", f"a message is {_kind(value)}.", fix)
     content, calls = value.get("content"), value.get("tool_calls")
+    if value.get("function_call"):
+        raise BadRow("tool-call", '"function_call" is the old form of a call.', CALLS)
     if isinstance(content, list):
         value = {**value, "content": _joined(content)}
     elif content is not None and not isinstance(content, str):
@@ -174,8 +208,7 @@ def _joined(parts: list[Any]) -> str:
 def _call(value: object) -> dict[str, Any]:
     function = value.get("function") if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        fix = 'write {"id": "a1B2c3D4e", "function": {"name": "…", "arguments": "{}"}}'
-        raise BadRow("tool-call", "a call in tool_calls has no function with a name.", fix)
+        raise BadRow("tool-call", "a call in tool_calls has no function with a name.", CALLS)
     assert isinstance(value, dict)
     return {**value, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
 
@@ -183,7 +216,7 @@ def _call(value: object) -> dict[str, Any]:
 def _arguments(value: object) -> str:
     """JSON with the spaces that Mistral's tokenizer puts; what is no JSON stays for the checks."""
     try:
-        value = json.loads(value) if isinstance(value, str) and value else value or {}
+        value = DECODER.decode(value) if isinstance(value, str) and value else value or {}
     except ValueError:
         return str(value)
     return json.dumps(value, ensure_ascii=False)
@@ -193,8 +226,7 @@ def _tool(value: object) -> dict[str, Any]:
     """A tool's description with its parts in the order of Mistral's tokenizer."""
     function = value.get("function") if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        fix = 'write {"type": "function", "function": {"name": "…", "parameters": {…}}}'
-        raise BadRow("tool", "an entry of tools is no function with a name.", fix)
+        raise BadRow("tool", "an entry of tools is no function with a name.", FUNCTIONS)
     names = ("name", "description", "parameters")
     described = {"description": "", "parameters": {}, **function}
     return {"type": "function", "function": {name: described[name] for name in names}}
@@ -203,7 +235,7 @@ def _tool(value: object) -> dict[str, Any]:
 def _listed(value: object) -> list[Any]:
     """A list, also where it was written as a text of JSON."""
     try:
-        value = json.loads(value) if isinstance(value, str) else value
+        value = DECODER.decode(value) if isinstance(value, str) else value
     except ValueError:
         value = None
     if not isinstance(value, list):

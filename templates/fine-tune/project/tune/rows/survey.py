@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tune.data import fingerprint
-from tune.rows import checks, tokens
+from tune.rows import checks, same, tokens
 from tune.rows.formats import OnBytes, label, read
 from tune.rows.row import Level, Problem, Row
 
 FEW, FEW_HELD_BACK = 50, 20  # fewer rows hardly teach, fewer prove hardly anything
 SAME = 0.9  # the share of one answer from which on a model learns to say nothing else
 PERCENTILES = (50, 90, 95, 99, 100)
+NO_NUMBER = 0
 MIXER = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, as in Fibonacci hashing
 
 
@@ -102,18 +102,28 @@ class Tally:
 
 
 class Columns:
-    """A few numbers of each row of a file: all that is kept of it, 28 bytes a row."""
+    """A few numbers of each row of a file: all that is kept of it, 36 bytes a row.
+
+    Texts are kept as their hash, which is another in every process.
+    """
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.question, self.answer = array("Q"), array("Q")
+        self.question, self.answer, self.but_for_numbers = (array("q") for _ in range(3))
         self.line, self.total, self.learned = (array("I") for _ in range(3))
+        self.earlier, self.earlier_line = array("q"), array("I")  # questions before a row's last
         self.broken = self.turns = self.with_system = self.with_tools = 0
 
     def add(self, row: Row, count: tokens.Count) -> None:
         self.line.append(row.line)
-        self.question.append(fingerprint(row.messages[:-1]))
-        self.answer.append(fingerprint(row.messages[-1:]))
+        *question, answer = map(same.plain, row.messages)
+        alike = [same.without_numbers(text) for text in question]
+        self.question.append(hash(tuple(question)))
+        self.answer.append(hash(answer))
+        self.but_for_numbers.append(hash((*alike, answer)) if alike != question else NO_NUMBER)
+        for place in row.answers[:-1]:
+            self.earlier.append(hash(tuple(question[:place])))
+            self.earlier_line.append(row.line)
         for column, number in zip((self.total, self.learned), count, strict=True):
             column.append(number)
         roles = [message["role"] for message in row.messages]
@@ -136,7 +146,8 @@ def survey(
         for found in chain(_repeats(each), _alike(each), _long(each, max_length), _few(each)):
             tally.count(*found)
     for first, second in combinations(columns, 2):
-        tally.count(*_leaks(first, second))
+        for found in _leaks(first, second):
+            tally.count(*found)
     figures = tuple(_figures(each, max_length) for each in columns)
     return Survey(figures, tally.findings(), max_length)
 
@@ -196,16 +207,19 @@ def _earlier(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _repeats(columns: Columns) -> Iterator[Found]:
-    question, answer = np.asarray(columns.question), np.asarray(columns.answer)
-    whole = question * np.uint64(MIXER) + answer  # wraps around: a fingerprint of both
+    question, answer = (
+        np.asarray(each).view(np.uint64) for each in (columns.question, columns.answer)
+    )
+    whole = question * np.uint64(MIXER) + answer  # wraps around: a hash of both
     later, first = _earlier(whole)
     fix = "keep one of them: what is there twice is learned twice."
-    fault = ("duplicate", "says the same as line {}.", fix)
+    fault = ("duplicate", "says the same or nearly the same as line {}.", fix)
     yield _at_both(columns, fault, later, first), len(later)
     later, first = _earlier(question)
     other = whole[later] != whole[first]
     fix = "keep the answer that is right."
-    fault = ("contradiction", "asks the same as line {} and answers otherwise.", fix)
+    text = "asks the same or nearly the same as line {} and answers otherwise."
+    fault = ("contradiction", text, fix)
     yield _at_both(columns, fault, later[other], first[other]), int(other.sum())
 
 
@@ -218,19 +232,30 @@ def _at_both(
         yield Problem(columns.file, columns.line[at], kind, told, fix, "warning")
 
 
-def _leaks(first: Columns, second: Columns) -> Found:
+def _leaks(first: Columns, second: Columns) -> Iterator[Found]:
     """Questions of one file that another has, too: a model that has seen them proves nothing."""
-    known = np.asarray(first.question)
-    places = np.flatnonzero(np.isin(np.asarray(second.question), known))
+    known = np.concatenate([np.asarray(first.question), np.asarray(first.earlier)])
+    lines = np.concatenate([np.asarray(first.line), np.asarray(first.earlier_line)])
+    leaked = np.isin(second.question, known)
+    near = np.isin(second.but_for_numbers, first.but_for_numbers) & ~leaked
+    near &= np.asarray(second.but_for_numbers) != NO_NUMBER
 
-    def problems() -> Iterator[Problem]:
-        for at in places:
-            where = int(np.argmax(known == np.uint64(second.question[at])))
-            text = f"its question is in {first.file}, line {first.line[where]}, too."
-            fix = "delete one of the two; or join the files and split them again."
+    def leaks() -> Iterator[Problem]:
+        fix = "delete one of the two; or join the files and split them again."
+        for at in np.flatnonzero(leaked):
+            line = lines[np.argmax(known == second.question[at])]
+            text = f"its question, or nearly the same, is in {first.file}, line {line}, too."
             yield Problem(second.file, second.line[at], "leak", text, fix)
 
-    return problems(), len(places)
+    def near_leaks() -> Iterator[Problem]:
+        fix = "hold back another question, unless the numbers are what matters."
+        for at in np.flatnonzero(near):
+            line = first.line[first.but_for_numbers.index(second.but_for_numbers[at])]
+            text = f"is {first.file}, line {line}, with other numbers and the same answer."
+            yield Problem(second.file, second.line[at], "near-leak", text, fix, "warning")
+
+    yield leaks(), int(leaked.sum())
+    yield near_leaks(), int(near.sum())
 
 
 def _alike(columns: Columns) -> Iterator[Found]:
@@ -262,7 +287,7 @@ def _few(columns: Columns) -> Iterator[Found]:
     rows, name = len(columns.line), Path(columns.file).stem.lower()
     held_back = any(word in name for word in ("test", "valid", "eval", "dev"))
     enough = FEW_HELD_BACK if held_back else FEW
-    if rows >= enough:
+    if rows >= enough or (columns.broken and not rows):  # what broke them all is said already
         return
     text = f"has {rows} good rows; fewer than {enough} "
     text += "prove hardly anything." if held_back else "hardly teach anything."
