@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 import unicodedata
 
 import numpy as np
@@ -75,6 +76,26 @@ def test_word_f1_reads_every_script() -> None:
     assert metrics.token_f1("где лампа", "Где лампа?") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("灯坏了，请退款。", ["灯", "坏", "了", "请", "退", "款"]),
+        ("USBケーブル 2本", ["usb", "ケ", "ー", "ブ", "ル", "2", "本"]),
+        ("हिन्दी में लिखो", ["हिन्दी", "में", "लिखो"]),
+        ("L'été, c'est fini!", ["l", "été", "c", "est", "fini"]),
+        ("team_2: ok", ["team_2", "ok"]),
+    ],
+)
+def test_words_are_those_of_their_script(text: str, words: list[str]) -> None:
+    assert metrics.words(text) == words
+
+
+def test_a_chinese_answer_that_is_nearly_right_is_nearly_right() -> None:
+    wanted, given = "您的包裹明天会送到。", "您的包裹今天会送到。"
+    assert metrics.token_f1(wanted, given) == pytest.approx(8 / 9)
+    assert mean(wanted, given, "rouge_l") == pytest.approx(100 * 8 / 9)
+
+
 def test_two_empty_answers_are_alike_and_one_is_not() -> None:
     assert metrics.token_f1("", "...") == 1
     assert metrics.token_f1("", "word") == metrics.token_f1("word", "") == 0
@@ -110,6 +131,11 @@ def test_equal_answers_get_full_marks_everywhere() -> None:
     found = means(WANTED, WANTED)
     comparing = ("exact_match", "token_f1", "rouge_l", "bleu", "chrf")  # yours may do without
     assert {found[name] for name in comparing} == {100}
+
+
+def test_answers_without_a_word_can_be_equal() -> None:
+    assert mean("{}", "{}", "rouge_l") == 100
+    assert mean("{}", "a word", "rouge_l") == mean("a word", "{}", "rouge_l") == 0
 
 
 def test_silence_gets_nothing() -> None:
@@ -175,6 +201,33 @@ def test_a_difference_is_measured_row_by_row() -> None:
     assert found.mean == pytest.approx(100 * 5 / 60, abs=1e-3)
     assert found.low > 0
     assert found.high - found.low < each.high - each.low
+
+
+def test_the_memory_of_an_interval_does_not_grow_with_the_rows() -> None:
+    tracemalloc.start()
+    found = metrics.interval([0.0, 100.0] * 5000)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 48 < found.low < 50 < found.high < 52
+    assert most < 40e6
+
+
+@pytest.mark.parametrize("rows", [6, 12, 20])
+def test_few_rows_do_not_make_an_interval_too_sure(rows: int) -> None:
+    chance = np.random.default_rng(2)
+    found = [metrics.interval(chance.normal(50, 20, rows)) for _ in range(400)]
+    held = np.mean([each.low <= 50 <= each.high for each in found])
+    assert 0.925 < held < 0.975  # plain percentiles: 0.86, 0.91, 0.92
+
+
+def test_rows_drawn_in_several_goes_are_those_drawn_at_once() -> None:
+    rows = 3000  # several goes
+    drawn = np.random.default_rng(metrics.SEED).multinomial(
+        rows, [1 / rows] * rows, metrics.RESAMPLES
+    )
+    parts = list(metrics.resamples(rows))
+    assert len(parts) > 1
+    assert np.array_equal(np.concatenate(parts), drawn)
 
 
 def test_nothing_is_ahead_of_itself() -> None:

@@ -206,6 +206,22 @@ def test_without_answers_there_is_no_empty_section(run: Run) -> None:
     assert "Answers" not in page(run, samples=()).text
 
 
+def test_a_page_that_shows_some_rows_only_says_so(run: Run) -> None:
+    assert "The first 4 of 10,000 rows." in page(run, rows=10_000).text
+    assert "The first" not in page(run).text
+
+
+def test_what_is_written_from_right_to_left_is_shown_so(run: Run) -> None:
+    found = page(run, samples=(sample("أحمر", "أزرق", "أزرق"),))
+    assert {each.get("dir") for each in [*found.all("pre"), *found.all("p", "ask")]} == {"auto"}
+
+
+def test_seconds_say_that_they_are_not_alike(run: Run) -> None:
+    systems = {**FOUND.systems, "prompted": system("small, prompted", 60)}
+    assert "its share of a batch; prompted: alone" in page(run, systems=systems).text
+    assert "prompted: alone" not in page(run).text
+
+
 # Differences
 
 
@@ -224,6 +240,11 @@ def test_an_answer_that_is_quite_different_is_not_marked_all_over() -> None:
 
 def test_an_answer_as_expected_has_no_mark() -> None:
     assert report.marked("It is blue.", " It is blue.\n") == "It is blue."
+
+
+def test_long_texts_are_not_compared_for_minutes() -> None:
+    long = "so and so " * 10_000
+    assert report.marked(long, "so and then so") == "so and then so"
 
 
 def test_silence_is_told() -> None:

@@ -122,6 +122,7 @@ def test_enough_rows_are_enough_in_four_of_five_cases() -> None:
             "exact_match",
             "short",
         ),
+        (["您的包裹明天会送到，请您在家等候。"], "rouge_l", "sentences"),
         (["yes"] * 8 + ["Yes, but only on the second day after the order."] * 2, "rouge_l", "sent"),
     ],
 )

@@ -22,7 +22,7 @@ from tune.runs import Record, Run
 STYLE = Path(__file__).with_name("report.css")
 NAMES = {BASE: "Base", TUNED: "Tuned", PROMPTED: "Prompted"}
 WORDS = {"better": "Better", "no proof": "No proof", "worse": "Worse"}
-COMPARED = 4000  # characters of an answer up to which differences are marked
+COMPARED = 2000  # characters up to which differences are marked; the time grows by the square
 ALIKE = 0.3  # below, everything would be marked
 
 # How a row went, and what that is called: answers that are right or wrong, answers more or less so
@@ -48,8 +48,9 @@ PAGE = """\
 <main>
 {main}
 </main>
-<footer>Intervals hold the true figure in 95 of 100 cases: paired bootstrap over the rows \
-(Koehn 2004). Both models got the same prompts and the same decoding.</footer>
+<footer>Intervals hold the true figure in about 95 of 100 cases: paired bootstrap over the rows \
+(Koehn 2004), wider where rows are few. Both models got the same prompts and the same \
+decoding.</footer>
 </body>
 </html>
 """
@@ -113,8 +114,11 @@ def _figures(found: Evaluation) -> str:
         for who, system in found.systems.items()
     )
     rows = [_metric(found, name) for name in METRICS if name in found.differences]
-    rows.append(_plain("Seconds an answer", {n: s.seconds for n, s in found.systems.items()}, 3))
-    rows.append(_plain("Characters", {n: s.characters for n, s in found.systems.items()}, 0))
+    seconds = {who: system.seconds for who, system in found.systems.items()}
+    characters = {who: system.characters for who, system in found.systems.items()}
+    share = "its share of a batch" + ("; prompted: alone" if PROMPTED in seconds else "")
+    rows.append(_plain(f"Seconds an answer<small>{share}</small>", seconds, 3))
+    rows.append(_plain("Characters", characters, 0))
     return (
         '<h2>Figures</h2><div class="wide"><table><thead><tr><th></th>'
         f"{head}<th>Tuned is ahead</th>"
@@ -227,9 +231,16 @@ def _answers(found: Evaluation) -> str:
         for sample, outcome in zip(found.samples, outcomes, strict=True)
     ]
     return (
-        f'<h2>Answers</h2><div class="answers">{_filters(Counter(outcomes), exact)}'
+        f'<h2>Answers</h2>{_kept(found)}<div class="answers">{_filters(Counter(outcomes), exact)}'
         f"{''.join(cards)}</div>"
     )
+
+
+def _kept(found: Evaluation) -> str:
+    shown = len(found.samples)
+    if shown >= found.rows:
+        return ""
+    return f'<p class="quiet">The first {shown:,} of {_rows(found.rows)}.</p>'
 
 
 def _filters(counts: Counter[str], exact: bool) -> str:
@@ -256,7 +267,7 @@ def _outcome(sample: Sample) -> str:
 def _sample(sample: Sample, outcome: str, found: Evaluation) -> str:
     exact = found.headline == "exact_match"
     label = OUTCOMES[outcome][0 if exact else 1]
-    said = [f"<div><h3>Expected</h3><pre>{escape(sample.expected)}</pre></div>"]
+    said = [f'<div><h3>Expected</h3><pre dir="auto">{escape(sample.expected)}</pre></div>']
     for who, answer in sample.answers.items():
         score = sample.scores[who]
         tone = "good" if score == 100 else "bad" if exact else ""
@@ -264,7 +275,7 @@ def _sample(sample: Sample, outcome: str, found: Evaluation) -> str:
         said.append(
             f'<div><h3><span class="key {who}">{NAMES[who]}</span>'
             f'<span class="{tone}">{mark}</span></h3>'
-            f"<pre>{marked(sample.expected, answer)}</pre></div>"
+            f'<pre dir="auto">{marked(sample.expected, answer)}</pre></div>'
         )
     return (
         f'<article class="sample {outcome}"><div class="asked"><div>{_question(sample)}</div>'
@@ -276,8 +287,10 @@ def _sample(sample: Sample, outcome: str, found: Evaluation) -> str:
 def _question(sample: Sample) -> str:
     """The conversation up to the answer; what stands before the question in small."""
     *before, last = sample.question
-    lines = [f'<p class="before">{escape(_said(each, role=True))}</p>' for each in before]
-    return "".join([*lines, f'<p class="ask">{escape(_said(last))}</p>'])
+    lines = [
+        f'<p class="before" dir="auto">{escape(_said(each, role=True))}</p>' for each in before
+    ]
+    return "".join([*lines, f'<p class="ask" dir="auto">{escape(_said(last))}</p>'])
 
 
 def _said(message: Mapping[str, Any], role: bool = False) -> str:
@@ -291,7 +304,7 @@ def marked(expected: str, answer: str) -> str:
         return "<i>nothing</i>"
     wanted, given = (re.findall(r"\s+|\w+|[^\w\s]", text.strip()) for text in (expected, answer))
     matcher = SequenceMatcher(None, wanted, given, autojunk=False)
-    if len(answer) > COMPARED or matcher.ratio() < ALIKE:
+    if max(len(expected), len(answer)) > COMPARED or matcher.ratio() < ALIKE:
         return escape(answer.strip())
     parts = []
     for kind, _, _, start, end in matcher.get_opcodes():

@@ -47,7 +47,7 @@ def judge(metric: str, systems: Mapping[str, Scores], ahead: Interval) -> Verdic
     found = decide(ahead, differ)
     against = f"{_figure(metric, tuned.mean())} against {points(base.mean())}"
     against += " %" if metric == "exact_match" else ""
-    on = f"on {rows} row{'s' if rows != 1 else ''}"
+    on = f"on {rows:,} row{'s' if rows != 1 else ''}"
     if found == "better":
         why = f"Better: {against}, a gain of {_range(ahead.low, ahead.high)} points {on}."
     elif found == "worse":
