@@ -1,6 +1,7 @@
 """What a visitor sees of a comparison: two columns, votes, the run, its evaluation, the rows."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,6 +280,28 @@ def test_the_page_fits_its_window(
     assert all(wide <= window for wide, window in widths)
 
 
+def test_who_cannot_see_the_page_hears_what_each_part_is_called(offline: App, look: Look) -> None:
+    visit = look(offline)
+    expect(visit.page.get_by_role("textbox", name="Question")).to_be_visible()
+    expect(button(visit, "Ask")).to_be_visible()
+    tab(visit, "Evaluation")
+    expect(visit.page.get_by_role("combobox", name="Run")).to_be_visible()
+    expect(visit.page.get_by_role("img", name="tuned: right")).to_be_visible()
+
+
+def test_a_card_is_framed_on_all_sides(offline: App, look: Look) -> None:
+    visit = look(offline)
+    expect(card(visit, "tuned")).to_have_css("border-width", "3px 1px 1px")
+    tab(visit, "Evaluation")
+    expect(visit.page.locator(".verdict")).to_have_css("border-width", "1px 1px 1px 5px")
+
+
+def test_a_question_that_never_ends_leaves_room_for_the_answers(offline: App, look: Look) -> None:
+    visit = look(offline)
+    ask(visit, "and so on " * 900)
+    expect(card(visit, "tuned")).to_be_in_viewport()
+
+
 def test_nothing_that_a_model_or_a_person_wrote_is_live(offline: App, look: Look) -> None:
     visit, dialogs = look(offline), list[str]()
     visit.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
@@ -295,6 +318,19 @@ def test_nothing_that_a_model_or_a_person_wrote_is_live(offline: App, look: Look
     )
     assert dialogs == []
     assert visit.page.title() != "owned"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be asked to end there")
+def test_the_app_ends_without_a_word_while_a_page_is_open(
+    project: Path, browser: Browser, tmp_path: Path
+) -> None:
+    app = app_in(project, tmp_path).start()
+    visit = Visit.begin(browser, app)
+    assert app.process
+    app.process.terminate()  # as `docker stop` does
+    assert app.process.wait(30) == 0
+    assert app.log == f"Open {app.url}/\n"
+    visit.page.context.close()
 
 
 # With a model

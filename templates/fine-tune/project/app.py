@@ -13,7 +13,9 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -162,7 +164,7 @@ def _screen(shown: Shown, busy: bool = False) -> tuple[Any, ...]:
         panels.card(title, shown.both[side], expected, named=not shown.is_hidden)
         for title, side in zip(titles, shown.order, strict=True)
     ]
-    box = gr.update(submit_btn=not busy, stop_btn=busy)
+    box = gr.update(submit_btn=not busy and "Ask", stop_btn=busy and "Stop")
     return (
         panels.asked(shown.question, row),
         *cards,
@@ -227,7 +229,8 @@ def evaluation(name: str | None) -> tuple[Update, str, Update]:
 def _pick(name: str | None) -> tuple[Update, Run | None]:
     found = {run.name: run for run in runs.every(SETTINGS.runs)}
     run = found.get(name or "") or known.shown_run(SETTINGS) or next(iter(found.values()), None)
-    return gr.update(choices=list(found), value=run.name if run else None), run
+    value = run.name if run else None
+    return gr.update(choices=list(found), value=value, visible=bool(found)), run
 
 
 def _copied(run: Run) -> str:
@@ -299,10 +302,11 @@ def compare_tab(who: gr.HTML) -> None:
     """The box, the examples, the two columns, the votes."""
     shown = gr.State(Shown())
     box = gr.Textbox(
+        label="Question",  # for who cannot see the page
         placeholder=ASK,
         show_label=False,
         max_length=LONGEST,
-        submit_btn=True,
+        submit_btn="Ask",
         autofocus=True,
         elem_id="box",
     )
@@ -334,7 +338,7 @@ def _names() -> list[str]:
 def run_tab(tab: gr.Tab, show: Callable[..., Any], more: list[Any]) -> None:
     """A run to choose, and what there is to see of it; looked at again each time the tab opens."""
     with gr.Row(elem_classes="picker"):
-        picker = gr.Dropdown(show_label=False, container=False)
+        picker = gr.Dropdown(label="Run", show_label=False, container=False, visible=False)
         for each in more:
             each.render()
     shelf = gr.HTML()
@@ -381,7 +385,9 @@ def main() -> None:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
     threading.Thread(target=warm_up, daemon=True).start()
-    page.block_thread()
+    with suppress(KeyboardInterrupt):  # not block_thread: it waits 5 seconds for open pages
+        while True:
+            time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def test_with_nothing_at_all_the_stand_in_quotes_and_nobody_is_the_base(alone: S
     assert (found["tuned"].kind, found["base"].kind) == ("stand-in", "nobody")
     assert json.loads(found["tuned"].text)["team"]
     assert found["tuned"].source.startswith("quotes rows.jsonl, line ")
+    assert f"the answer to “{ROW['prompt']}”" in found["tuned"].source  # it may be another question
     assert found["base"].text == prompts.NOBODY
     assert all(each.done for each in found.values())
 

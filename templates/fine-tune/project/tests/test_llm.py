@@ -104,6 +104,15 @@ def test_what_fails_is_told_politely(
         list(llm.chat(QUESTION, online))
 
 
+def test_a_page_instead_of_an_answer_is_no_answer(own: Settings, local: MistralServer) -> None:
+    def log_in_first(handler: Handler, body: Body) -> None:
+        handler.stream(["<html>Welcome to our Wi-Fi</html>"])
+
+    local.will(log_in_first)
+    with pytest.raises(ModelUnavailable, match="could not be read"):
+        list(llm.chat(QUESTION, own))
+
+
 def test_a_busy_server_is_asked_again(online: Settings, server: MistralServer) -> None:
     before = len(server.requests)
     server.will(status(429, 0.01), status(503), text("Now."))

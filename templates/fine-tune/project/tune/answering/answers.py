@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from textwrap import shorten
 from typing import Literal
 
 from plumbing.retries import ModelUnavailable
@@ -17,7 +18,7 @@ from tune import prompts
 from tune.answering import known, llm, local
 from tune.answering.local import Side
 from tune.errors import TuneError
-from tune.rows.row import Message
+from tune.rows.row import Message, Row, last_words
 from tune.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def voices(side: Side, question: str, settings: Settings = SETTINGS) -> Iterator
         yield Voice("nobody", "nobody", partial(_say, prompts.NOBODY))
     elif row := known.nearest(settings.train).find(question):
         speak = partial(_say, row.answer)
-        yield Voice(prompts.STAND_IN, "stand-in", speak, f"quotes {known.place(row)}")
+        yield Voice(prompts.STAND_IN, "stand-in", speak, _quoted(row))
     else:
         yield Voice(prompts.STAND_IN, "nobody", partial(_say, prompts.NOTHING_NEAR))
 
@@ -204,6 +205,12 @@ def _ask_api(asked: list[Message], settings: Settings) -> Iterator[str]:
 
 def _say(words: str, _: Sequence[Message]) -> Iterator[str]:
     yield words
+
+
+def _quoted(row: Row) -> str:
+    """Where the answer stands, and to what it is one: the nearest row may be far away."""
+    asked = shorten(last_words(row.question), 70, placeholder=" …")
+    return f"quotes {known.place(row)}, the answer to “{asked}”"
 
 
 def _label(side: Side, settings: Settings) -> str:

@@ -98,7 +98,17 @@ def _ask_server(messages: Sequence[Message], settings: Settings, model: str) -> 
         max_tokens=settings.max_tokens,
         stream=True,
     )
-    return _words(chunks, chunks.close)
+    return _words(_some(chunks), chunks.close)
+
+
+def _some(chunks: Iterator[Any]) -> Iterator[Any]:
+    """The chunks. Not even one: it was no model, but the Wi-Fi's log-in page or the like."""
+    none = True
+    for chunk in chunks:
+        none = False
+        yield chunk
+    if none:
+        raise ValueError("the answer has no part that a model sends")
 
 
 @cache

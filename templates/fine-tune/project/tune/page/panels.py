@@ -44,7 +44,8 @@ def card(title: str, answer: Answer, expected: str | None, named: bool = True) -
     words = html.escape(answer.text) or ("<i>It said nothing.</i>" if answer.done else "")
     return (
         f'<article class="{look}"><header><h2>{html.escape(title)}</h2>{chip}</header>'
-        f'<p class="by">{html.escape(by) or "&nbsp;"}</p>{notice}<div class="words">{words}</div>'
+        f'<p class="by">{html.escape(by) or "&nbsp;"}</p>{notice}'
+        f'<div class="words" dir="auto">{words}</div>'
         f"<footer>{_figures(answer, named)}{_match(answer, expected)}</footer></article>"
     )
 
@@ -95,9 +96,10 @@ def asked(question: str, row: Row | None) -> str:
     if row:
         wanted = (
             f'<p class="expected"><span>Expected ({html.escape(known.place(row))})</span>'
-            f"<code>{html.escape(row.answer)}</code></p>"
+            f'<code dir="auto">{html.escape(row.answer)}</code></p>'
         )
-    return f'<div class="asked"><p class="question">{html.escape(question)}</p>{wanted}</div>'
+    asked = f'<p class="question" dir="auto">{html.escape(question)}</p>'
+    return f'<div class="asked">{asked}{wanted}</div>'
 
 
 # Training: the curve, and what the run was made with
@@ -237,7 +239,7 @@ def evaluation(found: Evaluation | None) -> str:
     return (
         f'<div class="verdict {html.escape(mark)}"><b>{html.escape(found.why)}</b>'
         f"{notes}</div>{_scores(found)}"
-        f"<h3>{len(samples)}{more} rows, side by side <small>a dot for each model, green where it "
+        f"<h3>{len(samples)}{more} rows, side by side <small>a dot for each model, full where it "
         "answers as expected</small></h3>" + "".join(_sample(sample, found) for sample in samples)
     )
 
@@ -278,10 +280,10 @@ def _sample(sample: Sample, found: Evaluation) -> str:
     question = html.escape(last_words(sample.question))
     columns = "".join(
         f"<div><h4>{html.escape(found.systems[side].label if side in found.systems else side)}"
-        f"</h4><p>{marked(sample.expected, text)}</p></div>"
+        f'</h4><p dir="auto">{marked(sample.expected, text)}</p></div>'
         for side, text in sample.answers.items()
     )
-    wanted = f"<div><h4>Expected</h4><p>{html.escape(sample.expected)}</p></div>"
+    wanted = f'<div><h4>Expected</h4><p dir="auto">{html.escape(sample.expected)}</p></div>'
     return (
         f'<details class="sample"><summary><span>{question}</span>{_dots(sample)}</summary>'
         f'<div class="columns">{wanted}{columns}</div></details>'
@@ -293,7 +295,8 @@ def _dots(sample: Sample) -> str:
     for side, text in sample.answers.items():
         right = metrics.normal(text) == metrics.normal(sample.expected)
         mark, said = ("good", "right") if right else ("bad", "differs")
-        dots.append(f'<i class="dot {mark}" title="{html.escape(side)}: {said}"></i>')
+        words = f"{html.escape(side)}: {said}"
+        dots.append(f'<i class="dot {mark}" role="img" aria-label="{words}" title="{words}"></i>')
     return f'<span class="dots">{"".join(dots)}</span>'
 
 
