@@ -81,6 +81,16 @@ def test_training_rows_that_have_changed_since_are_told(tmp_path: Path) -> None:
     assert "is not what it was" in note
 
 
+def test_the_rows_that_a_run_names_count_whatever_the_settings_say_by_now(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["one", "two"])
+    old = settings.train.rename(tmp_path / "old.jsonl")
+    settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
+    run.update(data={"train": {"file": str(old), "sha256": data.digest(old)}})
+    rows, notes = held_out.choose(run, settings, drop_seen=True)
+    assert [each.question[-1]["content"] for each in rows] == ["two"]
+    assert notes == ("Left out: 1 row that training saw as well.",)
+
+
 def test_some_rows_are_drawn_by_chance_always_the_same_in_their_order(tmp_path: Path) -> None:
     questions = [f"question {n}" for n in range(50)]
     run, settings = files(tmp_path, train=["one"], test=questions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tune import data, plan
-from tune.errors import TuneError, need_training
+from tune.errors import TuneError, explained, need_training
 from tune.evaluate import Options, evaluate
 from tune.export import export
 from tune.judging import results
 from tune.planning import gpus
-from tune.runs import Run
+from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
 
 # What keeps it under two minutes on two cores, however much data there is.
@@ -72,29 +73,42 @@ Done = Callable[[Step], None]
 def rehearse(
     settings: Settings, begin: Tell = lambda name: None, done: Done = lambda step: None
 ) -> Rehearsal:
-    """Go the whole way. A part that fails ends it; `steps` then tells which, and why."""
+    """Go the whole way. A part that fails ends it; `steps` then tells which, and why.
+
+    After Ctrl-C nothing is left of it: `train --resume` would take half a rehearsal for a training.
+    """
     need_training()
     # More threads than one only get into each other's way with a model this small.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    run = Run(settings.runs / f"rehearsal-{datetime.now():%Y-%m-%d-%H%M%S}")
-    stage = Stage(run, settings, _small(run, settings))
+    run = Run(settings.runs / f"{REHEARSAL}{datetime.now():%Y-%m-%d-%H%M%S}")
+    try:
+        return _go(Stage(run, settings, _small(run, settings)), begin, done)
+    except KeyboardInterrupt:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        raise
+
+
+def _go(stage: Stage, begin: Tell, done: Done) -> Rehearsal:
     steps: list[Step] = []
     for name, part in PARTS.items():
         begin(name)
         steps.append(_took(name, part, stage))
         done(steps[-1])
         if not steps[-1].ok:
-            return Rehearsal(run.name, steps=tuple(steps))
-    found = results.read(run.evaluation)
-    return Rehearsal(run.name, found.verdict, found.why, tuple(steps))
+            return Rehearsal(stage.run.name, steps=tuple(steps))
+    found = results.read(stage.run.evaluation)
+    return Rehearsal(stage.run.name, found.verdict, found.why, tuple(steps))
 
 
 def _took(name: str, part: Callable[[Stage], str], stage: Stage) -> Step:
     began = time.monotonic()
     try:
         ok, says = True, part(stage)
-    except TuneError as error:
-        ok, says = False, str(error)
+    except Exception as error:
+        told = explained(error)
+        if told is None:
+            raise
+        ok, says = False, str(told)
     return Step(name, ok, round(time.monotonic() - began, 1), says)
 
 
@@ -129,7 +143,7 @@ def _check(stage: Stage) -> str:
     files = _files(stage.real)
     if "test" not in files:
         problem = f"There is no {stage.real.test_file}, and so nothing to prove anything with."
-        raise TuneError(problem, f"uv run python -m tune split {stage.real.train_file}")
+        raise TuneError(problem, f"uv run python -m tune split {stage.real.train_file} --replace")
     found = survey(list(files.values()), stage.real.max_length)
     if found.errors:
         raise TuneError(f"{found.errors:,} errors in the rows.", "uv run python -m tune check")

@@ -13,6 +13,8 @@ from tune.errors import TuneError
 State = Literal["training", "done"]
 Form = Literal["adapter", "merged", "gguf"]  # that a run can be exported in
 
+REHEARSAL = "rehearsal-"  # how the names of rehearsals begin
+
 
 @dataclass(frozen=True)
 class Record:
@@ -37,6 +39,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether it is a rehearsal's, with a tiny model."""
+        return self.name.startswith(REHEARSAL)
 
     @property
     def checkpoints(self) -> Path:
@@ -121,8 +128,12 @@ def every(folder: Path) -> list[Run]:
 
 
 def latest(folder: Path) -> Run | None:
-    """The run that ended last with a model; None where none has."""
-    return next((run for run in every(folder) if _is_done(run)), None)
+    """The run that ended last with a model; None where none has.
+
+    A rehearsal only where there is nothing else: one before the pitch hides no real model.
+    """
+    done = (run for run in every(folder) if _is_done(run))
+    return min(done, key=lambda run: run.rehearsed, default=None)
 
 
 def find(folder: Path, name: str = "") -> Run:
@@ -132,7 +143,8 @@ def find(folder: Path, name: str = "") -> Run:
         return run
     names = ", ".join(there) or "none yet"
     problem = f'There is no run "{name}".' if name else "No run has ended with a model yet."
-    raise TuneError(f"{problem} Runs: {names}.", "uv run python -m tune rehearse")
+    fix = ("runs" if name else "train --resume") if there else "rehearse"
+    raise TuneError(f"{problem} Runs: {names}.", f"uv run python -m tune {fix}")
 
 
 def _record(raw: Any) -> Record:
@@ -142,6 +154,8 @@ def _record(raw: Any) -> Record:
     kinds = {each.name: dict if each.default_factory is dict else str for each in fields(Record)}
     known = {name: value for name, value in raw.items() if name in kinds}
     wrong = [name for name, value in known.items() if not isinstance(value, kinds[name])]
+    parts = {} if wrong else known.get("data", {})
+    wrong += [part for part, about in parts.items() if not isinstance(about, dict)]
     if wrong or "base" not in known:
         raise TypeError(f'"{wrong[0] if wrong else "base"}" is missing or of the wrong kind')
     return Record(**known)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from tune import data, prompts
 from tune.data import Row
 from tune.errors import TuneError
 from tune.runs import Run
-from tune.settings import Settings, named
+from tune.settings import ROOT, Settings, named
 
 NAMED = 5  # lines that a message names
 
@@ -18,7 +19,8 @@ def choose(
     run: Run, settings: Settings, most: int = 0, drop_seen: bool = False
 ) -> tuple[list[Row], tuple[str, ...]]:
     """The rows to ask, and what to know of them. Raises TuneError where some were trained on."""
-    rows, known, notes = data.load(settings.test), _known(settings), []
+    files = _trained_on(run, settings)
+    rows, known, notes = data.load(settings.test), _questions(files), []
     seen = [row for row in rows if data.fingerprint(row.question) in known]
     if seen and not drop_seen:
         lines = ", ".join(str(row.line) for row in seen[:NAMED])
@@ -30,8 +32,10 @@ def choose(
         )
     if seen:
         notes.append(f"Left out: {counted(len(seen))} that training saw as well.")
-    if _changed(run, settings):
-        notes.append(f"{named(settings.train)} is not what it was: rows may have been trained on.")
+    about = run.record.data.get("train", {})
+    if about.get("sha256") not in map(data.digest, files):
+        file = about.get("file", named(settings.train))
+        notes.append(f"{file} is not what it was: rows may have been trained on.")
     if run.record.settings.get("system", prompts.SYSTEM) != prompts.SYSTEM:
         notes.append("SYSTEM in tune/prompts.py is not what it was in training: train again.")
     fresh = [row for row in rows if data.fingerprint(row.question) not in known]
@@ -41,9 +45,15 @@ def choose(
     return _drawn(fresh, most, settings.seed), tuple(notes)
 
 
-def _known(settings: Settings) -> set[int]:
-    """The questions that a run learned from, or was chosen by: all of them in a conversation."""
-    files = [file for file in (settings.train, settings.validation) if file.is_file()]
+def _trained_on(run: Run, settings: Settings) -> list[Path]:
+    """What a run learned from, or was chosen by: the files that it names, and those of `.env`."""
+    named = [ROOT / about["file"] for about in run.record.data.values() if "file" in about]
+    files = dict.fromkeys((*named, settings.train, settings.validation))
+    return [file for file in files if file.is_file()]
+
+
+def _questions(files: Sequence[Path]) -> set[int]:
+    """All that these rows ask, also in the middle of a conversation."""
     return {
         data.fingerprint(row.messages[:place])
         for file in files
@@ -51,12 +61,6 @@ def _known(settings: Settings) -> set[int]:
         for place, message in enumerate(row.messages)
         if message["role"] == "assistant"
     }
-
-
-def _changed(run: Run, settings: Settings) -> bool:
-    """Whether the training rows are not those that the run was trained on."""
-    known = run.record.data.get("train", {}).get("sha256")
-    return not settings.train.is_file() or data.digest(settings.train) != known
 
 
 def _drawn(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
