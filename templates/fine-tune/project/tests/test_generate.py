@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from tune import data, models  # noqa: E402
-from tune.answering.generate import Generator  # noqa: E402
+from tune.answering.generate import Generator, NotTaken  # noqa: E402
 from tune.errors import TuneError  # noqa: E402
 from tune.training import tiny, weights  # noqa: E402
 
@@ -149,12 +149,22 @@ def test_one_question_that_does_not_fit_is_explained(random: Generator) -> None:
     assert "MAX_TOKENS" in caught.value.fix
 
 
-def test_another_failure_is_passed_on(random: Generator) -> None:
+def test_a_processor_without_memory_says_it_in_other_words(random: Generator) -> None:
+    class Full(Forgetful):
+        def __call__(self, *, input_ids: Any, **rest: Any) -> Any:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …")
+
+    with pytest.raises(TuneError, match="memory is too small"):
+        replace(random, model=Full(random.model, 1)).answers(QUESTIONS)
+
+
+@pytest.mark.parametrize("problem", ["shapes do not match", "an illegal memory access"])
+def test_another_failure_is_passed_on(random: Generator, problem: str) -> None:
     class Broken(Forgetful):
         def __call__(self, *, input_ids: Any, **rest: Any) -> Any:
-            raise RuntimeError("shapes do not match")
+            raise RuntimeError(problem)
 
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+    with pytest.raises(RuntimeError, match=problem):
         replace(random, model=Broken(random.model, 1)).answers(QUESTIONS)
 
 
@@ -222,6 +232,11 @@ def test_threads_that_ask_at_once_get_their_own_answers(trained: Generator, aske
     for thread in threads:
         thread.join(timeout=30)
     assert [found[at] for at in range(len(streams))] == wanted
+
+
+def test_what_the_chat_template_does_not_take_is_told(random: Generator) -> None:
+    with pytest.raises(NotTaken, match='cannot be sent to the model: The role "narrator" is'):
+        random.answer([{"role": "narrator", "content": "Meanwhile"}])
 
 
 def test_a_model_without_an_adapter_has_no_base_in_it(random: Generator) -> None:

@@ -19,6 +19,7 @@ from conftest import Tuned
 from tune import serve
 from tune.answering import server
 from tune.errors import TuneError
+from tune.rows.tokens import ChatForm
 from tune.runs import Record, Run
 from tune.serve import Address
 
@@ -130,6 +131,29 @@ def test_an_answer_that_runs_into_the_limit_says_so(url: str) -> None:
         assert (answer["message"]["content"], answer["finish_reason"]) == ("one two ", "length")
 
 
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [
+        ("two", "one "),
+        (["three", "two thr"], "one "),  # over two pieces, and the earlier of both
+        (["two four", ""], "one two three "),  # what only began like one is told after all
+        ("one", ""),
+    ],
+)
+def test_an_answer_ends_before_a_stop_sequence(url: str, stop: Any, said: str) -> None:
+    answer = post(url, stop=stop).json()["choices"][0]
+    assert (answer["message"]["content"], answer["finish_reason"]) == (said, "stop")
+    events = post(url, stop=stop, stream=True).text.split("data: ")[1:-1]
+    parts = [json.loads(event)["choices"][0]["delta"]["content"] for event in events]
+    assert "".join(parts) == said
+
+
+def test_a_stop_sequence_ends_the_model_s_work(url: str, parrot: Parrot) -> None:
+    parrot.heard.clear()
+    post(url, stop="two")
+    assert parrot.heard[1:] == ["ended"]
+
+
 def test_the_temperature_of_the_request_counts(url: str, parrot: Parrot) -> None:
     post(url, temperature=0.7)
     assert ([*QUESTION], 0.7) in parrot.heard
@@ -227,6 +251,18 @@ def test_the_printed_commands_name_the_files_that_export_makes(tmp_path: Path) -
     assert "image" in text  # Ministral 3 is served without its eyes
     assert "LLM_BASE_URL=http://127.0.0.1:8001/v1" in text
     assert "mine-q8_0.gguf --alias mine" in text
+    assert "--max-model-len 8192 " in text and "--ctx-size 8192 " in text
+
+
+def test_the_printed_commands_take_the_gguf_file_that_is_there(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    file = run.exports / "gguf-f16" / "mine-f16.gguf"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    text = serve.commands(run, Address())
+    assert f"--model {file.as_posix()} " in text
+    assert text.count("--as gguf --kind f16") == 2
+    assert "q8_0" not in text
 
 
 def test_an_address_for_everybody_is_shown_as_one_that_works_here() -> None:
@@ -243,6 +279,13 @@ def test_ollamas_file_has_no_trace_of_how_it_was_made() -> None:
     text = serve.modelfile("m.gguf")
     assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
     assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
+
+
+def test_ollama_writes_an_older_model_its_own_form() -> None:
+    text = serve.modelfile("m.gguf", form=ChatForm(system=False, tools=False, blank=" "))
+    assert "[SYSTEM_PROMPT]" not in text and "[INST] {{ if and $.System" in text
+    assert "{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]" in text and "\\" not in text
+    assert '{{ else if eq .Role "assistant" }} {{ .Content }}</s>' in text
 
 
 def a_run(folder: Path) -> Run:
@@ -266,6 +309,8 @@ def test_the_tuned_model_and_its_base_answer_under_their_names(tuned: Tuned) -> 
             post(url, model=name, messages=asked).json()["choices"][0]["message"]["content"]
             for name in names
         ]
+        odd = post(url, messages=[{"role": "narrator", "content": "Meanwhile"}])
+    assert odd.status_code == 422 and "cannot be sent to the model" in odd.json()["message"]
     assert names == [tuned.run.name, tuned.base.name]
     assert answers[0] == expected != answers[1]
 

@@ -14,18 +14,27 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.protocol.instruct.validator import MistralRequestValidatorV13, ValidationMode
+from mistral_common.protocol.instruct.validator import (
+    MistralRequestValidatorV3,
+    MistralRequestValidatorV13,
+    ValidationMode,
+)
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
-from mistral_common.tokens.tokenizers.instruct import InstructTokenizerV13
+from mistral_common.tokens.tokenizers.instruct import InstructTokenizerV3, InstructTokenizerV13
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from tune.errors import TuneError
 from tune.rows import tokens
 from tune.rows.row import Row, to_row
+from tune.rows.tokens import ChatForm
 from tune.training.tiny import CONTROL
 
-VERSION = TokenizerVersion.v13
+VERSIONS = {
+    TokenizerVersion.v3: (InstructTokenizerV3, MistralRequestValidatorV3),
+    TokenizerVersion.v13: (InstructTokenizerV13, MistralRequestValidatorV13),
+}
+OLDER = CONTROL[:10]  # what Mistral 7B and Nemo have: no [SYSTEM_PROMPT], no [ARGS]
 
 
 def said(role: str, content: str, **more: Any) -> dict[str, Any]:
@@ -78,12 +87,22 @@ ROWS = {
         said("assistant", "Hello", weight=1),
     ),
 }
+WITHOUT_TOOLS = {
+    **{name: row for name, row in ROWS.items() if not row.tools},
+    "what the system says twice": row(
+        said("system", "Be brief."),
+        said("system", "Be kind."),
+        said("user", "Hi"),
+        said("assistant", "Hello"),
+    ),
+}
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+without_tools = pytest.mark.parametrize("row", WITHOUT_TOOLS.values(), ids=WITHOUT_TOOLS)
 
 
 @cache
-def mistral() -> MistralTokenizer:
-    """Mistral's own way from messages to tokens, at the version of Ministral 3."""
+def mistral(version: TokenizerVersion = TokenizerVersion.v13) -> MistralTokenizer:
+    """Mistral's own way from messages to tokens, at the version of Ministral 3 or of Nemo."""
     file = max(Path(str(files("mistral_common"))).glob("data/tekken_*.json"))
     held = json.loads(file.read_text("utf-8"))
     config = held["config"]
@@ -93,16 +112,41 @@ def mistral() -> MistralTokenizer:
         config["pattern"],
         config["default_vocab_size"],
         config["default_num_special_tokens"],
-        VERSION,
+        version,
     )
-    checks = MistralRequestValidatorV13(ValidationMode.finetuning)
-    return MistralTokenizer(InstructTokenizerV13(tekken), checks, get_normalizer(VERSION))
+    return mistral_with(tekken, version)
 
 
-def by_mistral(row: Row) -> list[int]:
+def mistral_with(tokenizer: Any, version: TokenizerVersion) -> MistralTokenizer:
+    instruct, checks = VERSIONS[version]
+    normalizer = get_normalizer(version)
+    return MistralTokenizer(instruct(tokenizer), checks(ValidationMode.finetuning), normalizer)
+
+
+class SentencePiece:
+    """Stands in for Mistral 7B's, which is not installed: each text is a token, with its blank."""
+
+    bos_id, eos_id, model_settings_builder = CONTROL.index("<s>"), CONTROL.index("</s>"), None
+    version = TokenizerVersion.v3
+
+    def __init__(self) -> None:
+        self.tokens = list(CONTROL)
+
+    def get_special_token(self, name: str) -> int:
+        return self.tokens.index(name)
+
+    def encode(self, text: str, **_: object) -> list[int]:
+        self.tokens.append(f" {text}")
+        return [len(self.tokens) - 1]
+
+    def decode(self, ids: list[int], **_: object) -> str:
+        return "".join(self.tokens[number] for number in ids)
+
+
+def by_mistral(row: Row, tokenizer: MistralTokenizer | None = None) -> list[int]:
     messages = [{k: v for k, v in each.items() if k != "weight"} for each in row.messages]
     request = ChatCompletionRequest(messages=messages, tools=list(row.tools) or None)
-    return mistral().encode_chat_completion(request).tokens
+    return (tokenizer or mistral()).encode_chat_completion(request).tokens
 
 
 class Generation(Extension):
@@ -115,14 +159,18 @@ class Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def by_our_template(row: Row) -> list[int]:
+def written(row: Row, form: ChatForm) -> str:
     jinja = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation]
     )
     jinja.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    text = jinja.from_string(tokens.training_template()).render(
+    return jinja.from_string(tokens.training_template(form)).render(
         messages=list(row.messages), tools=list(row.tools), bos_token="<s>", eos_token="</s>"
     )
+
+
+def by_our_template(row: Row, form: ChatForm = tokens.NEWEST) -> list[int]:
+    text = written(row, form)
     ids: list[int] = []
     for piece in re.split(f"({'|'.join(map(re.escape, CONTROL))})", text):
         known = [CONTROL.index(piece)] if piece in CONTROL else None
@@ -139,6 +187,20 @@ def test_a_row_has_as_many_tokens_as_mistral_common_makes_of_it(row: Row) -> Non
 @every_row
 def test_the_template_writes_what_mistral_common_writes_token_by_token(row: Row) -> None:
     assert by_our_template(row) == by_mistral(row)
+
+
+@without_tools
+def test_an_older_tokenizer_gets_what_mistral_common_writes_for_it(row: Row) -> None:
+    expected = by_mistral(row, mistral(TokenizerVersion.v3))
+    assert by_our_template(row, ChatForm(system=False, tools=False)) == expected
+
+
+@without_tools
+def test_sentencepiece_gets_its_blank_before_each_text(row: Row) -> None:
+    spelling = SentencePiece()
+    ids = by_mistral(row, mistral_with(spelling, TokenizerVersion.v3))
+    found = written(row, ChatForm(system=False, tools=False, blank=" "))
+    assert found == spelling.decode(ids)
 
 
 def test_only_answers_with_a_weight_are_counted_as_learned() -> None:
@@ -211,3 +273,52 @@ def test_a_template_that_marks_something_else_is_refused(
     monkeypatch.setattr(tokenizer, "chat_template", template)
     with pytest.raises(TuneError, match=r"rows\.jsonl, line 1: training would learn"):
         tokens.verify(tokenizer, [ROWS["a question"]])
+
+
+# Which form a tokenizer gets
+
+
+def older(*, blank: bool) -> Any:
+    """A tokenizer as Mistral 7B's; `blank`: it puts one before each text by itself."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    core = Tokenizer(models.BPE(unk_token="<unk>"))
+    if blank:
+        steps: list[Any] = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        core.normalizer = normalizers.Sequence(steps)
+    else:
+        core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    parts: list[Any] = [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    core.decoder = decoders.Sequence(parts)
+    texts = [message["content"] for row in WITHOUT_TOOLS.values() for message in row.messages]
+    trainer = trainers.BpeTrainer(
+        vocab_size=200, special_tokens=OLDER, initial_alphabet=["▁", "a"], show_progress=False
+    )
+    core.train_from_iterator(texts, trainer)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=core, **names)
+
+
+@pytest.mark.parametrize("blank", [True, False])
+def test_each_text_has_one_blank_whether_the_tokenizer_puts_it_or_not(blank: bool) -> None:
+    made = older(blank=blank)
+    form = tokens.chat_form(made)
+    assert form == ChatForm(system=False, tools=False, blank="" if blank else " ")
+    made.chat_template = tokens.training_template(form)
+    ids, _ = tokens.encode(made, row(said("user", "a"), said("assistant", "a")))
+    assert "".join(made.convert_ids_to_tokens(ids)) == "<s>[INST]▁a[/INST]▁a</s>"
+    tokens.verify(made, WITHOUT_TOOLS.values())
+
+
+def test_a_tokenizer_without_a_token_for_arguments_refuses_rows_with_tools() -> None:
+    made = older(blank=True)
+    made.chat_template = tokens.training_template(tokens.chat_form(made))
+    for name in ("a call and its result", "words and two calls"):
+        with pytest.raises(TuneError, match="line 1: This base has no control tokens") as raised:
+            tokens.encode(made, ROWS[name])
+        assert "BASE_MODEL=ministral-3b" in raised.value.fix
+
+
+def test_a_tokenizer_that_has_all_control_tokens_gets_the_newest_form(tokenizer: Any) -> None:
+    assert tokens.chat_form(tokenizer) == tokens.NEWEST

@@ -64,6 +64,12 @@ class Shape:
         return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.vision
 
     @property
+    def quantized(self) -> float:
+        """The parameters that QLoRA keeps in 4 bits; bitsandbytes leaves a mixture's experts."""
+        experts = self.experts * _size(self.feed_forward) if self.experts > 1 else 0
+        return self.in_layers - self.layers * experts + self.vision
+
+    @property
     def parameters(self) -> float:
         return self.in_layers + self.elsewhere
 
@@ -125,6 +131,7 @@ _24B = Shape(40, 5120, 32768, 131072, vision=0.4e9)
 
 _RAW = "raw: your rows teach it the form of a chat, too"
 _CHATS = "chats already"
+_NO_TOOLS = "takes no rows with tools"
 _THINKS = "thinks first; rows without thoughts unteach it that"
 
 
@@ -150,13 +157,13 @@ BASES: tuple[Base, ...] = (
     *_ministral("3B", _3B),
     *_ministral("8B", _8B),
     *_ministral("14B", _14B),
-    Base("mistral-7b", "mistralai/Mistral-7B-v0.3", "apache-2.0", _7B, note=_RAW),
+    Base("mistral-7b", "mistralai/Mistral-7B-v0.3", "apache-2.0", _7B, note=f"{_RAW}; {_NO_TOOLS}"),
     Base(
         "mistral-7b-instruct",
         "mistralai/Mistral-7B-Instruct-v0.3",
         "apache-2.0",
         _7B,
-        note=_CHATS,
+        note=f"{_CHATS}; {_NO_TOOLS}",
     ),
     Base(
         "mistral-small",
@@ -165,7 +172,7 @@ BASES: tuple[Base, ...] = (
         _24B,
         image_text=True,
         targets=TEXT_ONLY,
-        note=_RAW,
+        note=f"{_RAW}; {_NO_TOOLS}",
     ),
 )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tune import models, prompts
 from tune.errors import INSTALL, TuneError, can_load
+from tune.rows import tokens
 from tune.runs import Run
 from tune.settings import ROOT, SETTINGS, Settings
 
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     import uvicorn
 
     from tune.answering.generate import Generator
+    from tune.rows.tokens import ChatForm
 
 Tell = Callable[[str], None]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START = 300  # seconds that llama.cpp may take to load a model
+CONTEXT = 8192  # tokens of question and answer; all that Ministral 3 can read would fill a GPU
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
 
     base = weights.known(models.find(run.record.base))
     tokenizer = weights.load_tokenizer(base)
-    model = weights.load_tuned(run)
+    model = weights.load_tuned(run, four_bit=weights.answers_in_4_bits(base))
     tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
     served = {run.name: tuned}
     if hasattr(model, "disable_adapter"):
@@ -161,8 +164,9 @@ def _run_llama(run: Run, address: Address, tell: Tell) -> None:
     if not program:
         fix = "uv pip install 'llama-cpp-python[server]'"
         raise TuneError("llama.cpp is not installed.", fix)
-    alias = "--alias" if "llama-server" in program[0] else "--model_alias"
-    where = ["--host", address.host, "--port", str(address.port)]
+    own = "llama-server" in program[0]
+    alias, context = ("--alias", "--ctx-size") if own else ("--model_alias", "--n_ctx")
+    where = ["--host", address.host, "--port", str(address.port), context, str(CONTEXT)]
     child = subprocess.Popen([*program, "--model", str(file), alias, run.name, *where])
     try:
         _until_it_answers(child, address)
@@ -210,27 +214,27 @@ def commands(run: Run, address: Address) -> str:
     """How vLLM, Ollama and llama.cpp serve the run: what to type, and what to put into `.env`."""
     base = models.find(run.record.base)
     merged = _shown(run.exports / "merged")
-    file = gguf(run)
-    there = _shown(file) if file else f"{_shown(run.exports)}/gguf-q8_0/{run.name}-q8_0.gguf"
+    file = gguf(run) or run.exports / "gguf-q8_0" / f"{run.name}-q8_0.gguf"
+    kind, there = file.parent.name.removeprefix("gguf-"), _shown(file)
     port = f"--host {address.host} --port {address.port}"
     text_only = " --limit-mm-per-prompt '{\"image\": 0}'" if base.image_text else ""
     ollama = "http://127.0.0.1:11434/v1"
     return f"""\
 # vLLM, on a GPU (uv tool install vllm); the merged folder needs none of its Mistral formats
 uv run python -m tune export {run.name} --as merged
-vllm serve {merged} --served-model-name {run.name} {port}{text_only}
+vllm serve {merged} --served-model-name {run.name} --max-model-len {CONTEXT} {port}{text_only}
 LLM_BASE_URL={address.url}
 CHAT_MODEL={run.name}
 
 # Ollama: the Modelfile lies beside the GGUF file
-uv run python -m tune export {run.name} --as gguf --kind q8_0
-ollama create {run.name} -f {there.rsplit("/", 1)[0]}/Modelfile
+uv run python -m tune export {run.name} --as gguf --kind {kind}
+ollama create {run.name} -f {_shown(file.parent)}/Modelfile
 LLM_BASE_URL={ollama}
 CHAT_MODEL={run.name}
 
 # llama.cpp
-uv run python -m tune export {run.name} --as gguf --kind q8_0
-llama-server --model {there} --alias {run.name} {port} --jinja
+uv run python -m tune export {run.name} --as gguf --kind {kind}
+llama-server --model {there} --alias {run.name} --ctx-size {CONTEXT} {port} --jinja
 LLM_BASE_URL={address.url}
 CHAT_MODEL={run.name}
 {SYSTEM_TOO if prompts.SYSTEM else ""}"""
@@ -239,25 +243,36 @@ CHAT_MODEL={run.name}
 # Ollama has a template language of its own, and knows no template of a file that we made.
 MODELFILE = '''\
 FROM ./{file}
-TEMPLATE """{{{{ range .Messages }}}}\\
-{{{{ if eq .Role "system" }}}}[SYSTEM_PROMPT]{{{{ .Content }}}}[/SYSTEM_PROMPT]\\
-{{{{ else if eq .Role "user" }}}}[INST]{{{{ .Content }}}}[/INST]\\
-{{{{ else if eq .Role "assistant" }}}}{{{{ .Content }}}}</s>{{{{ end }}}}{{{{ end }}}}"""
+TEMPLATE """{chat}"""
 PARAMETER stop "</s>"
 PARAMETER temperature {temperature:g}
 PARAMETER num_predict {max_tokens}
 {system}'''
+CHAT = """\
+{{ range .Messages }}\
+{{ if eq .Role "system" }}[SYSTEM_PROMPT]{{ .Content }}[/SYSTEM_PROMPT]\
+{{ else if eq .Role "user" }}[INST]{{ .Content }}[/INST]\
+{{ else if eq .Role "assistant" }}{{ .Content }}</s>{{ end }}{{ end }}"""
+# As in chat_template_v3.j2: the system's words stand in the last question.
+OLDER_CHAT = """\
+{{ range $at, $_ := .Messages }}\
+{{ if eq .Role "user" }}[INST]BLANK\
+{{ if and $.System (eq (len (slice $.Messages $at)) 1) }}{{ $.System }}
+
+{{ end }}{{ .Content }}[/INST]\
+{{ else if eq .Role "assistant" }}BLANK{{ .Content }}</s>{{ end }}{{ end }}"""
 
 
 # Neither vLLM nor llama.cpp has a place for it.
 SYSTEM_TOO = "\n# To vLLM and llama.cpp an app sends SYSTEM of tune/prompts.py itself\n"
 
 
-def modelfile(file: str, settings: Settings = SETTINGS) -> str:
+def modelfile(file: str, settings: Settings = SETTINGS, form: ChatForm = tokens.NEWEST) -> str:
     """What Ollama needs beside the GGUF file."""
+    chat = CHAT if form.system else OLDER_CHAT.replace("BLANK", form.blank)
     system = f'SYSTEM """{prompts.SYSTEM}"""\n' if prompts.SYSTEM else ""
     numbers = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-    return MODELFILE.format(file=file, system=system, **numbers).replace("\\\n", "")
+    return MODELFILE.format(file=file, chat=chat, system=system, **numbers)
 
 
 def _shown(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +17,17 @@ from tune.rows.row import Message
 OnProgress = Callable[[int, int], None]  # answered so far, of how many
 
 BATCH_ROWS = 64
+# How PyTorch says it elsewhere; an "illegal memory access" is something else
+SHORT = re.compile("out of memory|not enough memory|allocate memory|ALLOC_FAILED")
 BATCH_TOKENS = 16_384  # questions and answers of one batch: under 2 GB of cache for a 3B model
 
 
 class TooLong(TuneError):
     """A question with more tokens than the model can read."""
+
+
+class NotTaken(TuneError):
+    """Messages that the model's chat template has no form for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ class Generator:
             raise TuneError("This model has no adapter: its base must be loaded by itself.")
         return replace(self, adapted=False)
 
+    @property
+    def four_bit(self) -> bool:
+        """Whether it was loaded in 4 bits."""
+        return bool(getattr(self.model, "is_loaded_in_4bit", False))
+
     def answer(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Reply:
         """Answer one conversation, which ends with the question."""
         return self.answers([messages], tools=[tools])[0]
@@ -68,16 +80,29 @@ class Generator:
         *,
         tools: Sequence[Sequence[Any]] = (),
     ) -> list[Reply]:
-        """Answer many conversations, several at a time: fewer where the memory is too small.
+        """Answer many conversations, several at a time; `tools` are those of each.
 
-        `tools` are those of each conversation. Raises TuneError where not even one fits.
+        Raises TuneError where the memory is too small for one of them.
+        """
+        replies: dict[int, Reply] = {}
+        for found in self.batches(conversations, tools=tools):
+            replies |= found
+            if on_progress:
+                on_progress(len(replies), len(conversations))
+        return [replies[index] for index in range(len(conversations))]
+
+    def batches(
+        self, conversations: Sequence[Sequence[Message]], *, tools: Sequence[Sequence[Any]] = ()
+    ) -> Iterator[dict[int, Reply]]:
+        """The same as they come: some replies at a time, by the places of their conversations.
+
+        The longest come first: what does not fit shows at once. Fewer where memory is too small.
         """
         offered = tools or [()] * len(conversations)
         prompts = [self._encode(*each) for each in zip(conversations, offered, strict=True)]
         waiting = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        replies: dict[int, Reply] = {}
         most = BATCH_ROWS
-        while waiting:  # the longest first: what does not fit shows at once
+        while waiting:
             fitting = BATCH_TOKENS // (len(prompts[waiting[-1]]) + self.max_tokens)
             batch = waiting[-max(1, min(most, fitting)) :]
             try:
@@ -85,11 +110,8 @@ class Generator:
             except RuntimeError as error:
                 most = _fewer(len(batch), error)
                 continue
-            replies |= zip(batch, found, strict=True)
             del waiting[-len(batch) :]
-            if on_progress:
-                on_progress(len(replies), len(prompts))
-        return [replies[index] for index in range(len(prompts))]
+            yield dict(zip(batch, found, strict=True))
 
     def stream(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Iterator[str]:
         """Answer one conversation piece by piece; closing the iterator ends the work.
@@ -112,6 +134,10 @@ class Generator:
                 said = text
         if rest := self._decode(ids)[len(said) :]:
             yield rest
+
+    def check_room(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> None:
+        """Raise TooLong where the model cannot read so much."""
+        self.room(len(self._encode(messages, tools)))
 
     def room(self, asked: int) -> int:
         """How many tokens the answer to a question of `asked` tokens may have. Raises TooLong."""
@@ -141,9 +167,16 @@ class Generator:
                 yield
 
     def _encode(self, messages: Sequence[Message], tools: Sequence[Any]) -> list[int]:
-        encoded = self.tokenizer.apply_chat_template(
-            list(messages), tools=list(tools) or None, add_generation_prompt=True, return_dict=True
-        )
+        from jinja2 import TemplateError
+
+        told, offered = list(messages), list(tools) or None
+        try:
+            encoded = self.tokenizer.apply_chat_template(
+                told, tools=offered, add_generation_prompt=True, return_dict=True
+            )
+        except TemplateError as error:
+            problem = f"These messages cannot be sent to the model: {error}"
+            raise NotTaken(problem) from None
         return list(encoded["input_ids"])
 
     def _decode(self, ids: Sequence[int]) -> str:
@@ -224,7 +257,7 @@ def _fewer(rows: int, error: RuntimeError) -> int:
     """How many rows to try next. Passes on what is not about memory."""
     import torch
 
-    if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
+    if not isinstance(error, torch.OutOfMemoryError) and not SHORT.search(str(error)):
         raise error
     if rows == 1:
         raise TuneError(

@@ -10,7 +10,7 @@ import json
 import secrets
 import string
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from tune import prompts
-from tune.answering.generate import TooLong
+from tune.answering.generate import NotTaken, TooLong
 from tune.errors import TuneError
 from tune.rows.row import Message
 
@@ -53,6 +53,7 @@ class Ask(BaseModel):
     messages: list[Body] = Field(min_length=1)
     tools: list[Tool] | None = None
     stream: bool = False
+    stop: list[str] | str | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
@@ -72,6 +73,8 @@ def application(served: Mapping[str, Generator]) -> FastAPI:
         talk = _begin(ask, served[name], name)
         try:  # before the first word, while a failure can still be told by the status
             first = await run_in_threadpool(next, talk.pieces, "")
+        except NotTaken as error:
+            return _refused(422, str(error))
         except TuneError as error:
             return _refused(400 if isinstance(error, TooLong) else 500, str(error))
         except Exception as error:  # whatever the chat template does not take
@@ -120,7 +123,27 @@ def _begin(ask: Ask, generator: Generator, name: str) -> Talk:
     messages = prompts.with_system([each | {"role": NEWER.get(role, role)} for each, role in pairs])
     tools = tuple(each.model_dump() for each in ask.tools or ())
     about = {"id": secrets.token_hex(16), "created": int(time.time()), "model": name}
-    return Talk(own, messages, tools, own.stream(messages, tools=tools), about)
+    ends = [ask.stop] if isinstance(ask.stop, str) else ask.stop or []
+    pieces = until([end for end in ends if end], own.stream(messages, tools=tools))
+    return Talk(own, messages, tools, pieces, about)
+
+
+def until(ends: Sequence[str], pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces as far as the first of `ends`; what may become one is held back until it shows."""
+    held = ""
+    with closing(pieces):  # type: ignore[type-var]
+        for piece in pieces:
+            held += piece
+            if any(end in held for end in ends):
+                held = min((held.split(end)[0] for end in ends), key=len)
+                break
+            begun = (held[-n:] for end in ends for n in range(1, len(end)) if end[:n] == held[-n:])
+            rest = max(begun, key=len, default="")
+            if said := held.removesuffix(rest):
+                yield said
+            held = rest
+    if held:
+        yield held
 
 
 async def _events(talk: Talk, first: str) -> AsyncIterator[str]:

@@ -49,7 +49,10 @@ def tekken() -> Encoding:
 
 
 def count(row: Row) -> Count:
-    """Count a row's tokens as the training template puts them together."""
+    """Count a row's tokens as the training template puts them together.
+
+    Exact for Ministral 3. SentencePiece, as in Mistral 7B, makes more of the same text.
+    """
     total, learned, tools = 1, 0, row.tools
     for message in prompts.with_system(row.messages):
         role = message["role"]
@@ -87,23 +90,63 @@ _repeated = lru_cache(maxsize=4096)(_length)  # many rows share system prompt, t
 # What training learns from
 
 
+class ChatForm(NamedTuple):
+    """How a chat is written for a tokenizer: Mistral's models of 2024 have fewer control tokens."""
+
+    system: bool = True  # has a place of its own; else it stands in the last question
+    tools: bool = True
+    blank: str = ""  # what the template puts before each text
+
+
+NEWEST = ChatForm()
+NO_TOOLS = """\
+{%- if tools or messages | selectattr('tool_calls') | list %}
+    {{- raise_exception('This base has no control tokens for calls of tools.') }}
+{%- endif %}
+"""
+
+
+def chat_form(tokenizer: Any) -> ChatForm:
+    """The form that a tokenizer of Transformers has the control tokens for.
+
+    Calls are written in one form only, the newest: what has no [ARGS], as Mistral 7B and Mistral
+    Small 3.1, is tuned without tools. What is not Mistral's gets the newest form as plain text.
+    """
+    known = tokenizer.get_vocab()
+    older = "[INST]" in known and "[SYSTEM_PROMPT]" not in known
+    # SentencePiece begins every text with a blank, but Transformers may leave that to the template.
+    missing = older and "▁" in known and "▁" not in "".join(tokenizer.tokenize("[INST]a"))
+    return ChatForm(not older, "[ARGS]" in known, " " if missing else "")
+
+
 @cache
-def training_template() -> str:
+def training_template(form: ChatForm = NEWEST) -> str:
     """Mistral's chat template, with marks around what is learned."""
-    return (Path(__file__).parent / "chat_template.j2").read_text("utf-8")
+    name = "chat_template.j2" if form.system else "chat_template_v3.j2"
+    template = (Path(__file__).parent / name).read_text("utf-8")
+    if not form.system:
+        template = f"{{%- set blank = '{form.blank}' %}}\n{template}"
+    return template if form.tools else NO_TOOLS + template
 
 
 def encode(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
     """A row's tokens, and for each of them a 1 where it is learned.
 
     The tokenizer is one of Transformers, with a chat template that has generation blocks.
+    Raises TuneError where the template does not take the row.
     """
-    encoded = tokenizer.apply_chat_template(
-        prompts.with_system(row.messages),
-        tools=list(row.tools) or None,
-        return_assistant_tokens_mask=True,
-        return_dict=True,
-    )
+    from jinja2 import TemplateError
+
+    try:
+        encoded = tokenizer.apply_chat_template(
+            prompts.with_system(row.messages),
+            tools=list(row.tools) or None,
+            return_assistant_tokens_mask=True,
+            return_dict=True,
+        )
+    except TemplateError as error:
+        fix = "take the row out, or set BASE_MODEL=ministral-3b in .env"
+        raise TuneError(f"{row.file}, line {row.line}: {error}", fix) from None
     return list(encoded["input_ids"]), list(encoded["assistant_masks"])
 
 
@@ -133,5 +176,5 @@ def verify(tokenizer: Any, rows: Iterable[Row]) -> None:
             learned = f"{str(found)[:300]} and not {str(wanted)[:300]}"
             raise TuneError(
                 f"{row.file}, line {row.line}: training would learn {learned}.",
-                "take the training template: tokenizer.chat_template = tokens.training_template()",
+                "tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))",
             )
