@@ -49,7 +49,7 @@ def test_the_newest_drivers_call_cudas_version_otherwise() -> None:
 @pytest.mark.parametrize(
     ("megabytes", "meaning"),
     [
-        (6144, "too small to fine-tune even 3B"),
+        (5120, "too small to fine-tune even 3B"),
         (12288, "LoRA up to 3B, QLoRA up to 8B"),
         (16384, "LoRA up to 3B, QLoRA up to 14B"),
         (24564, "LoRA up to 8B, QLoRA up to 24B"),

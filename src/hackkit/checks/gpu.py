@@ -26,9 +26,9 @@ _DEFAULT = "ministral-3b"  # what a project trains that sets no BASE_MODEL
 
 # What is counted for a fine-tune, in bytes:
 #
-# weights      LoRA keeps them in 16 bits: 2 each. QLoRA keeps the layers' matrices in 4 bits with
-#              doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et al. 2023,
-#              "QLoRA", section 3), and the embeddings, the output and the eyes in 16 bits.
+# weights      LoRA keeps them in 16 bits: 2 each. QLoRA keeps the matrices of the layers and of the
+#              eyes in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits each
+#              (Dettmers et al. 2023, "QLoRA", section 3), and the embeddings and the output in 16.
 # adapter      rank * (inputs + outputs) of each of a layer's seven matrices (Hu et al. 2021,
 #              "LoRA"), each number with its gradient and Adam's two moments, all in 32 bits, as
 #              PEFT keeps them: 16.
@@ -39,8 +39,8 @@ _DEFAULT = "ministral-3b"  # what a project trains that sets no BASE_MODEL
 # overhead     about 1 GB for the driver's context, libraries and workspace; a tenth of the rest is
 #              lost to fragmentation. Both are experience, not derived.
 #
-# Full tuning keeps the weights in 32 bits with a 16-bit copy, and for each its gradient and Adam's
-# two moments in 32: 18 in all, and no adapter.
+# Full tuning has no adapter. It keeps the weights in 32 bits, of the layers a 16-bit copy, and for
+# each but the eyes, which it does not train, its gradient and Adam's two moments in 32.
 #
 # A twentieth of the memory is left to the desktop and to whatever else draws on the GPU.
 _RANK, _TOKENS = 16, 2048
@@ -259,10 +259,12 @@ def _shares(model: _Model, method: str) -> tuple[float, float, float, float, flo
     per_token = sum(inputs + outputs for inputs, outputs in model.matrices)
     full = method == _METHODS["full"]
     each = _QUARTER if method == "QLoRA" else _FULL
-    weights = model.in_layers * each + model.elsewhere * _FULL
+    unquantized = model.elsewhere - model.eyes
+    weights = (model.in_layers + model.eyes) * each + unquantized * _FULL
     adapter = _RANK * per_token * model.layers * _TRAINED
     if full:
-        weights += (model.in_layers + model.elsewhere) * _TRAINED
+        trained = model.in_layers + unquantized
+        weights = model.in_layers * _FULL + trained * _TRAINED + model.eyes * 4
         adapter = 0
     activations = _TOKENS * (model.layers * model.hidden * 2 + per_token * (2 if full else 2 + 4))
     tile = min(_TOKENS, _TILE[0]) * min(model.vocabulary, _TILE[1]) * 2

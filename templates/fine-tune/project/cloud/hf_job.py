@@ -32,12 +32,18 @@ KNOBS = (
 ATTEMPTS = 3  # each goes on from the last checkpoint
 TOKEN = "https://huggingface.co/settings/tokens"
 
-# A job's disk is lost when it ends. What it trains lies in a bucket, and the model goes to the hub.
+# A job's disk is lost when it ends. What it trains is copied to a bucket once a minute, and the
+# model goes to the hub. The bucket is not mounted: a mounted one may not let a log be added to.
 SCRIPT = """\
 set -e
 cp -r /project /work && cd /work
 uv sync --no-dev
 uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora
+.venv/bin/hf buckets sync --quiet "$BUCKET" runs
+save() { .venv/bin/hf buckets sync --quiet --delete runs "$BUCKET" || echo "Not saved yet."; }
+while sleep 60; do save; done &
+saving=$!
+trap 'kill $saving || true; save' EXIT
 .venv/bin/python -m tune train --name "$RUN" --resume
 .venv/bin/python -m tune evaluate "$RUN" || echo "Not evaluated; pushed all the same."
 .venv/bin/python -m tune export "$RUN" --push "$PUSH"
@@ -86,15 +92,12 @@ def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: in
     order = {
         "image": IMAGE,
         "command": ["bash", "-c", SCRIPT],
-        "env": {"RUN": run, "PUSH": push, "RUNS_DIR": "/runs", **_knobs(settings)},
+        "env": {"RUN": run, "PUSH": push, "BUCKET": _uri(bucket), **_knobs(settings)},
         "flavor": offer.gpu.flavor,
         "timeout": f"{hours}h",
         "attempts": ATTEMPTS,
         "name": f"{name}-{run}",
-        "volumes": [
-            Volume(type="dataset", source=dataset, mount_path="/project"),
-            Volume(type="bucket", source=bucket, mount_path="/runs"),
-        ],
+        "volumes": [Volume(type="dataset", source=dataset, mount_path="/project")],
         "namespace": owner,
     }
     most = ATTEMPTS * hours * offer.gpu.price if offer.gpu.seller == gpus.HUB else None
@@ -154,10 +157,15 @@ def main(
         again = f"uv run python -m cloud.hf_job --push {push} --run {run}"
         raise TuneError(f"The job did not end well: {info.url}", f"{again} (it goes on)")
     print(f"Done: {api.endpoint}/{push}", file=sys.stderr)
+    print(f"To have the run here: uv run hf buckets sync {_uri(job.bucket)} runs", file=sys.stderr)
+
+
+def _uri(bucket: str) -> str:
+    return f"hf://buckets/{bucket}"
 
 
 def _offer(settings: Settings, flavor: str) -> plan.Offer:
-    """The GPU to take, and how long the training will take on it."""
+    """The GPU to take, and how long the training will take on it; it must do for all commands."""
     rows = plan.measure(settings.train, settings)
     made = plan.make(plan.training(settings, rows), None)
     base = made.training.base
@@ -168,7 +176,7 @@ def _offer(settings: Settings, flavor: str) -> plan.Offer:
         _check(flavor)
         unknown = plan.Offer(gpus.Gpu(flavor, 0, flavor=flavor), fits=True)
         return next((each for each in ours if each.gpu.flavor == flavor), unknown)
-    fitting = [offer for offer in ours if offer.fits]
+    fitting = [offer for offer in ours if offer.fits and plan.can_merge(made.training, offer.gpu)]
     if not fitting:
         problem = "No single GPU of Hugging Face Jobs takes this."
         raise TuneError(problem, "uv run python -m tune plan")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,64 @@ def test_an_evaluation_that_is_stopped_leaves_the_old_one(tuned: Any, run: Run) 
         evaluate(run, tuned.settings, Options(rows=6), stop)
     assert run.evaluation.read_text("utf-8") == "old"
     assert not run.report.exists()
+
+
+def test_after_a_stop_only_what_is_missing_is_asked(tuned: Any, run: Run) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def stop(who: str, done: int, rows: int) -> None:
+        if (who, done) == ("base", 0):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, tuned.settings, Options(rows=6), stop)
+    found = evaluate(run, tuned.settings, Options(rows=6), lambda *step: seen.append(step))
+    assert seen == [("tuned", 6, 6), ("base", 0, 6), ("base", 6, 6)]
+    whole = evaluate(run, tuned.settings, Options())
+    assert found.samples == tuple(each for each in whole.samples if each in found.samples)
+    assert len(found.samples) == 6
+
+
+def test_answers_of_other_weights_or_settings_are_asked_anew(tuned: Any, run: Run) -> None:
+    def asked(**changes: Any) -> dict[str, int]:
+        """How many answers each model began with."""
+        begun: dict[str, int] = {}
+        settings = tuned.settings.model_copy(update=changes)
+        evaluate(run, settings, Options(rows=6), lambda who, done, _: begun.setdefault(who, done))
+        return begun
+
+    assert asked() == {"tuned": 0, "base": 0}
+    assert asked() == {"tuned": 6, "base": 6}
+    assert asked(max_tokens=4) == {"tuned": 0, "base": 0}
+    [weights] = run.model.glob("*.safetensors")
+    os.utime(weights, (1, 1))  # as another training would
+    assert asked() == {"tuned": 0, "base": 6}
+
+
+def test_in_4_bits_both_are_asked_anew_and_readers_are_told(tuned: Any, run: Run) -> None:
+    pytest.importorskip("bitsandbytes")
+    from tune.training import weights
+
+    if weights.device() == "mps":
+        pytest.skip("bitsandbytes does not work there")
+    begun: list[tuple[str, int, int]] = []
+    evaluate(run, tuned.settings, Options(rows=6))
+    four = Options(rows=6, four_bit=True)
+    found = evaluate(run, tuned.settings, four, lambda *step: begun.append(step))
+    assert [step for step in begun if step[1] == 0] == [("tuned", 0, 6), ("base", 0, 6)]
+    for file in (run.evaluation, run.report):
+        assert "Both answered in 4 bits" in file.read_text("utf-8")
+    assert found.systems["tuned"].metrics["json_valid"].mean > 50
+    found = evaluate(run, tuned.settings, Options(rows=6))
+    assert not [note for note in found.notes if "4 bits" in note]
+
+
+def test_a_question_longer_than_the_model_reads_is_named(tuned: Any, run: Run) -> None:
+    file = run.folder / "long.jsonl"
+    messages = row("lamp " * 5000, "card_lost").messages
+    file.write_text(json.dumps({"messages": messages}), "utf-8")
+    with pytest.raises(TuneError, match=r"long.jsonl, line 1: The question has .* tokens"):
+        evaluate(run, tuned.settings.model_copy(update={"test_file": file}), Options())
 
 
 def test_after_a_full_tuning_the_base_is_loaded_by_itself(tuned: Any, run: Run) -> None:

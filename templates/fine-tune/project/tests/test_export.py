@@ -2,6 +2,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ pytest.importorskip("trl")
 
 import torch
 from conftest import Tuned
+from safetensors import SafetensorError
 
 from tune import export, models, runs
 from tune.answering.generate import Generator
@@ -107,6 +109,20 @@ def test_a_second_kind_lies_beside_the_first(
     shutil.rmtree(made.folder)
 
 
+def test_a_kind_that_cannot_be_made_is_told_before_anything_is_merged(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    fresh = Run(tmp_path / "fresh")
+    shutil.copytree(tuned.run.folder, fresh.folder)
+    with pytest.raises(TuneError, match='"q9"'):
+        export.export(fresh, "gguf", tuned.settings, kind="Q9", tell=lambda _: None)
+    assert not fresh.exports.exists()
+
+
+def test_a_kind_may_be_written_in_capitals(run: Run) -> None:
+    assert export.folder(run, "gguf", "Q8_0") == export.folder(run, "gguf", "q8_0")
+
+
 def test_an_export_that_answers_otherwise_is_refused_and_the_old_one_stays(
     exports: dict[str, Export], run: Run, tuned: Tuned, tmp_path: Path
 ) -> None:
@@ -170,6 +186,16 @@ def test_rounding_may_turn_a_word_where_numbers_are_short() -> None:
 def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="free on this disk") as told:
         export._need_room(tmp_path, 10**18)
+    assert "RUNS_DIR" in told.value.fix
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_without_a_traceback(tmp_path: Path) -> None:
+    class Model:
+        def save_pretrained(self, folder: Path) -> None:
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(TuneError, match="No space left") as told:
+        export._save(Model(), tmp_path)
     assert "RUNS_DIR" in told.value.fix
 
 
@@ -284,6 +310,18 @@ def test_without_a_token_that_may_write_it_says_where_to_get_one(
     assert code == 1
     assert problem in err and "huggingface.co/settings/tokens" in err
     assert "Traceback" not in err and (not token or token not in err)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_and_the_export_is_kept(
+    exports: dict[str, Export], run: Run
+) -> None:
+    with socket.socket() as nobody:  # a port that is taken, and that nobody listens at
+        nobody.bind(("127.0.0.1", 0))
+        away = Hub(f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        code, _, err = command(away, run, "--push", "ada/mine")
+    assert code == 1
+    assert "cannot be reached" in err and "Traceback" not in err
+    assert exports["merged"].folder.is_dir()
 
 
 def test_what_no_export_made_is_not_sent(exports: dict[str, Export]) -> None:

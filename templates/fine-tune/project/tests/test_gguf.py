@@ -47,14 +47,14 @@ def value(file: Path, key: str) -> Any:
 
 
 def test_every_weight_can_be_read_back_as_it_was(model: Path, tmp_path: Path) -> None:
-    found = gguf_file.read(gguf_file.write(model, tmp_path / "m.gguf", "f32"))
+    found = dict(gguf_file.read(gguf_file.write(model, tmp_path / "m.gguf", "f32")))
     before = load_file(model / "model.safetensors")
     assert found.keys() == before.keys()
     assert all(torch.equal(found[name], before[name]) for name in before)
 
 
 def test_the_part_that_sees_images_stays_out(seeing_model: Path, tmp_path: Path) -> None:
-    found = gguf_file.read(gguf_file.write(seeing_model, tmp_path / "m.gguf", "f32"))
+    found = dict(gguf_file.read(gguf_file.write(seeing_model, tmp_path / "m.gguf", "f32")))
     before = load_file(seeing_model / "model.safetensors")
     own = {name.replace("language_model.", "") for name in before if "language_model" in name}
     assert {name.removeprefix("model.") for name in found} == {
@@ -66,7 +66,7 @@ def test_eight_bits_take_half_the_room_and_stay_close(model: Path, tmp_path: Pat
     half = gguf_file.write(model, tmp_path / "f16.gguf", "f16")
     eight = gguf_file.write(model, tmp_path / "q8.gguf", "q8_0")
     assert eight.stat().st_size < 0.7 * half.stat().st_size
-    before, after = gguf_file.read(half), gguf_file.read(eight)
+    before, after = dict(gguf_file.read(half)), dict(gguf_file.read(eight))
     for name, weight in before.items():
         assert (weight - after[name]).abs().max() <= weight.abs().max() / 120, name
 

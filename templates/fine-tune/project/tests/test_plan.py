@@ -12,7 +12,15 @@ from tune.errors import TuneError
 from tune.models import Base, Shape
 from tune.planning import gpus
 from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
-from tune.planning.reckoning import Rows, Training, memory, pass_seconds, seconds
+from tune.planning.reckoning import (
+    QUARTER,
+    Rows,
+    Training,
+    memory,
+    needs_4_bits,
+    pass_seconds,
+    seconds,
+)
 from tune.settings import Settings
 from tune.training import job
 
@@ -83,8 +91,37 @@ def test_weights_take_what_their_bits_say() -> None:
         memory(training("mistral-7b", method=method))[0].bytes / base.shape.parameters
         for method in models.METHODS
     )
-    assert (lora, full) == (2, 6)
+    assert lora == 2
+    assert 5.9 < full < 6  # no copy of the embeddings and the output
     assert 0.5 < qlora < 0.6
+
+
+def test_what_sees_is_quantized_with_the_layers_and_never_trained() -> None:
+    shape = models.find("ministral-3b").shape
+    assert shape
+    blind = replace(shape, vision=0)
+    seeing, reading = (
+        {
+            method: memory(training(base=Base("x", "x", shape=each), method=method))
+            for method in models.METHODS
+        }
+        for each in (shape, blind)
+    )
+    more = {method: seeing[method][0].bytes - reading[method][0].bytes for method in models.METHODS}
+    assert more["lora"] == shape.vision * 2
+    assert more["qlora"] == pytest.approx(shape.vision * QUARTER)
+    assert more["full"] == shape.vision * 4
+    assert seeing["full"][1] == reading["full"][1]
+
+
+def test_a_mixture_s_experts_stay_in_16_bits() -> None:
+    shape = models.find("mistral-7b").shape
+    assert shape
+    mixture = Base("x", "x", shape=replace(shape, experts=8, active=2))
+    lora, qlora = (
+        memory(training(base=mixture, method=method))[0].bytes for method in ("lora", "qlora")
+    )
+    assert 0.9 * lora < qlora < lora
 
 
 def test_every_knob_that_costs_memory_costs_memory() -> None:
@@ -201,6 +238,38 @@ def test_qlora_does_not_fit_where_bitsandbytes_does_not_work() -> None:
     mac = Gpu("Apple M3 Max", 45 * GB, quantizes=False)
     made = plan.make(training(method="qlora"), mac)
     assert made.here and not made.here.fits
+
+
+def test_what_trains_in_4_bits_may_be_too_large_to_be_merged_in_16() -> None:
+    large = plan.make(training(method="qlora", rows=ROWS, length=512), SMALL)
+    assert large.here and large.here.fits and not plan.can_merge(large.training, SMALL)
+    assert plan.can_merge(large.training, A100)
+    assert [note for note in large.notes if "Merging it, for GGUF too, takes 17.6 GB" in note]
+    assert not [note for note in plan.make(training(), SMALL).notes if "16 bits" in note]
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "four"),
+    [
+        ("ministral-3b", 14.5, False),  # a T4
+        ("ministral-3b", 7, True),  # the same where something else uses half of it
+        ("ministral-8b", 14.5, True),
+        ("ministral-8b", 22, False),
+        ("ministral-14b", 22, True),
+        ("mistral-small", 44, True),
+        ("mistral-small", 78, False),
+    ],
+)
+def test_what_does_not_fit_in_16_bits_answers_in_4(name: str, gigabytes: float, four: bool) -> None:
+    shape = models.find(name).shape
+    assert needs_4_bits(shape, gigabytes * GB, quantizes=True) == four
+    assert not needs_4_bits(shape, gigabytes * GB, quantizes=False)
+
+
+def test_two_sets_of_weights_take_twice_the_room_and_unknown_ones_are_tried_in_16_bits() -> None:
+    small = models.find("ministral-3b").shape
+    assert needs_4_bits(small, 14.5 * GB, quantizes=True, copies=2)
+    assert not needs_4_bits(None, 1 * GB, quantizes=True)
 
 
 def test_several_gpus_are_started_by_accelerate() -> None:

@@ -9,6 +9,7 @@ from mistral_server import CHAT, MistralServer, status, text
 
 from tune.evaluate import Options, evaluate
 from tune.judging import prompted
+from tune.judging.kept import Kept
 from tune.judging.prompted import Model
 from tune.runs import Run
 from tune.settings import Settings
@@ -37,7 +38,7 @@ def silent(done: int, rows: int) -> None:
 
 def test_every_question_is_asked_and_counted(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    model = Model("small", tmp_path / "cache.jsonl", Api())
+    model = Model("small", Kept(tmp_path / "cache.jsonl"), Api())
     found = model.answers(QUESTIONS, lambda done, rows: seen.append((done, rows)))
     assert [reply.text for reply in found.replies] == [f"QUESTION {n}" for n in range(4)]
     assert found.problem == ""
@@ -46,52 +47,52 @@ def test_every_question_is_asked_and_counted(tmp_path: Path) -> None:
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:
     cache, api = tmp_path / "cache.jsonl", Api()
-    first = Model("small", cache, Api()).answers(QUESTIONS, silent)
-    second = Model("small", cache, api).answers(QUESTIONS, silent)
+    first = Model("small", Kept(cache), Api()).answers(QUESTIONS, silent)
+    second = Model("small", Kept(cache), api).answers(QUESTIONS, silent)
     assert api.asked == 0
     assert [reply.text for reply in second.replies] == [reply.text for reply in first.replies]
 
 
 def test_a_failure_keeps_what_was_answered_and_the_next_time_goes_on(tmp_path: Path) -> None:
     cache, api = tmp_path / "cache.jsonl", Api()
-    broken = Model("small", cache, Api(good=2)).answers(QUESTIONS, silent)
+    broken = Model("small", Kept(cache), Api(good=2)).answers(QUESTIONS, silent)
     assert len(broken.replies) == 2
     assert broken.problem == "The network is gone"
-    whole = Model("small", cache, api).answers(QUESTIONS, silent)
+    whole = Model("small", Kept(cache), api).answers(QUESTIONS, silent)
     assert (len(whole.replies), api.asked) == (4, 2)
 
 
 def test_another_model_or_another_example_is_asked_anew(tmp_path: Path) -> None:
     cache, api = tmp_path / "cache.jsonl", Api()
-    Model("small", cache, Api()).answers(QUESTIONS, silent)
-    Model("large", cache, api).answers(QUESTIONS[:1], silent)
+    Model("small", Kept(cache), Api()).answers(QUESTIONS, silent)
+    Model("large", Kept(cache), api).answers(QUESTIONS[:1], silent)
     shown = [{"role": "system", "content": "an example"}, *QUESTIONS[0]]
-    Model("small", cache, api).answers([shown], silent)
+    Model("small", Kept(cache), api).answers([shown], silent)
     assert api.asked == 2
 
 
 def test_a_line_that_a_power_cut_left_half_is_asked_again(tmp_path: Path) -> None:
     cache, api = tmp_path / "cache.jsonl", Api()
-    Model("small", cache, Api()).answers(QUESTIONS, silent)
+    Model("small", Kept(cache), Api()).answers(QUESTIONS, silent)
     text = cache.read_text("utf-8")
     cache.write_text(text[: len(text) - 20], "utf-8")
-    assert len(Model("small", cache, api).answers(QUESTIONS, silent).replies) == 4
+    assert len(Model("small", Kept(cache), api).answers(QUESTIONS, silent).replies) == 4
     assert api.asked == 1
-    assert len(Model("small", cache, api).answers(QUESTIONS, silent).replies) == 4
+    assert len(Model("small", Kept(cache), api).answers(QUESTIONS, silent).replies) == 4
     assert api.asked == 1
 
 
 def test_an_answer_may_hold_any_kind_of_line_break(tmp_path: Path) -> None:
     cache, said = tmp_path / "cache.jsonl", "one\u2028two\nthree\x85four"
-    Model("small", cache, lambda messages: said).answers(QUESTIONS[:1], silent)
-    [reply] = Model("small", cache, Api(good=0)).answers(QUESTIONS[:1], silent).replies
+    Model("small", Kept(cache), lambda messages: said).answers(QUESTIONS[:1], silent)
+    [reply] = Model("small", Kept(cache), Api(good=0)).answers(QUESTIONS[:1], silent).replies
     assert reply.text == said
 
 
 def test_the_cache_holds_answers_and_no_key(tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "cache.jsonl"
-    Model("small", cache, Api()).answers(QUESTIONS[:1], silent)
-    assert set(json.loads(cache.read_text("utf-8"))) == {"key", "text", "seconds"}
+    Model("small", Kept(cache), Api()).answers(QUESTIONS[:1], silent)
+    assert set(json.loads(cache.read_text("utf-8"))) == {"key", "text", "seconds", "tokens", "cut"}
 
 
 def test_without_a_key_nobody_is_asked() -> None:

@@ -125,6 +125,7 @@ def test_resume_takes_the_run_that_was_begun_last(begun: Run, tuned: Tuned) -> N
     settings = tuned.settings.model_copy(update={"runs_dir": begun.folder.parent})
     assert train.choose(settings, "", resume=True) == (begun, True)
     begun.update(state="done")
+    Run(begun.folder.parent / "rehearsal-1").write(Record("tiny"))  # a power cut in a rehearsal
     with pytest.raises(TuneError, match="No run waits"):
         train.choose(settings, "", resume=True)
 
@@ -183,11 +184,28 @@ def test_qlora_trains_an_adapter_for_the_base_in_full_precision(quick: Settings)
     pytest.importorskip("bitsandbytes")
     from tune.training import weights
 
+    if weights.device() == "mps":
+        pytest.skip("bitsandbytes does not work there")
     run = Run(quick.runs / "small")
-    train.train(run, quick.model_copy(update={"method": "qlora"}))
+    record = train.train(run, quick.model_copy(update={"method": "qlora"}))
     model = weights.load_tuned(run)
+    assert model.num_parameters() == record.figures["parameters"]  # four bits count as a number
     assert not getattr(model, "is_loaded_in_4bit", False)
     assert {each.dtype for each in model.parameters()} == {weights.precision()}
+
+
+@pytest.mark.parametrize("where", ["cuda", "mps"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_of_16_bits_meet_an_adapter_of_32(where: str, dtype: str) -> None:
+    """Without mixed precision a product of the two fails; `plan` counts on the checkpoints."""
+    torch = pytest.importorskip("torch")
+    from tune.training import trainer
+
+    how = trainer.hardware(where, getattr(torch, dtype))
+    assert (how["bf16"], how["fp16"]) == (dtype == "bfloat16", dtype == "float16")
+    assert how["gradient_checkpointing"] and not how["use_cpu"]
+    plain = trainer.hardware("cpu", torch.float32)
+    assert plain["use_cpu"] and not plain["bf16"] and not plain["fp16"]
 
 
 def test_a_training_says_how_much_room_it_needs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Loading models: what is adapted, how several rows share a sequence, and what goes wrong."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import Tuned
 
 from tune import models
+from tune.answering.generate import Generator
 from tune.errors import TuneError
 from tune.models import Base
 from tune.rows import tokens
@@ -133,6 +135,20 @@ def test_an_adapter_changes_the_part_that_reads_and_not_the_part_that_sees(
     assert len(adapted) == 2 * 7 * 2 and all("language_model" in name for name in adapted)
 
 
+def test_a_model_in_4_bits_answers_with_its_adapter_and_without(tuned: Tuned) -> None:
+    pytest.importorskip("bitsandbytes")
+    if weights.device() == "mps":
+        pytest.skip("bitsandbytes does not work there")
+    model = weights.load_tuned(tuned.run, four_bit=True)
+    generator = Generator(model, weights.load_tokenizer(models.find(str(tuned.base))), 16)
+    asked = [{"role": "user", "content": "My invoice and the refund, what now?"}]
+    base = generator.without_adapter()
+    assert generator.four_bit and base.four_bit
+    assert json.loads(generator.answer(asked).text)["team"] == "billing"
+    assert base.answer(asked).text != generator.answer(asked).text
+    assert not Generator(weights.load_tuned(tuned.run), generator.tokenizer).four_bit
+
+
 def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
     run = Run(tmp_path / "begun")
     run.write(Record("ministral-3b"))
@@ -163,3 +179,13 @@ def test_a_pad_token_is_never_the_end_token(tuned: Tuned, tmp_path: Path) -> Non
     loaded = weights.load_tokenizer(models.find(str(tmp_path)))
     assert loaded.pad_token == "<pad>"
     assert loaded.chat_template == tokens.training_template()
+
+
+def test_an_older_base_is_asked_in_its_own_form(tuned: Tuned, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        text = (tuned.base / name).read_text("utf-8")
+        text = text.replace("[SYSTEM_PROMPT]", "[control_17]").replace("[ARGS]", "[control_20]")
+        (tmp_path / name).write_text(text, "utf-8")
+    tokenizer = weights.load_tokenizer(models.find(str(tmp_path)))
+    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    assert tokenizer.apply_chat_template(asked, tokenize=False) == "<s>[INST]s\n\nq[/INST]"

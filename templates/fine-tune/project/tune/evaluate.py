@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 from tune import data, metrics, models, prompts, runs
-from tune.answering.generate import Generator, Reply
+from tune.answering.generate import Generator, NotTaken, Reply, TooLong
 from tune.data import Row
-from tune.errors import need_loading
-from tune.judging import held_out, prompted, report, results, verdict
+from tune.errors import TuneError, need_loading
+from tune.judging import held_out, kept, prompted, report, results, verdict
 from tune.judging.held_out import counted
+from tune.judging.kept import Kept
 from tune.judging.results import BASE, PROMPTED, TUNED, Evaluation, Sample, System
 from tune.metrics import Scores
+from tune.rows import tokens
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings, named
 
 OnProgress = Callable[[str, int, int], None]  # who answers, so many questions, of how many
 
 KEPT = 500  # rows that are kept word for word
+IN_4_BITS = "Both answered in 4 bits: 16 did not fit into the free memory of the GPU."
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much is asked."""
+    """How much is asked, and how."""
 
     rows: int = 0  # of the test file, drawn by chance; 0: all
     api_rows: int = 60  # that the well-prompted model is asked, where there is a key
     drop_seen: bool = False  # leave out rows that were trained on, instead of refusing
+    four_bit: bool | None = None  # both models in 4 bits; None: where 16 do not fit the GPU
 
 
 EVERYTHING = Options()
@@ -53,51 +59,108 @@ def evaluate(
 ) -> Evaluation:
     """Ask both models the same questions, and write the run's evaluation and its report.
 
-    Nothing is written before the end. Raises TuneError where rows were trained on.
+    Both are written at the end; answers are kept as they come, so that a second try goes on.
+    Raises TuneError where rows were trained on.
     """
     need_loading()
     rows, notes = held_out.choose(run, settings, options.rows, options.drop_seen)
-    asked = ask_here(run, rows, settings, on_progress)
-    asked = _ask_elsewhere(replace(asked, notes=notes), settings, options, on_progress)
+    here = _Here(run, tuple(rows), settings, on_progress, _four_bit(run, options))
+    notes += (IN_4_BITS,) if here.four_bit else ()
+    asked = replace(_ask_here(here), notes=notes)
+    asked = _ask_elsewhere(asked, settings, options, on_progress)
     found = replace(compare(asked), run=run.name, settings=_settings(run, settings))
     runs.write_whole(run.evaluation, results.to_json(found))
     runs.write_whole(run.report, report.to_html(found, run))
     return found
 
 
-def ask_here(run: Run, rows: Sequence[Row], settings: Settings, on_progress: OnProgress) -> Asked:
-    """What both models answer on this machine. They share one copy of the weights if they can."""
-    import torch
-
+def _four_bit(run: Run, options: Options) -> bool:
     from tune.training import weights
 
-    base = models.find(run.record.base)
-    tokenizer = weights.load_tokenizer(base)
+    if options.four_bit is None:
+        return weights.answers_in_4_bits(models.find(run.record.base))
+    return options.four_bit
 
-    def answers(who: str, generator: Generator) -> list[Reply]:
-        torch.manual_seed(settings.seed)  # above temperature 0 both throw the same dice
-        return generator.answers(
-            [prompts.with_system(row.question) for row in rows],
-            partial(on_progress, who),
-            tools=[row.tools for row in rows],
-        )
 
-    load = partial(
-        Generator,
-        tokenizer=tokenizer,
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-    )
-    tuned = load(weights.load_tuned(run))
-    replies = {TUNED: answers(TUNED, tuned)}
-    if run.record.method == "full":  # two sets of weights: one after the other
-        del tuned
+def _ask_here(here: _Here) -> Asked:
+    """What both models answer on this machine. They share one copy of the weights if they can."""
+    from tune.training import weights
+
+    run, four_bit, base = here.run, here.four_bit, models.find(here.run.record.base)
+
+    @cache
+    def tuned() -> Generator:
+        return here.generator(base, weights.load_tuned(run, four_bit=four_bit))
+
+    def untuned() -> Generator:
+        if run.record.method != "full":
+            return tuned().without_adapter()
+        tuned.cache_clear()  # two sets of weights: one after the other
         weights.free()
-        replies[BASE] = answers(BASE, load(weights.load_base(base)))
-    else:
-        replies[BASE] = answers(BASE, tuned.without_adapter())
+        return here.generator(base, weights.load_base(base, four_bit=four_bit))
+
+    edition: list[Any] = [weights.device(), tokens.training_template(), base.source, four_bit]
+    edition += _edition(Path(base.source))
+    replies = {TUNED: here.answers(TUNED, edition + _edition(run.model), tuned)}
+    replies[BASE] = here.answers(BASE, edition, untuned)
     labels = {BASE: base.name, TUNED: f"{base.name}, tuned ({run.record.method})"}
-    return Asked(tuple(rows), {BASE: replies[BASE], TUNED: replies[TUNED]}, labels)
+    return Asked(here.rows, {BASE: replies[BASE], TUNED: replies[TUNED]}, labels)
+
+
+@dataclass(frozen=True)
+class _Here:
+    """Asks a model on this machine; what it answered before it was stopped is known."""
+
+    run: Run
+    rows: tuple[Row, ...]
+    settings: Settings
+    on_progress: OnProgress
+    four_bit: bool
+
+    def answers(self, who: str, edition: object, load: Callable[[], Generator]) -> list[Reply]:
+        """Every answer, in the order of the rows. Weights are loaded where one is missing."""
+        file = Kept(self.run.folder / "answers.jsonl")
+        keys, known = [self._key(who, edition, row) for row in self.rows], file.read()
+        places = [at for at, key in enumerate(keys) if key not in known]
+        self.on_progress(who, len(keys) - len(places), len(keys))
+        for found in self._asked([self.rows[at] for at in places], load) if places else ():
+            new = {keys[places[at]]: reply for at, reply in found.items()}
+            file.add(new)
+            known |= new
+            self.on_progress(who, sum(key in known for key in keys), len(keys))
+        return [known[key] for key in keys]
+
+    def generator(self, base: models.Base, model: Any) -> Generator:
+        from tune.training import weights
+
+        tokenizer = weights.load_tokenizer(base)
+        return Generator(model, tokenizer, self.settings.max_tokens, self.settings.temperature)
+
+    def _asked(
+        self, rows: Sequence[Row], load: Callable[[], Generator]
+    ) -> Iterator[dict[int, Reply]]:
+        import torch
+
+        generator, asked = load(), [prompts.with_system(row.question) for row in rows]
+        for row, messages in zip(rows, asked, strict=True):
+            try:
+                generator.check_room(messages, tools=row.tools)
+            except (TooLong, NotTaken) as error:
+                where = f"{named(self.settings.test)}, line {row.line}"
+                raise TuneError(f"{where}: {error.problem}", "take the row out") from None
+        replace(generator, max_tokens=1).answer(asked[0])  # the first one would pay for the start
+        torch.manual_seed(self.settings.seed)  # above temperature 0 both throw the same dice
+        yield from generator.batches(asked, tools=[row.tools for row in rows])
+
+    def _key(self, who: str, edition: object, row: Row) -> str:
+        how = [self.settings.max_tokens, self.settings.temperature, self.settings.seed]
+        return kept.key(who, edition, how, prompts.with_system(row.question), list(row.tools))
+
+
+def _edition(folder: Path) -> list[Any]:
+    """Which weights lie in a folder: another training writes others."""
+    files = sorted(folder.glob("*.safetensors"))
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _ask_elsewhere(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tune import models, prompts
 from tune.errors import TuneError, need_loading
 from tune.exporting import card, gguf_file
+from tune.rows import tokens
 from tune.rows.row import Message
 from tune.runs import Form, Run
 from tune.settings import SETTINGS, Settings
@@ -87,6 +88,8 @@ def export(
     from tune.training import weights
 
     weights.quiet()
+    if form == "gguf":
+        gguf_file.check_kind(kind := kind.lower())  # before an hour of merging
     makers = {"adapter": _adapter, "merged": _merged, "gguf": _gguf}
     target = folder(run, form, kind)
     base = weights.known(models.find(run.record.base))
@@ -109,7 +112,7 @@ def there(run: Run, form: Form, kind: str = "f16") -> Export | None:
 
 def folder(run: Run, form: Form, kind: str = "f16") -> Path:
     """Where an export lies. GGUF files of several kinds lie side by side."""
-    return run.exports / (f"gguf-{kind}" if form == "gguf" else form)
+    return run.exports / (f"gguf-{kind.lower()}" if form == "gguf" else form)
 
 
 def questions(settings: Settings) -> list[list[Message]]:
@@ -127,7 +130,10 @@ def questions(settings: Settings) -> list[list[Message]]:
 
 
 def _adapter(work: _Work) -> str:
-    """The adapter as it was trained, naming its base as the hub does."""
+    """The adapter as it was trained, naming its base as the hub does.
+
+    Nothing is merged: a base that does not fit the GPU in 16 bits is asked in 4, before and after.
+    """
     from peft import PeftModel
 
     from tune.training import weights
@@ -135,7 +141,8 @@ def _adapter(work: _Work) -> str:
     if work.run.record.method == "full":
         fix = f"uv run python -m tune export {work.run.name} --as merged"
         raise TuneError("A full tuning has no adapter: all its weights are new.", fix)
-    before = _asked_of_run(work)
+    four_bit = weights.answers_in_4_bits(work.base)
+    before = _asked_of_run(work, four_bit=four_bit)
     for file in sorted(work.run.model.iterdir()):
         if FILES.fullmatch(file.name) and file.name != "README.md":
             shutil.copyfile(file, work.part / file.name)
@@ -144,7 +151,8 @@ def _adapter(work: _Work) -> str:
     config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", "utf-8")
     _save_tokenizer(work)
     work.tell("Loading the adapter again …")
-    model = PeftModel.from_pretrained(weights.load_base(work.base), str(work.part)).eval()
+    base = weights.load_base(work.base, four_bit=four_bit)
+    model = PeftModel.from_pretrained(base, str(work.part)).eval()
     return _compare(before, _ask(model, work), exact=_is_exact(model))
 
 
@@ -161,7 +169,7 @@ def _merged(work: _Work) -> str:
     model.to(_stored(work))
     size = sum(each.numel() * each.element_size() for each in model.parameters())
     _need_room(work.part, size)
-    model.save_pretrained(work.part)
+    _save(model, work.part)
     _save_tokenizer(work)
     _copy_seeing(work)
     exact = _is_exact(model)
@@ -182,13 +190,24 @@ def _gguf(work: _Work) -> str:
     before = _asked_of_run(work)
     work.tell(f"Writing the GGUF file, {work.kind} …")
     file = gguf_file.write(merged, work.part / f"{work.run.name}-{work.kind}.gguf", work.kind)
-    modelfile = serve.modelfile(file.name, work.settings)
+    form = tokens.chat_form(weights.load_tokenizer(work.base))
+    modelfile = serve.modelfile(file.name, work.settings, form)
     (work.part / "Modelfile").write_text(modelfile, "utf-8", newline="\n")
     if find_spec("llama_cpp"):
         return _compare(before, gguf_file.answers(file, work.questions, work.settings.max_tokens))
     model = weights.load_base(models.find(str(merged)))
     gguf_file.load(file, model)
     return f"{_compare(before, _ask(model, work))} (read back without llama.cpp)"
+
+
+def _save(model: Any, folder: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:  # a quota, or what others wrote since we looked
+        fix = "make room, or set RUNS_DIR in .env to another disk"
+        raise TuneError(f"The weights cannot be written: {error}.", fix) from error
 
 
 def _save_tokenizer(work: _Work) -> None:
@@ -247,12 +266,12 @@ def _untie(model: Any) -> None:
 # Whether it answers as the run does
 
 
-def _asked_of_run(work: _Work) -> list[str]:
+def _asked_of_run(work: _Work, *, four_bit: bool = False) -> list[str]:
     from tune.training import weights
 
     work.tell("Asking the run …")
     try:
-        return _ask(weights.load_tuned(work.run), work)
+        return _ask(weights.load_tuned(work.run, four_bit=four_bit), work)
     finally:
         weights.free()  # the next model may not fit beside it
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from tune import models
 from tune.models import Base, Method
-from tune.planning.gpus import RENTABLE, Gpu
-from tune.planning.reckoning import ACCURACY, Rows, Term, Training, memory, seconds
+from tune.planning.gpus import GB, RENTABLE, Gpu
+from tune.planning.reckoning import ACCURACY, Rows, Term, Training, asked, memory, seconds
 from tune.settings import Settings
 
 SAMPLE = 2_000  # rows whose tokens are counted
@@ -99,6 +99,11 @@ def make(training: Training, here: Gpu | None) -> Plan:
         advice=tuple(_advice(training, here)) if here and mine and not mine.fits else (),
         notes=tuple(_notes(training, here)),
     )
+
+
+def can_merge(training: Training, gpu: Gpu) -> bool:
+    """Whether what it trains can be merged there: QLoRA's base is loaded in 16 bits for that."""
+    return asked(training.shape) <= gpu.usable
 
 
 def measure(path: Path, settings: Settings) -> Rows:
@@ -216,3 +221,5 @@ def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
             yield f"{training.base.name}: {line}."
     if training.method == "qlora":
         yield "QLoRA needs an NVIDIA GPU and the extra `qlora`."
+        whole = f"{asked(training.shape) / GB:.1f} GB of the GPU"
+        yield f"Merging it, for GGUF too, takes {whole}; with less, all else answers in 4 bits."

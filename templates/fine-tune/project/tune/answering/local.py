@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,7 +68,7 @@ def name(side: Side, settings: Settings = SETTINGS) -> str:
 
 
 def device(settings: Settings = SETTINGS) -> str:
-    """What the models run on: "cuda", "mps" or "cpu"; empty until they are loaded."""
+    """What the models run on: "cpu", "cuda, 4 bits" or the like; empty until they are loaded."""
     ready = _shelf.get(_edition(wanted(settings)))
     return ready.device if ready else ""
 
@@ -130,17 +131,21 @@ def _load(source: str, settings: Settings) -> Pair:
     weights.quiet()
     run = Run(Path(source))
     if (run.folder / "run.json").is_file():
-        model, base = weights.load_tuned(run), models.find(run.record.base)
+        base, full = models.find(run.record.base), run.record.method == "full"
+        four_bit = weights.answers_in_4_bits(base, copies=2 if full else 1)
+        model = weights.load_tuned(run, four_bit=four_bit)
     else:
         model, base = _load_foreign(source)
     tokenizer = weights.load_tokenizer(base)
     tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
+    where = weights.device() + (", 4 bits" if tuned.four_bit else "")
     if hasattr(model, "disable_adapter"):  # the base is the same weights without the adapter
-        return Pair(tuned, tuned.without_adapter(), weights.device())
+        return Pair(tuned, tuned.without_adapter(), where)
     if base.source == source:
-        return Pair(tuned, None, weights.device())
-    own = Generator(weights.load_base(base), tokenizer, settings.max_tokens, settings.temperature)
-    return Pair(tuned, own, weights.device())
+        return Pair(tuned, None, where)
+    model = weights.load_base(base, four_bit=tuned.four_bit)
+    own = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
+    return Pair(tuned, own, where)
 
 
 def _load_foreign(source: str) -> tuple[Any, models.Base]:
@@ -152,13 +157,34 @@ def _load_foreign(source: str) -> tuple[Any, models.Base]:
     if "/" not in source and not Path(source).is_dir():  # at once: the hub is slow to say no
         problem = f'TUNED_MODEL says "{source}": no run, no folder and no id on the hub.'
         raise TuneError(problem, "uv run python -m tune runs")
-    try:
-        config: Any = PeftConfig.from_pretrained(source)
-    except ValueError:  # no adapter
+    adapter = _adapter(source)
+    if not adapter:
         base = models.find(source)
-        return weights.load_base(base), base
+        return weights.load_base(base, four_bit=weights.answers_in_4_bits(base)), base
+    config: Any = PeftConfig.from_pretrained(adapter)
     base = models.find(config.base_model_name_or_path)
-    return PeftModel.from_pretrained(weights.load_base(base), source).eval(), base
+    model = weights.load_base(base, four_bit=weights.answers_in_4_bits(base))
+    return PeftModel.from_pretrained(model, adapter).eval(), base
+
+
+def _adapter(source: str) -> str:
+    """The folder of an adapter: the source, or the hub's copy here. Empty for other weights."""
+    from huggingface_hub import auth_check, snapshot_download
+
+    folder = Path(source)
+    if not folder.is_dir():
+        take = partial(snapshot_download, source, allow_patterns="adapter_*")
+        try:  # what is here needs no network
+            folder = Path(take(local_files_only=True))
+            if not any(folder.glob("*.safetensors")):
+                raise FileNotFoundError(source)
+        except FileNotFoundError:
+            try:
+                auth_check(source)  # at once; a download would try for half a minute
+            except Exception:
+                return ""  # load_base says why
+            folder = Path(take())
+    return str(folder) if (folder / "adapter_config.json").is_file() else ""
 
 
 def _edition(source: str) -> str:

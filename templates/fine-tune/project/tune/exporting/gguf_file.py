@@ -73,8 +73,8 @@ def write(folder: Path, target: Path, kind: str = "f16") -> Path:
     return target
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The file's weights under the names that Transformers gives them: `write`, backwards."""
+def read(file: Path) -> Iterator[tuple[str, Any]]:
+    """The file's weights, one after the other, under the names that Transformers gives them."""
     import torch
     from gguf import GGUFReader, dequantize
 
@@ -84,20 +84,30 @@ def read(file: Path) -> dict[str, Any]:
         for part, suffix in (("attn_q", ""), ("attn_k", "_kv"))
     }
     names = {short: long for long, short in _TENSORS.items()}
-    weights = {}
     for tensor in reader.tensors:
         layer, part = _split(tensor.name)
         weight = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
         if part in heads:
             weight = _unpermute(weight, heads[part])
         prefix = f"model.layers.{layer}." if layer else ""
-        weights[f"{prefix}{names[part]}.weight"] = weight
-    return weights
+        yield f"{prefix}{names[part]}.weight", weight
 
 
 def can_quantize() -> bool:
     """Tell whether llama.cpp is at hand for the kinds that are not written here."""
     return bool(shutil.which("llama-quantize") or find_spec("llama_cpp"))
+
+
+def check_kind(kind: str) -> None:
+    """Raise TuneError where this kind of file cannot be made here."""
+    if kind in OWN:
+        return
+    if kind.upper() not in _known_kinds():
+        kinds = ", ".join([*OWN, "q4_k_m", "q5_k_m", "q6_k"])
+        raise TuneError(f'There is no kind of GGUF called "{kind}".', f"choose one of {kinds}")
+    if not can_quantize():
+        problem = f"{kind} is made by llama.cpp, which is not installed; q8_0 needs nothing."
+        raise TuneError(problem, "uv pip install llama-cpp-python")
 
 
 def size(folder: Path, kind: str) -> int:
@@ -344,20 +354,14 @@ def _value(reader: Any, key: str) -> Any:
 
 def _quantize(folder: Path, target: Path, kind: str) -> Path:
     """Make a smaller file of the f16 one, by llama-quantize or by llama-cpp-python."""
-    known = _known_kinds()
-    if kind.upper() not in known:
-        kinds = ", ".join([*OWN, "q4_k_m", "q5_k_m", "q6_k"])
-        raise TuneError(f'There is no kind of GGUF called "{kind}".', f"choose one of {kinds}")
-    if not can_quantize():
-        problem = f"{kind} is made by llama.cpp, which is not installed; q8_0 needs nothing."
-        raise TuneError(problem, "uv pip install llama-cpp-python")
+    check_kind(kind)
     full = write(folder, target.with_suffix(".f16.part"), "f16")
     try:
         if program := shutil.which("llama-quantize"):
             command = [program, str(full), str(target), kind.upper()]
             done = subprocess.run(command, capture_output=True, check=False).returncode == 0
         else:
-            done = _quantize_here(full, target, known[kind.upper()])
+            done = _quantize_here(full, target, _known_kinds()[kind.upper()])
     finally:
         full.unlink()
     if not done:
@@ -389,7 +393,7 @@ def load(file: Path, model: Any) -> None:
 
     own = {name.replace("language_model.", ""): each for name, each in model.named_parameters()}
     with torch.no_grad():
-        for name, weight in read(file).items():
+        for name, weight in read(file):
             own[name].copy_(weight)
 
 
@@ -397,7 +401,9 @@ def answers(file: Path, conversations: list[list[dict[str, Any]]], limit: int) -
     """What llama.cpp answers with it, by its own tokenizer and the file's chat template."""
     import llama_cpp
 
-    model = llama_cpp.Llama(str(file), n_ctx=0, verbose=False)
+    # As much as is asked, at a byte a token: all that Ministral 3 can read would take 36 GB
+    longest = max((len(json.dumps(each)) for each in conversations), default=0)
+    model = llama_cpp.Llama(str(file), n_ctx=longest + limit, verbose=False)
     found = []
     for messages in conversations:
         reply: Any = model.create_chat_completion(messages, temperature=0.0, max_tokens=limit)

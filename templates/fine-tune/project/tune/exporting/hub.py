@@ -73,6 +73,11 @@ def _send(folder: Path, plan: Push) -> None:
         raise TuneError(
             f"The hub refused: {error.server_message or error}", "again later"
         ) from error
+    except Exception as error:  # of httpx, whichever of its names the hub's library uses
+        if "TransportError" not in {kind.__name__ for kind in type(error).__mro__}:
+            raise
+        problem = f"The hub cannot be reached: {error}."
+        raise TuneError(problem, "go online, then the same again: the export is kept") from error
 
 
 def hub_token() -> str:

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 # Memory, in bytes:
 #
-# weights      LoRA keeps them in 16 bits: 2 each. QLoRA keeps the layers' matrices in 4 bits with
-#              doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et al. 2023,
-#              "QLoRA", section 3), and the embeddings, the output and the part that sees in 16.
-#              Full tuning keeps all in 32 bits, and a 16-bit copy to multiply with: 6.
+# weights      LoRA keeps them in 16 bits: 2 each. QLoRA keeps the matrices of the layers and of the
+#              part that sees in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits
+#              each (Dettmers et al. 2023, "QLoRA", section 3), and the embeddings, the output and a
+#              mixture's experts in 16. Full tuning keeps all in 32 bits: 4, and of the layers a
+#              16-bit copy to multiply with: 6.
 # trained      each number that is trained, with its gradient and Adam's two moments, all in 32
-#              bits: 16; with full tuning the weights are counted above: 12. LoRA trains
-#              rank * (inputs + outputs) numbers for each matrix (Hu et al. 2021, "LoRA").
+#              bits: 16; with full tuning the weights are counted above: 12, and what sees is not
+#              trained. LoRA trains rank * (inputs + outputs) numbers for each matrix (Hu et al.
+#              2021, "LoRA").
 # activations  with checkpoints: one 16-bit state for each token and layer, and while a layer is
 #              computed again its matrices' inputs and outputs, in 16 bits and in the adapter's 32.
 # output       TRL computes the loss of 4,096 tokens and 32,768 words at a time, in 16 bits; it
@@ -144,23 +146,37 @@ def memory(training: Training) -> tuple[Term, ...]:
     return (*counted, Term("overhead", FIXED + LOST * rest, formula))
 
 
+def asked(shape: Shape, copies: int = 1) -> float:
+    """The bytes that it takes on a GPU to be asked, or exported, with its weights in 16 bits."""
+    return copies * shape.parameters * FULL + FIXED
+
+
+def needs_4_bits(shape: Shape | None, free: float, quantizes: bool, copies: int = 1) -> bool:
+    """Whether a GPU with so much free memory can only ask it in 4 bits, where bitsandbytes works.
+
+    Without a known shape 16 bits are tried.
+    """
+    return quantizes and shape is not None and asked(shape, copies) > free
+
+
 def _weights(training: Training) -> Term:
     shape = training.shape
-    each = {"lora": FULL, "qlora": QUARTER, "full": FULL + 4}[training.method]
-    other = FULL if training.method == "qlora" else each
-    formula = f"{_billions(shape.parameters)} x {each:.0f} bytes"
-    if training.method == "qlora":
-        layers, rest = _billions(shape.in_layers), _billions(shape.elsewhere)
-        formula = f"{layers} x {each:.2f} bytes + {rest} x {other:.0f}"
-    return Term("weights", shape.in_layers * each + shape.elsewhere * other, formula)
+    if training.method == "lora":
+        formula = f"{_billions(shape.parameters)} x {FULL:.0f} bytes"
+        return Term("weights", shape.parameters * FULL, formula)
+    parts = {"qlora": (shape.quantized, QUARTER, FULL), "full": (shape.in_layers, 6, 4)}
+    first, each, other = parts[training.method]
+    rest = shape.parameters - first
+    formula = f"{_billions(first)} x {each:.3g} bytes + {_billions(rest)} x {other:.0f}"
+    return Term("weights", first * each + rest * other, formula)
 
 
 def _trained(training: Training) -> Term:
     shape = training.shape
     if training.method == "full":
-        each = TRAINED - 4
-        formula = f"{_billions(shape.parameters)} x {each} bytes (gradient, Adam's two)"
-        return Term("trained", shape.parameters * each, formula)
+        numbers, each = shape.parameters - shape.vision, TRAINED - 4
+        formula = f"{_billions(numbers)} x {each} bytes (gradient, Adam's two)"
+        return Term("trained", numbers * each, formula)
     numbers = training.rank * shape.layers * _ends(_adapted(training))
     formula = f"rank {training.rank}: {numbers / 1e6:.1f} million x {TRAINED} bytes"
     return Term("adapter", numbers * TRAINED, formula)

@@ -63,8 +63,8 @@ def build(work: Job, settings: Settings, folder: Path) -> Fitting:
     for each in trained:  # TRL keeps QLoRA's in bfloat16, which older GPUs and processors lack
         each.data = each.data.float()
     patience = work.knobs["early_stop"] if work.validation else 0
-    count = sum(each.numel() for each in trained)
-    return Fitting(sft, pace, patience, count, sum(each.numel() for each in model.parameters()))
+    count, parameters = sum(each.numel() for each in trained), model.num_parameters()
+    return Fitting(sft, pace, patience, count, parameters)
 
 
 def fit(fitting: Fitting, checkpoint: Path | None, log: Log, board: Path) -> None:
@@ -107,11 +107,16 @@ def _lora(work: Job) -> Any:
     return LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
-        lora_dropout=0 if work.base.tiny else DROPOUT,
+        lora_dropout=0 if work.base.tiny else _dropout(weights.device()),
         target_modules=targets if isinstance(targets, str) else list(targets),
         modules_to_save=["embed_tokens", "lm_head"] if work.base.tiny else None,
         task_type="CAUSAL_LM",
     )
+
+
+def _dropout(where: str) -> float:
+    """None on a Mac's GPU: PyTorch throws other dice there when it computes a layer again."""
+    return 0 if where == "mps" else DROPOUT
 
 
 def _arguments(work: Job, pace: Pace, folder: Path) -> Any:
@@ -142,19 +147,19 @@ def _arguments(work: Job, pace: Pace, folder: Path) -> Any:
         ddp_find_unused_parameters=False,  # all that is trained is used
         disable_tqdm=True,
         report_to="none",
-        **_hardware(),
+        **hardware(weights.device(), weights.precision()),
     )
 
 
-def _hardware() -> dict[str, Any]:
+def hardware(where: str, dtype: Any) -> dict[str, Any]:
+    """How a training runs there on weights of that kind; 16-bit ones meet the adapter's 32 bits."""
     import torch
 
-    where, dtype = weights.device(), weights.precision()
     return {
         "use_cpu": where == "cpu",
-        "bf16": where == "cuda" and dtype == torch.bfloat16,
-        "fp16": where == "cuda" and dtype == torch.float16,
-        "gradient_checkpointing": where == "cuda",  # a third more work for a fraction of the memory
+        "bf16": where != "cpu" and dtype == torch.bfloat16,
+        "fp16": where != "cpu" and dtype == torch.float16,
+        "gradient_checkpointing": where != "cpu",  # a third more work for a fraction of the memory
         "dataloader_pin_memory": where == "cuda",
     }
 

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from tune import models
 from tune.errors import TuneError, need_loading
+from tune.planning import reckoning
 from tune.rows import tokens
+from tune.training import processes
 
 if TYPE_CHECKING:
     from tune.models import Base
     from tune.runs import Run
 
+log = logging.getLogger(__name__)
 QLORA = "uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora"
 PADS = ("<pad>", "[PAD]", "<unk>")  # never the end token: a model that learns it as filler goes on
 NOISY = ["bitsandbytes", "torch", "torchao", "accelerate", "peft", "trl", "datasets"]
@@ -33,7 +36,8 @@ def device() -> str:
 
     if torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    alone = processes.count() == 1  # several cannot share a Mac's GPU
+    return "mps" if alone and torch.backends.mps.is_available() else "cpu"
 
 
 def precision() -> Any:
@@ -57,6 +61,23 @@ def known(base: Base) -> Base:
     return models.find(base.source)
 
 
+def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
+    """Whether base and tuned model have to answer in 4 bits, as 16 do not fit into this GPU.
+
+    Ask before they are loaded; a yes is told on the screen.
+    """
+    if device() != "cuda":
+        return False
+    import torch
+
+    free()
+    room, _ = torch.cuda.mem_get_info(_place())
+    needed = reckoning.needs_4_bits(known(base).shape, room, _quantizes(), copies)
+    if needed:
+        log.warning("Answering in 4 bits: 16 do not fit into the free memory of this GPU.")
+    return needed
+
+
 def load_tokenizer(base: Base) -> Any:
     """The base's tokenizer with our template, which tells the answers from the rest.
 
@@ -68,14 +89,14 @@ def load_tokenizer(base: Base) -> Any:
     with _told(base):  # not AutoTokenizer: it takes one of Mistral's that cannot mark answers
         tokenizer = _load(base, PreTrainedTokenizerFast, {})
     if "{% generation %}" not in (tokenizer.chat_template or ""):
-        tokenizer.chat_template = tokens.training_template()
+        tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = _pad(tokenizer, base)
     return tokenizer
 
 
 def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
-    """The base, ready to answer; `four_bit` takes a quarter of the memory, for QLoRA.
+    """The base, ready to answer; `four_bit` takes a quarter of the memory.
 
     It lies on the GPU where there is one. Raises TuneError where it cannot be had or does not fit.
     """
@@ -90,10 +111,11 @@ def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
         return _load(base, getattr(transformers, auto), how).eval()
 
 
-def load_tuned(run: Run) -> Any:
-    """A run's model: its adapter on the base in full precision, or all its weights.
+def load_tuned(run: Run, *, four_bit: bool = False) -> Any:
+    """A run's model: its adapter on the base, or all its weights.
 
-    Always on a base loaded anew: one in 4 bits that has answered once merges into rubbish.
+    Always on a base loaded anew. To merge, it must be in full precision, without `four_bit`: a base
+    in 4 bits that has answered once merges into rubbish.
     """
     record = run.record
     if (
@@ -103,10 +125,11 @@ def load_tuned(run: Run) -> Any:
         fix = f"uv run python -m tune train --resume {run.name}"
         raise TuneError(f"The run {run.name} has no model yet.", fix)
     if record.method == "full":
-        return load_base(models.find(str(run.model)))
+        return load_base(models.find(str(run.model)), four_bit=four_bit)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_base(models.find(record.base)), str(run.model)).eval()
+    base = load_base(models.find(record.base), four_bit=four_bit)
+    return PeftModel.from_pretrained(base, str(run.model)).eval()
 
 
 def quiet() -> None:
@@ -164,8 +187,12 @@ def _place() -> str | int:
     return int(os.environ.get("LOCAL_RANK", 0)) if device() == "cuda" else device()
 
 
+def _quantizes() -> bool:
+    return find_spec("bitsandbytes") is not None
+
+
 def _four_bit() -> Any:
-    if not find_spec("bitsandbytes"):
+    if not _quantizes():
         raise TuneError("QLoRA needs bitsandbytes, which is not installed.", QLORA)
     if device() == "mps":
         raise TuneError("QLoRA needs an NVIDIA GPU or a processor.", "set METHOD=lora in .env")
