@@ -129,7 +129,8 @@ def load() -> Settings:
     try:
         settings = Settings()
     except SettingsError as error:  # a list that is not JSON
-        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
+        fix = """Fix: write it in .env as JSON, such as EXAMPLES='["one", "two"]'"""
+        raise SystemExit(f"{error}.\n{fix}") from None
     except ValidationError as error:
         fix = "Fix: correct it in .env (.env.example shows how)"
         raise SystemExit(f"{_told(error)}\n{fix}") from None

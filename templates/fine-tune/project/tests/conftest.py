@@ -20,6 +20,7 @@ OURS = {
     "RUNS_DIR": str(HOME / "runs"),
     "VOTES_FILE": str(HOME / "votes.jsonl"),
     "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "-1",  # the tiny model needs none, and everybody sees the same figures
     "OMP_NUM_THREADS": "1",  # a tiny model is four times slower when threads share it
 }
 with pytest.MonkeyPatch.context() as patch:  # whatever you have set, even a wrong PORT

@@ -1,13 +1,16 @@
 """What the command line says to a team that types something odd, or whose disk says no."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from tune import __main__, runs
+from tune import __main__, rehearse, runs, screen, train
+from tune.answering.answers import Answer
 from tune.errors import TuneError
 from tune.models import BASES
 from tune.runs import Record, Run
@@ -27,7 +30,17 @@ def test_a_run_of_a_newer_version_is_read(folder: Path) -> None:
     assert runs.find(folder).record.base == "ministral-3b"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"base": 3}', '{"base": "x", "data": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"base": 3}',
+        '{"base": "", "data": []}',
+        '{"base": "", "data": {"train": 3}}',
+    ],
+)
 def test_a_record_that_was_damaged_says_what_to_do(folder: Path, text: str) -> None:
     (folder / "good" / "run.json").write_text(text, "utf-8")
     with pytest.raises(TuneError, match="cannot be read") as told:
@@ -39,6 +52,28 @@ def test_no_run_is_found_outside_of_the_folder(folder: Path) -> None:
     for name in ("../outside", str(folder.parent / "outside"), ".", ".."):
         with pytest.raises(TuneError, match="There is no run"):
             runs.find(folder, name)
+
+
+def test_a_run_that_is_not_found_says_what_to_do_instead(tmp_path: Path) -> None:
+    def fix(name: str) -> str:
+        with pytest.raises(TuneError) as told:
+            runs.find(tmp_path, name)
+        return told.value.fix.removeprefix("uv run python -m tune ")
+
+    assert fix("") == "rehearse"
+    Run(tmp_path / "half").write(Record("ministral-3b"))
+    assert fix("") == "train --resume"
+    assert fix("haf") == "runs"
+
+
+def test_a_rehearsal_hides_no_real_model(tmp_path: Path) -> None:
+    for age, name in enumerate(("rehearsal-2", "real", "rehearsal-1")):  # the youngest first
+        run = Run(tmp_path / name)
+        run.write(Record("ministral-3b", state="done"))
+        os.utime(run.folder / "run.json", (1e9 - age, 1e9 - age))
+    assert runs.find(tmp_path).name == "real"
+    shutil.rmtree(tmp_path / "real")
+    assert runs.find(tmp_path).name == "rehearsal-2"
 
 
 @pytest.mark.parametrize(
@@ -68,3 +103,66 @@ def test_a_disk_that_is_full_is_told_in_two_lines(
     assert __main__.main() == 1
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "runs/one: No space left on device." and told[1].startswith("Fix: ")
+
+
+def test_rows_of_training_that_are_missing_are_told_though_others_are_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = SETTINGS.model_copy(update={"train_file": tmp_path / "gone.jsonl"})
+    monkeypatch.setattr(__main__, "SETTINGS", gone)
+    done = CliRunner().invoke(__main__.app, ["check"])
+    assert done.exit_code == 1
+    assert "gone.jsonl" in f"{done.output} {done.exception}"
+
+
+def test_a_training_that_is_stopped_before_it_began_offers_nothing_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "SETTINGS", SETTINGS.model_copy(update={"runs_dir": tmp_path}))
+    monkeypatch.setattr(train, "train", stopped)
+    done = CliRunner().invoke(__main__.app, ["train", "--name", "early"])
+    assert done.exit_code == 130
+    assert "Stopped" in done.output and "--resume" not in done.output
+
+
+def test_a_rehearsal_that_is_stopped_leaves_nothing_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(stage: rehearse.Stage) -> str:
+        stage.run.write(Record("tiny"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rehearse, "need_training", lambda: None)
+    monkeypatch.setattr(rehearse, "PARTS", {"train": stopped})
+    with pytest.raises(KeyboardInterrupt):
+        rehearse.rehearse(SETTINGS.model_copy(update={"runs_dir": tmp_path}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_is_shown_as_the_model_gave_it(capsys: pytest.CaptureFixture[str]) -> None:
+    long = f'{{"text": "{"word " * 60}"}}'
+    screen.show_answers({"base": Answer(text="short"), "tuned": Answer(text=long)})
+    assert long in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Error while serializing: No space left on device", "make room"),
+        ("Error while deserializing header: invalid header length", "copy its folder anew"),
+    ],
+)
+def test_weights_that_cannot_be_written_or_read_end_a_rehearsal_with_a_fix(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(_: rehearse.Stage) -> str:
+        raise type("SafetensorError", (Exception,), {})(said)
+
+    monkeypatch.setattr(rehearse, "need_training", lambda: None)
+    monkeypatch.setattr(rehearse, "PARTS", {"train": broken})
+    how = rehearse.rehearse(SETTINGS.model_copy(update={"runs_dir": tmp_path}))
+    assert not how.ok
+    assert said in how.steps[0].says and told in how.steps[0].says

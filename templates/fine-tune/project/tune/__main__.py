@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from tune import runs
-from tune.errors import TuneError, can_train
+from tune.errors import TuneError, can_train, explained
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
 from tune.training import processes
@@ -24,13 +24,15 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Engine = Literal["auto", "transformers", "llama.cpp"]
-RunName = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name; else the latest.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name; else the latest.")]
 
 
 @app.command()
 def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Else those of .env.")] = None,
-    length: Annotated[int, typer.Option(help="Tokens of a row; else MAX_LENGTH.")] = 0,
+    length: Annotated[
+        int, typer.Option(min=0, help="Tokens of a row; else MAX_LENGTH.", show_default=False)
+    ] = 0,
     show: Annotated[int, typer.Option(min=1, help="Problems shown of each kind.")] = 5,
     as_json: AsJson = False,
 ) -> None:
@@ -41,8 +43,8 @@ def check(
     from tune import screen
     from tune.rows.survey import survey
 
-    own = [SETTINGS.train, SETTINGS.validation, SETTINGS.test]
-    paths = files or [path for path in own if path.is_file()] or own[:1]
+    others = (SETTINGS.validation, SETTINGS.test)
+    paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
     with screen.reading(sum(path.stat().st_size for path in paths if path.is_file())) as on_bytes:
         found = survey(paths, length or SETTINGS.max_length, show=show, on_bytes=on_bytes)
     if as_json:
@@ -66,9 +68,11 @@ def convert(
     from tune import data
 
     rows, problems = data.convert(source, target, encoding=encoding, overwrite=replace)
-    for problem in problems:
+    for problem in problems[:20]:
         print(f"Left out: {problem}\nFix: {problem.fix}", file=sys.stderr)
-    print(f"{rows:,} rows in {target}, {len(problems):,} left out.", file=sys.stderr)
+    _note(f"{rows:,} rows in {target}, {len(problems):,} left out.")
+    if rows:
+        _note(f'Next: uv run python -m tune split "{target}"')
     raise typer.Exit(1 if problems else 0)
 
 
@@ -91,15 +95,20 @@ def split(
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     parts = {folder / f"{name}.jsonl": share for name, share in shares.items() if share > 0}
     for part, rows in data.split(file, parts, seed=seed, overwrite=replace).items():
-        print(f"{rows:,} rows in {part}", file=sys.stderr)
+        _note(f"{rows:,} rows in {part}")
+    _note("Next: uv run python -m tune check " + " ".join(f'"{part}"' for part in parts))
 
 
 @app.command()
 def plan(
     base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
     method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
-    length: Annotated[int, typer.Option(help="The most tokens of a row.")] = 0,
-    batch: Annotated[int, typer.Option(help="Rows at a time.")] = 0,
+    length: Annotated[
+        int, typer.Option(help="Tokens of a row; else MAX_LENGTH.", show_default=False)
+    ] = 0,
+    batch: Annotated[
+        int, typer.Option(help="Rows at a time; else BATCH_SIZE.", show_default=False)
+    ] = 0,
     data: Annotated[Path | None, typer.Option(help="The rows; else TRAIN_FILE.")] = None,
     list_bases: Annotated[bool, typer.Option("--list", help="Name the bases.")] = False,
     as_json: AsJson = False,
@@ -133,8 +142,12 @@ def train(
     run: Annotated[str, typer.Argument(help="With --resume: which; else the latest.")] = "",
     base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
     method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
-    rank: Annotated[int, typer.Option(help="Of LoRA: how much it can learn.")] = 0,
-    epochs: Annotated[float, typer.Option(help="How often each row is seen.")] = 0,
+    rank: Annotated[
+        int, typer.Option(help="How much LoRA can learn; else LORA_RANK.", show_default=False)
+    ] = 0,
+    epochs: Annotated[
+        float, typer.Option(help="How often each row is seen; else EPOCHS.", show_default=False)
+    ] = 0,
     name: Annotated[str, typer.Option(help="A name for the new run.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with one that stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,
@@ -164,7 +177,10 @@ def train(
                 settings = training.as_begun(this, SETTINGS, wanted, report)
             training.train(this, settings, resume=goes_on, report=report)
     except KeyboardInterrupt:
-        print(f"Stopped. Go on: uv run python -m tune train --resume {this.name}", file=sys.stderr)
+        begun = (this.folder / "run.json").is_file()
+        how = f"Go on: uv run python -m tune train --resume {this.name}"
+        if processes.is_main():
+            _note(f"Stopped. {how}" if begun else "Stopped before it began: nothing is there yet.")
         raise typer.Exit(130) from None
     if processes.is_main():
         screen.show_trained(this)
@@ -192,7 +208,7 @@ def evaluate(
         with screen.answering() as on_progress:
             found = evaluating.evaluate(this, SETTINGS, options, on_progress)
     except KeyboardInterrupt:
-        print("Stopped. What was evaluated before is still there.", file=sys.stderr)
+        _note("Stopped. Answers so far are kept: the same command goes on.")
         raise typer.Exit(130) from None
     if as_json:
         print(results.to_json(found), end="")
@@ -228,12 +244,12 @@ def rehearse(as_json: AsJson = False) -> None:
         with screen.rehearsing(quiet=as_json) as (begin, done):
             how = go(SETTINGS, begin, done)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        _note("Stopped. Nothing of it is left.")
         raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(how.as_dict(), ensure_ascii=False, indent=2))
     else:
-        screen.show_rehearsal(how)
+        screen.show_rehearsal(how, SETTINGS.runs / how.run)
     raise typer.Exit(0 if how.ok else 1)
 
 
@@ -348,20 +364,13 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         app(prog_name="python -m tune")
-    except TuneError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:  # a disk that is full, a folder that is not ours to write in
-        print(TuneError(*_of_disk(error)), file=sys.stderr)
+    except Exception as error:
+        told = explained(error)
+        if told is None:
+            raise
+        print(told, file=sys.stderr)
         return 1
     return 0
-
-
-def _of_disk(error: OSError) -> tuple[str, str]:
-    """What the system refused, and what to do about it."""
-    where = f"{error.filename}: " if error.filename else ""
-    fix = "make room, or give yourself the right to it; RUNS_DIR in .env moves the runs elsewhere"
-    return f"{where}{error.strerror or error}.", fix
 
 
 if __name__ == "__main__":

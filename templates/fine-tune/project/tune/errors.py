@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+ROOM = "make room, or give yourself the right to it; RUNS_DIR in .env moves the runs elsewhere"
 INSTALL = "uv pip install --torch-backend auto -r pyproject.toml --extra train"
 
 
@@ -13,6 +14,21 @@ class TuneError(Exception):
     def __init__(self, problem: str, fix: str = "") -> None:
         super().__init__(f"{problem}\nFix: {fix}" if fix else problem)
         self.problem, self.fix = problem, fix
+
+
+def explained(error: Exception) -> TuneError | None:
+    """What a disk or a file of weights refused, and what to do; None for a mistake of ours."""
+    if isinstance(error, TuneError):
+        return error
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return TuneError(f"{where}{error.strerror or error}.", ROOM)
+    if type(error).__name__ != "SafetensorError":  # by its name: its package may not be installed
+        return None
+    if "while serializing" in str(error):
+        return TuneError(f"The weights cannot be written: {error}.", ROOM)
+    fix = "copy its folder anew, or train again: uv run python -m tune train"
+    return TuneError(f"A file of weights is damaged: {error}.", fix)
 
 
 def can_load() -> bool:

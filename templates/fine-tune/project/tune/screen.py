@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -115,9 +115,11 @@ def _verdict(plan: Plan) -> Iterator[str]:
     cheapest = plan.cheapest
     rent = f" To rent: {cheapest.gpu.name}, {cheapest.gpu.seller}." if cheapest else ""
     if plan.here is None:
-        yield f"[bold]No GPU here that trains.[/] A rehearsal needs none.{rent}"
+        rehearsal = "A rehearsal needs none: uv run python -m tune rehearse."
+        yield f"[bold]No GPU here that trains.[/] {rehearsal}{rent}"
     elif plan.here.fits:
         yield f"[bold green]It fits on this machine:[/] {plan.here.gpu.name}."
+        yield "Next: uv run python -m tune train"
     else:
         yield f"[bold red]It does not fit[/] on {plan.here.gpu.name}. What would help:"
         yield from (f"  {line}" for line in plan.advice)
@@ -156,6 +158,8 @@ def show_data(survey: Survey) -> None:
         for finding in found:
             _show_finding(finding)
     SCREEN.print(f"[bold]{survey.errors:,} errors, {survey.warnings:,} warnings", highlight=False)
+    if not survey.errors:
+        SCREEN.print("Next: uv run python -m tune plan", highlight=False)
 
 
 def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]]]:
@@ -226,6 +230,9 @@ def show_evaluation(found: Evaluation, run: Run) -> None:
     for note in found.notes:
         SCREEN.print(Text(f"  {note}"), soft_wrap=True)
     SCREEN.print(f"With all answers side by side: {run.report}", highlight=False, soft_wrap=True)
+    if found.verdict == "better":
+        take = f"Take it along: uv run python -m tune export {run.name}"
+        SCREEN.print(take, highlight=False, soft_wrap=True)
 
 
 def _measured(each: Interval) -> str:
@@ -312,8 +319,8 @@ def show_answers(both: Both) -> None:
         by = f"{each.by}, {each.source}" if each.source else each.by
         SCREEN.print(Text(f"{side}: {by}", style="bold"))
         if each.notice:
-            SCREEN.print(Text(each.notice, style="yellow"))
-        SCREEN.print(Text(each.text or "(nothing)"))
+            SCREEN.print(Text(each.notice, style="yellow"), soft_wrap=True)
+        SCREEN.print(Text(each.text or "(nothing)"), soft_wrap=True)
 
 
 # What `rehearse` shows
@@ -340,7 +347,7 @@ def _show_step(step: Step) -> None:
     SCREEN.print(Text.from_markup(f"{sign} ").append_text(line), soft_wrap=True)
 
 
-def show_rehearsal(how: Rehearsal) -> None:
+def show_rehearsal(how: Rehearsal, folder: Path) -> None:
     """Whether the whole way can be gone, and what comes next."""
     seconds = sum(step.seconds for step in how.steps)
     if not how.ok:
@@ -348,10 +355,9 @@ def show_rehearsal(how: Rehearsal) -> None:
             f"[bold red]It broke off after {seconds:.0f} s.[/] Mend that and rehearse again."
         )
         return
-    SCREEN.print(
-        f"[bold green]The whole way went well, in {seconds:.0f} s.[/] Its parts: runs/{how.run}"
-    )
-    SCREEN.print("Look at it: uv run app.py    The real one: uv run python -m tune train")
+    went = f"[bold green]The whole way went well, in {seconds:.0f} s.[/] Its parts: "
+    SCREEN.print(Text.from_markup(went).append(str(folder)), soft_wrap=True)
+    SCREEN.print("Look at it: uv run app.py    The real one: uv run python -m tune plan")
 
 
 # What `export` shows
@@ -368,3 +374,5 @@ def show_export(made: Export, sent: Push | None, dry_run: bool) -> None:
         verb = "Would go" if dry_run else "Sent"
         who = "for you alone" if sent.private else "for everybody"
         SCREEN.print(f"{verb} to {sent.url}, {who}", highlight=False, soft_wrap=True)
+    else:
+        SCREEN.print("Put it to work: uv run python -m tune serve", highlight=False)

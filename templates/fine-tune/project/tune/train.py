@@ -203,7 +203,8 @@ def _chosen(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     if name:
         run = Run(settings.runs / name)
         return run, (run.folder / "run.json").is_file()
-    waiting = (run for run in runs.every(settings.runs) if _state(run) == "training")
+    begun = (run for run in runs.every(settings.runs) if not run.rehearsed)
+    waiting = (run for run in begun if _state(run) == "training")
     if (found := next(waiting, None)) is None:
         raise TuneError("No run waits to go on.", "uv run python -m tune train")
     return found, True
