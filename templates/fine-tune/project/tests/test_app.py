@@ -36,7 +36,7 @@ def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     settings = SETTINGS.model_copy(update=own)
     monkeypatch.setattr(app, "SETTINGS", settings)
     run = Run(settings.runs / "first")
-    run.write(Record("ministral-3b", state="done", settings={"rank": 16}, data={"dropped": 3}))
+    run.write(Record("ministral-3b", state="done", settings={"rank": 16}, data={"train": {"rows": 3}}))
     run.evaluation.write_text(to_json(evaluation()), encoding="utf-8")
     return tmp_path
 
@@ -198,7 +198,7 @@ def test_a_run_is_shown_with_its_curve_its_settings_and_its_data(page: Path) -> 
     assert (picker["choices"], picker["value"]) == (["first"], "first")
     assert told.count("<polyline") == 2
     assert "<th>rank</th><td>16</td>" in told
-    assert "<th>dropped</th><td>3</td>" in told
+    assert "<th>rows</th><td>3</td>" in told
 
 
 @pytest.mark.parametrize(
