@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves thi
 import gradio as gr
 
 import quiz
+from plumbing import ending
 from plumbing.markup import JOINER, inert
 from plumbing.readers import READERS
 from rag import ingest, keywords, pipeline, prompts
@@ -376,7 +376,7 @@ THEME = gr.themes.Soft(
 def main() -> None:
     """Read new documents, then serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
+    ending.listen()
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
     page = build().queue(default_concurrency_limit=8)  # several people may ask at once
@@ -395,8 +395,11 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
-    page.block_thread()
+    ending.wait()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before the page was there
+        sys.exit(130)

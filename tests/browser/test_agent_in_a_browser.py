@@ -1,5 +1,6 @@
 """What a visitor sees of an agent: steps, approvals, Stop, files and conversations."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,6 +253,16 @@ def test_what_waits_is_still_there_after_a_power_cut(mortal: App, browser: Brows
     visit.page.context.close()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be asked to end there")
+def test_the_app_ends_without_a_word_while_a_page_is_open(mortal: App, browser: Browser) -> None:
+    visit = Visit.begin(browser, mortal)
+    assert mortal.process
+    mortal.process.terminate()  # as `docker stop` does
+    assert mortal.process.wait(30) == 0
+    assert mortal.log == f"Open {mortal.url}/\n"
+    visit.page.context.close()
+
+
 def test_a_run_is_saved_as_a_page_that_needs_nothing_else(
     offline: App, look: Look, photograph: Photograph, tmp_path: Path
 ) -> None:
@@ -331,6 +342,31 @@ def test_stop_works_at_once_and_the_next_task_too(
     model.will(("text", "Here I am."))
     give(visit, "Still there?")
     done(visit, "Here I am.")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be asked to end there")
+def test_a_run_that_the_app_s_end_stops_is_kept(
+    project: Path, model: Model, browser: Browser, tmp_path: Path
+) -> None:
+    app = App(project, tmp_path, model.settings()).start()
+    model.will(("slowly", "word " * 300, 0.1))
+    visit = Visit.begin(browser, app)
+    give(visit, "Take your time.")
+    expect(visit.answers.last).to_contain_text("word word", timeout=60_000)
+    assert app.process
+    app.process.terminate()
+    assert app.process.wait(30) == 0
+    app.start()
+    visit.page.goto(app.url)
+    tab(visit, "Conversations")
+    visit.page.locator("#past label").click()
+    expect(visit.answers.last).to_contain_text("Stopped by you.")
+    model.will(("text", "Here I am."))
+    give(visit, "Still there?")
+    done(visit, "Here I am.")
+    assert "Take your time." in str(model.heard()[-1]["messages"])
+    visit.page.context.close()
+    app.kill()
 
 
 def test_a_model_that_fails_is_stood_in_for(

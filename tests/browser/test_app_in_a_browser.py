@@ -1,12 +1,13 @@
 """What a visitor sees: a generated app, driven in a real browser at desktop and phone size."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 from stage import DESKTOP, HOSTILE, KEY, PHONE, App, Look, Model, Visit
 
 from hackkit import Plan, new_project
@@ -258,3 +259,13 @@ def test_an_app_that_was_killed_answers_after_a_restart(mortal: App, look: Look)
     mortal.start()
     after = look(mortal).ask("What do the judges look at?").locator("p").all_inner_texts()
     assert after[1:] == before[1:]  # the first line says how long it took
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be asked to end there")
+def test_the_app_ends_without_a_word_while_a_page_is_open(mortal: App, browser: Browser) -> None:
+    visit = Visit.begin(browser, mortal)
+    assert mortal.process
+    mortal.process.terminate()  # as `docker stop` does
+    assert mortal.process.wait(30) == 0
+    assert mortal.log.splitlines()[1:] == [f"Open {mortal.url}/"]  # after what was indexed
+    visit.page.context.close()

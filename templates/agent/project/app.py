@@ -10,7 +10,6 @@ import mimetypes
 import os
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -39,6 +38,7 @@ from agent.steps import (
     pending,
 )
 from agent.timeline import counter, render
+from plumbing import ending
 from plumbing.markup import inert
 
 log = logging.getLogger(__name__)
@@ -511,7 +511,7 @@ def warm_up() -> None:
 def main() -> None:
     """Serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
+    ending.listen()
     SETTINGS.workspace.mkdir(parents=True, exist_ok=True)
     page = build().queue(default_concurrency_limit=8)  # several people may work at once
     try:
@@ -530,7 +530,10 @@ def main() -> None:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
     threading.Thread(target=warm_up, daemon=True).start()
-    page.block_thread()
+    ending.wait()
+    from agent import loop
+
+    loop.stop_all(LEAVING)
 
 
 if __name__ == "__main__":

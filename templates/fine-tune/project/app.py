@@ -9,13 +9,10 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,6 +22,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves thi
 
 import gradio as gr
 
+from plumbing import ending
 from tune import prompts, runs
 from tune.answering import answers, known, llm, local
 from tune.answering.answers import SIDES, Answer, Both
@@ -368,7 +366,7 @@ def warm_up() -> None:
 def main() -> None:
     """Serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a container is stopped
+    ending.listen()
     page = build().queue(default_concurrency_limit=8)  # several people may ask at once
     try:
         _, address, _ = page.launch(
@@ -385,9 +383,7 @@ def main() -> None:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
     threading.Thread(target=warm_up, daemon=True).start()
-    with suppress(KeyboardInterrupt):  # not block_thread: it waits 5 seconds for open pages
-        while True:
-            time.sleep(1)
+    ending.wait()
 
 
 if __name__ == "__main__":

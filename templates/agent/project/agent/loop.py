@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -56,6 +57,15 @@ def stop(chat: str) -> bool:
     if this:
         this.stopped.set()
     return this is not None
+
+
+def stop_all(seconds: float) -> None:
+    """Stop every run, and wait at most so long until their last words are written down."""
+    end = time.monotonic() + seconds
+    while _at_work and time.monotonic() < end:
+        for chat in list(_at_work):  # also one that begins meanwhile
+            stop(chat)
+        time.sleep(0.02)
 
 
 def waiting(chat: str, settings: Settings = SETTINGS) -> list[Approval]:

@@ -308,6 +308,20 @@ def test_whoever_stops_listening_stops_the_run(looping: Settings, chat: str) -> 
     assert not loop.is_busy(chat)
 
 
+def test_when_the_app_ends_every_conversation_gets_its_last_words(
+    online: Settings, server: MistralServer
+) -> None:
+    server.will(hanging(), hanging())
+    chats = [memory.new_id(), memory.new_id()]
+    runs = [loop.run(each, Task("Wait."), online) for each in chats]
+    for steps in runs:
+        assert isinstance(next(steps), Task)
+    loop.stop_all(10)
+    for each in chats:
+        assert only(Answer, memory.steps(online.memory, each)).text.startswith(prompts.STOPPED)
+        assert not loop.is_busy(each)
+
+
 def test_a_conversation_does_one_task_at_a_time(looping: Settings, chat: str) -> None:
     first = loop.run(chat, Task("Go."), changed(looping, max_steps=0, max_seconds=60))
     next(first)

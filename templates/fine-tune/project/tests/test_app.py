@@ -36,7 +36,8 @@ def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     settings = SETTINGS.model_copy(update=own)
     monkeypatch.setattr(app, "SETTINGS", settings)
     run = Run(settings.runs / "first")
-    run.write(Record("ministral-3b", state="done", settings={"rank": 16}, data={"train": {"rows": 3}}))
+    made_of: dict[str, Any] = {"settings": {"rank": 16}, "data": {"train": {"rows": 3}}}
+    run.write(Record("ministral-3b", state="done", **made_of))
     run.evaluation.write_text(to_json(evaluation()), encoding="utf-8")
     return tmp_path
 
