@@ -34,13 +34,15 @@ TOKEN = "https://huggingface.co/settings/tokens"
 
 # A job's disk is lost when it ends. What it trains is copied to a bucket once a minute, and the
 # model goes to the hub. The bucket is not mounted: a mounted one may not let a log be added to.
+# Other runs lie in it as well, and may be trained by another job at this moment.
 SCRIPT = """\
 set -e
 cp -r /project /work && cd /work
 uv sync --no-dev
 uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora
-.venv/bin/hf buckets sync --quiet "$BUCKET" runs
-save() { .venv/bin/hf buckets sync --quiet --delete runs "$BUCKET" || echo "Not saved yet."; }
+sync() { .venv/bin/hf buckets sync --quiet --include "$RUN/*" "$@"; }
+sync "$BUCKET" runs
+save() { sync --delete runs "$BUCKET" || echo "Not saved yet."; }
 while sleep 60; do save; done &
 saving=$!
 trap 'kill $saving || true; save' EXIT

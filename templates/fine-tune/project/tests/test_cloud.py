@@ -269,8 +269,9 @@ def test_what_was_trained_is_fetched_first_and_saved_at_the_end(tmp_path: Path, 
     ran = subprocess.run(["bash", "-c", script], env=env, check=False, capture_output=True)
     said = log.read_text("utf-8").splitlines()
     train = said.index("python -m tune train --name night --resume")
-    assert said[train - 1] == "hf buckets sync --quiet hf://buckets/ada/shop-runs runs"
-    assert said[-1] == "hf buckets sync --quiet --delete runs hf://buckets/ada/shop-runs"
+    sync, bucket = "hf buckets sync --quiet --include night/*", "hf://buckets/ada/shop-runs"
+    assert said[train - 1] == f"{sync} {bucket} runs"
+    assert said[-1] == f"{sync} --delete runs {bucket}"
     assert ran.returncode == (1 if fails == "tune train" else 0)
     pushed = "python -m tune export night --push ada/shop" in said
     assert pushed == (fails != "tune train")
