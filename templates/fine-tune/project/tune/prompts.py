@@ -24,7 +24,7 @@ SHOTS = 12  # rows that are shown to it
 STAND_IN = "stand-in"  # quotes the nearest training row
 NOBODY = (
     "Nobody is here to ask. A base answers with BASE_CHAT_MODEL on a server (LLM_BASE_URL), with a "
-    "key of Mistral's API in .env, or after `uv run python -m tune rehearse` on this machine."
+    "key of Mistral's API in .env, or after a rehearsal here: uv run python -m tune rehearse"
 )
 NOTHING_NEAR = "No tuned model is here to ask, and no training row is near this question."
 LOADING = "Loading the weights …"
