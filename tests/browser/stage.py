@@ -193,6 +193,12 @@ class App:
                 time.sleep(0.1)
         raise AssertionError(f"no page after {PATIENCE:.0f} seconds:\n{self.log}")
 
+    def end(self) -> int:
+        """Ask it to end, as `docker stop` does, and return its exit code."""
+        assert self.process
+        self.process.terminate()
+        return self.process.wait(30)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         if self.process:

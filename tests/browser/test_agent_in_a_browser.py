@@ -256,9 +256,7 @@ def test_what_waits_is_still_there_after_a_power_cut(mortal: App, browser: Brows
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot be asked to end there")
 def test_the_app_ends_without_a_word_while_a_page_is_open(mortal: App, browser: Browser) -> None:
     visit = Visit.begin(browser, mortal)
-    assert mortal.process
-    mortal.process.terminate()  # as `docker stop` does
-    assert mortal.process.wait(30) == 0
+    assert mortal.end() == 0
     assert mortal.log == f"Open {mortal.url}/\n"
     visit.page.context.close()
 
@@ -353,9 +351,7 @@ def test_a_run_that_the_app_s_end_stops_is_kept(
     visit = Visit.begin(browser, app)
     give(visit, "Take your time.")
     expect(visit.answers.last).to_contain_text("word word", timeout=60_000)
-    assert app.process
-    app.process.terminate()
-    assert app.process.wait(30) == 0
+    assert app.end() == 0
     app.start()
     visit.page.goto(app.url)
     tab(visit, "Conversations")

@@ -264,8 +264,6 @@ def test_an_app_that_was_killed_answers_after_a_restart(mortal: App, look: Look)
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot be asked to end there")
 def test_the_app_ends_without_a_word_while_a_page_is_open(mortal: App, browser: Browser) -> None:
     visit = Visit.begin(browser, mortal)
-    assert mortal.process
-    mortal.process.terminate()  # as `docker stop` does
-    assert mortal.process.wait(30) == 0
+    assert mortal.end() == 0
     assert mortal.log.splitlines()[1:] == [f"Open {mortal.url}/"]  # after what was indexed
     visit.page.context.close()

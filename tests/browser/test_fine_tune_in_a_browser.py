@@ -326,9 +326,7 @@ def test_the_app_ends_without_a_word_while_a_page_is_open(
 ) -> None:
     app = app_in(project, tmp_path).start()
     visit = Visit.begin(browser, app)
-    assert app.process
-    app.process.terminate()  # as `docker stop` does
-    assert app.process.wait(30) == 0
+    assert app.end() == 0
     assert app.log == f"Open {app.url}/\n"
     visit.page.context.close()
 
