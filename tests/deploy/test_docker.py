@@ -303,8 +303,16 @@ def sealed(root: Path, config: dict[str, Any], data: Path) -> Iterator[Container
             wait(container)
             yield container
         finally:
-            process.kill()
+            end(process)
             container.said = log.read_text("utf-8")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End what runs inside, too: Linux forgets `--kill-child` when a process changes its user."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for inside in psutil.Process(process.pid).children():
+            inside.kill()
+    process.kill()
 
 
 def wait(container: Container) -> None:
