@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 ROOM = "make room, or give yourself the right to it; RUNS_DIR in .env moves the runs elsewhere"
+FULL = re.compile("out of memory|not enough memory|allocate memory|alloc_failed")
 INSTALL = "uv pip install --torch-backend auto -r pyproject.toml --extra train"
 
 
@@ -29,6 +31,11 @@ def explained(error: Exception) -> TuneError | None:
         return TuneError(f"The weights cannot be written: {error}.", ROOM)
     fix = "copy its folder anew, or train again: uv run python -m tune train"
     return TuneError(f"A file of weights is damaged: {error}.", fix)
+
+
+def is_memory_full(error: BaseException) -> bool:
+    """Whether memory ran out, however PyTorch says it. An "illegal memory access" is no sign."""
+    return isinstance(error, MemoryError) or bool(FULL.search(str(error).lower()))
 
 
 def can_load() -> bool:

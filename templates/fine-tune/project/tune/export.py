@@ -169,7 +169,7 @@ def _merged(work: _Work) -> str:
     model.to(_stored(work))
     size = sum(each.numel() * each.element_size() for each in model.parameters())
     _need_room(work.part, size)
-    _save(model, work.part)
+    model.save_pretrained(work.part)
     _save_tokenizer(work)
     _copy_seeing(work)
     exact = _is_exact(model)
@@ -198,16 +198,6 @@ def _gguf(work: _Work) -> str:
     model = weights.load_base(models.find(str(merged)))
     gguf_file.load(file, model)
     return f"{_compare(before, _ask(model, work))} (read back without llama.cpp)"
-
-
-def _save(model: Any, folder: Path) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        model.save_pretrained(folder)
-    except SafetensorError as error:  # a quota, or what others wrote since we looked
-        fix = "make room, or set RUNS_DIR in .env to another disk"
-        raise TuneError(f"The weights cannot be written: {error}.", fix) from error
 
 
 def _save_tokenizer(work: _Work) -> None:

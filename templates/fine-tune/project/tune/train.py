@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tune import runs
-from tune.errors import TuneError, need_training
+from tune.errors import TuneError, is_memory_full, need_training
 from tune.runs import Record, Run
 from tune.settings import Settings
 from tune.training import checkpoints, job, processes, progress, trainer, weights
@@ -237,13 +237,8 @@ def memory_explained() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_full(error):
+        if not is_memory_full(error):
             raise
         fix = "halve BATCH_SIZE and double ACCUMULATE in .env (the result stays the same)"
         more = "; then lower MAX_LENGTH, or METHOD=qlora: uv run python -m tune plan"
         raise TuneError("The memory is full.", fix + more) from error
-
-
-def _is_full(error: BaseException) -> bool:
-    signs = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune.errors import TuneError
+from tune.errors import TuneError, is_memory_full
 from tune.rows.row import Message
 
 OnProgress = Callable[[int, int], None]  # answered so far, of how many
 
 BATCH_ROWS = 64
-# How PyTorch says it elsewhere; an "illegal memory access" is something else
-SHORT = re.compile("out of memory|not enough memory|allocate memory|ALLOC_FAILED")
 BATCH_TOKENS = 16_384  # questions and answers of one batch: under 2 GB of cache for a 3B model
 
 
@@ -257,7 +254,7 @@ def _fewer(rows: int, error: RuntimeError) -> int:
     """How many rows to try next. Passes on what is not about memory."""
     import torch
 
-    if not isinstance(error, torch.OutOfMemoryError) and not SHORT.search(str(error)):
+    if not is_memory_full(error):
         raise error
     if rows == 1:
         raise TuneError(
