@@ -13,7 +13,7 @@ import time
 from itertools import count
 from pathlib import Path
 
-from hackkit.catalog import Catalog
+from hackkit.project.catalog import Catalog
 
 ROUNDS = 15
 Command = list[str]

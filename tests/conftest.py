@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hackkit.catalog import Catalog
+from hackkit.project.catalog import Catalog
 
 if TYPE_CHECKING:
     from tuning import Tuner

@@ -11,26 +11,28 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from hackkit.catalog import Catalog, Template
+from hackkit.project.catalog import Catalog, Template
 
 SOURCE = ROOT / "src" / "hackkit"
 TEMPLATES = ROOT / "templates"
-# From the bottom up: a module imports only from the rows below its own.
-LAYERS = (
-    {"errors", "findings", "names", "packed", "shell", "shipping", "version"},
-    {"addresses", "broken_builds", "catalog", "git", "leaks", "machine", "refusals", "space", "uv"},
-    {"project", "repository", "web"},
-    {"context", "interview", "live", "obstacles", "scaffold"},
-    {"containers", "crashes", "hub", "indexes", "manifest", "orders", "pristine", "requirements"},
-    {"delivery", "programs", "rehearsal", "space_name", "space_page"},
-    {"dockerfiles", "imports", "platforms"},
-    {"checks", "targets"},
-    {"deploy", "doctor"},
-    {"console"},
-    {"deployment_screen"},
-    {"cli"},
+# From the bottom up. A room is a folder, or a file that is higher or lower than its folder. Its
+# files import one another, and what is on the floors below.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "version"),
+    ("system",),
+    ("network", "project"),
+    ("services", "new", "doctor/findings", "doctor/package_indexes", "deploy/explain"),
+    ("deploy", "doctor/checks"),
+    ("deploy/rehearsal",),
+    ("deploy/targets", "doctor"),
+    ("deploy/publish",),
+    ("screens",),
+    ("cli",),
 )
-ENTRANCES = {"__init__", "__main__"}
+# Where Python itself comes in: the public API, and `python -m`.
+ENTRANCES = {"__init__", "__main__", "doctor/checks/__main__"}
+# Files of these rooms are found by looking into the folder: they know nothing of one another.
+REGISTRIES = ("doctor/checks", "deploy/targets")
 
 
 def imports(path: Path) -> set[str]:
@@ -44,57 +46,103 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def files(module: str) -> list[Path]:
-    """Return the one file of a module, or all of a package."""
-    folder = SOURCE / module
-    return sorted(folder.glob("*.py")) if folder.is_dir() else [SOURCE / f"{module}.py"]
+def modules() -> dict[str, Path]:
+    """Every module of hackkit as a path from its source folder ("deploy/targets/fly")."""
+    paths = {path.relative_to(SOURCE).with_suffix(""): path for path in SOURCE.rglob("*.py")}
+    named = {each.as_posix().removesuffix("/__init__"): path for each, path in paths.items()}
+    assert len(named) > 80, "the source was not found"
+    return named
 
 
 def ours(path: Path) -> set[str]:
-    """Names of hackkit's own modules that a file imports ("checks" for any module in there)."""
-    known = set().union(*LAYERS) | ENTRANCES
-    parts = [name.split(".") for name in imports(path)]
-    return {part[1] for part in parts if part[0] == "hackkit" and len(part) > 1} & known
+    """Those of hackkit's own modules that a file imports."""
+    parts = (name.split(".") for name in imports(path))
+    return {"/".join(part[1:]) for part in parts if part[0] == "hackkit"} & set(modules())
 
 
-def test_every_module_has_its_place_in_the_layers() -> None:
-    modules = {path.stem for path in SOURCE.glob("*.py")}
-    modules |= {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    assert modules - ENTRANCES == set().union(*LAYERS)
+def room(module: str) -> str:
+    """Return the room of a module: the longest name in the floors that it begins with."""
+    rooms = (each for floor in FLOORS for each in floor if f"{module}/".startswith(f"{each}/"))
+    return max(rooms, key=len, default="")
 
 
-@pytest.mark.parametrize("level", range(len(LAYERS)))
-def test_imports_point_down_only(level: int) -> None:
-    below = set().union(*LAYERS[:level])
-    for module in LAYERS[level]:
-        for path in files(module):
-            used = ours(path) - ({module} if path.name == "__main__.py" else set())
-            assert used <= below, f"{path.name} imports {used - below}"
+def floor(module: str) -> int:
+    """Return the number of a module's floor, counted from the bottom."""
+    return next(number for number, rooms in enumerate(FLOORS) if room(module) in rooms)
+
+
+def test_every_module_has_a_room_on_one_of_at_most_ten_floors() -> None:
+    assert len(FLOORS) <= 10
+    assert [module for module in modules() if not room(module)] == sorted({"__init__", "__main__"})
+    for each in (each for rooms in FLOORS for each in rooms):
+        assert any(room(module) == each for module in modules()), f"{each} is empty"
+
+
+def test_imports_point_down_only() -> None:
+    upward = [
+        f"{module} imports {other}"
+        for module, path in modules().items()
+        for other in sorted(ours(path) if module not in ENTRANCES else ())
+        if room(other) != room(module) and floor(other) >= floor(module)
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize("registry", REGISTRIES)
+def test_checks_and_targets_know_nothing_of_one_another(registry: str) -> None:
+    inside = {each: path for each, path in modules().items() if each.startswith(f"{registry}/")}
+    assert len(inside) > 5
+
+    def entry(module: str) -> str:
+        return module.removeprefix(f"{registry}/").split("/")[0]
+
+    for module, path in inside.items():
+        others = {other for other in ours(path) if other in inside} - ENTRANCES
+        assert {entry(other) for other in others} <= {entry(module)}, module
+
+
+def named_freely() -> list[str]:
+    """Return the modules' own names; a check's name is its id, which users type."""
+    free = (each for each in modules() if each not in ENTRANCES and room(each) != "doctor/checks")
+    return [module.rsplit("/", 1)[-1] for module in free]
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = named_freely()
+    # What a command does, and what it shows, have the command's name.
+    assert {name for name in names if names.count(name) > 1} <= {"deploy", "doctor", "new"}
+
+
+def test_no_module_has_the_name_of_one_of_pythons_own() -> None:
+    assert not {"http", "secrets"} & set(named_freely())
 
 
 @pytest.mark.parametrize(
     ("package", "owner"),
     [
-        ("copier", "scaffold"),
-        ("dotenv", "project"),
-        ("httpx2", "web"),
-        ("huggingface_hub", "hub"),
-        ("psutil", "machine"),
-        ("rich", "console"),
+        ("copier", "new/scaffold"),
+        ("dotenv", "project/files"),
+        ("httpx2", "network/fetch"),
+        ("huggingface_hub", "services/hub"),
+        ("psutil", "system"),
+        ("rich", "screens"),
     ],
 )
-def test_one_module_alone_knows(package: str, owner: str) -> None:
+def test_one_place_alone_knows_a_library(package: str, owner: str) -> None:
     users = {
-        path.stem
-        for path in SOURCE.rglob("*.py")
+        module
+        for module, path in modules().items()
         if any(name.split(".")[0] == package for name in imports(path))
     }
-    assert users == {owner}
+    assert users
+    assert all(f"{user}/".startswith(f"{owner}/") for user in users), users
 
 
 def test_a_check_takes_its_facts_from_the_context() -> None:
     banned = ("os.environ", "os.getenv", "sys.platform", "Path.home", "Path.cwd", "time.time(")
-    for path in (SOURCE / "checks").glob("*.py"):
+    checks = list((SOURCE / "doctor" / "checks").glob("*.py"))
+    assert checks
+    for path in checks:
         text = path.read_text("utf-8")
         assert not [word for word in banned if word in text], path.name
 
@@ -138,7 +186,9 @@ def test_what_is_shared_as_it_is_holds_nothing_that_jinja_reads() -> None:
 
 def test_jinja_in_python_is_at_most_one_include() -> None:
     stub = re.compile(r'\{% include "_(slots|shared)/[^%]*" -%\}\n?')
-    for path in TEMPLATES.glob("*/project/**/*.py.jinja"):
+    stubs = list(TEMPLATES.glob("*/project/**/*.py.jinja"))
+    assert stubs
+    for path in stubs:
         assert stub.fullmatch(path.read_text("utf-8")), path
 
 
@@ -151,6 +201,7 @@ def test_no_tracked_text_names_this_machine() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
     ).stdout.split("\0")
+    assert len(tracked) > 300, "git lists no files: is this a checkout?"
     for name in filter(None, tracked):
         path = ROOT / name
         text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""

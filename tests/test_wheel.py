@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clean_environment, files
 
-from hackkit import uv
+from hackkit.system import uv
 from hackkit.version import VERSION
 
 pytestmark = pytest.mark.slow

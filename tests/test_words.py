@@ -10,14 +10,43 @@ from conftest import ROOT
 
 # Each word is matched whole and in any case; the words of a name (`_was_told`, `NotHeard`) count.
 AVOIDED = (
-    *("told", "tell", "tells", "telling", "hear", "hears", "heard", "hearing", "nobody", "somebody"),
+    *(
+        "told",
+        "tell",
+        "tells",
+        "telling",
+        "hear",
+        "hears",
+        "heard",
+        "hearing",
+        "nobody",
+        "somebody",
+    ),
     *("whoever", "mend", "mends", "mended", "mending", "anew", "reckon", "reckons", "reckoned"),
-    *("reckoning", "stands", "lies", "dwell", "dwells", "begun", "otherwise than", "wish", "wishes"),
+    *(
+        "reckoning",
+        "stands",
+        "lies",
+        "dwell",
+        "dwells",
+        "begun",
+        "otherwise than",
+        "wish",
+        "wishes",
+    ),
     *("utter", "utters", "uttered", "dear", "knob", "knobs", "what became of", "for now", "by now"),
     *("as it came", "the whole way"),
 )
 # Names that hackkit itself once had for the field's deployment, request, prompt and problem.
-AVOIDED_IN_SOURCE = ("orders", "voice", "objection", "objections", "obstacle", "obstacles", "pristine")
+AVOIDED_IN_SOURCE = (
+    "orders",
+    "voice",
+    "objection",
+    "objections",
+    "obstacle",
+    "obstacles",
+    "pristine",
+)
 READ_BY_PEOPLE = {
     *(".py", ".md", ".toml", ".yml", ".yaml", ".jinja", ".j2", ".css", ".js", ".html", ".ipynb"),
     *(".sh", ".example", ".txt", ""),
@@ -31,10 +60,18 @@ DATA = re.compile(
 def texts(folder: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of every tracked file in a folder that people read."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+        ["git", "ls-files", "-z", folder],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     ).stdout.split("\0")
     for name in filter(None, listed):
-        if Path(name).suffix in READ_BY_PEOPLE and not DATA.search(name) and (ROOT / name).is_file():
+        if (
+            Path(name).suffix in READ_BY_PEOPLE
+            and not DATA.search(name)
+            and (ROOT / name).is_file()
+        ):
             yield name, (ROOT / name).read_text("utf-8")
 
 

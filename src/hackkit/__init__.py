@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from hackkit.errors import HackkitError
-from hackkit.project import Plan, Project
-from hackkit.scaffold import new_project
+from hackkit.new.plan import Plan, Project
+from hackkit.new.scaffold import new_project
 from hackkit.version import VERSION
 
 if TYPE_CHECKING:
-    from hackkit.context import Context
-    from hackkit.doctor import diagnose
+    from hackkit.doctor.diagnose import diagnose
+    from hackkit.project.context import Context
 
 __version__ = VERSION
 
@@ -29,11 +29,11 @@ if not TYPE_CHECKING:  # a type checker shall know the names above, and no other
     def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the public API holds
         """Load doctor when it is asked for: the other commands start without it."""
         if name == "Context":
-            from hackkit.context import Context  # noqa: PLC0415 - that is the point
+            from hackkit.project.context import Context  # noqa: PLC0415 - that is the point
 
             return Context
         if name == "diagnose":
-            from hackkit.doctor import diagnose  # noqa: PLC0415 - that is the point
+            from hackkit.doctor.diagnose import diagnose  # noqa: PLC0415 - that is the point
 
             return diagnose
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

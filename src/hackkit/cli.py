@@ -8,12 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hackkit import console, uv
-from hackkit.catalog import Catalog
 from hackkit.errors import HackkitError, WrongUseError
-from hackkit.interview import Wish, interview, with_options
-from hackkit.scaffold import new_project
-from hackkit.shell import hackkit
+from hackkit.new.questions import Wish, interview, with_options
+from hackkit.new.scaffold import new_project
+from hackkit.project.catalog import Catalog
+from hackkit.screens import console
+from hackkit.screens import new as new_screen
+from hackkit.system import uv
+from hackkit.system.command_line import hackkit
 from hackkit.version import VERSION
 
 INTERRUPTED = 130
@@ -88,10 +90,10 @@ def new(
     Example: hackkit new rag-app my-app --start
     """
     wish = Wish(template, directory, example, _answers(settings or []), defaults)
-    plan = interview(wish, Catalog.here(), console.ask if console.is_interactive() else None)
+    plan = interview(wish, Catalog.here(), new_screen.ask if console.is_interactive() else None)
     plan = with_options(plan, install=not no_install, git=not no_git, trust=trust)
     project = new_project(plan, console.say)
-    console.show_project(project, starting=start)
+    new_screen.show_project(project, starting=start)
     if start:
         raise typer.Exit(uv.foreground(project.directory, "run", "app.py"))
 
@@ -105,7 +107,7 @@ def list_(
 
     Example: hackkit list --json
     """
-    console.show_catalog(Catalog.here(), as_json=as_json)
+    new_screen.show_catalog(Catalog.here(), as_json=as_json)
 
 
 @app.command()
@@ -136,8 +138,10 @@ def doctor(
 
     Example: hackkit doctor --fix
     """
-    from hackkit.context import Context  # noqa: PLC0415 - the other commands start without it
-    from hackkit.doctor import Choice, diagnose, repair  # noqa: PLC0415 - the same
+    from hackkit.doctor.diagnose import Choice, diagnose  # noqa: PLC0415 - the other commands start without it
+    from hackkit.doctor.repair import repair  # noqa: PLC0415 - the same
+    from hackkit.project.context import Context  # noqa: PLC0415 - the same
+    from hackkit.screens import doctor as screen  # noqa: PLC0415 - the same
 
     def facts() -> Context:
         return Context.here(directory, offline=offline)
@@ -147,12 +151,12 @@ def doctor(
         context = facts()
     except OSError as error:  # a folder that is gone, or not ours to read
         raise WrongUseError(f"This folder cannot be looked at: {error}") from error
-    with console.watching() as progress:
+    with screen.watching() as progress:
         report = diagnose(context, Choice(_ids(only), _ids(skip)), progress)
     if fix:
-        report, repairs = repair(report, facts, console.say_and_go if yes else console.agree)
-        console.show_repairs(repairs, report)
-    console.show_report(report, context, as_json=as_json, verbose=verbose)
+        report, repairs = repair(report, facts, console.say_and_go if yes else console.confirm)
+        screen.show_repairs(repairs, report)
+    screen.show_report(report, context, as_json=as_json, verbose=verbose)
     raise typer.Exit(report.exit_code(strict=strict))
 
 
@@ -209,10 +213,10 @@ def deploy(
 
     Example: hackkit deploy spaces --rehearse
     """
-    from hackkit import deployment_screen as screen  # noqa: PLC0415 - others start without it
-    from hackkit.deploy import carry_out, order_for  # noqa: PLC0415 - the same
-    from hackkit.orders import Options  # noqa: PLC0415 - the same
-    from hackkit.targets import all_targets, find_target  # noqa: PLC0415 - the same
+    from hackkit.deploy.manifest import Options  # noqa: PLC0415 - the same
+    from hackkit.deploy.publish import carry_out, order_for  # noqa: PLC0415 - the same
+    from hackkit.deploy.targets import all_targets, find_target  # noqa: PLC0415 - the same
+    from hackkit.screens import deploy as screen  # noqa: PLC0415 - others start without it
 
     if list_targets:
         screen.show_targets(all_targets(), as_json=as_json)
@@ -220,7 +224,7 @@ def deploy(
     chosen = find_target(target)
     mode = _mode(dry_run=dry_run, rehearse=rehearse, status=status, logs=logs, down=down)
     order = order_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
-    outcome = carry_out(mode, chosen, order, console.voice(yes=yes))
+    outcome = carry_out(mode, chosen, order, screen.voice(yes=yes))
     screen.show_outcome(outcome, as_json=as_json)
     raise typer.Exit(0 if outcome.well else 1)
 
@@ -268,7 +272,7 @@ def _report(error: Exception) -> int:
     elif isinstance(error, OSError):
         error = HackkitError(str(error))
     elif not isinstance(error, HackkitError):
-        from hackkit.leaks import scrub, secrets_among  # noqa: PLC0415 - only a crash needs it
+        from hackkit.project.leaks import scrub, secrets_among  # noqa: PLC0415 - only a crash needs it
 
         said = scrub(str(error), secrets_among(os.environ))
         problem = f"hackkit failed in a way it did not foresee: {type(error).__name__}: {said}"

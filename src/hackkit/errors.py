@@ -1,18 +1,44 @@
-"""The failures that a user can mend: each says what happened and what to type."""
+"""Expected failures: what happened, and the command that fixes it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What happened, the command (or page) that fixes it, and the cause it shares with others.
+
+    Problems of one cause ("no network") are shown once.
+    """
+
+    problem: str
+    fix: str = ""
+    cause: str = ""
 
 
 class HackkitError(Exception):
-    """An expected failure: `problem` says what happened, `fix` is the command that mends it."""
+    """An expected failure, raised deep and shown at the edge; it holds a `Problem`."""
 
     exit_code = 1
 
     def __init__(self, problem: str, fix: str = "") -> None:
         super().__init__(problem)
-        self.problem = problem
-        self.fix = fix
+        self.shown = Problem(problem, fix)
+
+    def __str__(self) -> str:
+        return self.shown.problem
+
+    @property
+    def problem(self) -> str:
+        """What happened."""
+        return self.shown.problem
+
+    @property
+    def fix(self) -> str:
+        """The command that fixes it, or nothing."""
+        return self.shown.fix
 
 
 class WrongUseError(HackkitError):
-    """The command cannot do what was asked; nothing was touched."""
+    """The command cannot do what was asked; nothing was changed."""
 
     exit_code = 2

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from conftest import write
 
-from hackkit.context import Context
-from hackkit.requirements import exported, trouble
+from hackkit.deploy.explain.install_log import trouble
+from hackkit.deploy.requirements import exported
+from hackkit.project.context import Context
 
 PIP = "ERROR: Could not find a version that satisfies the requirement x==9 (from versions: 1)\n"
 NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "

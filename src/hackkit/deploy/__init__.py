@@ -1,0 +1,1 @@
+"""Put a project in front of the judges."""

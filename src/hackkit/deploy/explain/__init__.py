@@ -1,0 +1,1 @@
+"""Turn logs of builds, installs and apps into a cause and a fix."""

@@ -1,0 +1,1 @@
+"""Run a deployment on this machine, before the platform does."""

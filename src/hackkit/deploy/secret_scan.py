@@ -1,0 +1,73 @@
+"""Searches files for secrets before they leave, inside office documents, archives and PDFs too."""
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+
+from hackkit.deploy.manifest import Objection, Outgoing
+from hackkit.project.leaks import is_lock, known_leaks, leaks
+
+_MOST = 30_000_000  # bytes that are unpacked of one file
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
+_PARAGRAPH = re.compile(rb"</(?:w:p|a:p|row|text:p)>")
+_TAG = re.compile(rb"<[^<>]*>")
+_STREAM = re.compile(rb"\bstream\r?\n")
+_KERNING = re.compile(rb"\)\s*-?[0-9.]+\s*\(")  # parts a word that a PDF shows as one
+
+
+def contents(data: bytes) -> Iterator[str]:
+    """Yield the text of each part of a packed file; nothing of what is locked or broken."""
+    if data.startswith(b"PK"):
+        yield from _members(data)
+    elif data.startswith(b"%PDF-"):
+        yield from _streams(data)
+
+
+def _members(data: bytes) -> Iterator[str]:
+    left = _MOST
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for each in archive.infolist():
+                with archive.open(each) as member:
+                    part = member.read(left)
+                left -= len(part)
+                if part.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml"):
+                    part = _TAG.sub(b"", _PARAGRAPH.sub(b"\n", part))
+                yield part.decode("utf-8", "replace")
+    except _BROKEN:
+        return
+
+
+def _streams(data: bytes) -> Iterator[str]:
+    left = _MOST
+    for match in _STREAM.finditer(data):
+        end = data.find(b"endstream", match.end())
+        packed = data[match.end() : end if end > 0 else None]
+        try:
+            part = zlib.decompressobj().decompress(packed, max(left, 1))
+        except zlib.error:  # packed in another way
+            continue
+        left -= len(part)
+        if left <= 0:
+            return
+        yield _KERNING.sub(b"", part).decode("utf-8", "replace")
+
+
+def scan(each: Outgoing, known: Collection[str]) -> Iterator[Objection]:
+    """Yield each secret in a file that leaves; `known` are secrets to find literally."""
+    data = each.read()
+    text = data.decode("utf-8", "replace")
+    binary = b"\0" in data[:8000]
+    for leak in known_leaks(text, known) if binary or is_lock(each.path) else leaks(text, known):
+        yield Objection(
+            f"{each.path}:{leak.line} holds {leak.kind}. Nothing was sent.",
+            fix=f"edit {each.path}: take line {leak.line} out, and make a new key",
+        )
+    inside = {leak.kind for part in contents(data) for leak in leaks(part, known)}
+    for kind in sorted(inside):
+        yield Objection(
+            f"{each.path} holds {kind} in its text. Nothing was sent.",
+            fix=f"edit {each.path}: take it out, and make a new key",
+        )

@@ -1,0 +1,1 @@
+"""Find what is wrong with this machine and this project, and repair what is safe."""

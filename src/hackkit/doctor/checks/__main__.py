@@ -1,0 +1,62 @@
+"""Writes docs/doctor.md from the checks themselves: `python -m hackkit.doctor.checks`."""
+
+import sys
+from collections.abc import Iterable
+
+from hackkit.doctor.checks import Check, all_checks
+from hackkit.doctor.findings import Category, Status
+
+_INTRODUCTION = """\
+# What `hackkit doctor` checks
+
+<!-- Made by: uv run python -m hackkit.doctor.checks -->
+
+`hackkit doctor` looks at this machine; inside a project also at the project. A warning is for what
+costs quality, a failure for what stops the main job. `--only ID` and `--skip ID` choose checks and
+may be repeated, or name several (`a,b`); `--offline` leaves out what needs the network; `--strict`
+lets a warning fail; `--verbose` shows every detail; `--fix` mends what can safely be mended, after
+asking (`--yes`: at once), and shows what became of it.
+
+The exit code is 0 when nothing fails, 1 when something does, 2 when a check could not look.
+
+`--json` prints one document and nothing else:
+
+```
+{
+  "checks": [{"id", "title", "category", "status", "message", "fix", "seconds"}, ...],
+  "summary": {"ok", "warn", "fail", "skip"}
+}
+```
+
+`category` is one of CATEGORIES; `status` is one of STATUSES; `fix`
+is a command, a page to open, or empty; `seconds` is how long the check took. No output holds a
+secret. When nothing could be looked at (an unknown ID, Ctrl-C), the document is
+`{"error": {"problem", "fix"}}`, and the exit code is not 0 or 1.
+"""
+
+
+def page() -> str:
+    """Return the text of docs/doctor.md."""
+    checks = all_checks()
+    introduction = _INTRODUCTION.replace("CATEGORIES", _names(Category))
+    parts = [introduction.replace("STATUSES", _names(Status))]
+    for category in Category:
+        mine = [check for check in checks if check.category is category]
+        parts += [f"## {category.capitalize()}\n", *map(_entry, mine)] if mine else []
+    return "\n".join(parts)
+
+
+def _names(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _entry(check: Check) -> str:
+    question, _, rest = check.description.partition("\n")
+    network = " Needs the network." if check.online else ""
+    paragraphs = (" ".join(each.split()) for each in rest.strip().split("\n\n"))
+    parts = [f"### `{check.id}`", question + network, *filter(None, paragraphs)]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,171 @@
+"""Does `app.py` import?
+
+Fails when a file that the app uses is no valid Python, when a module is missing, and when importing
+`app.py` ends in an error. Warns about a broken file that the app does not use. The import is real
+and takes seconds, so it is done again only when something has changed since it last went well.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.project.context import Context
+from hackkit.project.files import ProjectFiles
+from hackkit.system import uv
+from hackkit.system.command_line import line
+from hackkit.system.processes import Ran
+from hackkit.version import VERSION
+
+TITLE = "App imports"
+CATEGORY = Category.PROJECT
+SECONDS = 30.0
+
+_IMPORT_SECONDS = 25.0
+_PROBE = Path(__file__).with_name("_app_probe.py")
+_NOT_CODE = {"__pycache__", "node_modules", "docs", "index", "venv"}
+_MOST_FILES = 2000
+_CLOSED = re.compile(r"Permission denied: '([^'\n]+)'")
+# Modules that are not called as the package that brings them, and packages that are named like
+# them are something else.
+_PACKAGES = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "fitz": "pymupdf",
+    "pptx": "python-pptx",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the probe printed (it says what each kind means)."""
+
+    kind: str = ""
+    file: str = "app.py"
+    line: int = 0
+    message: str = ""
+    names: tuple[str, ...] = ()
+    files: int = 0
+    strays: tuple["_Seen", ...] = field(default=())
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def check(context: Context) -> Finding:
+    project = context.project
+    if project is None or not (project.folder / "app.py").is_file():
+        return skipped("the project has no app.py")
+    if not project.installed:
+        return skipped("the project's environment is not installed")
+    state = _state(context, project)
+    note = project.folder / ".venv" / "hackkit-imported"
+    with contextlib.suppress(OSError):
+        if note.read_text("utf-8") == state:
+            return ok("imports; nothing has changed since it was tried")
+    words = (str(project.python), "-P", str(_PROBE), str(project.folder))
+    ran = context.run(*words, folder=project.folder, seconds=_IMPORT_SECONDS)
+    if ran is None or ran.timed_out:
+        return failure(f"its import did not end within {_IMPORT_SECONDS:g} s", _try())
+    seen = _read(ran)
+    if seen.kind in {"fine", "starts"} and not seen.strays:
+        with contextlib.suppress(OSError):
+            note.write_text(state, "utf-8")
+    return _judged(seen, ran, project)
+
+
+def _read(ran: Ran) -> _Seen:
+    """Take the probe's words from its last line: the app may have printed before it."""
+    try:
+        said = json.loads(ran.out.splitlines()[-1])
+        strays = tuple(_Seen(**each) for each in said.pop("strays", ()))
+        names = tuple(said.pop("names", ()))
+        return _Seen(**said, names=names, strays=strays)
+    except (IndexError, ValueError, TypeError, AttributeError):
+        return _Seen()
+
+
+def _judged(seen: _Seen, ran: Ran, project: ProjectFiles) -> Finding:
+    closed = _CLOSED.search(seen.message or ran.err)
+    if closed:
+        words = f"{closed[1]} may not be read"[:120]
+        return failure(words, line(["chmod", "u+rw", closed[1]]))
+    if seen.names:
+        return _missing(seen, project)
+    if seen.kind in {"broken", "failed"}:
+        return failure(f"{seen.place}: {seen.message}"[:120], _edit(seen))
+    if seen.kind == "stopped":
+        first = (seen.message.splitlines() or ["it gives no reason"])[0]
+        return skipped(f"it stops itself at the import: {first}"[:120])
+    if seen.strays:
+        stray = seen.strays[0]
+        message = f"{stray.place}, which the app does not use: {stray.message}"
+        return warning(message[:120], _edit(stray))
+    return _well(seen) if seen.kind else _crashed(ran)
+
+
+def _well(seen: _Seen) -> Finding:
+    if seen.kind == "starts":
+        return ok(f"its files are sound; not imported, since {seen.place} would start it")
+    return ok(f"imports, and the {seen.files} files of its own with it")
+
+
+def _crashed(ran: Ran) -> Finding:
+    said = [each.strip() for each in ran.err.splitlines() if each.strip()]
+    last = (said or ["it gave no reason"])[-1]
+    return failure(f"its import ended with exit code {ran.code}: {last}"[:120], _try())
+
+
+def _edit(seen: _Seen) -> str:
+    return f"edit {seen.file}: correct line {seen.line}"
+
+
+def _try() -> str:
+    return uv.typed("run", "python", "-c", "import app")
+
+
+def _missing(seen: _Seen, project: ProjectFiles) -> Finding:
+    """Name the command that brings a module: by its package's name, once the lock has it."""
+    packages = [_PACKAGES.get(name, name.replace("_", "-")) for name in seen.names]
+    others = f" and {len(packages) - 1} more" if packages[1:] else ""
+    lock = ""
+    with contextlib.suppress(OSError):
+        lock = (project.folder / "uv.lock").read_text("utf-8").lower()
+    unknown = [each for each in packages if f'name = "{each.lower()}"' not in lock]
+    fix = uv.typed("add", *unknown) if unknown else uv.typed("sync")
+    message = f"{seen.place}: no module {seen.names[0]}{others} is installed"
+    return failure(message, fix, details=seen.names)
+
+
+def _state(context: Context, project: ProjectFiles) -> str:
+    """Return a digest of all that an import depends on, but for what it reads while it runs."""
+    names = {*project.example_variables, "PYTHONPATH"}
+    facts = [VERSION, *(f"{name}={context.env.get(name, '')}" for name in sorted(names))]
+    paths = [project.folder / name for name in (".env", "uv.lock")]
+    paths += sorted((project.folder / ".venv").glob("[lL]ib/**/site-packages"))
+    for path in (*paths, *sorted(_python_files(project.folder))):
+        with contextlib.suppress(OSError):
+            seen = path.stat()
+            facts.append(f"{path} {seen.st_size} {seen.st_mtime_ns}")
+    return hashlib.sha256("\n".join(facts).encode(errors="replace")).hexdigest()
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    left = _MOST_FILES
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name[0] != "." and name not in _NOT_CODE]
+        for name in files:
+            if name.endswith(".py") and left:
+                left -= 1
+                yield Path(folder, name)

@@ -1,0 +1,60 @@
+"""Is git there, and does it know who commits?
+
+Warns when there is no git, since nothing that the team writes is then kept, and when it has no name
+or no e-mail address to put on a commit.
+"""
+
+import re
+
+from hackkit.doctor.findings import Category, Finding, ok, warning
+from hackkit.project.context import Context
+
+TITLE = "git"
+CATEGORY = Category.MACHINE
+
+_INSTALL = {
+    "darwin": "xcode-select --install",
+    "windows": "winget install --id Git.Git",
+    "linux": "sudo apt install git",
+}
+_EXAMPLE = {"user.name": "Your Name", "user.email": "you@example.org"}
+# Git takes these before its settings; they are set on some shared machines.
+_VARIABLES = {
+    "user.name": ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"),
+    "user.email": ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"),
+}
+
+
+def check(context: Context) -> Finding:
+    version = context.run("git", "--version")
+    if version is None:
+        return warning("not found", _install(context))
+    if not version.ok:
+        # The stub that macOS has in git's place says "xcrun: error: …" until its tools are there.
+        said = (version.err or version.out or "it did not answer").splitlines()[0]
+        return warning(f"found, but it does not run: {said[:70]}", _install(context))
+    numbers = re.search(r"\d+(?:\.\d+)+", version.out)
+    name = numbers.group() if numbers else "of an unknown version"
+    known = _identity(context)
+    missing = [key for key in _EXAMPLE if not known.get(key)]
+    if missing:
+        commands = [f'git config --global {key} "{_EXAMPLE[key]}"' for key in missing]
+        message = f"{name}, without {' and '.join(missing)}: it will refuse to commit"
+        return warning(message, " && ".join(commands))
+    return ok(f"{name}, commits as {known['user.name']}")
+
+
+def _identity(context: Context) -> dict[str, str]:
+    ran = context.run(
+        "git", "config", "--get-regexp", r"^user\.(name|email)$", folder=context.folder
+    )
+    lines = ran.out.splitlines() if ran and ran.ok else []
+    known = dict(line.split(" ", 1) for line in lines if " " in line)
+    for key, names in _VARIABLES.items():
+        if all(context.env.get(name) for name in names):
+            known[key] = context.env[names[0]]
+    return known
+
+
+def _install(context: Context) -> str:
+    return _INSTALL.get(context.system, _INSTALL["linux"])

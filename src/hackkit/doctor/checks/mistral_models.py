@@ -1,0 +1,147 @@
+"""Is the Mistral key accepted, and may it use the models that the project has chosen?
+
+Fails when the key is refused or the chosen chat model does not exist. Warns when a chosen model is
+deprecated, when the embedding model is missing, and when the quota is used up. Skipped without a
+key, and when the app uses a server of its own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hackkit.doctor.findings import Category, Finding, Status, failure, ok, skipped, warning
+from hackkit.network.blocked import Site, why_blocked
+from hackkit.network.fetch import Reply, fetch, within
+from hackkit.project.context import Context
+from hackkit.system.command_line import hackkit
+
+TITLE = "Mistral models"
+CATEGORY = Category.SERVICES
+ONLINE = True
+SECONDS = 5.0
+
+_ADDRESS = "https://api.mistral.ai"
+_CONSOLE = "open https://console.mistral.ai"
+_CHAT, _EMBED = "mistral-small-latest", "mistral-embed"
+_APP_SECONDS = 2.0  # what the project's own code is waited for, after the request
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What the API tells of one model."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    retires: str = ""
+    replacement: str = ""
+
+    def answers_to(self, name: str) -> bool:
+        return name in {self.name, *self.aliases}
+
+
+def check(context: Context) -> Finding:
+    key = context.value("MISTRAL_API_KEY").strip()
+    if context.value("LLM_BASE_URL"):
+        return skipped("not needed: the app uses LLM_BASE_URL")
+    if not key:
+        return skipped("not asked: there is no key")
+    url = (context.value("MISTRAL_SERVER_URL") or _ADDRESS).rstrip("/") + "/v1/models"
+    reply = fetch(url, context.env, {"Authorization": f"Bearer {key}"})
+    if not reply.answered:
+        return skipped("not known: Mistral's API cannot be reached")
+    blocked = why_blocked(reply, Site(url, "MISTRAL_SERVER_URL", context.system))
+    if blocked:
+        return Finding(Status.WARN, blocked)
+    return _refusal(reply, context) or _about(reply, context)
+
+
+def _refusal(reply: Reply, context: Context) -> Finding | None:
+    again = hackkit("doctor", "--only", "mistral-models", folder=context.folder)
+    if reply.status in {401, 403}:
+        return failure(f"the key is refused ({reply.status})", f"{_CONSOLE} and make a new key")
+    if reply.status == 429:  # noqa: PLR2004 - "Too Many Requests"
+        wait = reply.headers.get("retry-after", "")
+        when = f" for {wait} s" if wait.isdecimal() else ""
+        left = _quota(reply)
+        words = f"too many requests{when}" + (f"; left: {', '.join(left)}" if left else "")
+        return warning(words, again)
+    if reply.status >= 500:  # noqa: PLR2004 - the server's own trouble
+        words = f"Mistral answers {reply.status}: it has a problem"
+        return warning(words, "open https://status.mistral.ai")
+    if reply.status != 200 or not _cards(reply):  # noqa: PLR2004 - "OK"
+        return warning(f"no list of models came (status {reply.status})", again)
+    return None
+
+
+def _about(reply: Reply, context: Context) -> Finding:
+    cards = _cards(reply)
+    left = _quota(reply)
+    details = (*(f"left: {each}" for each in left), *sorted(card.name for card in cards))
+    chat, embed = _chosen(context)
+    for name, variable, missing in ((chat, "CHAT_MODEL", failure), (embed, "EMBED_MODEL", warning)):
+        matching = [card for card in cards if card.answers_to(name)]
+        if name and not matching:
+            words = f"the key may use {len(cards)} models, but {name} is not among them"
+            return missing(words, _choose(variable, _similar(name, cards)), details=details)
+        if name and all(card.retires or card.replacement for card in matching):
+            words, better = _farewell(name, matching[0])
+            return warning(words, _choose(variable, better), details=details)
+    spent = [each for each in left if each.startswith("0 ")]
+    if spent:
+        return warning(f"the quota is used up: {', '.join(spent)} left", _CONSOLE, details=details)
+    rest = f"; left: {', '.join(left)}" if left else ""
+    names = " and ".join(filter(None, (chat, embed)))
+    number = "1 model" if len(cards) == 1 else f"{len(cards)} models"
+    return ok(f"{number}, {names} among them{rest}", details)
+
+
+def _chosen(context: Context) -> tuple[str, str]:
+    """Return the project's chat and embedding models; outside a project, the usual ones."""
+    app = within(context.app, _APP_SECONDS)
+    if app and not app.problem and app.provider == "mistral":
+        return app.chat_model, app.embed_model
+    embed = context.value("EMBED_MODEL") or _EMBED
+    return context.value("CHAT_MODEL") or _CHAT, "" if embed == "none" else embed
+
+
+def _farewell(name: str, card: _Card) -> tuple[str, str]:
+    words = f"{name} is deprecated" + (f" (until {card.retires[:10]})" if card.retires else "")
+    return words, card.replacement
+
+
+def _similar(name: str, cards: tuple[_Card, ...]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
+    names = [each for card in cards for each in (card.name, *card.aliases)]
+    usual = [each for each in (_EMBED if "embed" in name else _CHAT,) if each in names]
+    return next(iter(get_close_matches(name, names, 1) or usual), "")
+
+
+def _choose(variable: str, name: str) -> str:
+    return f"edit .env: set {variable}={name}" if name else f"edit .env: set another {variable}"
+
+
+def _quota(reply: Reply) -> list[str]:
+    """Return what the headers say is left: ["58 req/minute"]."""
+    return [
+        f"{value} {name.partition('-remaining-')[2].replace('-', '/')}"
+        for name, value in sorted(reply.headers.items())
+        if name.startswith("x-ratelimit") and "-remaining-" in name and value.isdecimal()
+    ]
+
+
+def _cards(reply: Reply) -> tuple[_Card, ...]:
+    content = reply.json()
+    listed = content.get("data") if isinstance(content, dict) else None
+    return tuple(_read(listed)) if isinstance(listed, list) else ()
+
+
+def _read(listed: list[object]) -> Iterator[_Card]:
+    for each in listed:
+        if isinstance(each, Mapping) and each.get("id"):
+            aliases = each.get("aliases")
+            yield _Card(
+                name=str(each["id"]),
+                aliases=tuple(map(str, aliases)) if isinstance(aliases, list) else (),
+                retires=str(each.get("deprecation") or ""),
+                replacement=str(each.get("deprecation_replacement_model") or ""),
+            )

@@ -1,0 +1,123 @@
+"""Does the package index that uv or pip is set to answer from here?
+
+Fails when it does not and no environment is installed yet: nothing can be installed then. Inside an
+installed project that is a warning, and so is an answer that takes over a second or asks for a
+login.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.doctor.package_indexes import pip_default, pip_index, uv_indexes
+from hackkit.errors import Problem
+from hackkit.network.blocked import ANOTHER_NETWORK, SLOW, Site, latency, why_blocked
+from hackkit.network.fetch import Reply, fetch_all
+from hackkit.project.context import Context
+
+TITLE = "Package index"
+CATEGORY = Category.NETWORK
+ONLINE = True
+SECONDS = 5.0
+
+_FILES_OF_UV = re.compile(rb"uv[-_]\d")  # what the page of the package "uv" lists
+_JSON_FIRST = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    found: Problem
+    mild: bool = False  # packages may come all the same
+
+
+def check(context: Context) -> Finding:
+    indexes = _indexes(context)
+    if not indexes:
+        return skipped("no index is set, and uv and pip do not tell theirs")
+    installed = context.project is not None and context.project.installed
+    bad = warning if installed else failure
+    remote = [f"{index.rstrip('/')}/uv/" for index in indexes if _is_remote(index)]
+    replies = fetch_all(remote, context.env, _JSON_FIRST)
+    asked = zip(remote, replies, strict=True)
+    folders = [_folder(index, context) for index in indexes if not _is_remote(index)]
+    found = [*map(_in_folder, folders), *(_behind(url, reply, context) for url, reply in asked)]
+    troubles = sorted(filter(None, found), key=lambda trouble: trouble.mild)
+    if troubles:
+        worst = troubles[0]
+        why = worst.found
+        return (warning if worst.mild else bad)(why.problem, why.fix, cause=why.cause)
+    if not replies:
+        return ok(f"a folder of this machine: {folders[0]}")
+    slowest = max(replies, key=lambda reply: reply.seconds)
+    return ok(f"answers in {latency(slowest)}", tuple(f"asked: {_host(url)}" for url in remote))
+
+
+def _indexes(context: Context) -> tuple[str, ...]:
+    if context.uv:
+        return uv_indexes(context)
+    index = pip_index(context) or pip_default(context)
+    return (index,) if index else ()
+
+
+def _in_folder(folder: Path) -> _Trouble | None:
+    if folder.is_dir():
+        return None
+    words = f"the index is a folder that is not there: {folder}"
+    fix = "edit uv's settings (UV_DEFAULT_INDEX, uv.toml): name another index"
+    return _Trouble(Problem(words, fix))
+
+
+def _behind(url: str, reply: Reply, context: Context) -> _Trouble | None:
+    host, error = _host(url), reply.status >= 400  # noqa: PLR2004 - no page of a package
+    lists_files = bool(_FILES_OF_UV.search(reply.body))
+    site = Site(url, "UV_DEFAULT_INDEX", context.system, pages=error or lists_files)
+    blocked = why_blocked(reply, site)
+    if blocked:
+        named = blocked.problem if host in blocked.problem else f"{host}: {blocked.problem}"
+        other = _other_index(url, context)
+        return _Trouble(Problem(named, other) if other else replace(blocked, problem=named))
+    if reply.status in {401, 403}:
+        words = f"{host} wants a login ({reply.status})"
+        fix = "edit the index's address: add a user name and password"
+        return _Trouble(Problem(words, fix), mild=True)
+    if reply.status >= 500:  # noqa: PLR2004 - the server's own trouble
+        words = f"{host} answers {reply.status}: it has a problem"
+        fix = _other_index(url, context) or f"open https://{host} in a browser"
+        return _Trouble(Problem(words, fix))
+    if reply.seconds > SLOW:
+        words = f"{host} answers only after {latency(reply)}"
+        return _Trouble(Problem(words, ANOTHER_NETWORK), mild=True)
+    return None
+
+
+def _other_index(url: str, context: Context) -> str:
+    """Return the command that lets uv use pip's index, which uv does not read by itself."""
+    index = pip_index(context) if context.uv else ""
+    if not index or _host(index) == _host(url):
+        return ""
+    if "@" in index:
+        return "set UV_DEFAULT_INDEX to pip's own index, which `pip config list` shows"
+    if context.system == "windows":
+        return f'$env:UV_DEFAULT_INDEX = "{index}"'
+    return f"export UV_DEFAULT_INDEX={index}"
+
+
+def _is_remote(index: str) -> bool:
+    return index.startswith(("http://", "https://"))
+
+
+def _folder(index: str, context: Context) -> Path:
+    if not index.startswith("file:"):
+        return context.folder / index
+    from urllib.request import url2pathname  # noqa: PLC0415 - slow to load, and rarely needed
+
+    return Path(url2pathname(urlsplit(index).path))
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "the index"
+    except ValueError:
+        return "the index"

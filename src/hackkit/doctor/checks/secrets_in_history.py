@@ -1,0 +1,149 @@
+"""Did a commit of any branch bring in a secret?
+
+Fails when one did, also when a later commit took it out: the history keeps it, so the key must be
+replaced by a new one. Looked at are text files under 2 MB, from the newest commit on for 3 seconds.
+"""
+
+import itertools
+import re
+import time
+from collections.abc import Collection, Iterator
+
+from hackkit.doctor.findings import Category, Finding, failure, ok, skipped
+from hackkit.project.context import Context
+from hackkit.project.leaks import (
+    PAGES,
+    Leak,
+    is_env_file,
+    is_lock,
+    known_leaks,
+    leaks,
+    suspicious,
+    telling,
+)
+from hackkit.system import git
+from hackkit.system.command_line import hackkit
+
+TITLE = "Secrets in history"
+CATEGORY = Category.PROJECT
+
+_SECONDS = 3.0
+_MOST = 200_000_000  # bytes of changes
+_LONGEST = 5_000_000  # bytes of one commit's changes that are looked at
+_FEW = 10
+# Two lines around each change: a key counts that stands up to two lines below its name.
+_CHANGES = (
+    *("git", "-c", "core.bigFileThreshold=2m", "-c", "core.quotePath=false"),
+    *("-c", "log.showRoot=true"),
+    *("log", "--exclude=refs/stash", "--all", "--full-history", "--patch", "--unified=2"),
+    *("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-show-signature"),
+    *("--diff-merges=dense-combined", "--src-prefix=a/", "--dst-prefix=b/", "--format=%x00%h%n%B"),
+)
+_FILE = re.compile(r"^diff --(?:git|cc|combined) ", re.MULTILINE)
+_NEW_NAME = re.compile(r'^\+\+\+ "?b/(.*?)"?\t?$', re.MULTILINE)
+_GAP = [""] * 4  # lines; no rule reaches over so many
+
+
+def check(context: Context) -> Finding:
+    if git.root(context.folder) is None:
+        return skipped("no git repository")
+    known = telling(context.secrets)
+    found: dict[str, tuple[str, str]] = {}
+    commits, cut = 0, ""
+    try:
+        for commit in _commits(context):
+            commits += 1
+            for name, file, leak in _in_commit(commit, known):
+                if found.get(file, ("",))[0] != name:  # the newest comes first, the oldest stays
+                    found[file] = (name, leak.kind)
+    except TimeoutError:
+        cut = "the newest "
+    except OSError as error:
+        return skipped(f"the history cannot be read: {error}")
+    if found:
+        return _failure(found, context)
+    if not commits:
+        return skipped("nothing is committed yet")
+    return ok(f"none in {cut}{commits:,} {'commit' if commits == 1 else 'commits'}")
+
+
+def _commits(context: Context) -> Iterator[str]:
+    """Yield each commit, the newest first: its name, its message and its changes.
+
+    Raises TimeoutError after those that came in time.
+    """
+    parts: list[bytes] = []
+    try:
+        for piece in _pieces(context):
+            head, *heads = piece.split(b"\0")
+            if sum(map(len, parts)) < _LONGEST:
+                parts.append(head)
+            for later in heads:
+                if any(parts):
+                    yield _text(parts)
+                parts = [later]
+    except TimeoutError:
+        if any(parts):
+            yield _text(parts)
+        raise
+    if any(parts):
+        yield _text(parts)
+
+
+def _pieces(context: Context) -> Iterator[bytes]:
+    until = time.monotonic() + _SECONDS
+    for piece in context.stream(*_CHANGES, folder=context.folder, seconds=_SECONDS, most=_MOST):
+        if time.monotonic() > until:
+            raise TimeoutError
+        yield piece
+
+
+def _text(parts: list[bytes]) -> str:
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def _in_commit(commit: str, known: Collection[str]) -> Iterator[tuple[str, str, Leak]]:
+    if not suspicious(commit) and not any(secret in commit for secret in known):
+        return
+    name, _, text = commit.partition("\n")
+    ends = [*(match.start() for match in _FILE.finditer(text)), len(text)]
+    for leak in leaks(text[: ends[0]], known):
+        yield name, "its message", leak
+    for start, end in itertools.pairwise(ends):
+        changes = text[start:end]
+        file = _NEW_NAME.search(changes)
+        # A committed `.env` is a check of its own.
+        if file and not is_env_file(file[1]):
+            look = known_leaks if is_lock(file[1]) else leaks
+            for leak in look(_new_side(changes[file.end() :]), known):
+                yield name, file[1], leak
+
+
+def _new_side(changes: str) -> str:
+    """Return the lines that a commit added to a file, with those around them."""
+    lines: list[str] = []
+    marks = 1  # a merge has a column of marks for each parent
+    for line in changes.split("\n"):
+        if line.startswith("@@"):
+            marks = len(line) - len(line.lstrip("@")) - 1
+            lines += _GAP
+        elif "-" not in line[:marks] and not line.startswith("\\"):
+            lines.append(line[marks:])
+    return "\n".join(lines)
+
+
+def _failure(found: dict[str, tuple[str, str]], context: Context) -> Finding:
+    again = hackkit("doctor", "--skip", "secrets-in-history", folder=context.folder)
+    lines = [f"{kind} in {commit}:{file}" for file, (commit, kind) in found.items()]
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    pages = sorted({PAGES[kind] for _, kind in found.values() if kind in PAGES})
+    page = pages[0] if pages else PAGES["a Mistral API key"]
+    return failure(
+        f"{lines[0]}{more}",
+        fix=f"open {page} and make a new key: history keeps the old one",
+        details=(
+            *lines[1:_FEW],
+            *(f"Also replace what {each} gave out" for each in pages[1:]),
+            "When that is done: " + again,
+        ),
+    )

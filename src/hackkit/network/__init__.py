@@ -1,0 +1,1 @@
+"""Addresses, requests, and why a site cannot be reached."""

@@ -1,0 +1,138 @@
+"""What is still to be asked before a project can be made, and by whom."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hackkit.errors import WrongUseError
+from hackkit.new.plan import Plan
+from hackkit.project.catalog import Catalog, Option, Slot, Template
+from hackkit.project.names import slug
+from hackkit.system.command_line import hackkit
+
+_NAME = "my-app"
+_MOST_QUESTIONS = 3
+
+
+@dataclass(frozen=True)
+class Question:
+    """One short question; `options` is empty for free text."""
+
+    text: str
+    default: str
+    options: tuple[Option, ...] = ()
+
+
+Ask = Callable[[Question], str]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was typed: the two words after `new`, and the options that name or answer something."""
+
+    template: str = ""
+    directory: str = ""
+    example: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    defaults: bool = False
+
+
+def interview(wish: Wish, catalog: Catalog, ask: Ask | None) -> Plan:
+    """Complete a wish into a plan, by asking at most three questions.
+
+    Without a terminal (`ask` is None) it takes the defaults if they were asked for, and
+    otherwise raises WrongUseError, which names what is missing.
+    """
+    if wish.example:
+        return _example(wish, catalog)
+    talk = _Talk(wish, None if wish.defaults else ask)
+    name = wish.template or talk.template(catalog)
+    builtin = catalog.template(name)
+    directory, answers = talk.directory(name, dict(wish.answers))
+    if builtin:
+        answers |= talk.slots(builtin, answers, str(directory))
+    elif not wish.defaults and ask is None:
+        raise WrongUseError(
+            f"{name} may ask questions of its own, and there is no terminal to ask them on.",
+            fix=hackkit("new", name, str(directory), "--defaults"),
+        )
+    interactive = builtin is None and talk.ask is not None
+    return Plan(directory, template=name, answers=answers, interactive=interactive)
+
+
+@dataclass
+class _Talk:
+    """Counts the questions, so that nobody has to answer a fourth."""
+
+    wish: Wish
+    ask: Ask | None
+    asked: int = 0
+
+    def put(self, question: Question) -> str | None:
+        """Return the answer, the default where nobody is to be asked, or None without either."""
+        if self.wish.defaults or self.asked >= _MOST_QUESTIONS:
+            return question.default
+        if self.ask is None:
+            return None
+        self.asked += 1
+        return self.ask(question)
+
+    def template(self, catalog: Catalog) -> str:
+        options = tuple(Option(item.name, item.summary) for item in catalog.templates)
+        if not options:
+            raise WrongUseError("No template was named, and none comes with this hackkit.")
+        answer = self.put(Question("Template", options[0].name, options))
+        if answer is None:
+            raise WrongUseError(
+                "No template was named, and there is no terminal to ask for one. "
+                f"Templates: {', '.join(option.name for option in options)}.",
+                fix=hackkit("new", options[0].name, _NAME, "--defaults"),
+            )
+        return answer
+
+    def directory(self, template: str, answers: dict[str, str]) -> tuple[Path, dict[str, str]]:
+        if self.wish.directory:
+            return Path(self.wish.directory), answers
+        name = self.put(Question("Project name", _NAME))
+        if name is None:
+            raise WrongUseError(
+                "No folder was named for the project, and there is no terminal to ask for one.",
+                fix=hackkit("new", template, _NAME, "--defaults"),
+            )
+        return Path(slug(name)), {"project_name": name, **answers}
+
+    def slots(self, template: Template, given: Mapping[str, str], directory: str) -> dict[str, str]:
+        answers: dict[str, str] = {}
+        open_slots = [slot for slot in template.slots if slot.question and slot.name not in given]
+        for slot in open_slots:
+            answer = self.put(Question(slot.question, slot.default, slot.options))
+            if answer is None:
+                raise _unanswered(template, open_slots, directory)
+            answers[slot.name] = answer
+        return answers
+
+
+def _unanswered(template: Template, slots: list[Slot], directory: str) -> WrongUseError:
+    missing = "; ".join(f"{slot.name} ({', '.join(slot.values)})" for slot in slots)
+    return WrongUseError(
+        f"Not answered, and there is no terminal to ask on: {missing}.",
+        fix=hackkit("new", template.name, directory, "--defaults"),
+    )
+
+
+def _example(wish: Wish, catalog: Catalog) -> Plan:
+    example = catalog.example(wish.example)
+    # `hackkit new --example NAME DIRECTORY`: the one word that is left names the folder.
+    words = [word for word in (wish.template, wish.directory) if word]
+    if len(words) > 1:
+        raise WrongUseError(
+            f"The example {example.name} brings its own template: name only the folder.",
+            fix=hackkit("new", "--example", example.name, words[-1]),
+        )
+    directory = Path(words[0]) if words else Path(example.name)
+    return Plan(directory, example=example.name, answers=dict(wish.answers))
+
+
+def with_options(plan: Plan, *, install: bool, git: bool, trust: bool) -> Plan:
+    """Return the plan with the switches of the command line."""
+    return replace(plan, install=install, git=git, trust=trust)

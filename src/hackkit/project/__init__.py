@@ -1,0 +1,1 @@
+"""A generated project: what its files, its lock and its app say."""

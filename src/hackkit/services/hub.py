@@ -1,0 +1,317 @@
+"""The only module that knows huggingface_hub: Spaces as the hub keeps them."""
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hackkit.errors import HackkitError
+from hackkit.network.blocked import Site, why_blocked
+from hackkit.network.fetch import fetch
+from hackkit.project.context import Context
+from hackkit.project.leaks import scrub
+from hackkit.services.hub_errors import STATUS_PAGE, TOKENS, RateLimitError, refusal
+from hackkit.system.command_line import hackkit
+from hackkit.version import VERSION
+
+if TYPE_CHECKING:  # the real import waits for a deployment: it takes a third of a second
+    from huggingface_hub import HfApi
+
+ADDRESS = "https://huggingface.co"
+MARK = ".hackkit.yml"  # a file that every Space of ours holds
+_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_KEPT = ".gitattributes"  # the hub's own: it says which files are in its large file storage
+# Git has chosen the files already: what its ignore file says now must not thin them out.
+_NOTHING_IGNORED = "# Everything here is meant to be sent.\n"
+_PATIENCE = 60.0  # seconds for one request; a commit of many megabytes is worked on for a while
+_LONGEST_PAUSE = 30  # seconds that a busy hub may let us wait in silence
+_NOT_FOUND = 404
+_SILENT = 50  # a level of Python's logging: the library's retries are not the user's business
+_NETWORK = {"httpx2", "httpcore2", "ssl"}
+
+
+def token(context: Context) -> tuple[str, str]:
+    """Return the token that counts, and where it was found; empty without one."""
+    for name in _VARIABLES:
+        if context.value(name).strip():
+            return context.value(name).strip(), context.origin(name)
+    file = _token_file(context)
+    try:
+        return (file.read_text("utf-8").strip(), str(file)) if file else ("", "")
+    except (OSError, ValueError):
+        return "", ""
+
+
+def _token_file(context: Context) -> Path | None:
+    """Return the file where logging in leaves the token."""
+    env = context.env
+    home = env.get("USERPROFILE" if context.system == "windows" else "HOME", "")
+    if env.get("HF_TOKEN_PATH"):
+        return Path(env["HF_TOKEN_PATH"])
+    if env.get("HF_HOME"):
+        return Path(env["HF_HOME"]) / "token"
+    cache = env.get("XDG_CACHE_HOME") or (str(Path(home) / ".cache") if home else "")
+    return Path(cache) / "huggingface" / "token" if cache else None
+
+
+@dataclass(frozen=True)
+class Space:
+    """A Space that exists: its last commit, its files by name, and where it is in the web."""
+
+    name: str  # "owner/name"
+    commit: str = ""
+    private: bool = True
+    files: tuple[str, ...] = ()
+    address: str = ""
+    page: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a Space does now: the hub's own word for it, the commit, and what the hub complains of.
+
+    `hardware` is what was asked for, or what it runs on.
+    """
+
+    stage: str
+    commit: str = ""
+    complaint: str = ""
+    hardware: str = ""
+
+
+class Hub:
+    """The hub, seen with the user's token. Every method raises HackkitError in words.
+
+    `secrets` are taken out of all that the hub says.
+    """
+
+    def __init__(self, context: Context, secrets: Mapping[str, str] | None = None) -> None:
+        self.token, self._origin = token(context)
+        self._endpoint = (context.value("HF_ENDPOINT") or ADDRESS).rstrip("/")
+        self._context = context
+        known = {*context.secrets, *(secrets or {}).values(), self.token}
+        self._known = frozenset(known - {""})
+        if not self.token:
+            raise HackkitError("There is no Hugging Face token (HF_TOKEN).", fix=TOKENS)
+        self._api = _client(self._endpoint, self.token)
+
+    def owners(self) -> tuple[str, ...]:
+        """Return the account that the token belongs to, and the teams that it may know of."""
+        with self._words("your account"):
+            seen = self._api.whoami()
+            teams = (str(team.get("name", "")) for team in seen.get("orgs") or ())
+            return (str(seen.get("name", "")), *filter(None, teams))
+
+    def find(self, name: str) -> Space | None:
+        """Return a Space; None when there is none that the token may see."""
+        from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415 - see above
+
+        with self._words(name):
+            try:
+                seen = self._api.space_info(name)
+            except RepositoryNotFoundError as error:
+                if error.response.status_code != _NOT_FOUND:
+                    raise
+                return None
+            files = tuple(each.rfilename for each in seen.siblings or ())
+            page = f"{self._endpoint}/spaces/{seen.id}"
+            return Space(
+                seen.id, seen.sha or "", bool(seen.private), files, _address(vars(seen)), page
+            )
+
+    def create(self, name: str, *, private: bool, hardware: str) -> None:
+        """Make an empty Space for a Gradio app."""
+        with self._words(name):
+            self._api.create_repo(
+                name,
+                repo_type="space",
+                space_sdk="gradio",
+                private=private,
+                space_hardware=hardware or None,  # type: ignore[arg-type]  # a plain name does
+            )
+
+    def publish(self, name: str) -> None:
+        """Let everybody see a Space."""
+        with self._words(name):
+            self._api.update_repo_settings(name, repo_type="space", private=False)
+
+    def move(self, name: str, hardware: str) -> None:
+        """Ask for other hardware."""
+        with self._words(name):
+            self._api.request_space_hardware(name, hardware)  # type: ignore[arg-type]  # the same
+
+    def set_secrets(self, name: str, secrets: Mapping[str, str]) -> int:
+        """Set those secrets that are new or changed; return how many.
+
+        The hub shows no secret to anybody. So that the next run knows whether one has changed,
+        its description holds sixteen bits of its checksum: too few to tell anything of it.
+        """
+        with self._words(name):
+            known = self._api.get_space_secrets(name)
+            changed = 0
+            for key, value in secrets.items():
+                mark = f"set by hackkit ({_checksum(key, value)})"
+                if key not in known or known[key].description != mark:
+                    self._api.add_space_secret(name, key, value, description=mark)
+                    changed += 1
+            return changed
+
+    def set_variables(self, name: str, variables: Mapping[str, str]) -> int:
+        """Set those variables that are new or changed; return how many."""
+        with self._words(name):
+            known = self._api.get_space_variables(name)
+            changed = 0
+            for key, value in variables.items():
+                if key not in known or known[key].value != value:
+                    self._api.add_space_variable(name, key, value)
+                    changed += 1
+            return changed
+
+    def send(self, space: Space, folder: Path) -> str:
+        """Make the Space's files those of a folder, in one commit; return the commit that holds.
+
+        It is the old one when nothing has changed. Only these files are ever opened.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
+
+        paths = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        with self._words(space.name), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's own remarks on a README
+            added = [CommitOperationAdd(name, path) for name, path in paths.items()]
+            gone = sorted(set(space.files) - {*paths, _KEPT})
+            self._api.preupload_lfs_files(
+                space.name,
+                added,
+                repo_type="space",
+                free_memory=False,
+                gitignore_content=_NOTHING_IGNORED,
+            )
+            done = self._api.create_commit(
+                space.name,
+                [*(CommitOperationDelete(name) for name in gone), *added],
+                commit_message="Deploy with hackkit",
+                repo_type="space",
+                parent_commit=space.commit or None,
+            )
+            return done.oid
+
+    def state(self, name: str) -> State:
+        """Return what a Space does now."""
+        with self._words(name):
+            seen = self._api.get_space_runtime(name)
+            complaint = scrub(str(seen.raw.get("errorMessage") or ""), self._known)
+            hardware = str(seen.requested_hardware or seen.hardware or "")
+            return State(str(seen.stage), str(seen.raw.get("sha") or ""), complaint, hardware)
+
+    def restart(self, name: str) -> None:
+        """Start a Space again, also one that sleeps or is paused."""
+        with self._words(name):
+            self._api.restart_space(name)
+
+    def log(self, name: str, *, build: bool) -> str:
+        """Return what the build, or the app, has said so far; no secret in it."""
+        with self._words(name):
+            return scrub("".join(self._api.fetch_space_logs(name, build=build)), self._known)
+
+    def delete(self, name: str) -> None:
+        """Delete a Space with all that is in it."""
+        with self._words(name):
+            self._api.delete_repo(name, repo_type="space")
+
+    # What went wrong, in words
+
+    @contextlib.contextmanager
+    def _words(self, about: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user gets words
+            # Its own text may hold a header or a secret, so it is never shown.
+            raise self._explain(error, about) from None
+
+    def _explain(self, error: Exception, about: str) -> Exception:
+        from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 - see above
+
+        for cause in _causes(error):
+            if isinstance(cause, HackkitError):
+                return cause
+            if isinstance(cause, HfHubHTTPError):
+                said = scrub(str(cause.server_message or ""), self._known)
+                return refusal(cause.response.status_code, said, about, self._origin)
+        if any(map(_is_network, _causes(error))):
+            return self._network_trouble()
+        if isinstance(error, ValueError):
+            said = scrub(" ".join(str(error).split()), self._known)
+            return HackkitError(f"Hugging Face does not take this: {said}", fix=STATUS_PAGE)
+        return error
+
+    def _network_trouble(self) -> HackkitError:
+        """Ask once more, without the token, to tell what stands in the way."""
+        url = f"{self._endpoint}/api/models?limit=1"
+        reply = fetch(url, self._context.env, seconds=5)
+        blocked = why_blocked(reply, Site(url, "HF_ENDPOINT", self._context.system))
+        if blocked:
+            return HackkitError(f"Hugging Face cannot be reached: {blocked.problem}.", blocked.fix)
+        return HackkitError(
+            "The connection to Hugging Face broke off. Run it again: it goes on from there.",
+            fix=hackkit("deploy", "spaces"),
+        )
+
+
+def _client(endpoint: str, secret: str) -> "HfApi":
+    """Make a client that is quiet, impatient, and keeps nothing on this machine."""
+    from huggingface_hub import HfApi, constants, get_session, set_client_factory  # noqa: PLC0415
+    from huggingface_hub.utils.logging import set_verbosity  # noqa: PLC0415 - all three as above
+    from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    # Xet may split what is sent into several commits, and keeps a cache; plain HTTP does neither.
+    constants.HF_HUB_DISABLE_XET = True
+    disable_progress_bars()
+    set_verbosity(_SILENT)
+    kind = type(get_session())  # a client of httpx2, which this module does not know
+
+    def factory() -> Any:  # noqa: ANN401 - the same
+        hooks = {"response": [_hurry]}
+        return kind(timeout=_PATIENCE, follow_redirects=True, event_hooks=hooks)
+
+    set_client_factory(factory)
+    return HfApi(endpoint, token=secret, library_name="hackkit", library_version=VERSION)
+
+
+def _hurry(response: Any) -> None:  # noqa: ANN401 - the same
+    """End the library's silent waiting for its next try when the hub wants it to be long."""
+    limited = response.status_code == 429  # noqa: PLR2004 - "Too Many Requests"
+    wait = response.headers.get("retry-after", "")
+    if limited and wait.isdigit() and int(wait) > _LONGEST_PAUSE:
+        raise RateLimitError(int(wait))
+
+
+def _address(seen: Mapping[str, Any]) -> str:
+    host, subdomain = seen.get("host"), seen.get("subdomain")
+    return str(host or (f"https://{subdomain}.hf.space" if subdomain else ""))
+
+
+def _checksum(name: str, value: str) -> str:
+    return hashlib.sha256(f"{name}={value}".encode()).hexdigest()[:4]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_network(error: BaseException) -> bool:
+    """Tell whether an exception is of the connection, or of an answer that is not the hub's."""
+    from json import JSONDecodeError  # noqa: PLC0415 - only failures need it
+
+    library = type(error).__module__.partition(".")[0]
+    known = isinstance(error, ConnectionError | TimeoutError | JSONDecodeError)
+    return known or library in _NETWORK

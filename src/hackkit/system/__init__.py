@@ -1,0 +1,1 @@
+"""This computer: processes, hardware, git, uv, command lines."""

@@ -1,0 +1,225 @@
+"""This computer: the only module that knows psutil, and the one that runs others' commands."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import psutil
+
+# Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
+_AIMED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+_NOT_RUNNABLE = 126  # the exit code by which shells tell the same
+_MOST_OUTPUT = 20_000_000  # bytes that are read of what a command prints
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended: its exit code, or `timed_out`, and what it printed."""
+
+    code: int
+    out: str = ""
+    err: str = ""
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and not self.timed_out
+
+
+class Run(Protocol):
+    """Runs a command, without a terminal; None when there is no such command."""
+
+    def __call__(self, *words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
+        """Run `words` in `folder` for at most so many seconds."""
+
+
+class Stream(Protocol):
+    """Runs a command that may say very much, and gives its output out while it comes."""
+
+    def __call__(
+        self, *words: str, folder: Path | None = None, seconds: float = 3, most: int = 10**8
+    ) -> Iterator[bytes]:
+        """Yield the pieces. Raises OSError when the command is not there or does not end well.
+
+        Raises TimeoutError, after the pieces so far, when `seconds` or `most` bytes are over.
+        """
+
+
+def runner(env: Mapping[str, str]) -> Run:
+    """Return a function that runs commands with this environment."""
+
+    def run(*words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
+        program = shutil.which(words[0], path=env.get("PATH"))
+        if program is None:
+            return None
+        return _run([program, *words[1:]], folder, env, seconds)
+
+    return run
+
+
+def _run(words: list[str], folder: Path | None, env: Mapping[str, str], seconds: float) -> Ran:
+    """Run a command whose output goes to files.
+
+    Unlike a pipe, a file does not keep us waiting for a grandchild that holds it open.
+    """
+    late = threading.Event()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            child = subprocess.Popen(
+                words, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        except OSError as error:  # there, but not to be run: no permission, another system's file
+            return Ran(_NOT_RUNNABLE, err=str(error))
+        with child, _alarm(seconds, late.set, lambda: _end(child.pid)):
+            code = child.wait()
+        return Ran(-1 if late.is_set() else code, _text(out), _text(err), timed_out=late.is_set())
+
+
+def streamer(env: Mapping[str, str]) -> Stream:
+    """Return a function that streams commands with this environment."""
+
+    def stream(
+        *words: str, folder: Path | None = None, seconds: float = 3, most: int = 10**8
+    ) -> Iterator[bytes]:
+        program = shutil.which(words[0], path=env.get("PATH"))
+        if program is None:
+            raise FileNotFoundError(f"{words[0]} was not found")
+        with subprocess.Popen(
+            [program, *words[1:]],
+            cwd=folder,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        ) as child:
+            late = threading.Event()
+            try:
+                with _alarm(seconds, late.set, lambda: _end(child.pid)):
+                    yield from _pieces(child.stdout, most)
+                    code = child.wait()
+            finally:
+                child.kill()  # nobody listens any longer
+        if late.is_set():
+            raise TimeoutError(f"{words[0]} took longer than {seconds:g} s")
+        if code:
+            raise OSError(f"{words[0]} ended with exit code {code}")
+
+    return stream
+
+
+def _end(number: int) -> None:
+    """End a process and all that it has started: a script in a command's place starts another."""
+    import psutil  # noqa: PLC0415 - only what hangs is ended
+
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(number)
+        for each in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+
+
+def _pieces(pipe: IO[bytes] | None, most: int) -> Iterator[bytes]:
+    while pipe and (piece := pipe.read(1 << 16)):
+        yield piece
+        most -= len(piece)
+        if most <= 0:
+            raise TimeoutError("it said more than is listened to")
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float, *actions: Callable[[], object]) -> Iterator[None]:
+    """Do the actions when the block takes longer than so many seconds."""
+    timer = threading.Timer(seconds, lambda: [action() for action in actions])
+    timer.daemon = True  # a command that not even `kill` ends must not keep hackkit from ending
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(_MOST_OUTPUT).decode("utf-8", "replace").strip()
+
+
+def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
+    """End a process that was started by `begin`, and all that it has started."""
+    import psutil  # noqa: PLC0415 - only some commands end others
+
+    group = family(child.pid) if child.poll() is None else []
+    try:
+        for each in group:
+            with contextlib.suppress(psutil.Error):
+                each.terminate()
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline and not all(map(_is_over, group)):
+            time.sleep(0.02)
+    finally:  # a second Ctrl-C shortens the wait
+        for each in group:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        if os.name != "nt":  # also those whose parents have gone: they are in its group
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace)
+
+
+def begin(
+    words: Sequence[str], folder: Path, env: Mapping[str, str]
+) -> subprocess.Popen[bytes] | None:
+    """Start a command in a process group of its own; None when there is no such command.
+
+    What it says, on both channels, comes through its `stdout`.
+    """
+    program = shutil.which(words[0], path=env.get("PATH"))
+    if program is None:
+        return None
+    return subprocess.Popen(
+        [program, *words[1:]],
+        cwd=folder,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+
+
+def family(process: int) -> "list[psutil.Process]":
+    """Return a process and all that it has started; nothing when it has ended."""
+    import psutil  # noqa: PLC0415 - only some commands look
+
+    try:
+        parent = psutil.Process(process)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _is_over(process: "psutil.Process") -> bool:
+    """Tell whether a process has ended, also where nobody has taken note of that yet."""
+    import psutil  # noqa: PLC0415 - only some commands look
+
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without what would aim git at another repository."""
+    return {key: value for key, value in os.environ.items() if key not in _AIMED}

@@ -1,0 +1,135 @@
+"""The only module that talks to uv: it installs a project and runs commands in it."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hackkit.errors import HackkitError
+from hackkit.system.command_line import line
+
+# What `uv run hackkit` and its checkout set for themselves. Everything else (an index, a cache,
+# a Python version) is the user's wish and holds for the new project too.
+_OURS = frozenset(
+    {
+        "UV",
+        "UV_RUN_RECURSION_DEPTH",
+        "UV_PROJECT",
+        "UV_PROJECT_ENVIRONMENT",
+        "UV_WORKING_DIR",
+        "UV_WORKING_DIRECTORY",
+        "UV_ENV_FILE",
+        "UV_NO_SYNC",
+        "UV_FROZEN",
+        "UV_LOCKED",
+        "UV_NO_PROJECT",
+        "UV_ISOLATED",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+        "PYTHONHOME",
+    }
+)
+_STDERR = 2
+_GRACE = 3.0  # seconds for a stopped app to close its files
+
+
+def command() -> list[str]:
+    """Return the words that start uv on this machine.
+
+    Raises HackkitError when there is no uv at all.
+    """
+    # `uv run` tells its children where it is, also when its folder is not on PATH.
+    for candidate in (shutil.which("uv"), os.environ.get("UV")):
+        if candidate and Path(candidate).is_file():
+            return [candidate]
+    if importlib.util.find_spec("uv"):
+        return [sys.executable, "-m", "uv"]
+    raise HackkitError(
+        "uv, which installs the project's packages, was not found.",
+        fix=line([_python(), "-m", "pip", "install", "uv"]),
+    )
+
+
+def typed(*arguments: str) -> str:
+    """Write a uv command as the user can type it here."""
+    try:
+        words = ["uv"] if shutil.which("uv") else command()
+    except HackkitError:
+        words = ["uv"]
+    return line([*words, *arguments])
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that belong to hackkit's own run."""
+    kept = {key: value for key, value in variables.items() if key not in _OURS}
+    if sys.prefix != sys.base_prefix:
+        scripts = Path(sys.executable).parent
+        folders = kept.get("PATH", "").split(os.pathsep)
+        kept["PATH"] = os.pathsep.join(path for path in folders if Path(path) != scripts)
+    return kept
+
+
+def succeeds(folder: Path, *arguments: str) -> bool:
+    """Run uv in the folder; tell whether it went well. What it says goes to stderr."""
+    return _foreground(folder, arguments, _STDERR) == 0
+
+
+def quietly(folder: Path, *arguments: str) -> str:
+    """Run uv in the folder; return what it said when it failed, or nothing."""
+    result = subprocess.run(
+        [*command(), *arguments],
+        cwd=folder,
+        env=environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    said = (result.stderr + result.stdout).strip() or f"exit code {result.returncode}"
+    return said if result.returncode else ""
+
+
+def foreground(folder: Path, *arguments: str) -> int:
+    """Run uv in the folder with its output on the terminal, until it ends; return its exit code."""
+    return _foreground(folder, arguments, None)
+
+
+def _foreground(folder: Path, arguments: Sequence[str], output: int | None) -> int:
+    """Run uv to its end.
+
+    Ctrl-C reaches the child too: it gets a few seconds to close, then it is ended.
+    """
+    words = [*command(), *arguments]
+    with subprocess.Popen(words, cwd=folder, env=environment(os.environ), stdout=output) as child:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            _wait(child)
+            _end(child)
+            raise
+        except BaseException:
+            _end(child)
+            raise
+    return code if code >= 0 else 128 - code
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    for stop in (child.terminate, child.kill):
+        if child.poll() is None:
+            stop()
+            _wait(child)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(_GRACE)
+
+
+def _python() -> str:
+    return "python" if os.name == "nt" else "python3"

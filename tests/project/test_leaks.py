@@ -1,0 +1,150 @@
+"""What a secret looks like: what is found, what is left alone, and what is taken out."""
+
+import re
+import time
+
+import pytest
+import yaml
+from conftest import ROOT
+from projects import HF_TOKEN, MISTRAL_KEY
+
+from hackkit.project.leaks import (
+    KNOWN,
+    PAGES,
+    RULES,
+    Leak,
+    is_env_file,
+    is_lock,
+    leaks,
+    scrub,
+    secrets_among,
+    telling,
+)
+
+TEMPLATES = ROOT / "templates"
+GITHUB_TOKEN = "ghp_" + "aB3d" * 9
+PRIVATE_KEY = "-----BEGIN RSA PRIVATE " + "KEY-----"
+
+SECRETS = {
+    "python call": f'client = Mistral(api_key="{MISTRAL_KEY}")',
+    ".env": f"MISTRAL_API_KEY={MISTRAL_KEY}",
+    "yaml": f"mistral:\n  key: {MISTRAL_KEY}",
+    "notebook": f'"os.environ[\\"MISTRAL_API_KEY\\"] = \\\\\\n",\n    "\'{MISTRAL_KEY}\'\\n"',
+    "capitals": f"Mistral Key {MISTRAL_KEY.upper()}",
+    "two lines below": f"mistral = (\n    # ours\n    '{MISTRAL_KEY}'\n)",
+    "api key of another": f"LLM_API-KEY: {MISTRAL_KEY}",
+    "bearer": f"curl -H 'Authorization: Bearer {MISTRAL_KEY}'",
+    "hugging face": f"login({HF_TOKEN!r})",
+    "github": f"GH_TOKEN={GITHUB_TOKEN}",
+    "private key": PRIVATE_KEY,
+}
+HARMLESS = {
+    "placeholder": "MISTRAL_API_KEY=your-key-goes-here",
+    "empty": "MISTRAL_API_KEY=\nLLM_BASE_URL=",
+    "checksum": f"mistral wheel sha256:{'0a' * 32}",
+    "far away": f"mistral\n\n\n\n{MISTRAL_KEY}",
+    "no name": f"id = {MISTRAL_KEY}",
+    "letters only": "mistral " + "abcdefgh" * 4,
+    "digits only": "mistral " + "12345678" * 4,
+    "class of transformers": "from transformers import Mistral3ForConditionalGeneration",
+    "class of as many letters": 'mistral = "Ministral3ForTokenClassification"',
+    "bearer of a name": "bearer YOUR_TOKEN_GOES_IN_THIS_PLACE",
+}
+
+
+def hooks(text: str) -> bool:
+    """Tell whether the project's check before each commit stops a text, as `pygrep` reads it."""
+    config = yaml.safe_load((TEMPLATES / "_shared" / ".pre-commit-config.yaml").read_text("utf-8"))
+    for hook in config["repos"][0]["hooks"]:
+        whole = "--multiline" in hook.get("args", [])
+        if any(re.search(hook["entry"], part) for part in ([text] if whole else text.split("\n"))):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("text", SECRETS.values(), ids=SECRETS)
+def test_a_secret_is_found_as_before_a_commit(text: str) -> None:
+    assert list(leaks(text))
+    assert hooks(text)
+
+
+@pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS)
+def test_what_is_no_secret_is_left_alone_as_before_a_commit(text: str) -> None:
+    assert not list(leaks(text))
+    assert not hooks(text)
+
+
+def test_every_rule_stands_in_the_project_word_for_word() -> None:
+    config = (TEMPLATES / "_shared" / ".pre-commit-config.yaml").read_text("utf-8")
+    for rule in RULES.values():
+        before, _, after = rule.pattern.replace("(?P<secret>", "", 1).rpartition(")")
+        assert before + after in config
+
+
+def test_a_leak_names_its_line_and_never_itself() -> None:
+    (leak,) = leaks(f"one\ntwo\nmistral\n\n{MISTRAL_KEY}\n")
+    assert leak == Leak("a Mistral API key", 5)
+    assert MISTRAL_KEY not in repr(leak)
+
+
+def test_a_known_secret_is_found_wherever_it_stands() -> None:
+    found = list(leaks("a = 'swordfish-2026'\nb = 2\nc = 'swordfish-2026'\n", ["swordfish-2026"]))
+    assert found == [Leak(KNOWN, 1), Leak(KNOWN, 3)]
+
+
+def test_secrets_are_told_by_the_names_of_their_variables() -> None:
+    variables = {"MISTRAL_API_KEY": f" {MISTRAL_KEY} ", "HF_TOKEN": "none", "HOST": "example.org"}
+    variables["GOOGLE_CREDENTIALS"] = "/home/ada/key.json"
+    assert secrets_among(variables) == {MISTRAL_KEY}
+
+
+def test_a_word_that_stands_in_for_a_key_tells_nothing() -> None:
+    assert telling({"not-needed", "production", "20261121000000", MISTRAL_KEY}) == {MISTRAL_KEY}
+
+
+def test_scrubbing_leaves_the_rest_of_a_text() -> None:
+    text = f"MISTRAL_API_KEY={MISTRAL_KEY} at https://ada:pass@example.org with hunter2-hunter2"
+    clean = "MISTRAL_API_KEY=[secret] at https://[secret]@example.org with [secret]"
+    assert scrub(text, ["hunter2-hunter2"]) == clean
+
+
+@pytest.mark.parametrize("text", SECRETS.values(), ids=SECRETS)
+def test_nothing_is_found_in_a_scrubbed_text(text: str) -> None:
+    assert not list(leaks(scrub(text)))
+
+
+@pytest.mark.parametrize("path", [".env", "api/.env", ".env.local", "x/.env.production"])
+def test_files_with_values_are_told(path: str) -> None:
+    assert is_env_file(path)
+
+
+@pytest.mark.parametrize("path", [".env.example", "a/.env.sample", "env", ".envrc", "x.env/a.py"])
+def test_files_without_values_are_told(path: str) -> None:
+    assert not is_env_file(path)
+
+
+def test_a_lock_file_is_told() -> None:
+    assert is_lock("uv.lock")
+    assert is_lock("web/package-lock.json")
+    assert not is_lock("lock.py")
+
+
+def test_every_page_belongs_to_a_rule() -> None:
+    assert set(PAGES) <= set(RULES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mistral " * 250_000, "bearer " * 250_000, "mistral" + "a" * 2_000_000, "a1" * 1_000_000],
+    ids=["words", "bearers", "one word", "no hint"],
+)
+def test_no_text_takes_long(text: str) -> None:
+    began = time.monotonic()
+    assert not list(leaks(text))
+    assert time.monotonic() - began < 60  # a rule that tracks back would take hours
+
+
+def test_the_projects_own_files_hold_no_secret() -> None:
+    for path in TEMPLATES.rglob("*"):
+        if path.is_file():
+            assert not list(leaks(path.read_text("utf-8", "replace"))), path.name

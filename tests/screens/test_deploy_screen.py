@@ -1,0 +1,33 @@
+"""What deploy shows: whole sentences, whatever is in them, and where the rest is to be found."""
+
+import pytest
+
+from hackkit.deploy.manifest import Condition, Manifest
+from hackkit.deploy.outgoing import made
+from hackkit.screens import deploy as screen
+from hackkit.screens.deploy import show_outcome
+
+
+def test_a_condition_is_a_sentence_and_no_line_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    show_outcome(Condition("there is no image app here", well=False), as_json=False)
+    assert capsys.readouterr().out == "There is no image app here\n"
+
+
+def test_the_screen_shows_the_largest_files_and_says_how_to_see_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = tuple(made(f"{number}.txt", "x" * number) for number in range(20))
+    show_outcome(Manifest("shelf", files), as_json=False)
+    shown = capsys.readouterr().out
+    assert "and 5 smaller ones (--json lists them)" in shown
+    assert "19.txt" in shown
+
+
+def test_brackets_in_a_question_are_shown_as_they_are_while_it_waits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with screen.waiting() as watch:
+        watch("Asking [/what] is in [secret]?")
+    assert "[/what] is in [secret]" in capsys.readouterr().err

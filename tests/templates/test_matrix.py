@@ -1,0 +1,286 @@
+"""Every template with every two values of its slots, and every example, is made and used.
+
+What there is to make is read from the folders. Projects are made outside the repository.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from combinations import covering
+from conftest import clean_environment, git, write
+
+from hackkit.project.catalog import Catalog, Slot, Template
+from hackkit.project.files import ProjectFiles
+from hackkit.system import uv
+
+pytestmark = pytest.mark.slow
+
+# One letter and forty letters: short and long names change how lines wrap.
+NAMES = ("x", "forty-letters-make-quite-a-long-app-name")
+# Made here, so that no scanner, ours included, takes this file for a leak.
+KEY = "aB3" * 10 + "xY"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One project to make, and the steps that it cannot take."""
+
+    title: str
+    words: tuple[str, ...]
+    name: str
+    lacks: tuple[str, ...] = field(default=())
+
+
+def cases() -> Iterator[Case]:
+    """Go through the folders: any two values of two slots meet in a case of their template."""
+    catalog = Catalog.here()
+    for template in catalog.templates:
+        chosen = combinations_of(template)
+        for index in range(max(len(NAMES), len(chosen))):
+            answers = chosen[index % len(chosen)]
+            settings = [f"{key}={value}" for key, value in answers.items()]
+            name = NAMES[index % len(NAMES)]
+            words = (template.name, name, *(f"--set={setting}" for setting in settings))
+            yield Case("-".join([template.name, *settings]), words, name, template.lacks)
+    for example in catalog.examples:
+        base = next(item for item in catalog.templates if item.name == example.template)
+        words = ("--example", example.name, example.name)
+        yield Case(f"example-{example.name}", words, example.name, base.lacks)
+
+
+def combinations_of(template: Template) -> list[dict[str, str]]:
+    """Return the answers to make projects of. A slot of mere text, as a licence, bears on none."""
+    slots = template.folder.parent / "_slots"
+    plain = [slot.name for slot in template.slots if not any((slots / slot.name).glob("*.py"))]
+    return covering({slot.name: values_of(slot) for slot in template.slots}, plain)
+
+
+def values_of(slot: Slot) -> list[str]:
+    """Return the slot's values, the default in front."""
+    return sorted(slot.values, key=lambda name: (name != slot.default, name))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A project on disk."""
+
+    case: Case
+    folder: Path
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's environment."""
+        return subprocess.run(
+            [*uv.command(), "run", "--no-sync", *words],
+            cwd=self.folder,
+            env=offline(variables),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=900,
+        )
+
+    def must(self, step: str, *words: str) -> str:
+        """Run a command that must succeed, unless the template says that it lacks the step."""
+        if step in self.case.lacks:
+            pytest.skip(f"the template lacks {step}")
+        result = self.run(*words)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+
+def offline(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with no key and no model server in it."""
+    return {**uv.environment(clean_environment()), **variables}
+
+
+@pytest.fixture(scope="module", params=list(cases()), ids=lambda case: case.title)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Make and install one project, once for all its steps."""
+    case: Case = request.param
+    parent = tmp_path_factory.mktemp("matrix")
+    result = subprocess.run(
+        [sys.executable, "-m", "hackkit", "new", *case.words, "--defaults"],
+        cwd=parent,
+        env=clean_environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=900,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return Made(case, parent / case.name)
+
+
+def test_it_installs_and_its_lock_is_committed(made: Made) -> None:
+    assert (made.folder / ".venv").is_dir()
+    assert "uv.lock" in git(made.folder, "ls-files").splitlines()
+    assert git(made.folder, "status", "--porcelain") == ""
+
+
+def test_it_lints_clean(made: Made) -> None:
+    made.must("lint", "ruff", "check", ".")
+
+
+def test_it_is_formatted(made: Made) -> None:
+    made.must("format", "ruff", "format", "--check", ".")
+
+
+def test_its_types_hold(made: Made) -> None:
+    settings = tomllib.loads((made.folder / "pyproject.toml").read_text("utf-8"))
+    if "mypy" not in settings.get("tool", {}):
+        pytest.skip("it configures no type checker")
+    made.must("types", "mypy")
+
+
+def test_its_own_tests_pass_offline_and_are_quick(made: Made) -> None:
+    begun = time.monotonic()
+    made.must("tests", "pytest", "-q")
+    # Under 10 s on a machine of its own; this one may have other things to do.
+    assert time.monotonic() - begun < 60
+
+
+def test_it_starts_and_answers_a_question(made: Made) -> None:
+    if "app" in made.case.lacks:
+        pytest.skip("the template lacks an app")
+    with started(made) as address:
+        code = (
+            "import json, sys; from gradio_client import Client\n"
+            "client = Client(sys.argv[1], verbose=False)\n"
+            "print('ANSWER', json.dumps(client.predict(sys.argv[2], api_name='/ask')))"
+        )
+        result = made.run("python", "-c", code, address, question(made))
+        assert result.returncode == 0, result.stdout + result.stderr
+        answer = result.stdout.split("ANSWER")[1]
+        assert len(json.dumps(json.loads(answer))) > 20, answer
+
+
+def question(made: Made) -> str:
+    """Return the question that the project itself would ask."""
+    package = ProjectFiles(made.folder).package
+    return str(json.loads(made.run("python", "-m", package, "status", "--json").stdout)["question"])
+
+
+def test_hackkit_doctor_finds_nothing_broken(made: Made) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "hackkit", "doctor", "--offline", "--json"],
+        cwd=made.folder,
+        env=offline({}),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+    checks = [each for each in json.loads(result.stdout)["checks"] if each["category"] == "project"]
+    assert len(checks) > 10
+    assert [each for each in checks if each["status"] == "fail"] == []
+
+
+@contextmanager
+def started(made: Made) -> Iterator[str]:
+    """Start the project's app on a free port as the printed step does; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = made.folder.parent / "app.log"
+    with log.open("wb") as file:
+        app = subprocess.Popen(
+            [*uv.command(), "run", "app.py"],
+            cwd=made.folder,
+            env=offline({"PORT": str(port)}),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _until_it_listens(app, port, log)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            app.terminate()
+            app.wait(20)
+
+
+def _until_it_listens(app: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    end = time.monotonic() + 120
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        running = app.poll() is None and time.monotonic() < end
+        assert running, log.read_text("utf-8", errors="replace")
+        time.sleep(0.2)
+
+
+# Each leaks a key in its own way.
+LEAKS = {
+    "app_key.py": f'client = Mistral(api_key="{KEY}")\n',
+    "config.yaml": f"mistral:\n  api_key: {KEY}\n",
+    "settings.yml": f"MISTRAL_API_KEY: '{KEY}'\n",
+    "note.ipynb": json.dumps(
+        {"cells": [{"source": [f'os.environ["MISTRAL_API_KEY"] = "{KEY}"\n']}]}
+    ),
+    "call.sh": f'curl -H "Authorization: Bearer {KEY}" https://api.mistral.ai/v1/models\n',
+    "call.py": f'headers = {{"Authorization": "Bearer {KEY}"}}\n',
+    "lines.py": f'client = Mistral(\n    api_key="{KEY}",\n)\n',
+}
+HARMLESS = {
+    "use.py": 'client = Mistral(api_key=os.environ["MISTRAL_API_KEY"])\n',
+    "digest.txt": f"sha256 {'0a1b2c3d' * 8}\n",
+    "example.env": "MISTRAL_API_KEY=\n",
+}
+
+
+@pytest.fixture
+def hooked(made: Made) -> Iterator[Made]:
+    """Take a project with its hook in place; leave it as it was."""
+    if not (made.folder / ".git" / "hooks" / "pre-commit").is_file():
+        pytest.skip("the template has no secret scan")
+    yield made
+    git(made.folder, "reset", "--quiet", "--hard")
+    git(made.folder, "clean", "--quiet", "--force", "-d")
+
+
+def commit(made: Made, name: str, text: str) -> subprocess.CompletedProcess[str]:
+    """Write a file and try to commit it, as a member of the team would."""
+    write(made.folder / name, text)
+    git(made.folder, "add", name)
+    author = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    return subprocess.run(
+        ["git", *author, "commit", "--quiet", "--message", f"Add {name}"],
+        cwd=made.folder,
+        env=offline({}),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="hooks are run by git's own shell there")
+def test_a_commit_with_a_key_in_it_is_refused(hooked: Made) -> None:
+    for name, text in LEAKS.items():
+        result = commit(hooked, name, text)
+        git(hooked.folder, "reset", "--quiet", "--hard")
+        assert result.returncode != 0, f"{name} went through"
+        assert KEY in text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="hooks are run by git's own shell there")
+def test_a_harmless_commit_goes_through(hooked: Made) -> None:
+    for name, text in HARMLESS.items():
+        result = commit(hooked, name, text)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_its_own_files_pass_the_secret_scan(hooked: Made) -> None:
+    hooked.must("hook", "pre-commit", "run", "--all-files")
