@@ -16,6 +16,7 @@ from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.screens import doctor as doctor_screen
 
+HERE = Path(__file__).parent
 LONG = "the certificate was issued by 'Example Security Gateway', which this machine does not trust"
 COMMAND = "uv run hackkit doctor --only hugging-face-hub --only package-index --verbose"
 REPORT = Report(
@@ -140,7 +141,11 @@ def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(wish: dict[str, s
         "from hackkit.project.context import Context\n"
         "doctor_screen.show_report(REPORT, Context(), as_json=False, verbose=False)"
     )
-    here = {"TERM": "xterm-256color", "PYTHONPATH": str(Path(__file__).parent), **wish}
+    here = {
+        "TERM": "xterm-256color",
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent))),
+        **wish,
+    }
     child, terminal = pty.fork()
     if child == 0:
         words = [sys.executable, "-c", code]

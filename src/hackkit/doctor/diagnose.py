@@ -18,7 +18,7 @@ from hackkit.doctor.findings import (
     failure,
     skipped,
 )
-from hackkit.errors import Problem, WrongUseError
+from hackkit.errors import WrongUseError
 from hackkit.project.context import Context
 from hackkit.project.leaks import scrub
 from hackkit.system.command_line import hackkit
@@ -175,7 +175,11 @@ def _scrubbed(result: Result, secrets: Collection[str]) -> Result:
         result,
         finding=replace(
             finding,
-            found=Problem(clean(finding.message)[:_LONGEST], clean(finding.fix)),
+            found=replace(
+                finding.found,
+                problem=clean(finding.message)[:_LONGEST],
+                fix=clean(finding.fix),
+            ),
             details=tuple(map(clean, finding.details)),
         ),
     )

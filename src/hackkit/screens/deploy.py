@@ -36,7 +36,7 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     elif isinstance(outcome, Rehearsed):
         _show_steps(outcome.steps)
         console.write("It works here as it will there.", style="bold green")
-        console.write(f"All that was said: {outcome.log}", style="dim")
+        console.write(f"Full log: {outcome.log}", style="dim")
     elif isinstance(outcome, Published):
         _show_published(outcome)
     elif isinstance(outcome, Condition):

@@ -96,7 +96,7 @@ class Rehearsal:
         return "".join(path.read_text("utf-8") for path in self.temporary.glob("hackkit-*.log"))
 
     def log_named_in(self, words: str) -> Path:
-        found = re.search(r"All that was said: (\S+\.log)", words)
+        found = re.search(r"Full log: (\S+\.log)", words)
         assert found, words
         return Path(found[1])
 

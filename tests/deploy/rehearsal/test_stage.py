@@ -74,7 +74,7 @@ class Theatre:
         """Rehearse an app that breaks; return what is said about it."""
         with pytest.raises(HackkitError) as caught:
             self.play(code, seconds, script, **env)
-        assert caught.value.problem.endswith(f" All that was said: {self.logs[-1]}")
+        assert caught.value.problem.endswith(f" Full log: {self.logs[-1]}")
         assert not self.places[-1].exists()
         return caught.value
 
@@ -220,7 +220,7 @@ def test_a_server_that_the_app_only_names_is_not_taken_for_its_own(theatre: Thea
 def test_an_app_that_never_answers_is_given_up(theatre: Theatre) -> None:
     error = theatre.flop("import time\nprint('Loading', flush=True)\ntime.sleep(60)\n", seconds=1)
     assert "did not answer on port" in error.problem
-    assert "within 1 s. The last that it said: Loading All" in error.problem
+    assert "within 1 s. The last that it said: Loading Full" in error.problem
 
 
 def test_a_page_with_an_error_is_told_with_its_cause(theatre: Theatre) -> None:
@@ -352,7 +352,7 @@ def test_a_command_that_fails_is_quoted(theatre: Theatre) -> None:
     code = "import sys; print('one'); sys.exit('two')"
     with pytest.raises(HackkitError, match=r"failed: one two") as caught, theatre.stage() as stage:
         stage.run(sys.executable, "-uc", code, folder=stage.folder, seconds=20)
-    assert "All that was said" in caught.value.problem
+    assert "Full log" in caught.value.problem
 
 
 def test_a_command_that_fails_is_explained_by_who_knows_it(theatre: Theatre) -> None:
