@@ -14,6 +14,7 @@ from hackkit.project.catalog import Catalog, Needs
 from hackkit.project.files import ProjectFiles
 from hackkit.project.leaks import secrets_among
 from hackkit.system import hardware, processes, uv
+from hackkit.system.command_line import Shell
 from hackkit.system.hardware import Memory
 from hackkit.system.processes import Ran, Run, Stream
 
@@ -87,6 +88,11 @@ class Context:
         if self.env.get(name):
             return "the environment"
         return ".env" if name in self._dotenv else ""
+
+    @property
+    def shell(self) -> Shell:
+        """How the user's shell takes commands."""
+        return Shell(windows=self.system == "windows")
 
     @property
     def secrets(self) -> frozenset[str]:

@@ -1,24 +1,150 @@
-"""Commands as text: what is printed can be typed as it stands."""
+"""Commands as text: what is printed can be pasted into the user's own shell."""
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+PACKAGE = "hackkit-starter"  # the one on the index that is named `hackkit` is a stranger's
+# The temporary environment of `uvx`, in uv's cache.
+_UVX = re.compile(r"(?:archive|environments)-v[0-9]+")
 
-def line(words: Sequence[str]) -> str:
-    """Write a command as one line for this system's shell."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+@dataclass(frozen=True)
+class Shell:
+    """The user's shell: PowerShell on Windows (5.1 has no `&&`, no `chmod`), else a POSIX one."""
+
+    windows: bool
+
+    @property
+    def python(self) -> str:
+        """The command that starts Python."""
+        return "python" if self.windows else "python3"
+
+    def line(self, words: Sequence[str]) -> str:
+        """Write a command as one line."""
+        if not self.windows:
+            return shlex.join(words)
+        text = subprocess.list2cmdline(words)
+        return f"& {text}" if text.startswith('"') else text  # else PowerShell prints the string
+
+    def then(self, *commands: str) -> str:
+        """Join commands: each runs only when the one before it succeeded."""
+        if not self.windows:
+            return " && ".join(commands)
+        first, *others = commands
+        return f"{first}; if ($?) {{ {self.then(*others)} }}" if others else first
+
+    def set(self, name: str, value: str) -> str:
+        """Set an environment variable."""
+        return f'$env:{name} = "{value}"' if self.windows else f"export {name}={shlex.quote(value)}"
+
+    def unset(self, *names: str) -> str:
+        """Remove environment variables."""
+        if not self.windows:
+            return f"unset {' '.join(names)}"
+        return f"Remove-Item {', '.join(f'Env:{name}' for name in names)} -ErrorAction Ignore"
+
+    def append(self, text: str, path: str) -> str:
+        """Append a line of plain ASCII to a file."""
+        if self.windows:  # `>>` would write UTF-16
+            return f'Add-Content -Encoding ascii {self.line([path])} "`n{text}"'
+        return rf"printf '\n{text}\n' >> {shlex.quote(path)}"
+
+    def copy(self, source: str, target: str) -> str:
+        """Copy a file."""
+        return self.line(["Copy-Item" if self.windows else "cp", source, target])
+
+    def move(self, source: str, target: str) -> str:
+        """Rename a file or a folder."""
+        return self.line(["Move-Item" if self.windows else "mv", source, target])
+
+    def unlock(self, path: str) -> str:
+        """Let the owner read and write a file, or a folder with all that is in it."""
+        if self.windows:
+            return f'{self.line(["icacls", path])} /grant "${{env:USERNAME}}:F" /T'
+        return self.line(["chmod", "-R", "u+rwX", path])
+
+    def only_for_owner(self, path: str) -> str:
+        """Let nobody else read a file."""
+        if self.windows:
+            return f'{self.line(["icacls", path])} /inheritance:r /grant:r "${{env:USERNAME}}:F"'
+        return self.line(["chmod", "600", path])
+
+    def end_process(self, number: int | str) -> str:
+        """End a process by its number."""
+        return f"taskkill /PID {number}" if self.windows else f"kill {number}"
 
 
-def hackkit(*words: str, folder: Path | None = None) -> str:
-    """Write a hackkit command the way the user started this one, to be typed in the folder."""
-    # `uv run` marks its children so; outside it the command itself is on PATH.
-    if "UV_RUN_RECURSION_DEPTH" not in os.environ:
-        return line(["hackkit", *words])
-    checkout = Path(sys.prefix).parent
-    elsewhere = folder is not None and not folder.is_relative_to(checkout)
-    where = ["--project", str(checkout)] if elsewhere else []
-    return line(["uv", "run", *where, "hackkit", *words])
+HERE = Shell(windows=os.name == "nt")
+line = HERE.line
+
+
+@dataclass(frozen=True)
+class Start:
+    """How hackkit was started: by `uv run` or not, in which environment, by which script.
+
+    `source` is where a temporary environment got hackkit from, when it was not the index.
+    """
+
+    by_uv_run: bool
+    prefix: Path
+    script: Path
+    source: str = ""
+
+    @classmethod
+    def here(cls) -> "Start":
+        """Return how this process was started."""
+        by_uv_run = "UV_RUN_RECURSION_DEPTH" in os.environ  # how `uv run` marks its children
+        start = cls(by_uv_run, Path(sys.prefix), Path(sys.argv[0]))
+        return replace(start, source=_source()) if start.is_uvx or start.is_pipx_run else start
+
+    @property
+    def is_uvx(self) -> bool:
+        """Whether the environment is a temporary one of `uvx`."""
+        return not self.by_uv_run and _UVX.fullmatch(self.prefix.parent.name) is not None
+
+    @property
+    def is_pipx_run(self) -> bool:
+        """Whether the environment is a temporary one of `pipx run`."""
+        return {self.prefix.parent.name, self.prefix.parent.parent.name} == {".cache", "pipx"}
+
+    def words(self, folder: Path | None = None) -> list[str]:
+        """Return the words that start hackkit in the same way, typed in the folder."""
+        if self.by_uv_run:
+            checkout = self.prefix.parent
+            elsewhere = folder is not None and not folder.is_relative_to(checkout)
+            return ["uv", "run", *(["--project", str(checkout)] if elsewhere else []), "hackkit"]
+        if self.is_uvx:
+            return ["uvx", *(["--from", self.source] if self.source else []), PACKAGE]
+        if self.is_pipx_run:
+            return ["pipx", "run", *(["--spec", self.source] if self.source else []), PACKAGE]
+        name = self.script.stem if self.script.stem in {"hackkit", PACKAGE} else "hackkit"
+        found = shutil.which(name)
+        ours = {self.prefix / "bin", self.prefix / "Scripts", self.script.absolute().parent}
+        if found and Path(found).absolute().parent in ours:
+            return [name]
+        return [sys.executable, "-m", "hackkit"]
+
+
+def hackkit(*words: str, folder: Path | None = None, start: Start | None = None) -> str:
+    """Write a hackkit command the way that the user started this one, to be typed in the folder."""
+    return line([*(start or Start.here()).words(folder), *words])
+
+
+def _source() -> str:
+    """Return where hackkit was installed from, as its installer noted; nothing for the index."""
+    import json  # noqa: PLC0415 - only a temporary environment needs it
+    from importlib.metadata import distribution  # noqa: PLC0415 - the same
+
+    text = distribution(PACKAGE).read_text("direct_url.json")
+    if not text:
+        return ""
+    noted = json.loads(text)
+    prefix = f"{noted['vcs_info']['vcs']}+" if "vcs_info" in noted else ""
+    return f"{prefix}{noted['url']}"
