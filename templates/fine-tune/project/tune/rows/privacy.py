@@ -7,18 +7,20 @@ from collections.abc import Iterator
 
 # Each name with its pattern. A model that has learned one of these will tell it to anybody.
 SECRETS = {
-    # (Mistral3ForConditionalGeneration is a class, and has 32 letters and digits by chance.)
-    "a Mistral key": r"(?i)(?:mistral|api.?key)[^\n]{0,60}?\b(?=[a-z]*[0-9])(?=[0-9]*[a-z])"
-    r"(?!\w+(?:generation|classification)\b)[a-z0-9]{32}\b",
+    "a Mistral API key": (
+        r"(?i:(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}"
+        r"\b(?:(?=[a-z]*[0-9])(?=[0-9]*[a-z])(?!\w+(?:generation|classification)\b)"
+        r"[a-z0-9]{32})\b)"
+    ),
+    "a bearer token": r"(?i:\bbearer)\s+(?:(?=[\w.~+/-]*[0-9])[\w.~+/-]{20,})",
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,})",
     "an API key": r"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)[\w-]{20,}",
     "an AWS key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     "a Google key": r"\bAIza[\w-]{35}",
     "a Slack token": r"\bxox[abprs]-[\w-]{10,}",
-    "a bearer token": r"(?i:\bbearer)\s+(?=[\w.~+/-]*[0-9])[\w.~+/-]{20,}",
     "a token (JWT)": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a private key": r"-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----",
 }
 _SECRETS = [(name, re.compile(pattern)) for name, pattern in SECRETS.items()]
 _EMAIL = re.compile(r"\b[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
