@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("deploy/rehearsal",),
     ("deploy/targets", "doctor"),
     ("deploy/publish",),
-    ("screens",),
+    ("screens", "completion"),
     ("cli",),
 )
 # Where Python itself comes in: the public API, and `python -m`.
@@ -233,6 +233,6 @@ def test_every_slot_file_says_in_one_line_what_it_is() -> None:
 def test_the_package_is_not_named_like_the_attack_tool() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["name"] == "hackkit-starter"
-    assert project["scripts"] == {"hackkit": "hackkit.cli:main"}
+    assert project["scripts"] == dict.fromkeys(("hackkit", "hackkit-starter"), "hackkit.cli:main")
     for path in (ROOT / "README.md", *TEMPLATES.rglob("*.md*")):
         assert not re.search(r"pip install\s+hackkit(?!-starter)", path.read_text("utf-8")), path

@@ -8,21 +8,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from hackkit import completion
 from hackkit.errors import HackkitError, WrongUseError
-from hackkit.new.questions import Wish, interview, with_options
+from hackkit.new.questions import NewRequest, complete, with_options
 from hackkit.new.scaffold import new_project
 from hackkit.project.catalog import Catalog
 from hackkit.screens import console
 from hackkit.screens import new as new_screen
 from hackkit.system import uv
-from hackkit.system.command_line import hackkit
+from hackkit.system.command_line import hackkit, program
 from hackkit.version import VERSION
 
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="hackkit",
-    add_completion=False,
     # Rich's help costs as much time as all the rest of `--help`.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -61,7 +61,9 @@ def new(
     template: Annotated[
         str,
         typer.Argument(
-            metavar="TEMPLATE", help="A name from `hackkit list`, a folder or a Copier source."
+            metavar="TEMPLATE",
+            help="A name from `hackkit list`, a folder or a Copier source.",
+            autocompletion=completion.templates,
         ),
     ] = "",
     directory: Annotated[
@@ -72,25 +74,30 @@ def new(
         typer.Option("--set", metavar="KEY=VALUE", help="Answer a question, as store=qdrant."),
     ] = None,
     example: Annotated[
-        str, typer.Option(metavar="NAME", help="Make this finished example instead.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Make this finished example instead.",
+            autocompletion=completion.examples,
+        ),
     ] = "",
     defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing.")] = False,
-    start: Annotated[bool, typer.Option("--start", help="Start the app at once.")] = False,
+    start: Annotated[bool, typer.Option("--start", help="Start the app afterwards.")] = False,
     no_install: Annotated[
-        bool, typer.Option("--no-install", help="Leave its packages for later.")
+        bool, typer.Option("--no-install", help="Do not install its packages.")
     ] = False,
-    no_git: Annotated[bool, typer.Option("--no-git", help="Make no repository.")] = False,
+    no_git: Annotated[bool, typer.Option("--no-git", help="Make no git repository.")] = False,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Let a third party's template run its code.")
+        bool, typer.Option("--trust", help="Let a third-party template run its code.")
     ] = False,
     _debug: Debug = False,
 ) -> None:
-    """Make a new project: a running app, its tests, its first commit.
+    """Make a new project: an app that runs, its tests, its first commit.
 
     Example: hackkit new rag-app my-app --start
     """
-    wish = Wish(template, directory, example, _answers(settings or []), defaults)
-    plan = interview(wish, Catalog.here(), new_screen.ask if console.is_interactive() else None)
+    request = NewRequest(template, directory, example, _answers(settings or []), defaults)
+    plan = complete(request, Catalog.here(), new_screen.ask if console.is_interactive() else None)
     plan = with_options(plan, install=not no_install, git=not no_git, trust=trust)
     project = new_project(plan, console.say)
     new_screen.show_project(project, starting=start)
@@ -116,25 +123,36 @@ def doctor(
         Path, typer.Argument(metavar="DIRECTORY", help="A project, or any folder in it.")
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Leave the network alone.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Skip what needs the network.")
+    ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Run this check; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Run only this check; may be repeated.",
+            autocompletion=completion.checks,
+        ),
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Leave this check out; the same.")
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Skip this check; may be repeated.",
+            autocompletion=completion.checks,
+        ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Let a warning fail.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning fails too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show every detail.")] = False,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Mend what can safely be mended, one by one.")
+        bool, typer.Option("--fix", help="Repair what is safe to repair, one by one.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Mend without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Repair without asking.")] = False,
     _debug: Debug = False,
 ) -> None:
-    """Find what is wrong here, each with the command that mends it.
+    """Check this machine and project; each problem comes with its fix.
 
-    Looks at this machine and, in a project, at the project. Ends with 0 when nothing fails, 1 when
-    something does, 2 when a check could not look.
+    Exits with 0 when no check fails, 1 when one does, 2 when one could not look.
 
     Example: hackkit doctor --fix
     """
@@ -150,7 +168,7 @@ def doctor(
         _refuse_fixing(directory, fix=fix, yes=yes)
         context = facts()
     except OSError as error:  # a folder that is gone, or not ours to read
-        raise WrongUseError(f"This folder cannot be looked at: {error}") from error
+        raise WrongUseError(f"This folder cannot be read: {error}") from error
     with screen.watching() as progress:
         report = diagnose(context, Choice(_ids(only), _ids(skip)), progress)
     if fix:
@@ -167,14 +185,14 @@ def _ids(options: list[str] | None) -> list[str]:
 
 
 def _refuse_fixing(directory: Path, *, fix: bool, yes: bool) -> None:
-    """Stop before anything is looked at when the wish cannot be fulfilled."""
+    """Raise WrongUseError for options that contradict each other, before any check runs."""
     if not directory.is_dir():
         raise WrongUseError(f"There is no folder {directory}.", fix=hackkit("doctor"))
     if yes and not fix:
         raise WrongUseError("--yes goes with --fix.", fix=hackkit("doctor", "--fix", "--yes"))
     if fix and not yes and not console.is_interactive():
         raise WrongUseError(
-            "Nobody is there to ask: --fix needs --yes without a terminal.",
+            "--fix needs --yes when there is no terminal.",
             fix=hackkit("doctor", str(directory), "--fix", "--yes"),
         )
 
@@ -182,34 +200,39 @@ def _refuse_fixing(directory: Path, *, fix: bool, yes: bool) -> None:
 @app.command()
 def deploy(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A name from `hackkit deploy --list`.")
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A name from `hackkit deploy --list`.",
+            autocompletion=completion.targets,
+        ),
     ] = "",
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="A project, or any folder in it.")
     ] = Path(),
     list_targets: Annotated[bool, typer.Option("--list", help="List the targets.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would leave, and touch nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be sent, and change nothing.")
     ] = False,
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Do here what the target would do.")
+        bool, typer.Option("--rehearse", help="Run the deployment on this machine first.")
     ] = False,
-    status: Annotated[bool, typer.Option("--status", help="Tell how it is.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show whether it runs.")] = False,
     logs: Annotated[bool, typer.Option("--logs", help="Show its last log lines.")] = False,
-    down: Annotated[bool, typer.Option("--down", help="Take it away again.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Remove the deployment.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     space: Annotated[str, typer.Option(metavar="OWNER/NAME", help="spaces: which Space.")] = "",
     name: Annotated[str, typer.Option(metavar="NAME", help="The service's name.")] = "",
     hardware: Annotated[str, typer.Option(metavar="NAME", help="spaces: its hardware.")] = "",
     region: Annotated[str, typer.Option(metavar="NAME", help="Where it runs.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="spaces: let everybody see it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="spaces: visible to everybody.")] = False,
     _debug: Debug = False,
 ) -> None:
-    """Put the project in front of the judges: rehearse it here, then ship it.
+    """Put the project in front of the judges.
 
-    Sends only files that git tracks, and none with a secret in it. Keys go to the platform by its
-    API. Without --yes it asks before anything leaves.
+    Sends only files that git tracks, and none that contains a secret. Keys go to the platform by
+    its API. Without --yes it asks before it sends anything.
 
     Example: hackkit deploy spaces --rehearse
     """
@@ -229,9 +252,9 @@ def deploy(
     raise typer.Exit(0 if outcome.well else 1)
 
 
-def _mode(**wishes: bool) -> str:
-    """Return the one wish that was uttered, or nothing; several contradict each other."""
-    wanted = [name.replace("_", "-") for name, wish in wishes.items() if wish]
+def _mode(**options: bool) -> str:
+    """Return the option that was given, or nothing; raise WrongUseError for two of them."""
+    wanted = [name.replace("_", "-") for name, given in options.items() if given]
     if len(wanted) > 1:
         names = " and ".join(f"--{name}" for name in wanted)
         raise WrongUseError(f"{names} do not go together.", fix=hackkit("deploy", "--help"))
@@ -239,16 +262,16 @@ def _mode(**wishes: bool) -> str:
 
 
 def main() -> NoReturn:
-    """Run the command line; the one place where an error becomes words and an exit code."""
-    # A closed terminal or a polite kill cleans up as Ctrl-C does.
+    """Run the command line: the only place that turns errors into messages and exit codes."""
+    # A closed terminal and SIGTERM clean up as Ctrl-C does.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding cannot show is no reason to fail.
+        # Names may contain characters that the terminal's encoding does not have.
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     try:
-        code = app(prog_name="hackkit", standalone_mode=False)
+        code = app(prog_name=program(), standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
@@ -260,8 +283,8 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-class _UnforeseenError(HackkitError):
-    exit_code = 2  # whatever was asked, there is no answer
+class _CrashError(HackkitError):
+    exit_code = 2  # the question has no answer
 
 
 def _report(error: Exception) -> int:
@@ -275,8 +298,8 @@ def _report(error: Exception) -> int:
         from hackkit.project.leaks import scrub, secrets_among  # noqa: PLC0415 - only a crash needs it
 
         said = scrub(str(error), secrets_among(os.environ))
-        problem = f"hackkit failed in a way it did not foresee: {type(error).__name__}: {said}"
-        error = _UnforeseenError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
+        problem = f"hackkit crashed (unexpected {type(error).__name__}: {said})."
+        error = _CrashError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
     console.show_error(error, as_json="--json" in sys.argv)
     return error.exit_code
 
@@ -291,7 +314,7 @@ def _answers(settings: list[str]) -> dict[str, str]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip() or key.startswith("_"):
             raise WrongUseError(
-                f'"{setting}" is not of the form KEY=VALUE.', fix=hackkit("new", "--help")
+                f'"{setting}" does not have the form KEY=VALUE.', fix=hackkit("new", "--help")
             )
         answers[key.strip()] = value.strip()
     return answers

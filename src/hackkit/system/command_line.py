@@ -124,12 +124,18 @@ class Start:
             return ["uvx", *(["--from", self.source] if self.source else []), PACKAGE]
         if self.is_pipx_run:
             return ["pipx", "run", *(["--spec", self.source] if self.source else []), PACKAGE]
-        name = self.script.stem if self.script.stem in {"hackkit", PACKAGE} else "hackkit"
+        name = program(self.script)
         found = shutil.which(name)
         ours = {self.prefix / "bin", self.prefix / "Scripts", self.script.absolute().parent}
         if found and Path(found).absolute().parent in ours:
             return [name]
         return [sys.executable, "-m", "hackkit"]
+
+
+def program(script: Path | None = None) -> str:
+    """Return the name of the script that was started: hackkit has two."""
+    name = (script or Path(sys.argv[0])).stem
+    return name if name in {"hackkit", PACKAGE} else "hackkit"
 
 
 def hackkit(*words: str, folder: Path | None = None, start: Start | None = None) -> str:
