@@ -53,7 +53,7 @@ def test_code_runs_only_with_trust(hackkit: Run, tmp_path: Path, source: Path) -
     write(source / "copier.yml", "_tasks: ['touch ran']\nflavour: plain\n")
     refused = hackkit("new", source, "x", "--defaults")
     assert refused.returncode == 2
-    assert "run code" in refused.stderr
+    assert "runs code" in refused.stderr
     assert not (tmp_path / "x").exists()
     fix = refused.stderr.split("Fix: hackkit ")[1].split()
     assert "--trust" in fix

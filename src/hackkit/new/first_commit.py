@@ -13,12 +13,12 @@ _NEUTRAL = {"name": "hackkit", "email": "hackkit@localhost"}
 
 
 def available() -> bool:
-    """Tell whether git is installed."""
+    """Return whether git is installed."""
     return shutil.which("git") is not None
 
 
 def inside_repository(folder: Path) -> bool:
-    """Tell whether the folder, or the nearest one above it that exists, belongs to a repository."""
+    """Return whether the folder, or the nearest existing one above it, is in a repository."""
     while not folder.is_dir():
         folder = folder.parent
     return _git(folder, "rev-parse", "--is-inside-work-tree").stdout.strip() == "true"
@@ -26,30 +26,30 @@ def inside_repository(folder: Path) -> bool:
 
 def create(folder: Path) -> str:
     """Make the folder a repository; return what went wrong, or nothing."""
-    return _complaint(_git(folder, "init", "--quiet", "--initial-branch=main"))
+    return _error(_git(folder, "init", "--quiet", "--initial-branch=main"))
 
 
 def commit(folder: Path, message: str, *paths: str) -> str:
     """Commit these paths (or everything); return what went wrong, or nothing.
 
-    Hooks and signing are left out: a passphrase prompt or a company's hook has no say in a
-    commit of files that nobody has touched yet.
+    Hooks and signing are skipped: these are the generated files, and a passphrase prompt or a
+    company's hook would stop the command.
     """
     staged = _git(folder, "add", "--", *(paths or (".",)))
     if staged.returncode:
-        return _complaint(staged)
+        return _error(staged)
     flags = ("--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
-    return _complaint(_git(folder, *_identity(folder), "commit", *flags))
+    return _error(_git(folder, *_identity(folder), "commit", *flags))
 
 
-def knows_its_user(folder: Path) -> bool:
-    """Tell whether git has a name and an address to put on a commit."""
+def has_user(folder: Path) -> bool:
+    """Return whether git has a name and an e-mail for commits."""
     return not _identity(folder)
 
 
 @contextlib.contextmanager
 def without_aim() -> Iterator[None]:
-    """Hide from others' git commands, too, that a hook of some repository may have started us."""
+    """Remove the variables of a git hook around hackkit, also for git commands of libraries."""
     kept = {key: os.environ.pop(key) for key in _AIMED if key in os.environ}
     try:
         yield
@@ -83,7 +83,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _complaint(result: subprocess.CompletedProcess[str]) -> str:
+def _error(result: subprocess.CompletedProcess[str]) -> str:
     if not result.returncode:
         return ""
     return result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}"

@@ -1,4 +1,4 @@
-"""What is known before a project is made, and what was made."""
+"""The types of `hackkit new`: the plan before the first file, and the project that was made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before the first file is written.
+    """Everything that is decided before the first file is written.
 
     `template` is a built-in name, a folder or a Copier source; with `example` it is left empty.
     """
@@ -24,9 +24,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Project:
-    """A project that was made: where it is, what to type next, what was left out and why.
+    """A project that was made: its folder, the next commands, notices of what was left out.
 
-    `env_file` is where its keys go, if it has such a file.
+    `env_file` is the file for its keys, if it has one.
     """
 
     directory: Path

@@ -1,4 +1,4 @@
-"""What is still to be asked before a project can be made, and by whom."""
+"""Asks for what the command line of `hackkit new` left open: at most three questions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,8 +27,8 @@ Ask = Callable[[Question], str]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What was typed: the two words after `new`, and the options that name or answer something."""
+class NewRequest:
+    """The command line of `hackkit new`: its two arguments, the example, the answers given."""
 
     template: str = ""
     directory: str = ""
@@ -37,40 +37,40 @@ class Wish:
     defaults: bool = False
 
 
-def interview(wish: Wish, catalog: Catalog, ask: Ask | None) -> Plan:
-    """Complete a wish into a plan, by asking at most three questions.
+def complete(request: NewRequest, catalog: Catalog, ask: Ask | None) -> Plan:
+    """Turn a request into a plan, by asking at most three questions.
 
-    Without a terminal (`ask` is None) it takes the defaults if they were asked for, and
-    otherwise raises WrongUseError, which names what is missing.
+    Without a terminal (`ask` is None) the request needs --defaults or every answer: else it raises
+    WrongUseError, which names what is missing.
     """
-    if wish.example:
-        return _example(wish, catalog)
-    talk = _Talk(wish, None if wish.defaults else ask)
-    name = wish.template or talk.template(catalog)
+    if request.example:
+        return _example(request, catalog)
+    questions = _Questions(request, None if request.defaults else ask)
+    name = request.template or questions.template(catalog)
     builtin = catalog.template(name)
-    directory, answers = talk.directory(name, dict(wish.answers))
+    directory, answers = questions.directory(name, dict(request.answers))
     if builtin:
-        answers |= talk.slots(builtin, answers, str(directory))
-    elif not wish.defaults and ask is None:
+        answers |= questions.slots(builtin, answers, str(directory))
+    elif not request.defaults and ask is None:
         raise WrongUseError(
             f"{name} may ask questions of its own, and there is no terminal to ask them on.",
             fix=hackkit("new", name, str(directory), "--defaults"),
         )
-    interactive = builtin is None and talk.ask is not None
+    interactive = builtin is None and questions.ask is not None
     return Plan(directory, template=name, answers=answers, interactive=interactive)
 
 
 @dataclass
-class _Talk:
-    """Counts the questions, so that nobody has to answer a fourth."""
+class _Questions:
+    """Asks, counts, and takes the defaults once three questions were asked."""
 
-    wish: Wish
+    request: NewRequest
     ask: Ask | None
     asked: int = 0
 
     def put(self, question: Question) -> str | None:
-        """Return the answer, the default where nobody is to be asked, or None without either."""
-        if self.wish.defaults or self.asked >= _MOST_QUESTIONS:
+        """Return the answer or the default; None when there is no terminal to ask on."""
+        if self.request.defaults or self.asked >= _MOST_QUESTIONS:
             return question.default
         if self.ask is None:
             return None
@@ -91,8 +91,8 @@ class _Talk:
         return answer
 
     def directory(self, template: str, answers: dict[str, str]) -> tuple[Path, dict[str, str]]:
-        if self.wish.directory:
-            return Path(self.wish.directory), answers
+        if self.request.directory:
+            return Path(self.request.directory), answers
         name = self.put(Question("Project name", _NAME))
         if name is None:
             raise WrongUseError(
@@ -120,17 +120,17 @@ def _unanswered(template: Template, slots: list[Slot], directory: str) -> WrongU
     )
 
 
-def _example(wish: Wish, catalog: Catalog) -> Plan:
-    example = catalog.example(wish.example)
-    # `hackkit new --example NAME DIRECTORY`: the one word that is left names the folder.
-    words = [word for word in (wish.template, wish.directory) if word]
+def _example(request: NewRequest, catalog: Catalog) -> Plan:
+    example = catalog.example(request.example)
+    # `hackkit new --example NAME DIRECTORY`: the only argument is the folder.
+    words = [word for word in (request.template, request.directory) if word]
     if len(words) > 1:
         raise WrongUseError(
             f"The example {example.name} brings its own template: name only the folder.",
             fix=hackkit("new", "--example", example.name, words[-1]),
         )
     directory = Path(words[0]) if words else Path(example.name)
-    return Plan(directory, example=example.name, answers=dict(wish.answers))
+    return Plan(directory, example=example.name, answers=dict(request.answers))
 
 
 def with_options(plan: Plan, *, install: bool, git: bool, trust: bool) -> Plan:

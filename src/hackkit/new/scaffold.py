@@ -23,18 +23,18 @@ from hackkit.system import uv
 from hackkit.system.command_line import hackkit, line
 from hackkit.version import VERSION
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 _LONGEST_NAME = 100
-# Of an example's folder, what is no part of the project.
+# Files of an example's folder that do not belong to the project.
 _NOT_OVERLAID = shutil.ignore_patterns(
     "example.toml", "__pycache__", "*.py[co]", ".venv", ".*_cache", ".env", "index", ".gradio"
 )
 
 
 @dataclass(frozen=True)
-class _Order:
-    """A plan whose names were looked up: `template` is None for a third party's source."""
+class _Resolved:
+    """A plan with its names looked up: `template` is None for a third party's source."""
 
     plan: Plan
     source: str
@@ -43,23 +43,24 @@ class _Order:
     example: Example | None = None
 
 
-def new_project(plan: Plan, tell: Tell = lambda _: None, catalog: Catalog | None = None) -> Project:
-    """Render, commit and install a project; return where it is and what to type next.
+def new_project(
+    plan: Plan, progress: Progress = lambda _: None, catalog: Catalog | None = None
+) -> Project:
+    """Render, commit and install a project; return its folder and the next commands.
 
-    `tell` is called with a line at each step. Raises WrongUseError before anything is
-    written, and HackkitError when rendering fails (nothing is left) or when installing
-    does (the project stays).
+    `progress` gets a line at each step. Raises WrongUseError before anything is written, and
+    HackkitError when rendering fails (then nothing is left) or installing (the project stays).
     """
     _refuse_taken(plan)
-    order = _look_up(plan, catalog or Catalog.here())
+    resolved = _look_up(plan, catalog or Catalog.here())
     with _all_or_nothing(plan.directory):
-        tell(f"Writing {order.example.name if order.example else order.source}")
-        _render(order)
-        notices, repository = _first_commits(order)
+        progress(f"Writing {resolved.example.name if resolved.example else resolved.source}")
+        _render(resolved)
+        notices, repository = _first_commits(resolved)
         env_file = create_env_file(plan.directory)
     installable = plan.install and (plan.directory / "pyproject.toml").is_file()
     if installable:
-        notices += _install(plan.directory, tell, repository=repository)
+        notices += _install(plan.directory, progress, repository=repository)
     steps = _steps(plan.directory, installed=installable, repository=repository)
     return Project(plan.directory, steps, tuple(notices), env_file)
 
@@ -76,23 +77,23 @@ def _refuse_taken(plan: Plan) -> None:
 
 
 def _free_name(taken: Path) -> Path:
-    """Return a folder beside the one that is taken: its name with the next free number."""
+    """Return a free folder beside the taken one: its name with the next number."""
     base = taken.resolve() if taken.name in {"", ".."} else taken
     names = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
     return next(path for path in names if not os.path.lexists(path))
 
 
-def _look_up(plan: Plan, catalog: Catalog) -> _Order:
+def _look_up(plan: Plan, catalog: Catalog) -> _Resolved:
     example = catalog.example(plan.example) if plan.example else None
     answers = {**(example.answers if example else {}), **plan.answers}
     template = catalog.template(example.template if example else plan.template)
     if template is None:
-        return _Order(plan, plan.template, answers)
-    return _Order(plan, template.name, _checked(plan, template, answers), template, example)
+        return _Resolved(plan, plan.template, answers)
+    return _Resolved(plan, template.name, _checked(plan, template, answers), template, example)
 
 
 def _checked(plan: Plan, template: Template, given: Mapping[str, str]) -> dict[str, str]:
-    """Return all answers for a built-in template, or say which key or value is not allowed."""
+    """Return all answers for a built-in template; raise WrongUseError for a wrong key or value."""
     allowed = {slot.name: slot.values for slot in template.slots}
     free = _questions(template) - allowed.keys()
     for key, value in given.items():
@@ -119,18 +120,18 @@ def _names(plan: Plan, template: Template, given: Mapping[str, str]) -> dict[str
             fix=hackkit("new", template.name, "my-app"),
         )
     short = slug(given.get("project_slug", name))
-    # A project that bears a dependency's name would be taken for the dependency itself.
+    # A project named like one of its dependencies would hide that dependency.
     if short in requirements(template):
         short += "-app"
     return {"project_name": name, "project_slug": short}
 
 
 def _questions(template: Template) -> set[str]:
-    """Names of the questions, but those for slots, that a flag may answer."""
+    """Return the names of the questions that a flag may answer, without those for slots."""
     import yaml  # noqa: PLC0415 - only `new` needs it
 
     class Loader(yaml.SafeLoader):
-        """Reads a template's questions without what they include."""
+        """Reads a template's questions, and skips the files that they include."""
 
     Loader.add_constructor("!include", lambda *_: {})
     files = (template.folder.parent / "copier.yml", template.folder / "questions.yml")
@@ -144,42 +145,42 @@ def _questions(template: Template) -> set[str]:
     return {key for key in content if not key.startswith("_")} - ours - slots
 
 
-def _render(order: _Order) -> None:
-    plan = order.plan
+def _render(resolved: _Resolved) -> None:
+    plan = resolved.plan
     try:
         with first_commit.without_aim():
-            known = _run_copier(order)
+            known = _run_copier(resolved)
     except HackkitError:
         raise
-    # A template is somebody's program: there is no telling what its mistakes raise.
+    # A template can run any code, and raise any error.
     except Exception as error:
         raise HackkitError(
-            f"{order.source} could not be written: {error}", fix=_command(plan, "--debug")
+            f"{resolved.source} could not be written: {error}", fix=_command(plan, "--debug")
         ) from error
-    unknown = order.answers.keys() - known
-    if order.template is None and unknown:
-        # Copier takes answers to questions that a template does not ask, and says nothing.
+    unknown = resolved.answers.keys() - known
+    if resolved.template is None and unknown:
+        # Copier silently accepts answers to questions that the template does not have.
         raise WrongUseError(
-            f'{order.source} has no setting "{unknown.pop()}". '
+            f'{resolved.source} has no setting "{unknown.pop()}". '
             f"Settings: {', '.join(sorted(known)) or 'none'}.",
             fix=_command(replace(plan, answers={})),
         )
 
 
-def _run_copier(order: _Order) -> set[str]:
-    """Render, and return the names of the questions that the template knows."""
-    from copier import run_copy  # noqa: PLC0415 - takes longer to import than all the rest
+def _run_copier(resolved: _Resolved) -> set[str]:
+    """Render, and return the names of the template's questions."""
+    from copier import run_copy  # noqa: PLC0415 - its import is slower than all the rest
     from copier.errors import UnsafeTemplateError  # noqa: PLC0415 - the same
 
-    plan = order.plan
+    plan = resolved.plan
     try:
         with warnings.catch_warnings():
             # Copier warns about a template folder with uncommitted changes, and uses them.
             warnings.simplefilter("ignore")
             worker = run_copy(
-                str(order.template.folder.parent if order.template else order.source),
+                str(resolved.template.folder.parent if resolved.template else resolved.source),
                 plan.directory,
-                data=_data(order),
+                data=_data(resolved),
                 defaults=not plan.interactive,
                 unsafe=plan.trust,
                 quiet=True,
@@ -187,20 +188,20 @@ def _run_copier(order: _Order) -> set[str]:
             )
     except UnsafeTemplateError as error:
         raise WrongUseError(
-            f"{order.source} wants to run code on this machine, and you may not trust it. {error}",
+            f"{resolved.source} runs code on this machine: allow it only if you trust it. {error}",
             fix=_command(replace(plan, trust=True)),
         ) from error
     return set(worker.template.questions_data)
 
 
-def _data(order: _Order) -> dict[str, str]:
-    if order.template is None:
-        return dict(order.answers)
-    return {**order.answers, "template": order.template.name, "hackkit_version": VERSION}
+def _data(resolved: _Resolved) -> dict[str, str]:
+    if resolved.template is None:
+        return dict(resolved.answers)
+    return {**resolved.answers, "template": resolved.template.name, "hackkit_version": VERSION}
 
 
 def _command(plan: Plan, *options: str) -> str:
-    """Write the command that makes this plan."""
+    """Write the command for this plan."""
     words = ["new", plan.template] if plan.template else ["new", "--example", plan.example]
     words.append(str(plan.directory))
     for key, value in plan.answers.items():
@@ -214,20 +215,20 @@ def _command(plan: Plan, *options: str) -> str:
     return hackkit(*words, *(name for name, on in switches.items() if on), *options)
 
 
-def _first_commits(order: _Order) -> tuple[list[str], bool]:
-    """Commit the untouched render, then lay an example's files over it and commit those.
+def _first_commits(resolved: _Resolved) -> tuple[list[str], bool]:
+    """Commit the untouched render, then copy an example's files over it and commit those.
 
-    Returns what is worth saying, and whether there is a new repository.
+    Returns the notices, and whether there is a new repository.
     """
-    directory = order.plan.directory
+    directory = resolved.plan.directory
     notices: list[str] = []
     repository = False
-    if order.plan.git:
-        notices, repository = _repository(directory, f"Start from hackkit's {order.source}")
-    if order.example:
-        _overlay(order.example, directory)
+    if resolved.plan.git:
+        notices, repository = _repository(directory, f"Start from hackkit's {resolved.source}")
+    if resolved.example:
+        _overlay(resolved.example, directory)
         if repository:
-            message = f"Add what makes it the example {order.example.name}"
+            message = f"Add the files of the example {resolved.example.name}"
             notices += _failed_commit(first_commit.commit(directory, message))
     return notices, repository
 
@@ -237,20 +238,20 @@ def _repository(directory: Path, message: str) -> tuple[list[str], bool]:
         return ["git was not found: the project is not under version control yet."], False
     if first_commit.inside_repository(directory):
         return ["The folder is inside a git repository: nothing was committed."], False
-    complaint = first_commit.create(directory)
-    if complaint:
-        return [f"git could not make a repository: {complaint}"], False
+    error = first_commit.create(directory)
+    if error:
+        return [f"git could not make a repository: {error}"], False
     notices = _failed_commit(first_commit.commit(directory, message))
-    if not first_commit.knows_its_user(directory):
+    if not first_commit.has_user(directory):
         notices.append(
-            "git does not know you yet, so hackkit signed the first commit. Before your own: "
+            "git has no name and e-mail of yours, so hackkit signed the first commit. Set them: "
             'git config --global user.name "..." and git config --global user.email "..."'
         )
     return notices, True
 
 
-def _failed_commit(complaint: str) -> list[str]:
-    return [f"git could not commit: {complaint}"] if complaint else []
+def _failed_commit(error: str) -> list[str]:
+    return [f"git could not commit: {error}"] if error else []
 
 
 def _overlay(example: Example, directory: Path) -> None:
@@ -259,8 +260,8 @@ def _overlay(example: Example, directory: Path) -> None:
     shutil.copytree(example.folder, directory, dirs_exist_ok=True, ignore=_NOT_OVERLAID)
 
 
-def _install(directory: Path, tell: Tell, *, repository: bool) -> list[str]:
-    tell("Installing its packages")
+def _install(directory: Path, progress: Progress, *, repository: bool) -> list[str]:
+    progress("Installing its packages")
     repeat = uv.typed("sync", "--directory", str(directory))
     try:
         installed = uv.succeeds(directory, "sync")
@@ -269,7 +270,7 @@ def _install(directory: Path, tell: Tell, *, repository: bool) -> list[str]:
             f"The project is in {directory}, without its packages. {error.problem}", fix=error.fix
         ) from error
     except KeyboardInterrupt:
-        tell(f"Stopped. The project is in {directory}; its packages are not: {repeat}")
+        progress(f"Stopped. The project is in {directory}; its packages are not: {repeat}")
         raise
     if not installed:
         raise HackkitError(
@@ -281,9 +282,9 @@ def _install(directory: Path, tell: Tell, *, repository: bool) -> list[str]:
     if (directory / "uv.lock").is_file():
         notices += _failed_commit(first_commit.commit(directory, "Lock the packages", "uv.lock"))
     if (directory / ".pre-commit-config.yaml").is_file():
-        complaint = uv.quietly(directory, "run", "--no-sync", "pre-commit", "install")
-        if complaint:
-            notices.append(f"The secret scan does not run before commits yet: {complaint}")
+        failed = uv.quietly(directory, "run", "--no-sync", "pre-commit", "install")
+        if failed:
+            notices.append(f"The secret scan before each commit is not installed: {failed}")
     return notices
 
 
@@ -302,12 +303,12 @@ def _steps(directory: Path, *, installed: bool, repository: bool) -> tuple[str, 
 
 @contextlib.contextmanager
 def _all_or_nothing(directory: Path) -> Iterator[None]:
-    """Leave the disk as it was when the block does not end well: the folder was empty or absent."""
+    """Remove everything when the block fails: the folder was empty or absent before."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         yield
     except BaseException:
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             for path in directory.iterdir() if directory.is_dir() else ():
                 _delete(path)
             for path in missing:
@@ -320,7 +321,7 @@ def _delete(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    # Windows refuses to delete what is read-only, as git's objects are.
+    # Windows does not delete read-only files, such as git's objects.
     for item in path.rglob("*"):
         if os.name == "nt" and not item.is_symlink():
             item.chmod(stat.S_IWRITE)
@@ -328,8 +329,8 @@ def _delete(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let an impatient second Ctrl-C wait until the cleaning is done."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C until the clean-up is done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
