@@ -1,3 +1,3 @@
 """This hackkit's version: the tag of the templates that it carries."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
