@@ -1,13 +1,15 @@
 """The built package works in an empty environment, from any folder."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment, files
+from conftest import ROOT, Result, clean_environment, files
 
 from hackkit.system import uv
 from hackkit.version import VERSION
@@ -15,9 +17,9 @@ from hackkit.version import VERSION
 pytestmark = pytest.mark.slow
 
 
-def call(*words: str | Path, cwd: Path) -> str:
-    """Run a command that must succeed, with no hackkit of ours in sight; return what it printed."""
-    result = subprocess.run(
+def run(*words: str | Path, cwd: Path) -> Result:
+    """Run a command without this checkout's hackkit on PATH."""
+    return subprocess.run(
         [str(word) for word in words],
         cwd=cwd,
         env=uv.environment(clean_environment()),
@@ -26,6 +28,11 @@ def call(*words: str | Path, cwd: Path) -> str:
         check=False,
         timeout=600,
     )
+
+
+def call(*words: str | Path, cwd: Path) -> str:
+    """Run a command that must succeed; return what it printed."""
+    result = run(*words, cwd=cwd)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -51,6 +58,31 @@ def test_an_installed_hackkit_lists_and_makes_projects(wheel: Path, tmp_path: Pa
     words = ("new", "rag-app", ours / "x", "--defaults", "--no-install", "--no-git")
     call(sys.executable, "-m", "hackkit", *words, cwd=tmp_path)
     assert files(installed) == files(ours / "x")
+
+
+def test_under_uvx_a_printed_command_can_be_typed(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine.txt").touch()
+    start = (*uv.command(), "tool", "run", "--from", str(wheel), "hackkit-starter")
+    words = (*start, "new", "rag-app", "x", "--defaults", "--no-install", "--no-git")
+    result = run(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    fix = result.stderr.split("Fix: ")[1].strip()
+    assert fix.startswith("uvx --from file://")
+    # (`uvx` is `uv tool run`, which is there wherever uv is.)
+    call(*uv.command(), "tool", "run", *shlex.split(fix)[1:], cwd=tmp_path)
+    assert (tmp_path / "x-2" / "app.py").is_file()
+
+
+def test_its_page_on_the_index_has_absolute_links_and_our_names(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        [name] = [each for each in packed.namelist() if each.endswith(".dist-info/METADATA")]
+        metadata = packed.read(name).decode("utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", metadata)
+    assert len(links) > 3
+    assert all(link.startswith("https://") for link in links), links
+    assert metadata.count("\nProject-URL: ") >= 3
+    assert "Classifier: Programming Language :: Python :: 3.11" in metadata
 
 
 def test_the_wheel_holds_the_tracked_files_and_no_others(wheel: Path) -> None:
