@@ -1,0 +1,100 @@
+"""CONTRIBUTING.md says how to add things: here each is added as it says, in a copy."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, clean_environment, files, git, write
+
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+ROOMS = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", GUIDE, re.MULTILINE)
+
+
+def add(checkout: Path, heading: str) -> list[Path]:
+    """Write the files of a section into the copy, each with the path in its first line."""
+    section = GUIDE.split(f"### {heading}\n", 1)[1].split("\n###", 1)[0].split("\n## ", 1)[0]
+    blocks = re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert blocks, f"{heading} shows no file"
+    for name, text in blocks:
+        assert not (checkout / name).exists()
+        write(checkout / name, text)
+    return [checkout / name for name, _ in blocks]
+
+
+def run(checkout: Path, *words: str, folder: Path, code: int = 0) -> str:
+    """Run the copy's hackkit; return what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "hackkit", *words],
+        env={**clean_environment(), "PYTHONPATH": str(checkout / "src")},
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == code, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_a_check_is_one_new_file(checkout: Path, tmp_path: Path) -> None:
+    add(checkout, "A check")
+    words = ("doctor", "--only", "coffee", "--json")
+    [found] = json.loads(run(checkout, *words, folder=tmp_path))["checks"]
+    assert (found["status"], found["message"]) == ("warn", "none left")
+    (tmp_path / "coffee.txt").touch()
+    [found] = json.loads(run(checkout, *words, folder=tmp_path))["checks"]
+    assert found["status"] == "ok"
+
+
+def test_a_value_of_a_slot_is_one_new_file(checkout: Path, tmp_path: Path) -> None:
+    add(checkout, "A value of a slot")
+    words = ("new", "rag-app", "x", "--set", "store=memory", "--defaults", "--no-install")
+    run(checkout, *words, folder=tmp_path)
+    texts = {path: path.read_text("utf-8") for path in (tmp_path / "x" / "rag").glob("*.py")}
+    assert [path for path, text in texts.items() if "Keeps the vectors in memory." in text]
+    assert "numpy>=2" in (tmp_path / "x" / "pyproject.toml").read_text("utf-8")
+
+
+def test_a_template_is_one_new_folder(checkout: Path, tmp_path: Path) -> None:
+    add(checkout, "A template")
+    run(checkout, "new", "hello", "x", "--defaults", folder=tmp_path)
+    assert "app.py" in files(tmp_path / "x")
+    said = subprocess.run(
+        [sys.executable, "app.py"], cwd=tmp_path / "x", capture_output=True, check=True
+    )
+    assert said.stdout.strip() == b"Hello"
+
+
+def test_an_example_is_one_new_folder(checkout: Path, tmp_path: Path) -> None:
+    add(checkout, "An example")
+    words = ("new", "--example", "hello-rag", "--defaults", "--no-install")
+    run(checkout, *words, folder=tmp_path)
+    assert len(git(tmp_path / "hello-rag", "log", "--format=%s").splitlines()) == 2
+    listed: dict[str, Any] = json.loads(run(checkout, "list", "--json", folder=tmp_path))
+    assert "hello-rag" in [each["name"] for each in listed["examples"]]
+
+
+def test_the_map_has_every_room_and_no_other() -> None:
+    source = ROOT / "src" / "hackkit"
+    named = {name.rstrip("/") for row in ROOMS for name in re.findall(r"`([^`]+)`", row)}
+    assert len(named) > 10
+    assert [name for name in named if not (source / name).exists()] == []
+    folders = {path.parent for path in source.rglob("*.py")} - {source}
+    rooms = {folder.relative_to(source).as_posix() for folder in folders}
+    below = {room for room in rooms if room.rpartition("/")[0] == "deploy/targets"}
+    assert rooms - below <= named
+
+
+@pytest.mark.parametrize("name", ["AGENTS.md", "CONTRIBUTING.md", "README.md", "CHANGELOG.md"])
+def test_every_path_in_a_guide_exists(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    own = r"`((?:tests|templates|examples|docs|benchmarks|src)/[\w./-]+)`|\]\((?!http)([\w./-]+)\)"
+    paths = [first or second for first, second in re.findall(own, text)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_notes_for_assistants_are_short() -> None:
+    assert len((ROOT / "AGENTS.md").read_text("utf-8").splitlines()) <= 60
