@@ -215,7 +215,7 @@ def test_a_dropped_file_is_read_and_a_picture_gets_a_plain_line(
     drop(visit, tmp_path / "dot.gif")
     give(visit, "What is 2 * 21?")
     done(visit, "42")
-    expect(visit.page.locator("#steps .notice")).to_contain_text("dot.gif needs a model that reads images")
+    expect(visit.page.locator("#steps .notice")).to_contain_text("dot.gif needs a model")
 
 
 def test_each_browser_has_its_own_conversations(offline: App, look: Look) -> None:
