@@ -80,7 +80,7 @@ def test_a_deleted_conversation_is_gone_from_the_steps_and_the_checkpoints(
     assert not memory.delete(settings.memory, chat)
 
 
-def test_what_waits_survives_a_restart(settings: Settings, workspace: Path) -> None:
+def test_a_waiting_call_survives_a_restart(settings: Settings, workspace: Path) -> None:
     chat = memory.new_id()
     list(loop.run(chat, Task('Write "Hello" to note.md.'), settings))
     for cached in (memory.saver, memory._open, memory._file, loop._graph):
