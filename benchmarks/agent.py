@@ -1,14 +1,14 @@
-"""How fast a generated agent is: `uv run python benchmarks/agent.py [--quick] [PROJECT]`.
+"""Measure the speed of a generated agent: `uv run python benchmarks/agent.py [--quick] [PROJECT]`.
 
-Makes a project (or takes an installed one) and measures inside its environment, each figure
-beside a reference that is run in turns with it, so that a busy machine slows both: every step of
-the loop beside LangChain's bare `create_agent` with the same model and tools, the start and the
-memory beside a page around such an agent.
+Makes a project (or uses an installed one) and measures in its environment. Each figure has a
+reference that runs in turns with it, so that a busy machine slows both: a step of the loop is
+compared with LangChain's bare `create_agent` with the same model and tools, the start and the
+memory with a page around such an agent.
 
 A step is one reply of the model with one call, and the call's result. The bare loop is measured
-three ways: with its talk in SQLite as ours is, with it in RAM, and in RAM with nobody listening.
-What a step takes beyond the model and the tool is the time on the clock without what the
-loopback model and the tool measured themselves.
+in three ways: with its conversation in SQLite as ours, in RAM, and in RAM without streaming.
+The overhead of a step is its wall-clock time minus the times that the loopback model and the tool
+measured themselves.
 """
 
 import argparse
@@ -32,12 +32,12 @@ import psutil
 STEPS = 10  # of a task; the answer after them is one more reply
 PAUSES = 6  # of a streamed reply: before its role and each of its words
 LATENCY = 0.15  # seconds of a reply
-TOOL = 0.02  # seconds that the tool takes
-TASKS = 3  # that the app has done when its memory is looked at
+TOOL = 0.02  # seconds of a tool call
+TASKS = 3  # done before the app's memory is measured
 WORDS = "On to the next one."
 AIM = "(aim: under 1.3)"
 
-# The project's own loopback model, which says of each reply how long it took.
+# The project's own loopback model, which prints the duration of each reply.
 MODEL = """
 import sys, time
 import mistral_server as mistral
@@ -63,7 +63,7 @@ with mistral.MistralServer(answer) as model:
     sys.stdin.read()
 """
 
-# A file in the folder of the tools, as a team adds one.
+# A file for the tools' folder, as a team adds one.
 NAP = """
 import time
 from agent.tools import tool
@@ -80,8 +80,8 @@ def nap(expression: str) -> str:
     return expression
 """
 
-# The beginning of what is measured in the app's process: argv is the folder of the tool, the
-# rounds, and the program of the model that answers; without one, a model in this process does.
+# The start of the code that is measured in the app's process. argv: the folder of the tool, the
+# rounds, and the model server's program; if that is empty, a model in this process answers.
 WARM = """
 import json, os, subprocess, sys, time
 
@@ -135,23 +135,23 @@ from agent.tools import nap
 def ours():
     return loop.run(memory.new_id(), Task("Go."))
 
-def bare(saver, listen=True):
+def bare(saver, stream=True):
     model = llm.chat_model(SETTINGS)
     tools = mcp.toolbox(SETTINGS)[0]
     graph = create_agent(model, tools, system_prompt=prompts.SYSTEM, checkpointer=saver)
-    heard = ["updates", "messages"] if program else ["updates"]  # words, where they are streamed
+    modes = ["updates", "messages"] if program else ["updates"]  # tokens only if they are streamed
 
     def go():
         config = {"configurable": {"thread_id": memory.new_id()}, "recursion_limit": 1000}
         task = {"messages": [("user", "Go.")]}
-        if listen:
-            return graph.stream(task, config, stream_mode=heard)
+        if stream:
+            return graph.stream(task, config, stream_mode=modes)
         return [graph.invoke(task, config)]
 
     return go
 """
 
-# A round: for each way, what a step takes on the clock, and beyond the model and the tool.
+# A round: for each way, a step's wall-clock time and its overhead.
 LOOPS = """
 if program:
     nap.seconds = TOOL
@@ -162,26 +162,26 @@ def measure(way):
     *_, last = (step for step in way() if not isinstance(step, Answer) or check(step))
     taken = time.perf_counter() - started
     assert len(nap.taken) == STEPS, last
-    spent = [float(model.stdout.readline()) for _ in range(STEPS + 1)] if program else []
-    beyond = taken - sum(spent) - sum(nap.taken)
-    return taken * 1000 / STEPS, beyond * 1000 / STEPS
+    replies = [float(model.stdout.readline()) for _ in range(STEPS + 1)] if program else []
+    overhead = taken - sum(replies) - sum(nap.taken)
+    return taken * 1000 / STEPS, overhead * 1000 / STEPS
 
 def check(answer):
     assert answer.text == WORDS and not answer.notice, answer
     return True
 
 with SqliteSaver.from_conn_string(os.path.join(os.environ["MEMORY_DIR"], "bare.db")) as saver:
-    ways = ours, bare(saver), bare(InMemorySaver()), bare(InMemorySaver(), listen=False)
+    ways = ours, bare(saver), bare(InMemorySaver()), bare(InMemorySaver(), stream=False)
     print(json.dumps([[measure(way) for way in ways] for _ in range(rounds)]))
 if program:
     model.kill()
 """
 
-# A round: milliseconds until our task is told, its first call is, and the bare loop's first call.
+# A round: milliseconds until our task step, our first call, and the bare loop's first call.
 FIRST = """
 def measure(steps, kind):
     started, taken = time.perf_counter(), []
-    for step in steps():  # to the end, so that nothing is left at work
+    for step in steps():  # to the end, so that no run is left
         taken += [time.perf_counter() - started] if isinstance(step, kind) else []
     return taken[0] * 1000
 
@@ -206,7 +206,7 @@ model = ChatMistralAI(model_name="mistral-small-latest", api_key="key", base_url
 agent = create_agent(model, [calculate], checkpointer=InMemorySaver())
 
 def answer(message, history, request: gr.Request):
-    place = {"configurable": {"thread_id": request.session_hash or "nobody"}}
+    place = {"configurable": {"thread_id": request.session_hash or "none"}}
     return agent.invoke({"messages": [("user", message)]}, place)["messages"][-1].text
 
 page = gr.ChatInterface(answer, api_name="ask")
@@ -224,13 +224,13 @@ import os, gradio as gr
 gr.ChatInterface(lambda message, history: message).launch(server_port=int(os.environ["PORT"]))
 """
 
-# Without compiled files every start would compile them again; the others change what is run.
-LOUD = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "LLM_BASE_URL", "LLM_API_KEY"}
+# The first would make every start compile the files again; the others change what is run.
+REMOVED = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "LLM_BASE_URL", "LLM_API_KEY"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: medians of ours and of the reference, and what it should be."""
+    """A line of the table: our median, the reference's, and the aim."""
 
     name: str
     ours: float
@@ -246,7 +246,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """A project to measure, a folder to litter, and how often we may measure."""
+    """The project to measure, a temporary folder, and the number of rounds."""
 
     project: Path
     folder: Path
@@ -258,8 +258,8 @@ class Bench:
         return self.project / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def environment(self, **settings: object) -> dict[str, str]:
-        """Return this machine's environment, quiet and without limits, with these settings."""
-        kept = {key: value for key, value in os.environ.items() if key not in LOUD}
+        """Return this machine's environment with these settings, without limits and analytics."""
+        kept = {key: value for key, value in os.environ.items() if key not in REMOVED}
         home, memory = self.folder / "home", self.folder / "memory"
         home.mkdir(exist_ok=True)
         quiet = {
@@ -274,12 +274,12 @@ class Bench:
         return kept | {key: str(value) for key, value in wanted.items()}
 
     def child(self, code: str, rounds: int, model: str = "") -> list[list[Any]]:
-        """Run the code in the warm app's process; return what it prints, without a warm-up."""
+        """Run the code in the app's process; return the rows that it prints, without the first."""
         tool = self.folder / "tools"
         tool.mkdir(exist_ok=True)
         (tool / "nap.py").write_text(NAP, "utf-8")
         done = subprocess.run(
-            [self.python, "-c", known(WARM + code), tool, str(rounds + 1), model],
+            [self.python, "-c", with_constants(WARM + code), tool, str(rounds + 1), model],
             cwd=self.project,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -290,34 +290,34 @@ class Bench:
         return rows[1:]
 
 
-def known(code: str) -> str:
-    """Put what both sides must agree on in front of the code."""
+def with_constants(code: str) -> str:
+    """Put the constants that both processes need in front of the code."""
     names = ("STEPS", "PAUSES", "LATENCY", "TOOL", "WORDS")
     return "".join(f"{name} = {globals()[name]!r}\n" for name in names) + code
 
 
 def loops(bench: Bench) -> Iterator[Row]:
-    """Time of a step, with a model that answers at once and with one that is as slow as models."""
+    """Time of a step, with a model that answers immediately and with one as slow as a real one."""
     for name, code, rounds in (
         ("a step, scripted model", "", 3 * bench.rounds),
-        ("a step, streamed model", known(MODEL), bench.rounds),
+        ("a step, streamed model", with_constants(MODEL), bench.rounds),
     ):
         tables = bench.child(LOOPS, rounds, code)
-        wall, beyond = (
+        wall, overhead = (
             medians([[way[column] for way in table] for table in tables]) for column in (0, 1)
         )
-        for place, reference in enumerate(("in SQLite", "in RAM", "in RAM, unheard"), 1):
+        for place, reference in enumerate(("in SQLite", "in RAM", "in RAM, not streamed"), 1):
             yield Row(f"{name} / bare {reference}", wall[0], wall[place], "ms")
             if code:
-                text = "  beyond the model and the tool"
-                yield Row(text, beyond[0], beyond[place], "ms", AIM)
+                text = "  overhead beside the model and the tool"
+                yield Row(text, overhead[0], overhead[place], "ms", AIM)
 
 
 def first_step(bench: Bench) -> Iterator[Row]:
-    """Time from a task to what is heard first, with a model that answers at once."""
-    told, ours, theirs = medians(bench.child(FIRST, 5 * bench.rounds))
-    yield Row("task to its first step told (the task itself)", told, None, "ms")
-    yield Row("task to its first call told / bare in RAM", ours, theirs, "ms")
+    """Time from a task to its first steps, with a model that answers immediately."""
+    first, ours, theirs = medians(bench.child(FIRST, 5 * bench.rounds))
+    yield Row("task to its first step (the task itself)", first, None, "ms")
+    yield Row("task to its first call / bare in RAM", ours, theirs, "ms")
 
 
 def start(bench: Bench) -> Iterator[Row]:
@@ -342,7 +342,7 @@ def first_page(bench: Bench, script: Path) -> float:
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """Memory of the running app once it has done a few tasks."""
+    """Memory of the running app after a few tasks."""
     agent = bench.folder / "bare_page.py"
     agent.write_text(BARE_PAGE, "utf-8")
     taken = []
@@ -381,7 +381,7 @@ def served(
 
 
 def answers(address: str) -> bool:
-    """Whether there is a page yet."""
+    """Whether the page is served."""
     try:
         with urllib.request.urlopen(address) as page:  # noqa: S310 - loopback
             page.read()
@@ -398,15 +398,15 @@ def ask(page: str, task: str) -> None:
     with urllib.request.urlopen(request) as reply:  # noqa: S310 - the same
         event = json.load(reply)["event_id"]
     with urllib.request.urlopen(f"{call}/{event}") as reply:  # noqa: S310 - the same
-        told = reply.read().decode()
-    if WORDS not in told:
-        raise SystemExit(f"The task was not done: {told[-500:]}")
+        events = reply.read().decode()
+    if WORDS not in events:
+        raise SystemExit(f"The task was not done: {events[-500:]}")
 
 
 @contextmanager
 def model(bench: Bench) -> Iterator[str]:
-    """Run the loopback model, which answers at once and calculates; give its address."""
-    command = [str(bench.python), "-c", known(MODEL), "calculate", "0"]
+    """Run the loopback model, which answers immediately with calls; give its address."""
+    command = [str(bench.python), "-c", with_constants(MODEL), "calculate", "0"]
     environment = bench.environment(PYTHONPATH=bench.project / "tests")
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -431,15 +431,15 @@ def make_project(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the table, a line as soon as it is known."""
+    """Print the table line by line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", nargs="?", type=Path, help="an installed project to measure")
-    parser.add_argument("--quick", action="store_true", help="fewer runs: minutes become one")
-    given = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="fewer runs: one minute, not several")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        project = (given.project or make_project(folder)).resolve()
-        bench = Bench(project, folder, 2 if given.quick else 5)
+        project = (options.project or make_project(folder)).resolve()
+        bench = Bench(project, folder, 2 if options.quick else 5)
         print(f"{'':60} {'ours':>10} {'reference':>10}   (medians of {bench.rounds} or more)")
         for measure in (loops, first_step, start, memory):
             for row in measure(bench):

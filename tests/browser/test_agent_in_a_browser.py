@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("browser")]
 pytest_plugins = ["visits"]
 
 WRITES = 'Write "The kettle boils." to note.md.'
-ASKING = "wait for you to approve"
+ASKING = "Please approve or reject it"
 LIVE = "img, script, video, iframe, style, svg[onload], a[href^=javascript]"
 # Diagrams and formulas may load or run something, too.
 TRICKS = (
@@ -190,7 +190,7 @@ def test_an_edited_text_is_what_is_written(
 def test_a_refusal_leaves_no_file_and_its_reason_in_the_steps(offline: App, look: Look) -> None:
     visit = look(offline)
     give(visit, 'Write "No." to refused.md.')
-    approval(visit).get_by_label("Reason, if you refuse").fill("not on my watch")
+    approval(visit).get_by_label("Reason, if you reject").fill("not on my watch")
     visit.page.locator("#refuse").click()
     done(visit, "not on my watch")
     expect(visit.page.locator("#steps .refused")).to_contain_text("“not on my watch”")
@@ -215,7 +215,7 @@ def test_a_dropped_file_is_read_and_a_picture_gets_a_plain_line(
     drop(visit, tmp_path / "dot.gif")
     give(visit, "What is 2 * 21?")
     done(visit, "42")
-    expect(visit.page.locator("#steps .notice")).to_contain_text("dot.gif needs a model that sees")
+    expect(visit.page.locator("#steps .notice")).to_contain_text("dot.gif needs a model")
 
 
 def test_each_browser_has_its_own_conversations(offline: App, look: Look) -> None:
@@ -297,7 +297,7 @@ def test_the_page_fits_its_window_and_the_card_is_in_reach(
     widths.append(visit.widths())
     photograph(visit, f"{name}-card")
     visit.page.locator("#refuse").click()
-    done(visit, "you refused it")
+    done(visit, "you rejected it")
     tab(visit, "Conversations")
     widths.append(visit.widths())
     open_file(visit, "feedback.csv")
@@ -373,7 +373,7 @@ def test_a_model_that_fails_is_stood_in_for(
     give(visit, "What is 2 * 21?")
     done(visit, "42")
     expect(visit.answers.last.locator(".by")).to_contain_text("service has a problem")
-    expect(visit.page.locator("#steps .notice")).to_contain_text("The offline stand-in goes on")
+    expect(visit.page.locator("#steps .notice")).to_contain_text("continues in offline mode")
     expect(visit.badge).to_have_text("Offline stand-in")
     photograph(visit, "agent-fallback")
     model.will(("text", "Back again."))
@@ -424,7 +424,7 @@ def test_a_task_that_comes_too_early_leaves_the_run_to_be_stopped(
     expect(stop(visit)).to_be_visible(timeout=60_000)
     give(visit, "And another thing.")
     notice = visit.page.locator("#steps .notice")
-    expect(notice).to_contain_text("still at work", timeout=60_000)
+    expect(notice).to_contain_text("still busy", timeout=60_000)
     stop(visit).click()
     expect(visit.answers.last).to_contain_text("Stopped by you.")
 

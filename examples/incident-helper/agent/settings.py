@@ -1,4 +1,4 @@
-"""Every knob of this app, read once from the environment and from `.env`."""
+"""All settings of this app, read once from the environment and from `.env`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRICES = {
 
 
 class Settings(BaseSettings):
-    """A field `chat_model` is set by the variable CHAT_MODEL; the environment wins over `.env`."""
+    """The variable CHAT_MODEL sets the field `chat_model`; the environment overrides `.env`."""
 
     model_config = SettingsConfigDict(
         env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
@@ -32,9 +32,9 @@ class Settings(BaseSettings):
         extra="ignore",
     )
 
-    # What people see
+    # Texts on the page
     title: str = "Incident helper"
-    tagline: str = "Reads the logs beside you, and asks before it writes or sets anything."
+    tagline: str = "Reads the logs with you, and asks before it writes or sets anything."
     welcome: str = "What happened?"
     examples: tuple[str, ...] = (
         "Checkout has been failing since about 02:40. Find out why, propose a fix and write the "
@@ -44,9 +44,9 @@ class Settings(BaseSettings):
         "Set checkout to degraded on the status page, with the note from its runbook.",
     )
     host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
-    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
 
-    # Which model thinks: LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
+    # The model: at LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
     mistral_api_key: SecretStr = SecretStr("")
     mistral_server_url: str = "https://api.mistral.ai"
     llm_base_url: str = ""
@@ -58,47 +58,47 @@ class Settings(BaseSettings):
 
     # Limits of one task: the run ends with a summary when it reaches one; 0 is no limit
     max_steps: int = Field(default=12, ge=0)  # replies of the model
-    max_seconds: float = Field(default=120, ge=0)  # waiting for a person's approval not counted
-    max_task_tokens: int = Field(default=60_000, ge=0)  # in and out together
-    max_cost: float = Field(default=0.10, ge=0)  # US dollars, where the model's price is known
+    max_seconds: float = Field(default=120, ge=0)  # without the time spent waiting for approval
+    max_task_tokens: int = Field(default=60_000, ge=0)  # input and output together
+    max_cost: float = Field(default=0.10, ge=0)  # US dollars, if the model's price is known
 
-    # Tools: what they may reach, and how much of it
+    # Tools: their folders and limits
     workspace_dir: Path = Path("workspace")
     databases_dir: Path = Path("data")
     tool_seconds: float = Field(default=20, gt=0)
-    result_chars: int = Field(default=8000, ge=200)  # what the model reads of one result
+    result_chars: int = Field(default=8000, ge=200)  # of one result; the rest is cut
     rows: int = Field(default=50, ge=1)  # of a query's result
     max_file_mb: int = Field(default=20, ge=1)
 
-    mcp_file: Path = Path("mcp.json")  # servers that bring tools of their own
+    mcp_file: Path = Path("mcp.json")  # MCP servers with more tools
 
     # Memory
     memory_dir: Path = Path("memory")
-    context_tokens: int = Field(default=24_000, ge=1000)  # a longer talk is summarised
+    context_tokens: int = Field(default=24_000, ge=1000)  # a longer conversation is summarised
 
-    # How patient to be with the model (seconds)
+    # Rate limit, timeout and retries of requests to the model (seconds)
     requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
-    timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
-    patience: float = Field(default=10, ge=0)  # all retries of one step together
-    backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
-    cooldown: float = Field(default=20, ge=0)  # after a failure the stand-in works this long
+    timeout: float = Field(default=30, gt=0)  # without any data from the server
+    patience: float = Field(default=10, ge=0)  # for all retries of one step together
+    backoff: float = Field(default=0.5, ge=0)  # the pause before the first retry; it doubles
+    cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
 
     @property
     def provider(self) -> Literal["server", "mistral", "offline"]:
-        """Who thinks: a server of your own, Mistral's API, or the offline stand-in."""
+        """Where the model runs: your own server, Mistral's API, or nowhere (offline mode)."""
         if self.llm_base_url:
             return "server"
         return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
 
     @property
     def chat(self) -> str:
-        """The chat model's name: CHAT_MODEL, or a sound choice for the provider."""
+        """The chat model's name: CHAT_MODEL, or the provider's default."""
         defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
         return self.chat_model or defaults[self.provider]
 
     @property
     def workspace(self) -> Path:
-        """The one folder whose files the tools may read and write."""
+        """The only folder in which the tools may read and write files."""
         return ROOT / self.workspace_dir
 
     @property
@@ -108,20 +108,20 @@ class Settings(BaseSettings):
 
     @property
     def mcp(self) -> Path:
-        """The file that names the MCP servers."""
+        """The file that lists the MCP servers."""
         return ROOT / self.mcp_file
 
     @property
     def memory(self) -> Path:
-        """The folder that conversations are kept in."""
+        """The folder of the saved conversations."""
         return ROOT / self.memory_dir
 
 
 def load() -> Settings:
-    """Read the settings, or stop with one line for each value that makes no sense."""
+    """Read the settings, or exit with one line for each invalid value."""
     try:
         return Settings()
-    except SettingsError as error:  # a list that is not JSON
+    except SettingsError as error:  # a list that is not valid JSON
         raise SystemExit(f"{error}.\nFix: correct it in .env") from None
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]

@@ -1,4 +1,4 @@
-"""The shop's tools, and the stand-in's way through the example tasks."""
+"""The shop's tools, and the example tasks in offline mode."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ INCIDENT, LAST, QUEUE, STATUS = SETTINGS.examples
 
 @pytest.fixture
 def workspace(workspace: Path) -> Path:
-    """The shop's own files, as they are shipped."""
+    """A fresh copy of the shop's own files."""
     fresh(workspace)
     return workspace
 
 
 def do(task: str, settings: Settings, choice: str = "approve") -> list[Step]:
-    """All steps of a task; what asks first gets the same decision each time."""
+    """All steps of a task; every call that waits gets the same decision."""
     chat = memory.new_id()
     steps = list(loop.run(chat, Task(task), settings))
     while waits := pending(steps):
@@ -47,11 +47,11 @@ def checkout(workspace: Path) -> dict[str, str]:
 
 
 def test_lines_that_differ_in_their_numbers_are_counted_as_one_kind(workspace: Path) -> None:
-    said = log_summary.invoke({"path": "logs/app.log", "start": "02:40", "end": "03:20"})
-    assert "- 115 x ERROR 02:46 checkout no free database connection" in said
-    assert "the queue holds 4 orders" in said
-    assert "the queue holds 33 orders" in said
-    assert "02:41 checkout database pool opened, 10 connections (DB_POOL_SIZE=10)" in said
+    text = log_summary.invoke({"path": "logs/app.log", "start": "02:40", "end": "03:20"})
+    assert "- 115 x ERROR 02:46 checkout no free database connection" in text
+    assert "the queue holds 4 orders" in text
+    assert "the queue holds 33 orders" in text
+    assert "02:41 checkout database pool opened, 10 connections (DB_POOL_SIZE=10)" in text
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_every_kind_of_log_is_understood(workspace: Path, log: str, seen: str) -
 
 
 def test_a_quiet_time_has_no_trouble(workspace: Path) -> None:
-    said = log_summary.invoke({"path": "logs/app.log", "start": "02:42", "end": "02:44"})
-    assert "Trouble" not in said
-    assert "Other lines" in said
+    text = log_summary.invoke({"path": "logs/app.log", "start": "02:42", "end": "02:44"})
+    assert "Trouble" not in text
+    assert "Other lines" in text
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_quiet_time_has_no_trouble(workspace: Path) -> None:
         ({"path": "../other.log"}, "is refused"),
     ],
 )
-def test_a_log_that_cannot_be_condensed_says_why(
+def test_a_log_that_cannot_be_summarised_says_why(
     workspace: Path, args: dict[str, str], problem: str
 ) -> None:
     with pytest.raises(ToolError, match=problem):
@@ -87,7 +87,9 @@ def test_a_log_that_cannot_be_condensed_says_why(
 
 
 @pytest.mark.parametrize("args", [{"service": "cellar"}, {"status": "on fire"}])
-def test_the_status_page_takes_only_what_it_knows(workspace: Path, args: dict[str, str]) -> None:
+def test_the_status_page_takes_only_known_services_and_states(
+    workspace: Path, args: dict[str, str]
+) -> None:
     with pytest.raises(ToolError, match="Services: storefront, checkout"):
         set_status.invoke({"service": "checkout", "status": "outage", **args})
     assert checkout(workspace)["status"] == "operational"
@@ -137,7 +139,7 @@ def test_the_status_page_changes_only_with_approval(settings: Settings, workspac
     "task",
     ["Checkout between 02:50 and 02:55: which database errors came up?", "Which alerts are open?"],
 )
-def test_orders_in_the_logs_and_the_database_are_shown_and_not_followed(
+def test_instructions_in_the_logs_and_the_database_are_shown_and_not_followed(
     settings: Settings, workspace: Path, task: str
 ) -> None:
     steps = do(task, settings)

@@ -1,4 +1,4 @@
-"""The web app: `uv run app.py`. The talk, every step of a run, approvals, files, conversations."""
+"""The web app: `uv run app.py`. Shows the chat, steps, approvals, files and conversations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves this machine unasked
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio sends no usage data
 
 import gradio as gr
 
@@ -31,9 +31,9 @@ from agent.steps import (
     Decision,
     Draft,
     Notice,
-    Spent,
     Step,
     Task,
+    Usage,
     as_dict,
     pending,
 )
@@ -43,23 +43,23 @@ from plumbing.markup import inert
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
-GIVE = "Give it a task"
-NO_STEPS = "Every step of the work appears here: what is called, with what, and what came back."
-ASKING = "I would like to do this, and wait for you to approve it."
-FIELDS = 4  # arguments of a call that can be edited on its card
+PLACEHOLDER = "Give it a task"
+NO_STEPS = "Every step appears here: the tool, its arguments and its result."
+ASKING = "I would like to do this. Please approve or reject it."
+FIELDS = 4  # arguments of a call that can be edited on the approval card
 PREVIEW_CHARS = 6000
-LEAVING = 3  # seconds that a run which was stopped may take to end
+STOP_SECONDS = 3  # that a stopped run may take to end
 Update = dict[str, Any]
 
-_left: set[str] = set()  # conversations that a person left while the agent was at work
+_abandoned: set[str] = set()  # conversations that the user left during a run
 
 
-# What happens when somebody gives a task, decides, or stops
+# Event handlers: a task, a decision, Stop
 
 
 def do(message: Mapping[str, Any], chat: str, visitor: str) -> Iterator[tuple[Any, ...]]:
-    """Work on a task, and show every step as it happens."""
-    from agent import loop  # here, not above: the page is up before LangChain is loaded
+    """Do a task, and show every step as it happens."""
+    from agent import loop  # imported here: the page is served before LangChain is loaded
 
     files = tuple(str(file) for file in message.get("files") or ())
     task = Task((message.get("text") or "").strip(), files)
@@ -67,23 +67,23 @@ def do(message: Mapping[str, Any], chat: str, visitor: str) -> Iterator[tuple[An
 
 
 def do_example(data: gr.SelectData, chat: str, visitor: str) -> Iterator[tuple[Any, ...]]:
-    """Work on one of the example tasks."""
+    """Do one of the example tasks."""
     yield from do(data.value, chat, visitor)
 
 
 def decide(choice: str, reason: str, chat: str, *fields: str) -> Iterator[tuple[Any, ...]]:
-    """Approve, with the arguments as they stand on the card, or refuse what waits, and go on."""
+    """Approve the waiting call with the arguments on the card, or reject it, and continue."""
     from agent import loop
 
     waits = pending(memory.steps(SETTINGS.memory, chat))
     if not waits:
-        yield _screen(memory.steps(SETTINGS.memory, chat))
+        yield _page_state(memory.steps(SETTINGS.memory, chat))
         return
     try:
         args = _edited(waits[0], fields)
     except ValueError as error:
         gr.Warning(f"This is not valid JSON: {error}")
-        yield _screen(memory.steps(SETTINGS.memory, chat))
+        yield _page_state(memory.steps(SETTINGS.memory, chat))
         return
     edits = choice == "approve" and args != dict(waits[0].args)
     decision = Decision(
@@ -93,7 +93,7 @@ def decide(choice: str, reason: str, chat: str, *fields: str) -> Iterator[tuple[
 
 
 def _edited(call: Approval, fields: Sequence[str]) -> dict[str, Any]:
-    """The arguments as they stand on the card. Raises ValueError."""
+    """The arguments on the card. Raises ValueError."""
     args = dict(call.args)
     for (name, before), text in zip(call.args.items(), fields, strict=False):
         if text != _as_text(before):
@@ -106,29 +106,29 @@ def _as_text(value: Any) -> str:
 
 
 def _follow(chat: str, run: Iterator[Step]) -> Iterator[tuple[Any, ...]]:
-    """The whole page after each step; while words come in, only the talk."""
+    """The whole page after each step; while text is streamed, only the chat."""
     shown = memory.steps(SETTINGS.memory, chat)
-    _left.discard(chat)
+    _abandoned.discard(chat)
     try:
         for step in run:
-            if chat in _left:  # the page shows another conversation now
+            if chat in _abandoned:  # the page shows another conversation now
                 return
             if isinstance(step, Draft):
-                yield _talk(shown, step.text or "…"), *[gr.skip()] * (OUTPUTS - 1)
+                yield _messages(shown, step.text or "…"), *[gr.skip()] * (OUTPUTS - 1)
                 continue
             if isinstance(step, Notice):
                 gr.Warning(html.escape(step.text))
             shown.append(step)
-            yield _screen(shown, busy=True)
+            yield _page_state(shown, busy=True)
     except Exception:
-        log.exception("the page could not follow")
+        log.exception("the page could not show the run")
         shown.append(Answer(prompts.SORRY))
-    if chat not in _left:
-        yield _screen(shown, _is_busy(chat))  # a task that came too early leaves the run going
+    if chat not in _abandoned:
+        yield _page_state(shown, _is_busy(chat))  # still busy if the task came during a run
 
 
 def stop(chat: str) -> None:
-    """Stop the run of this conversation, at once."""
+    """Stop the run of this conversation."""
     from agent import loop
 
     loop.stop(chat)
@@ -140,47 +140,47 @@ def _is_busy(chat: str) -> bool:
     return loop.is_busy(chat)
 
 
-# What the page shows: nothing but the steps decide it
+# The page's state, which depends only on the steps
 
 
 OUTPUTS = 6 + 3 + FIELDS
 
 
-def _screen(steps: Sequence[Step], busy: bool = False) -> tuple[Any, ...]:
-    """Talk, box, timeline, counter, badge, report; then the card with head, reason and fields."""
+def _page_state(steps: Sequence[Step], busy: bool = False) -> tuple[Any, ...]:
+    """Chat, box, timeline, counter, badge, report; then the card with head, reason and fields."""
     waits = [] if busy else pending(steps)
     buttons: dict[str, Any] = {"submit_btn": not busy, "stop_btn": busy, "interactive": True}
     box = gr.update(**buttons, value=None) if busy else gr.update(**buttons)
     return (
-        _talk(steps, "…" if busy else ""),
+        _messages(steps, "…" if busy else ""),
         box,
         _timeline(steps, busy),
-        f'<span class="counter">{counter(_spent(steps))}</span>',
+        f'<span class="counter">{counter(_usage(steps))}</span>',
         badge(steps),
         gr.skip() if busy else _report(steps),
         *_card(waits[0] if waits else None),
     )
 
 
-def _talk(steps: Sequence[Step], draft: str = "") -> list[dict[str, str]]:
-    """What was said, as the chat shows it."""
-    talk = []
+def _messages(steps: Sequence[Step], draft: str = "") -> list[dict[str, str]]:
+    """The chat's messages."""
+    messages = []
     for step in steps:
         if isinstance(step, Task):
             files = "".join(f"\n\n📎 {name}" for name in step.files)
-            talk.append({"role": "user", "content": inert(step.text + files) or "…"})
+            messages.append({"role": "user", "content": inert(step.text + files) or "…"})
         elif isinstance(step, Answer):
-            talk.append({"role": "assistant", "content": _bubble(step)})
+            messages.append({"role": "assistant", "content": _answer_markdown(step)})
     if draft:
-        talk.append({"role": "assistant", "content": inert(draft)})
+        messages.append({"role": "assistant", "content": inert(draft)})
     elif pending(steps):
-        talk.append({"role": "assistant", "content": ASKING})
-    return talk
+        messages.append({"role": "assistant", "content": ASKING})
+    return messages
 
 
-def _bubble(answer: Answer) -> str:
-    """The answer as Markdown in which nothing is live, under a line that says who answers."""
-    by = f"{answer.notice} Finished by the {prompts.STAND_IN}" if answer.notice else answer.model
+def _answer_markdown(answer: Answer) -> str:
+    """The answer as safe Markdown, below a line with the model's name."""
+    by = f"{answer.notice} Finished by the {prompts.OFFLINE}" if answer.notice else answer.model
     by = f'<span class="by">{inert(html.escape(by))}</span>\n\n' if by else ""
     return by + inert(answer.text)
 
@@ -190,27 +190,27 @@ def _timeline(steps: Sequence[Step], busy: bool) -> str:
     return shown or f'<p class="empty">{NO_STEPS}</p>'
 
 
-def _spent(steps: Sequence[Step]) -> Spent | None:
-    return next((step for step in reversed(steps) if isinstance(step, Spent)), None)
+def _usage(steps: Sequence[Step]) -> Usage | None:
+    return next((step for step in reversed(steps) if isinstance(step, Usage)), None)
 
 
 def badge(steps: Sequence[Step] = ()) -> str:
-    """Who thinks: the model's name, or plainly the stand-in."""
+    """The model's name, or the label of offline mode."""
     last = next((step for step in reversed(steps) if isinstance(step, Answer)), None)
-    stand_in = SETTINGS.provider == "offline" or bool(last and last.notice)
-    name = "Offline stand-in" if stand_in else SETTINGS.chat
-    return f'<span class="badge {"off" if stand_in else "on"}">{html.escape(name)}</span>'
+    offline = SETTINGS.provider == "offline" or bool(last and last.notice)
+    name = "Offline stand-in" if offline else SETTINGS.chat
+    return f'<span class="badge {"off" if offline else "on"}">{html.escape(name)}</span>'
 
 
 def _card(call: Approval | None) -> tuple[Any, ...]:
-    """The approval card: what waits, and its arguments to look at and to change."""
+    """The approval card: the waiting call, and its arguments to check and to edit."""
     if call is None:
         return gr.update(visible=False), "", "", *[gr.update(visible=False)] * FIELDS
     who = f"{html.escape(call.agent)} wants" if call.agent else "The agent wants"
-    head = f"<p>{who} to run <b>{html.escape(call.tool)}</b>. Nothing has happened yet.</p>"
+    head = f"<p>{who} to run <b>{html.escape(call.tool)}</b>. It has not run yet.</p>"
     args = list(call.args.items())
     fields = [_field(name, value) for name, value in args[:FIELDS]]
-    if args[FIELDS:]:  # they cannot be changed, but whoever approves must see them
+    if args[FIELDS:]:  # they cannot be edited, but must be seen before the approval
         head += f"<pre>{html.escape(_as_text(dict(args[FIELDS:])))}</pre>"
     hidden = [gr.update(visible=False)] * (FIELDS - len(fields))
     return gr.update(visible=True), head, "", *fields, *hidden
@@ -226,16 +226,16 @@ def _field(name: str, value: Any) -> Update:
 
 
 def files() -> tuple[Update, str, Update]:
-    """The list of the files, with nothing chosen."""
+    """The list of the files, with none selected."""
     from agent.tools.files import list_paths
 
     names = list_paths()
-    empty = '<p class="empty">Choose a file to see what is in it.</p>'
+    empty = '<p class="empty">Select a file to see its content.</p>'
     return gr.update(choices=names, value=None), empty, gr.update(visible=False)
 
 
 def preview(name: str | None) -> tuple[str, Update]:
-    """A file's content as far as it can be shown, and the button that downloads it."""
+    """A preview of a file, and its download button."""
     from agent.tools import ToolError
     from agent.tools.files import inside
 
@@ -263,16 +263,16 @@ def _data_url(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-# Conversations: each browser sees its own
+# Conversations: each browser sees only its own
 
 
-def arrive(visitor: str) -> tuple[Any, ...]:
-    """A new page: a name for this browser, a new conversation, the lists."""
+def load_page(visitor: str) -> tuple[Any, ...]:
+    """The start of a page: an id for this browser, a new conversation, the lists."""
     visitor = visitor or secrets.token_hex(8)
-    return visitor, memory.new_id(), past(visitor), *files(), *_screen([])
+    return visitor, memory.new_id(), past_chats(visitor), *files(), *_page_state([])
 
 
-def past(visitor: str) -> Update:
+def past_chats(visitor: str) -> Update:
     """The list of this browser's conversations."""
     known = memory.chats(SETTINGS.memory, visitor)
     rows = [(f"{_when(chat.changed)}  {chat.title}", chat.id) for chat in known]
@@ -284,45 +284,45 @@ def _when(seconds: float) -> str:
 
 
 def reopen(chat: str | None, current: str) -> tuple[Any, ...]:
-    """Go on with a conversation where it stopped, also with what waits for an approval."""
+    """Continue a conversation where it stopped, also with a call that waits for approval."""
     _leave(current)
     chat = chat or current
-    return chat, *_screen(memory.steps(SETTINGS.memory, chat))
+    return chat, *_page_state(memory.steps(SETTINGS.memory, chat))
 
 
-def begin(chat: str, visitor: str) -> tuple[Any, ...]:
-    """Leave this conversation, and begin a new one."""
+def new_chat(chat: str, visitor: str) -> tuple[Any, ...]:
+    """Leave this conversation, and start a new one."""
     _leave(chat)
-    return past(visitor), memory.new_id(), *_screen([])
+    return past_chats(visitor), memory.new_id(), *_page_state([])
 
 
-def forget(chat: str, visitor: str) -> tuple[Any, ...]:
-    """Delete this conversation for good, and begin a new one."""
+def delete_chat(chat: str, visitor: str) -> tuple[Any, ...]:
+    """Delete this conversation permanently, and start a new one."""
     _leave(chat)
     memory.delete(SETTINGS.memory, chat)
-    return begin(chat, visitor)
+    return new_chat(chat, visitor)
 
 
 def _leave(chat: str) -> None:
-    """Stop what a conversation is doing, and wait until its last words are written down."""
+    """Stop a conversation's run, and wait until its last steps are saved."""
     if _is_busy(chat):
-        _left.add(chat)
+        _abandoned.add(chat)
         stop(chat)
-    end = time.monotonic() + LEAVING
+    end = time.monotonic() + STOP_SECONDS
     while _is_busy(chat) and time.monotonic() < end:
         time.sleep(0.02)
 
 
 @cache
 def _exports() -> Path:
-    """Where reports lie until they are downloaded, or the app ends."""
+    """The folder of the reports to download; it is deleted when the app ends."""
     folder = Path(tempfile.mkdtemp(prefix="agent-runs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _report(steps: Sequence[Step]) -> Update:
-    """The run as one HTML file, behind the download button."""
+    """The run as one HTML file, for the download button."""
     if not any(isinstance(step, Answer) for step in steps):
         return gr.update(visible=False)
     file = _exports() / f"run-{time.strftime('%Y-%m-%d-%H%M%S')}-{secrets.token_hex(2)}.html"
@@ -334,12 +334,12 @@ def _report(steps: Sequence[Step]) -> Update:
 
 
 def ask(task: str) -> dict[str, Any]:
-    """Do a task in a new conversation: answer, steps, what waits for an approval."""
+    """Do a task in a new conversation: answer, steps, calls that wait for approval."""
     return go_on(memory.new_id(), task)
 
 
 def follow(task: str) -> Iterator[dict[str, Any]]:
-    """Do a task in a new conversation, and give each step as it happens."""
+    """Do a task in a new conversation, and yield each step as it happens."""
     from agent import loop
 
     for step in loop.run(memory.new_id(), Task(task)):
@@ -348,24 +348,24 @@ def follow(task: str) -> Iterator[dict[str, Any]]:
 
 
 def go_on(chat: str, task: str) -> dict[str, Any]:
-    """Do a task in a conversation that was begun before."""
+    """Do a task in an existing conversation."""
     from agent import loop
 
-    return _told(chat, loop.run(chat, Task(task)))
+    return _summary(chat, loop.run(chat, Task(task)))
 
 
 def answer(chat: str, call: str, choice: str, reason: str, args: str) -> dict[str, Any]:
-    """Decide on a call that waits: approve, edit (with args as JSON) or refuse."""
+    """Decide on a waiting call: approve, edit (with args as JSON) or refuse."""
     from agent import loop
 
     try:
         edited = json.loads(args) if args else None
     except ValueError as error:
         raise gr.Error(f"args is not JSON: {error}", print_exception=False) from None
-    return _told(chat, loop.run(chat, [Decision(call, choice, reason, edited)]))
+    return _summary(chat, loop.run(chat, [Decision(call, choice, reason, edited)]))
 
 
-def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
+def _summary(chat: str, run: Iterable[Step]) -> dict[str, Any]:
     steps = [step for step in run if not isinstance(step, Draft)]
     last = next((step for step in reversed(steps) if isinstance(step, Answer)), Answer(""))
     waits = pending(memory.steps(SETTINGS.memory, chat))
@@ -380,19 +380,19 @@ def _told(chat: str, run: Iterable[Step]) -> dict[str, Any]:
 
 
 def _plain(step: Step) -> dict[str, Any]:
-    """A step as plain values, arguments as JSON: a `path` among them would pass for a file."""
+    """A step as plain values; arguments as JSON, since Gradio takes a `path` in them for a file."""
     values = as_dict(step)
     return {key: _as_text(value) if key == "args" else value for key, value in values.items()}
 
 
 # The page
 
-Parts = list[Any]  # components, in the order in which a function above fills them
+Parts = list[Any]  # components, in the order of a function's return values
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build() -> gr.Blocks:
-    """Lay the page out: the talk on the left; steps, files and conversations on the right."""
+    """Build the page: the chat on the left; steps, files and conversations on the right."""
     with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
         chat = gr.State("")
         visitor = gr.BrowserState("", storage_key="agent-visitor", secret="a name, no secret")
@@ -402,7 +402,7 @@ def build() -> gr.Blocks:
             who = gr.HTML(badge(), elem_id="who")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
-                talk, box, card, buttons = talk_column()
+                chatbot, box, card, buttons = chat_column()
             with gr.Column(scale=2, min_width=300):
                 with gr.Tab("Steps"):
                     timeline = gr.HTML(_timeline([], False), elem_id="steps")
@@ -410,21 +410,21 @@ def build() -> gr.Blocks:
                 with gr.Tab("Files"):
                     library = files_tab()
                 with gr.Tab("Conversations"):
-                    shelf = past_tab(
-                        chat, visitor, [talk, box, timeline, count, who, export, *card]
+                    chats = chats_tab(
+                        chat, visitor, [chatbot, box, timeline, count, who, export, *card]
                     )
-        screen = [talk, box, timeline, count, who, export, *card]
-        listen(talk, box, buttons, [chat, visitor, shelf], library, screen)
-        start = [visitor, chat, shelf, *library, *screen]
-        page.load(arrive, visitor, start, **PRIVATE)
+        outputs = [chatbot, box, timeline, count, who, export, *card]
+        connect_events(chatbot, box, buttons, [chat, visitor, chats], library, outputs)
+        start = [visitor, chat, chats, *library, *outputs]
+        page.load(load_page, visitor, start, **PRIVATE)
         for function in (ask, follow, go_on, answer):
             gr.api(function, api_name=function.__name__)
     return page
 
 
-def talk_column() -> tuple[gr.Chatbot, gr.MultimodalTextbox, Parts, Parts]:
-    """The talk, the card for what waits (with its two buttons), and the box for the next task."""
-    talk = gr.Chatbot(
+def chat_column() -> tuple[gr.Chatbot, gr.MultimodalTextbox, Parts, Parts]:
+    """The chat, the approval card (with its two buttons), and the box for the next task."""
+    chatbot = gr.Chatbot(
         show_label=False,
         layout="panel",
         height="calc(100dvh - 17rem)",
@@ -436,24 +436,24 @@ def talk_column() -> tuple[gr.Chatbot, gr.MultimodalTextbox, Parts, Parts]:
     with gr.Group(visible=False, elem_id="approval") as group:
         head = gr.HTML()
         fields = [gr.Textbox(visible=False, max_lines=8) for _ in range(FIELDS)]
-        reason = gr.Textbox(label="Reason, if you refuse", placeholder="The agent reads it")
+        reason = gr.Textbox(label="Reason, if you reject", placeholder="The agent reads it")
         with gr.Row():
-            refuse = gr.Button("Refuse", elem_id="refuse")
+            reject = gr.Button("Reject", elem_id="refuse")
             approve = gr.Button("Approve", variant="primary", elem_id="approve")
     box = gr.MultimodalTextbox(
-        placeholder=GIVE,
+        placeholder=PLACEHOLDER,
         show_label=False,
         file_count="multiple",
         sources=["upload", "microphone"],
         submit_btn=True,
-        interactive=False,  # until the page has arrived, and with it a conversation's name
+        interactive=False,  # until the page is loaded and the conversation has a name
         elem_id="box",
     )
-    return talk, box, [group, head, reason, *fields], [approve, refuse]
+    return chatbot, box, [group, head, reason, *fields], [approve, reject]
 
 
 def files_tab() -> Parts:
-    """The files of the workspace: the list, the chosen one's content, its download."""
+    """The files of the workspace: the list, a preview, the download button."""
     names = gr.Radio(show_label=False, container=False, elem_id="files")
     shown = gr.HTML(elem_id="preview")
     download = gr.DownloadButton("Download", visible=False, size="sm")
@@ -461,51 +461,51 @@ def files_tab() -> Parts:
     return [names, shown, download]
 
 
-def past_tab(chat: gr.State, visitor: gr.BrowserState, screen: Parts) -> gr.Radio:
-    """This browser's conversations: choose one to go on with it, delete it, begin a new one."""
+def chats_tab(chat: gr.State, visitor: gr.BrowserState, outputs: Parts) -> gr.Radio:
+    """This browser's conversations: continue one, delete it, or start a new one."""
     with gr.Row():
         new = gr.Button("New", size="sm", variant="primary")
         delete = gr.Button("Delete this one", size="sm")
-    shelf = gr.Radio(show_label=False, container=False, elem_id="past")
-    shelf.input(reopen, [shelf, chat], [chat, *screen], **PRIVATE)
-    new.click(begin, [chat, visitor], [shelf, chat, *screen], **PRIVATE)
-    delete.click(forget, [chat, visitor], [shelf, chat, *screen], **PRIVATE)
-    return shelf
+    chats = gr.Radio(show_label=False, container=False, elem_id="past")
+    chats.input(reopen, [chats, chat], [chat, *outputs], **PRIVATE)
+    new.click(new_chat, [chat, visitor], [chats, chat, *outputs], **PRIVATE)
+    delete.click(delete_chat, [chat, visitor], [chats, chat, *outputs], **PRIVATE)
+    return chats
 
 
-def listen(
-    talk: gr.Chatbot, box: gr.MultimodalTextbox, buttons: Parts, names: Parts, *fills: Parts
+def connect_events(
+    chatbot: gr.Chatbot, box: gr.MultimodalTextbox, buttons: Parts, names: Parts, *fills: Parts
 ) -> None:
-    """What sets the agent to work, and what is looked at again when it has done it."""
-    (chat, visitor, shelf), (library, screen), (approve, refuse) = names, fills, buttons
-    reason, *fields = screen[-FIELDS - 1 :]
-    works = [
-        box.submit(do, [box, chat, visitor], screen, **PRIVATE),
-        talk.example_select(do_example, [chat, visitor], screen, **PRIVATE),
+    """Connect tasks, decisions and Stop to their handlers, and refresh the lists after a run."""
+    (chat, visitor, chats), (library, outputs), (approve, reject) = names, fills, buttons
+    reason, *fields = outputs[-FIELDS - 1 :]
+    runs = [
+        box.submit(do, [box, chat, visitor], outputs, **PRIVATE),
+        chatbot.example_select(do_example, [chat, visitor], outputs, **PRIVATE),
     ]
-    for button, choice in ((approve, "approve"), (refuse, "refuse")):
-        decides = partial(decide, choice)
-        works.append(button.click(decides, [reason, chat, *fields], screen, **PRIVATE))
-    for work in works:
-        work.then(files, None, library, **PRIVATE).then(past, visitor, shelf, **PRIVATE)
+    for button, choice in ((approve, "approve"), (reject, "refuse")):
+        handler = partial(decide, choice)
+        runs.append(button.click(handler, [reason, chat, *fields], outputs, **PRIVATE))
+    for run in runs:
+        run.then(files, None, library, **PRIVATE).then(past_chats, visitor, chats, **PRIVATE)
     box.stop(stop, chat, None, queue=False, **PRIVATE)
 
 
 THEME = gr.themes.Soft(
     primary_hue="orange",
     neutral_hue="stone",
-    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: the venue has no Wi-Fi
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: it works offline
     font_mono=["ui-monospace", "Consolas", "monospace"],
 )
 
 
 def warm_up() -> None:
-    """Load LangChain, the tools and the MCP servers while the first page is read."""
+    """Load LangChain, the tools and the MCP servers in the background."""
     from agent import loop, mcp
 
     for problem in mcp.toolbox()[1]:
         print(problem, flush=True)
-    loop.waiting("nobody")
+    loop.waiting("none")  # builds the graph
 
 
 def main() -> None:
@@ -513,7 +513,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending.listen()
     SETTINGS.workspace.mkdir(parents=True, exist_ok=True)
-    page = build().queue(default_concurrency_limit=8)  # several people may work at once
+    page = build().queue(default_concurrency_limit=8)  # several users may run tasks in parallel
     try:
         _, address, _ = page.launch(
             server_name=SETTINGS.host,
@@ -533,11 +533,11 @@ def main() -> None:
     ending.wait()
     from agent import loop
 
-    loop.stop_all(LEAVING)
+    loop.stop_all(STOP_SECONDS)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # before the page was there
+    except KeyboardInterrupt:  # before the page was served
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The shop's own tools: one condenses a log, one sets what the public status page says."""
+"""The shop's own tools: one summarises a log, one changes the public status page."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from agent.tools import ToolError, asks_first, tool
 from agent.tools._results import fitting
 from agent.tools.files import inside
 
-# Our logs hold a day each. A line begins with its time (UTC) and a level, or a request's status.
+# Each of our logs covers a day. A line starts with its time (UTC) and a level or an HTTP status.
 LINE = re.compile(r"[\d-]{10}[T ](\d\d:\d\d)\S*(?: UTC)?(?: \[\d+\])? +(\w+):? +(.{1,300})")
 TROUBLE = re.compile(r"WARN|ERROR|FATAL|[45]\d\d")
-MOST = 10  # kinds of lines shown in each of the two lists
+MAX_KINDS = 10  # of lines in each of the two lists
 STATES = ("operational", "degraded", "outage")
-_writing = threading.Lock()  # the calls of one reply run side by side
+_writing = threading.Lock()  # the calls of one reply run in parallel
 
 
 @tool
 def log_summary(path: str, start: str = "00:00", end: str = "23:59") -> str:
-    """Condense a log: each kind of line with its count, its first and its last one.
+    """Summarise a log: each kind of line with its count, its first and its last line.
 
-    Use it before you read lines of a log. `start` and `end` are UTC, written 02:30. Lines that
-    differ only in their numbers are of one kind.
+    Use it before you read lines of a log. `start` and `end` are times in UTC, written as 02:30.
+    Lines that differ only in their numbers are of one kind.
     """
     kinds: dict[tuple[str, str], list[str]] = {}
     for time, level, text in _lines(path):
@@ -33,14 +33,14 @@ def log_summary(path: str, start: str = "00:00", end: str = "23:59") -> str:
             kind = level, re.sub(r"[\d.,:]+", "#", text)
             kinds.setdefault(kind, []).append(f"{time} {' '.join(text.split())}")
     if not kinds:
-        raise ToolError(f"{path} has no line from {start} to {end}. Times are written 02:30.")
+        raise ToolError(f"{path} has no line from {start} to {end}. Write times as 02:30.")
     return "\n".join(fitting(_summary(path, kinds)))
 
 
 def _lines(path: str) -> Iterator[tuple[str, str, str]]:
     """Time, level and text of a log's lines. Raises ToolError."""
     if not (file := inside(path)).is_file():
-        raise ToolError(f"There is no file {path}: list_files shows what there is.")
+        raise ToolError(f"There is no file {path}: list_files shows all files.")
     with file.open(encoding="utf-8", errors="replace") as lines:
         for found in filter(None, map(LINE.match, lines)):
             yield found[1], found[2], found[3]
@@ -56,9 +56,9 @@ def _summary(path: str, kinds: dict[tuple[str, str], list[str]]) -> Iterator[str
         minutes.update(line[:5] for line in lines if TROUBLE.match(level))
     yield f"{path}: " + ", ".join(f"{n} x {level}" for level, n in counts.most_common())
     if trouble:
-        yield from ["Trouble, the most frequent first:", *trouble[: -MOST - 1 : -1]]
+        yield from ["Trouble, the most frequent first:", *trouble[: -MAX_KINDS - 1 : -1]]
         yield "By minute: " + ", ".join(f"{time} {n}" for time, n in sorted(minutes.items()))
-    yield from ["Other lines, the rarest first:", *others[:MOST]]
+    yield from ["Other lines, the rarest first:", *others[:MAX_KINDS]]
 
 
 @asks_first
@@ -66,7 +66,7 @@ def _summary(path: str, kinds: dict[tuple[str, str], list[str]]) -> Iterator[str
 def set_status(service: str, status: str, note: str = "") -> str:
     """Set a service on the public status page to operational, degraded or outage.
 
-    Customers read `note`: one plain sentence, without names and internals.
+    Customers read `note`: one plain sentence without names and internal details.
     """
     file = inside("status.json")
     with _writing:

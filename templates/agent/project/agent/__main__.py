@@ -24,42 +24,42 @@ from agent.steps import (
     Draft,
     Notice,
     Result,
-    Spent,
     Step,
     Task,
     Thought,
+    Usage,
     as_dict,
 )
 from agent.timeline import counter
 
-app = typer.Typer(help="Give the agent a task, and look after its conversations.")
+app = typer.Typer(help="Give the agent a task, and manage its conversations.")
 screen, notes = Console(), Console(stderr=True)
 
-WAITS = 3  # the exit code when something waits for an approval
+WAITS = 3  # the exit code when a call waits for approval
 Chat = Annotated[str, typer.Argument(metavar="CHAT", help="A conversation's name; see `chats`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("do")
 def do_task(
-    task: Annotated[str, typer.Argument(help="What is to be done.")],
-    chat: Annotated[str, typer.Option(help="Go on with this conversation.")] = "",
-    file: Annotated[list[Path] | None, typer.Option(help="Give it this file; repeatable.")] = None,
+    task: Annotated[str, typer.Argument(help="The task.")],
+    chat: Annotated[str, typer.Option(help="Continue this conversation.")] = "",
+    file: Annotated[list[Path] | None, typer.Option(help="Attach this file; repeatable.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Approve everything.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each step as a line.")] = False,
 ) -> None:
     """Do a task. `do` may be left out: python -m agent "What is 2 * 21?"
 
-    Ends with 0 when it was answered, with 3 when something waits for an approval.
+    The exit code is 0 after an answer, and 3 if a call waits for approval.
     """
     missing = [path for path in file or () if not path.is_file()]
     if missing:
         raise typer.BadParameter(f"there is no file {missing[0]}")
-    from agent import loop  # here, not above: `status` and `chats` do without LangChain's agents
+    from agent import loop  # slow to import, and `status` and `chats` do not need it
 
     chat = chat or memory.new_id()
-    wish = Task(task, tuple(str(path.absolute()) for path in file or ()))
-    _work(chat, loop.run(chat, wish, yes=yes), as_json=as_json)
+    request = Task(task, tuple(str(path.absolute()) for path in file or ()))
+    _work(chat, loop.run(chat, request, yes=yes), as_json=as_json)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def approve(
     args: Annotated[str, typer.Option(help="Other arguments for the call, as JSON.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Approve what waits in a conversation, and go on."""
+    """Approve the waiting calls of a conversation, and continue."""
     try:
         edited = json.loads(args) if args else None
     except ValueError as error:
@@ -83,7 +83,7 @@ def refuse(
     reason: Annotated[str, typer.Option(help="Why; the model reads it.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Refuse what waits in a conversation, and go on."""
+    """Reject the waiting calls of a conversation, and continue."""
     _decide(chat, "refuse", None, reason, as_json=as_json)
 
 
@@ -99,18 +99,18 @@ def chats(as_json: AsJson = False) -> None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.changed))
         screen.print(f"{each.id}  {when}  {each.title}", markup=False, highlight=False)
     if not known:
-        notes.print('None yet. Begin one: uv run python -m agent "What is 2 * 21?"')
+        notes.print('None yet. Start one: uv run python -m agent "What is 2 * 21?"')
 
 
 @app.command()
 def show(chat: Chat, as_json: AsJson = False) -> None:
-    """Show what happened in a conversation."""
+    """Show the steps of a conversation."""
     _print(iter(_steps(chat)), as_json=as_json)
 
 
 @app.command()
-def export(chat: Chat, file: Annotated[Path, typer.Argument(help="Where to: run.html")]) -> None:
-    """Write a conversation into one HTML file, to show to the judges."""
+def export(chat: Chat, file: Annotated[Path, typer.Argument(help="As run.html")]) -> None:
+    """Write a conversation to one HTML file, to show to the judges."""
     steps = _steps(chat)
     try:
         file.write_text(report.to_html(SETTINGS.title, steps), encoding="utf-8")
@@ -121,15 +121,15 @@ def export(chat: Chat, file: Annotated[Path, typer.Argument(help="Where to: run.
 
 @app.command()
 def delete(chat: Chat) -> None:
-    """Forget a conversation for good."""
+    """Delete a conversation permanently."""
     if not memory.delete(SETTINGS.memory, chat):
         _no_chat(chat)
-    notes.print(f"Forgotten: {chat}", highlight=False)
+    notes.print(f"Deleted: {chat}", highlight=False)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Tell who thinks, which tools there are, and what waits for an approval."""
+    """Show the model, the address, the tools, and the number of conversations."""
     from agent.mcp import toolbox
 
     tools, problems = toolbox()
@@ -148,7 +148,7 @@ def status(as_json: AsJson = False) -> None:
         return
     port = SETTINGS.port or "7860, or the next free one"
     for title, text in (
-        ("Thinks", SETTINGS.chat or f"the {prompts.STAND_IN}"),
+        ("Model", SETTINGS.chat or f"none ({prompts.OFFLINE})"),
         ("Address", f"{SETTINGS.host}, port {port}"),
         ("Tools", ", ".join(about["tools"])),
         ("Chats", str(about["chats"])),
@@ -157,7 +157,7 @@ def status(as_json: AsJson = False) -> None:
         screen.print(f"{title:<8}  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-# How a run is shown
+# Printing a run
 
 
 def _decide(
@@ -168,14 +168,14 @@ def _decide(
     _steps(chat)
     open_calls = loop.waiting(chat)
     if not open_calls:
-        notes.print(f"Nothing waits in {chat}.", style="yellow", highlight=False)
+        notes.print(f"No call waits for approval in {chat}.", style="yellow", highlight=False)
         raise typer.Exit(1)
     decisions = [Decision(call.id, choice, reason, args) for call in open_calls]
     _work(chat, loop.run(chat, decisions), as_json=as_json)
 
 
 def _work(chat: str, steps: Iterator[Step], *, as_json: bool) -> None:
-    """Show a run as it happens; on a terminal, ask what waits for an approval."""
+    """Print a run as it happens; on a terminal, ask for approval of each waiting call."""
     from agent import loop
 
     while True:
@@ -184,7 +184,7 @@ def _work(chat: str, steps: Iterator[Step], *, as_json: bool) -> None:
             return
         if as_json or not sys.stdin.isatty():
             notes.print(
-                f"Waiting for an approval.\nFix: uv run python -m agent approve {chat}  "
+                f"A call waits for approval.\nFix: uv run python -m agent approve {chat}  "
                 f"(or: refuse {chat} --reason …; or --yes to approve everything)",
                 highlight=False,
             )
@@ -193,14 +193,14 @@ def _work(chat: str, steps: Iterator[Step], *, as_json: bool) -> None:
 
 
 def _ask(call: Approval) -> Decision:
-    said = typer.prompt(f"Run {call.tool}? y, or the reason why not", err=True).strip()
-    if said.lower() in {"y", "yes"}:
+    reply = typer.prompt(f"Run {call.tool}? Type y, n, or a reason to reject it", err=True).strip()
+    if reply.lower() in {"y", "yes"}:
         return Decision(call.id, "approve")
-    return Decision(call.id, "refuse", "" if said.lower() in {"n", "no"} else said)
+    return Decision(call.id, "refuse", "" if reply.lower() in {"n", "no"} else reply)
 
 
 def _print(steps: Iterator[Step], *, as_json: bool) -> list[Approval]:
-    """Print the steps; returns the calls that wait now."""
+    """Print the steps; return the calls that wait for approval."""
     asked: list[Approval] = []
     for step in steps:
         if isinstance(step, Approval):
@@ -210,11 +210,11 @@ def _print(steps: Iterator[Step], *, as_json: bool) -> list[Approval]:
         if as_json and not isinstance(step, Draft):
             print(json.dumps(as_dict(step), ensure_ascii=False, default=str), flush=True)
         elif not as_json:
-            _say(step)
+            _print_step(step)
     return asked
 
 
-def _say(step: Step) -> None:
+def _print_step(step: Step) -> None:
     if isinstance(step, Answer):
         by = " — ".join(filter(None, [step.notice, step.model]))
         print(step.text, flush=True)
@@ -241,7 +241,7 @@ def _line(step: Step) -> str:
             return f"{choice}{f': {reason}' if reason else ''}"
         case Notice(text):
             return f"! {text}"
-        case Spent():
+        case Usage():
             return counter(step)
     return ""
 
@@ -256,7 +256,7 @@ def _no_chat(chat: str) -> Any:
 
 
 def main(words: list[str]) -> None:
-    """Run a command; words that are none are a task."""
+    """Run a command; without a command's name the words are a task."""
     names = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
     if words and not (words[0] in names or words[0] in {"--help", "-h"}):
         words = ["do", *words]

@@ -1,4 +1,4 @@
-"""The only file that chooses a model: the one that thinks, and the one that summarises."""
+"""The only file that chooses a model: the agent's, and the one that summarises."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from plumbing import retries
 
 log = logging.getLogger(__name__)
 
-CONNECT = 5  # seconds: who does not pick up by then is not there
+CONNECT_SECONDS = 5  # the connect timeout
 
 
 @cache
 def chat_model(settings: Settings = SETTINGS) -> BaseChatModel:
-    """The model that thinks, as LangChain knows it; without a key the offline stand-in."""
+    """The agent's chat model for LangChain; without a key the offline model."""
     if settings.provider == "offline":
-        return offline.StandIn()
-    # Here, not above: without a key nobody waits for the import.
+        return offline.OfflineModel()
+    # Imported here, because it is slow and not needed without a key.
     from langchain_mistralai import ChatMistralAI
 
     if settings.provider == "server":
         address, key = settings.llm_base_url, settings.llm_api_key
     else:
         address, key = f"{settings.mistral_server_url.rstrip('/')}/v1", settings.mistral_api_key
-    secret = key.get_secret_value().strip() or "none"  # local servers want no key
-    # A client of our own: theirs would wait as long for a connection as for an answer.
+    secret = key.get_secret_value().strip() or "none"  # local servers need no key
+    # Our own client: the default one waits for a connection as long as for an answer.
     client = httpx.Client(
         base_url=address,
         headers={"Authorization": f"Bearer {secret}", "Accept": "application/json"},
-        timeout=httpx.Timeout(settings.timeout, connect=min(CONNECT, settings.timeout)),
+        timeout=httpx.Timeout(settings.timeout, connect=min(CONNECT_SECONDS, settings.timeout)),
     )
     return ChatMistralAI(
         model_name=settings.chat,
@@ -50,7 +50,7 @@ def chat_model(settings: Settings = SETTINGS) -> BaseChatModel:
 
 
 def cost(tokens_in: int, tokens_out: int, model: str) -> float | None:
-    """What these tokens cost in US dollars; None where the price is not known."""
+    """The price of these tokens in US dollars; None if the model's price is unknown."""
     if model not in PRICES:
         return None
     price_in, price_out = PRICES[model]
@@ -58,16 +58,17 @@ def cost(tokens_in: int, tokens_out: int, model: str) -> float | None:
 
 
 def summarize(settings: Settings, messages: Sequence[AnyMessage]) -> str:
-    """The talk so far in short, for a conversation that outgrows the model's memory."""
-    talk = get_buffer_string(messages)
+    """A summary of a conversation that is too long for the model's context window."""
+    text = get_buffer_string(messages)
     if settings.provider != "offline":
-        question = [HumanMessage(prompts.SUMMARY.format(talk=prompts.marked("talk", talk)))]
-        # Not streamed: its words are no answer to anybody.
+        data = prompts.marked("conversation", text)
+        question = [HumanMessage(prompts.SUMMARY.format(conversation=data))]
+        # Not streamed: the summary is not shown to the user.
         model = chat_model(settings).model_copy(update={"streaming": False, "callbacks": None})
         try:
             with retries.polite_errors(settings.chat, settings):
                 ask = partial(model.invoke, question)
                 return retries.retry(ask, settings.chat, settings).text
         except retries.ModelUnavailable as error:
-            log.warning("summarised without the model: %s", error)
+            log.warning("summarised without the model, because: %s", error)
     return offline.summarize(messages)

@@ -1,4 +1,4 @@
-"""The loop: a task goes in, typed steps come out, and a person can stop or approve on the way."""
+"""Runs a task with the agent, and streams its steps; a run can be stopped, or wait for approval."""
 
 from __future__ import annotations
 
@@ -18,137 +18,137 @@ from langgraph.types import Command
 from pydantic import BaseModel, ValidationError
 
 from agent import llm, mcp, media, memory, prompts, team
-from agent.run import NOW, Ended, Run
+from agent.run import CURRENT_RUN, Ended, Run
 from agent.settings import SETTINGS, Settings
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Spent, Step, Task, pending
+from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Usage, pending
 from plumbing import retries
 
 log = logging.getLogger(__name__)
 
-KEEP = 12  # messages that a summary of the talk leaves as they are
-FOREVER = 10_000  # LangGraph's own limit of steps: ours is MAX_STEPS, which ends with a summary
-Wish = Task | Sequence[Decision]
+KEEP_MESSAGES = 12  # the latest messages, which are not summarised
+RECURSION_LIMIT = 10_000  # of LangGraph, out of the way: MAX_STEPS is ours, it ends with a summary
+Request = Task | Sequence[Decision]
 
-_at_work: dict[str, Run] = {}
+_running: dict[str, Run] = {}
 
 
-def run(chat: str, wish: Wish, settings: Settings = SETTINGS, **how: Any) -> Iterator[Step]:
-    """Do a task, or go on after decisions on calls that waited; tells every step as it happens.
+def run(chat: str, request: Request, settings: Settings = SETTINGS, **more: Any) -> Iterator[Step]:
+    """Do a task, or continue after decisions on calls; yields every step as it happens.
 
-    The files of a task are paths. `how` may say `yes=True` (approve everything) and whose
-    conversation it is (`owner=`). Ends with an Answer, or with an Approval or more, and what was
-    Spent; it never raises. Whoever stops listening stops the run.
+    The files of a task are paths. `more`: `yes=True` approves everything, `owner=` is the
+    browser that owns the conversation. The last steps are an Answer or one Approval or more, and
+    the Usage; it never raises. Closing the generator stops the run.
     """
-    this = Run(chat, settings, **how)
-    if _at_work.setdefault(chat, this) is not this:
+    this = Run(chat, settings, **more)
+    if _running.setdefault(chat, this) is not this:
         yield Notice(prompts.BUSY)
         return
-    threading.Thread(target=_work, args=(this, wish), daemon=True).start()
+    threading.Thread(target=_work, args=(this, request), daemon=True).start()
     try:
-        while (step := this.heard.get()) is not None:
+        while (step := this.events.get()) is not None:
             yield step
     finally:
         this.stopped.set()
 
 
 def stop(chat: str) -> bool:
-    """Stop what a conversation is doing, at once; False when it does nothing."""
-    this = _at_work.get(chat)
+    """Stop the run of a conversation; False when there is none."""
+    this = _running.get(chat)
     if this:
         this.stopped.set()
     return this is not None
 
 
 def stop_all(seconds: float) -> None:
-    """Stop every run, and wait at most so long until their last words are written down."""
+    """Stop every run, and wait at most so many seconds until their last steps are saved."""
     end = time.monotonic() + seconds
-    while _at_work and time.monotonic() < end:
-        for chat in list(_at_work):  # also one that begins meanwhile
+    while _running and time.monotonic() < end:
+        for chat in list(_running):  # again: a run may have started in the meantime
             stop(chat)
         time.sleep(0.02)
 
 
 def waiting(chat: str, settings: Settings = SETTINGS) -> list[Approval]:
-    """The calls that wait for a person, also after a restart."""
-    return [_approval(each.value) for each in _asked(_graph(settings), chat).values()]
+    """The calls that wait for approval, also after a restart."""
+    return [_approval(each.value) for each in _interrupts(_graph(settings), chat).values()]
 
 
 def is_busy(chat: str) -> bool:
-    """Whether a run of this conversation is under way."""
-    return chat in _at_work
+    """Whether this conversation has a run in progress."""
+    return chat in _running
 
 
-# The run, in a thread of its own, so that its listener can stop it at any time
+# The run, in its own thread, so that it can be stopped at any time
 
 
-def _work(this: Run, wish: Wish) -> None:
-    NOW.set(this)
+def _work(this: Run, request: Request) -> None:
+    CURRENT_RUN.set(this)
     try:
         graph = _graph(this.settings)
         try:
-            told = _new(this, graph, wish) if isinstance(wish, Task) else _more(this, graph, wish)
-            if told:
-                _finish(this, graph.invoke(told, _config(this.chat), durability="exit"))
+            prepare: Any = _start if isinstance(request, Task) else _resume
+            if state := prepare(this, graph, request):
+                _finish(this, graph.invoke(state, _config(this.chat), durability="exit"))
         except Ended as ended:
-            this.tell(_close(this, graph, str(ended)))
+            this.emit(_close(this, graph, str(ended)))
     except Exception:
         log.error("the run failed: %s", retries.without_keys(traceback.format_exc(), this.settings))
-        this.heard.put(Answer(prompts.SORRY))
+        this.events.put(Answer(prompts.SORRY))
     finally:
-        this.spent = this.now()
-        memory.add(this.settings.memory, this.chat, this.spent)
-        this.heard.put(this.spent)
-        _at_work.pop(this.chat, None)
-        this.heard.put(None)
+        this.usage = this.usage_now()
+        memory.add(this.settings.memory, this.chat, this.usage)
+        this.events.put(this.usage)
+        _running.pop(this.chat, None)
+        this.events.put(None)
 
 
-def _new(this: Run, graph: CompiledStateGraph[Any], task: Task) -> dict[str, Any]:
-    """Take a new task in. Raises Ended when there is none."""
-    if _open_calls(_messages(graph, this.chat)):  # an approval nobody gave, or a power cut
-        _close(this, graph, prompts.UNANSWERED)
+def _start(this: Run, graph: CompiledStateGraph[Any], task: Task) -> dict[str, Any]:
+    """The graph's input for a new task. Raises Ended when the task is empty."""
+    if _open_calls(_messages(graph, this.chat)):  # no decision was made, or the app was killed
+        _close(this, graph, prompts.NOT_APPROVED)
     first = not memory.steps(this.settings.memory, this.chat)
-    this.tell(replace(task, files=tuple(_name(file) for file in task.files)))
+    this.emit(replace(task, files=tuple(_file_name(file) for file in task.files)))
     for problem in mcp.toolbox(this.settings)[1] if first else ():
-        this.tell(Notice(problem))
-    taken = this.watch(partial(media.take, task.text, task.files, this.settings))
-    for notice in taken.notices:
-        this.tell(Notice(notice))
-    if not taken.text.strip() and not taken.images:
+        this.emit(Notice(problem))
+    prepared = this.cancellable(partial(media.prepare, task.text, task.files, this.settings))
+    for notice in prepared.notices:
+        this.emit(Notice(notice))
+    if not prepared.text.strip() and not prepared.images:
         raise Ended(prompts.NO_TASK)
-    if not taken.images:
-        return {"messages": [HumanMessage(taken.text)]}
-    parts: list[Any] = [{"type": "text", "text": taken.text or prompts.LOOK_AT_THIS}]
-    parts += [{"type": "image_url", "image_url": {"url": url}} for url in taken.images]
+    if not prepared.images:
+        return {"messages": [HumanMessage(prepared.text)]}
+    parts: list[Any] = [{"type": "text", "text": prepared.text or prompts.LOOK_AT_THIS}]
+    parts += [{"type": "image_url", "image_url": {"url": url}} for url in prepared.images]
     return {"messages": [HumanMessage(parts)]}
 
 
-def _name(path: str) -> str:
+def _file_name(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _more(
+def _resume(
     this: Run, graph: CompiledStateGraph[Any], decisions: Sequence[Decision]
 ) -> Command[Any] | None:
-    """Take in what a person decided; None when nothing waits for it, or it does not fit."""
+    """The graph's input for a person's decisions; None when no call waits for a valid one."""
     before = memory.steps(this.settings.memory, this.chat)
-    this.told = {step.id for step in before if isinstance(step, Call)}
-    this.spent = next((step for step in reversed(before) if isinstance(step, Spent)), Spent())
-    asked, answers = _asked(graph, this.chat), dict[str, Any]()
+    this.emitted = {step.id for step in before if isinstance(step, Call)}
+    this.usage = next((step for step in reversed(before) if isinstance(step, Usage)), Usage())
+    asked, answers = _interrupts(graph, this.chat), dict[str, Any]()
     for decision in decisions:
         if decision.id not in asked:
-            this.heard.put(Notice(prompts.NOT_WAITING))
+            this.events.put(Notice(prompts.NOT_WAITING))
             continue
         call = asked[decision.id].value
-        if problem := _misfit(decision, call["name"], this.settings):
-            this.heard.put(Notice(problem))
+        if problem := _edit_problem(decision, call["name"], this.settings):
+            this.events.put(Notice(problem))
             continue
-        this.tell(decision)
-        answers[asked[decision.id].id] = _answer(decision, call["name"])
+        this.emit(decision)
+        answers[asked[decision.id].id] = _langchain_decision(decision, call["name"])
     return Command(resume=answers) if answers else None
 
 
-def _misfit(decision: Decision, name: str, settings: Settings) -> str:
-    """What is wrong with edited arguments, in one line."""
+def _edit_problem(decision: Decision, name: str, settings: Settings) -> str:
+    """The problem with a decision or its edited arguments, in one line."""
     if decision.choice not in {"approve", "edit", "refuse"}:
         return prompts.NO_SUCH_CHOICE
     tool = next((tool for tool in mcp.toolbox(settings)[0] if tool.name == name), None)
@@ -165,8 +165,8 @@ def _misfit(decision: Decision, name: str, settings: Settings) -> str:
     return ""
 
 
-def _answer(decision: Decision, name: str) -> dict[str, Any]:
-    """A decision as LangChain's HumanInTheLoopMiddleware takes it."""
+def _langchain_decision(decision: Decision, name: str) -> dict[str, Any]:
+    """A decision in the format of LangChain's HumanInTheLoopMiddleware."""
     if decision.choice == "edit":
         edited = {"name": name, "args": dict(decision.args or {})}
         return {"type": "edit", "edited_action": edited}
@@ -176,52 +176,52 @@ def _answer(decision: Decision, name: str) -> dict[str, Any]:
 
 
 def _finish(this: Run, state: dict[str, Any]) -> None:
-    """Tell how the run ended: with the calls that wait now, or with the answer."""
+    """Emit how the run ended: the calls that wait for approval, or the answer."""
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
     if asked:
         order = [call["id"] for call in _open_calls(state["messages"])]
         asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
         known = pending(memory.steps(this.settings.memory, this.chat))
         for approval in asked:
-            if approval not in known:  # of several, one was decided, and the others wait on
-                this.tell(approval)
+            if approval not in known:  # when one of several is decided, the others are known
+                this.emit(approval)
         return
     last = state["messages"][-1]
-    model = prompts.STAND_IN if this.notice else this.settings.chat or prompts.STAND_IN
-    this.tell(Answer(last.text, model, this.notice))
+    model = prompts.OFFLINE if this.notice else this.settings.chat or prompts.OFFLINE
+    this.emit(Answer(last.text, model, this.notice))
 
 
 def _close(this: Run, graph: CompiledStateGraph[Any], why: str) -> Answer:
-    """End a run before its task is done: every open call gets an answer, the talk a summary.
+    """End a run early: every open call gets a result, and the conversation gets a summary.
 
-    Without them the API would refuse the conversation from here on.
+    Without the results the API would refuse every later request of this conversation.
     """
     messages = _messages(graph, this.chat)
     unanswered = _open_calls(messages)
-    done = [f"{result.tool}: {_line(result)}" for result in this.results.values()]
+    done = [f"{result.tool}: {_first_line(result)}" for result in this.results.values()]
     missing = [call["name"] for call in unanswered if call["id"] not in this.results]
     summary = prompts.ended(why, done, missing)
-    answers = [_last_word(call, this.results.get(call["id"] or ""), why) for call in unanswered]
+    answers = [_last_result(call, this.results.get(call["id"] or ""), why) for call in unanswered]
     closing = {"messages": [*answers, AIMessage(summary)]}
     graph.update_state(_config(this.chat), closing, as_node="model")
-    return Answer(summary, "" if this.settings.chat else prompts.STAND_IN, this.notice)
+    return Answer(summary, "" if this.settings.chat else prompts.OFFLINE, this.notice)
 
 
-def _last_word(call: Any, result: Result | None, why: str) -> ToolMessage:
+def _last_result(call: Any, result: Result | None, why: str) -> ToolMessage:
     text = prompts.marked(call["name"], result.text) if result else prompts.NOT_RUN.format(why=why)
     return ToolMessage(text, tool_call_id=call["id"], name=call["name"])
 
 
-def _line(result: Result) -> str:
+def _first_line(result: Result) -> str:
     first = next((line for line in result.text.splitlines() if line.strip()), "")
     return f"{first[:100]}" if result.ok else f"failed ({first[:100]})"
 
 
-# What LangGraph keeps of a conversation
+# The conversation that LangGraph saves
 
 
 def _config(chat: str) -> Any:
-    return {"configurable": {"thread_id": chat}, "recursion_limit": FOREVER}
+    return {"configurable": {"thread_id": chat}, "recursion_limit": RECURSION_LIMIT}
 
 
 def _messages(graph: CompiledStateGraph[Any], chat: str) -> list[AnyMessage]:
@@ -241,7 +241,7 @@ def _open_calls(messages: Sequence[AnyMessage]) -> list[Any]:
     return [call for call in asked if call["id"] not in answered]
 
 
-def _asked(graph: CompiledStateGraph[Any], chat: str) -> dict[str, Any]:
+def _interrupts(graph: CompiledStateGraph[Any], chat: str) -> dict[str, Any]:
     """LangGraph's interrupts, by the id of the call that waits."""
     interrupts = graph.get_state(_config(chat)).interrupts
     return {each.value["tool_call_id"]: each for each in interrupts}
@@ -257,7 +257,7 @@ def _graph(settings: Settings) -> CompiledStateGraph[Any]:
     shorten = SummarizationMiddleware(
         model,
         trigger=("tokens", settings.context_tokens),
-        keep=("messages", KEEP),
+        keep=("messages", KEEP_MESSAGES),
         summarizer=partial(llm.summarize, settings),
         trim_tokens_to_summarize=None,
     )

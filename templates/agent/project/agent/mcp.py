@@ -1,4 +1,4 @@
-"""The only file that talks to MCP servers: their tools join the agent's."""
+"""The only file that connects to MCP servers, and adds their tools to the agent's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 from agent.settings import SETTINGS, Settings
 from agent.tools import ToolError, asks_first, collect
 
-if TYPE_CHECKING:  # imported below where mcp.json names a server: nobody else waits for them
+if TYPE_CHECKING:  # slow to import: imported below only when mcp.json names a server
     from mcp import ClientSession
     from mcp.types import CallToolResult
 
@@ -34,32 +34,32 @@ T = TypeVar("T")
 
 SHAPE = 'expected {"mcpServers": {"a name": {"command": "..."} or {"url": "..."}}}'
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
-SECRET_CHARS = 6  # what is shorter is no secret, and would be found in every other word
-MAX_WORDS = 300  # characters of what a server says about its own failure
-LOST = {-32000, 32600}  # the SDK's codes for a connection and for a session that are gone
+SECRET_CHARS = 6  # a shorter value is not a secret, and redacting it would damage other words
+MAX_CHARS = 300  # of a server's own error message
+LOST = {-32000, 32600}  # the SDK's codes for a lost connection and a lost session
 
 
 @dataclass(frozen=True)
 class Connected:
-    """The tools of the MCP servers that started, and a line for each one that did not."""
+    """The tools of the MCP servers that started, and one line for each that failed."""
 
     tools: tuple[BaseTool, ...] = ()
     problems: tuple[str, ...] = ()
 
 
 class Entry(BaseModel):
-    """A server as mcp.json names it: a command to run, or a URL to reach."""
+    """A server's entry in mcp.json: a command to run, or a URL."""
 
     command: str = ""
     args: list[str] = []
     env: dict[str, str] = {}
     url: str = ""
     headers: dict[str, str] = {}
-    type: str = ""  # "sse" for a server that speaks the older protocol
+    type: str = ""  # "sse" for a server with the older protocol
 
 
 class NotStarted(Exception):
-    """Why a server did not start, and what to do about it."""
+    """The reason why a server did not start, and its fix."""
 
     def __init__(self, why: str, fix: str = "correct it in mcp.json") -> None:
         super().__init__(why)
@@ -67,30 +67,30 @@ class NotStarted(Exception):
 
 
 class McpTool(BaseTool):
-    """A server's tool. No StructuredTool, which would lose an argument called `config`."""
+    """A server's tool. Not a StructuredTool, which would drop an argument called `config`."""
 
     server: Any
     original: str  # its name on the server
 
     def _run(self, /, **arguments: Any) -> str:
         server: Server = self.server
-        return _wait(server.call(self.original, arguments))
+        return _run_async(server.call(self.original, arguments))
 
 
 def connect(
     file: Path, seconds: float = 15, call_seconds: float = SETTINGS.tool_seconds
 ) -> Connected:
-    """Start the servers that a mcp.json names, side by side, and collect their tools.
+    """Start the servers in mcp.json, all in parallel, and collect their tools.
 
     A server that is not ready after `seconds` is left out; a call may take `call_seconds`.
     """
     try:
         named = _read(file)
-    except ValueError as error:  # also what is not JSON, or not UTF-8
+    except ValueError as error:  # also invalid JSON, or not UTF-8
         return Connected(problems=(f"{file.name} could not be read: {error}. Fix: correct it",))
     servers = [Server(name, file.parent, seconds, call_seconds) for name in named]
     starts = [server.start(values) for server, values in zip(servers, named.values(), strict=True)]
-    outcomes = _wait(_side_by_side(starts)) if starts else []
+    outcomes = _run_async(_gather(starts)) if starts else []
     tools, problems = dict[str, BaseTool](), list[str]()
     for server, outcome in zip(servers, outcomes, strict=True):
         if isinstance(outcome, NotStarted):
@@ -103,20 +103,20 @@ def connect(
 
 @cache
 def toolbox(settings: Settings = SETTINGS) -> tuple[list[BaseTool], tuple[str, ...]]:
-    """All tools, our own and the servers', and a line for each server that is missing."""
+    """All tools, our own and the servers', and one line for each server that failed."""
     found = connect(settings.mcp)
     return [*collect(), *found.tools], found.problems
 
 
 def close() -> None:
-    """End all servers that run; the program's end does it too."""
+    """Stop all running servers; this also happens when the program exits."""
     if _running:
         with suppress(TimeoutError):
-            _wait(_side_by_side([server.stop() for server in list(_running)]), seconds=6)
+            _run_async(_gather([server.stop() for server in list(_running)]), seconds=6)
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The servers that a mcp.json names. Raises ValueError."""
+    """The servers in mcp.json. Raises ValueError."""
     if not file.exists():
         return {}
     content = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -127,12 +127,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _add(tools: dict[str, BaseTool], server: Server, offered: Iterable[BaseTool]) -> None:
-    """Take a server's tools in, each under a name that Mistral takes and no other tool has."""
+    """Add a server's tools, each under a unique name that Mistral's API accepts."""
     ours = {each.name for each in collect()}
     for each in offered:
         more = (f"{server.name}_{each.name}_{number}" for number in itertools.count(2))
-        wishes = itertools.chain([each.name, f"{server.name}_{each.name}"], more)
-        names = (re.sub(r"[^a-zA-Z0-9_-]", "_", wish)[:64] for wish in wishes)
+        candidates = itertools.chain([each.name, f"{server.name}_{each.name}"], more)
+        names = (re.sub(r"[^a-zA-Z0-9_-]", "_", candidate)[:64] for candidate in candidates)
         name = next(name for name in names if name not in ours and name not in tools)
         tools[name] = McpTool(
             name=name,
@@ -146,12 +146,12 @@ def _add(tools: dict[str, BaseTool], server: Server, offered: Iterable[BaseTool]
             asks_first(tools[name])
 
 
-# A server: its session stays open in a task of its own
+# A server: its session stays open in its own asyncio task
 
 
 @dataclass(eq=False)
 class Server:
-    """An MCP server: started once, kept open, and started again where it has ended."""
+    """An MCP server: started once, kept open, and restarted if it has ended."""
 
     name: str
     folder: Path
@@ -165,11 +165,11 @@ class Server:
     task: asyncio.Task[None] | None = None
 
     async def start(self, values: Any) -> list[BaseTool] | NotStarted:
-        """Start it as mcp.json says; its tools, or why there are none."""
+        """Start it with its entry in mcp.json; its tools, or the reason why there are none."""
         try:
-            self.entry = Entry.model_validate(_filled(values, self.secrets))
+            self.entry = Entry.model_validate(_fill_in(values, self.secrets))
             if bool(self.entry.command) == bool(self.entry.url):
-                raise NotStarted("it needs a command or a url, one of the two")
+                raise NotStarted("it needs either a command or a url")
             return await self.open()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -179,15 +179,15 @@ class Server:
             return error
 
     async def open(self) -> list[BaseTool]:
-        """Its tools, as soon as it runs. Raises NotStarted."""
+        """Its tools, once it is running. Raises NotStarted."""
         if not self.ready or self.ready.done():
             self.ready = asyncio.get_running_loop().create_future()
             self.closing = asyncio.Event()
-            self.task = asyncio.create_task(self.hold(self.ready, self.closing))
+            self.task = asyncio.create_task(self.run(self.ready, self.closing))
         return await asyncio.shield(self.ready)
 
-    async def hold(self, ready: asyncio.Future[list[BaseTool]], closing: asyncio.Event) -> None:
-        """Keep a session open until `closing`: it has to end in the task that it began in."""
+    async def run(self, ready: asyncio.Future[list[BaseTool]], closing: asyncio.Event) -> None:
+        """Keep a session open until `closing`: it must end in the task in which it started."""
         _running.add(self)
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
             try:
@@ -199,37 +199,37 @@ class Server:
                     await closing.wait()
             except Exception as error:
                 if not ready.done():
-                    ready.set_exception(NotStarted(self.plain(self.why(error, log))))
+                    ready.set_exception(NotStarted(self.redacted(self.reason(error, log))))
             finally:
                 ready.cancel()
-                if self.closing is closing:  # else it has been started again meanwhile
+                if self.closing is closing:  # else it was restarted in the meantime
                     self.session = None
                     _running.discard(self)
 
     @asynccontextmanager
     async def connected(self, log: TextIO) -> AsyncIterator[ClientSession]:
-        """A session with the command that is run, or with the URL. Its stderr goes to `log`."""
+        """A session with the server's command or URL. The command's stderr goes to `log`."""
         from langchain_mcp_adapters.sessions import create_session
         from mcp import ClientSession, StdioServerParameters, stdio_client
 
         entry = self.entry
         if entry.url:
             transport = "sse" if entry.type == "sse" else "http"
-            how: Any = {"transport": transport, "url": entry.url, "headers": entry.headers}
-            # It warns where a server does not take its goodbye: nobody needs to know.
+            options: Any = {"transport": transport, "url": entry.url, "headers": entry.headers}
+            # It warns when a server refuses to end a session, which does no harm.
             logging.getLogger("mcp.client.streamable_http").setLevel(logging.ERROR)
-            async with create_session(how) as session:
+            async with create_session(options) as session:
                 yield session
             return
-        # Beside `env` it gets what the SDK holds to be safe (PATH, HOME, ...), no key of ours.
+        # Besides `env` it gets the SDK's safe variables (PATH, HOME, ...), and none of our keys.
         params = StdioServerParameters(
             command=entry.command, args=entry.args, env=entry.env, cwd=self.folder
         )
         async with stdio_client(params, log) as streams, ClientSession(*streams) as session:
             yield session
 
-    def why(self, error: BaseException, log: TextIO) -> str:
-        """What kept it from starting, with its own last words."""
+    def reason(self, error: BaseException, log: TextIO) -> str:
+        """The reason why it did not start, with the last line of its stderr."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if isinstance(error, TimeoutError):
@@ -241,12 +241,12 @@ class Server:
         elif isinstance(error, httpx.HTTPError):
             what = f"{self.entry.url.partition('?')[0]} could not be reached"
         elif _is_lost(error):
-            what = "no MCP server is there" if self.entry.url else "it ended at once"
+            what = "there is no MCP server" if self.entry.url else "it ended immediately"
         else:
             what = str(error) or type(error).__name__
         log.seek(0)
-        said = [line.strip() for line in log if line.strip()]
-        return f"{what} ({said[-1][:MAX_WORDS]})" if said else what
+        lines = [line.strip() for line in log if line.strip()]
+        return f"{what} ({lines[-1][:MAX_CHARS]})" if lines else what
 
     async def stop(self) -> None:
         self.closing.set()
@@ -258,19 +258,19 @@ class Server:
     # Calls
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
-        """What the tool gives, as text. Raises ToolError for whatever goes wrong."""
+        """The tool's result as text. Raises ToolError for every failure."""
         try:
             async with asyncio.timeout(self.call_seconds):
-                if not self.session:  # it has ended: start it again, once
+                if not self.session:  # it has ended: restart it, once
                     await self.open()
                 assert self.session
                 result = await self.result(self.session, tool, arguments)
         except TimeoutError:
-            late = f"{self.name} took longer than {self.call_seconds:g} seconds and was given up"
+            late = f"The MCP server {self.name} timed out after {self.call_seconds:g} seconds."
             raise ToolError(late) from None
         except NotStarted as error:
-            raise ToolError(f"The MCP server {self.name} did not start again: {error}") from None
-        text = self.plain(_text(result.content, result.structuredContent))
+            raise ToolError(f"The MCP server {self.name} did not restart: {error}") from None
+        text = self.redacted(_text(result.content, result.structuredContent))
         if result.isError:
             raise ToolError(text)
         return text
@@ -278,40 +278,40 @@ class Server:
     async def result(
         self, session: ClientSession, tool: str, arguments: dict[str, Any]
     ) -> CallToolResult:
-        """What the server answers. Raises ToolError when it refuses, or is gone."""
+        """The server's answer. Raises ToolError when the server refuses the call, or has ended."""
         call, task = asyncio.create_task(session.call_tool(tool, arguments)), self.task
         assert task
         try:
-            # Where nobody picks up any more, the SDK ends the session and leaves the call waiting.
+            # When the server has ended, the SDK ends the session, but the call would wait forever.
             await asyncio.wait([call, task], return_when=asyncio.FIRST_COMPLETED)
             if call.done():
                 return call.result()
         except Exception as error:
-            if not _is_lost(error):  # the server refused the call, or broke its word about results
-                raise ToolError(self.plain(str(error))) from None
+            if not _is_lost(error):  # the server refused the call, or its result breaks its schema
+                raise ToolError(self.redacted(str(error))) from None
         finally:
             call.cancel()
         raise self.lost(session)
 
     def lost(self, session: ClientSession) -> ToolError:
-        """Give a session up whose server has gone away."""
+        """Drop a session whose server has ended; the error for the model."""
         if self.session is session:
             self.session = None
             self.closing.set()
         return ToolError(
-            f"The MCP server {self.name} went away, and nobody knows whether the call was done. "
-            "It starts again at the next call."
+            f"The MCP server {self.name} stopped, so it is unknown whether the call was done. "
+            "It restarts at the next call."
         )
 
-    def plain(self, text: str) -> str:
-        """Words of the server, without the secrets that mcp.json took from the environment."""
+    def redacted(self, text: str) -> str:
+        """A server's text without the secrets that mcp.json took from the environment."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether an error means that the server, or its session, is gone."""
+    """Whether an error means that the server or its session has ended."""
     from anyio import BrokenResourceError, ClosedResourceError
     from mcp import McpError
 
@@ -328,7 +328,7 @@ async def _tools(session: ClientSession) -> list[BaseTool]:
 
 
 def _text(parts: Iterable[Any], structured: dict[str, Any] | None) -> str:
-    """A result as text; what is no text becomes a note."""
+    """A result as text; an image or another part that is not text becomes a note."""
     texts = []
     for part in parts:
         if part.type == "text":
@@ -343,15 +343,15 @@ def _text(parts: Iterable[Any], structured: dict[str, Any] | None) -> str:
             texts.append(f"[not shown: {part.type}, {part.mimeType}]")
     if not texts and structured is not None:
         return json.dumps(structured, ensure_ascii=False)
-    return "\n".join(texts) or "Done; it gave nothing back."
+    return "\n".join(texts) or "Done; the result is empty."
 
 
-def _filled(value: Any, secrets: set[str]) -> Any:
-    """Put the environment's value, or that in .env, in the place of each ${NAME}."""
+def _fill_in(value: Any, secrets: set[str]) -> Any:
+    """Replace each ${NAME} by the value in the environment, or in .env."""
     if isinstance(value, dict):
-        return {key: _filled(each, secrets) for key, each in value.items()}
+        return {key: _fill_in(each, secrets) for key, each in value.items()}
     if isinstance(value, list):
-        return [_filled(each, secrets) for each in value]
+        return [_fill_in(each, secrets) for each in value]
 
     def look_up(match: re.Match[str]) -> str:
         name = match[1]
@@ -369,7 +369,7 @@ def _dotenv() -> dict[str, str | None]:
     return dotenv_values(str(Settings.model_config["env_file"]))
 
 
-# The loop that all servers are talked to on: MCP is asynchronous, the agent is not
+# The event loop of all servers: MCP is asynchronous, the agent is not
 
 
 _running: set[Server] = set()
@@ -383,9 +383,9 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _wait(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
+def _run_async(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
     return asyncio.run_coroutine_threadsafe(work, _loop()).result(seconds)
 
 
-async def _side_by_side(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def _gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return await asyncio.gather(*work)

@@ -1,4 +1,4 @@
-"""What people drop into the chat: pictures to a model that sees, speech to text, files to disk."""
+"""Files that users attach: images for a vision model, speech as text, others to the workspace."""
 
 from __future__ import annotations
 
@@ -18,103 +18,105 @@ from plumbing import retries
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 SOUNDS = frozenset({".mp3", ".wav", ".m4a", ".flac", ".ogg"})
-UPLOADS = "uploads"  # the folder of the workspace that other files go to
+UPLOADS = "uploads"  # the folder of the workspace for other files
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # whatever the name says; no others are tried
-SIDE = 1024  # pixels of the long side that the model gets
-MAX_PIXELS = 50_000_000  # a picture of a few bytes may unpack to far more
-FEW_COLOURS = 128  # up to here it is a drawing, which JPEG would smear
-MAX_IMAGES = 8  # of one task: each costs the model a thousand tokens and more
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the only ones tried, whatever the file's name is
+MAX_SIDE = 1024  # pixels of the longer side in the image that the model gets
+MAX_PIXELS = 50_000_000  # an image of a few bytes may decode to far more
+FEW_COLOURS = 128  # up to this number it is a drawing, which JPEG would blur
+MAX_IMAGES = 8  # of one task: each costs over a thousand tokens
 
-NO_EYES = """\
-needs a model that sees, so it was left out: put a MISTRAL_API_KEY into .env, or the LLM_BASE_URL \
-of a server with such a model"""
-NO_EARS = (
-    "needs Mistral's API to be understood, so it was left out: put a MISTRAL_API_KEY into .env"
+NO_VISION = """\
+needs a model that reads images, so it was left out: put a MISTRAL_API_KEY into .env, or the \
+LLM_BASE_URL of a server with such a model"""
+NO_SPEECH = (
+    "needs Mistral's API to be transcribed, so it was left out: put a MISTRAL_API_KEY into .env"
 )
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A task as the model gets it: the text, pictures as data URLs, and a line for each problem."""
+class Prepared:
+    """A task as the model gets it: the text, images as data URLs, and a line for each problem."""
 
     text: str
     images: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()  # their names, to show
+    files: tuple[str, ...] = ()  # the names that are shown
     notices: tuple[str, ...] = ()
 
 
-class Unusable(Exception):
-    """Why a file was left out, as the end of a sentence that begins with its name."""
+class SkippedFile(Exception):
+    """A file that was left out; the text is the end of a sentence that starts with its name."""
 
 
-def take(text: str, files: Sequence[str | Path], settings: Settings = SETTINGS) -> Taken:
-    """Take in a task with its files. Never raises: a file that is left out becomes a notice."""
-    words, images, names, notices = [text.strip()], list[str](), list[str](), list[str]()
+def prepare(text: str, files: Sequence[str | Path], settings: Settings = SETTINGS) -> Prepared:
+    """Prepare a task and its files for the model. Never raises: a skipped file becomes a notice."""
+    texts, images, names, notices = [text.strip()], list[str](), list[str](), list[str]()
     for path in map(Path, files):
         try:
             _check(path, settings)
             if path.suffix.lower() in IMAGES:
-                images.append(_picture(path, len(images), settings))
+                images.append(_image(path, len(images), settings))
                 names.append(path.name)
             elif path.suffix.lower() in SOUNDS:
-                words.append(_speech(path, settings))
+                texts.append(_speech(path, settings))
                 names.append(path.name)
             else:
                 name = _keep(path, settings.workspace)
-                words.append(f"The file {name} is in the workspace.")
+                texts.append(f"The file {name} is in the workspace.")
                 names.append(name)
-        except Unusable as problem:
+        except SkippedFile as problem:
             notices.append(f"{path.name} {problem}.")
-    return Taken("\n\n".join(filter(None, words)), tuple(images), tuple(names), tuple(notices))
+    return Prepared("\n\n".join(filter(None, texts)), tuple(images), tuple(names), tuple(notices))
 
 
 def _check(path: Path, settings: Settings) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise Unusable(f"could not be opened ({error.strerror})") from error
+        raise SkippedFile(f"could not be opened ({error.strerror})") from error
     if not size:
-        raise Unusable("is empty")
+        raise SkippedFile("is empty")
     if size > settings.max_file_mb * 2**20:
-        raise Unusable(f"is larger than {settings.max_file_mb} MB (MAX_FILE_MB raises the limit)")
+        raise SkippedFile(
+            f"is larger than {settings.max_file_mb} MB (MAX_FILE_MB raises the limit)"
+        )
 
 
-# Pictures
+# Images
 
 
-def _picture(path: Path, before: int, settings: Settings) -> str:
-    """The picture as a data URL: upright and small. Raises Unusable."""
+def _image(path: Path, before: int, settings: Settings) -> str:
+    """The image as a data URL: upright and small. Raises SkippedFile."""
     if settings.provider == "offline":
-        raise Unusable(NO_EYES)
+        raise SkippedFile(NO_VISION)
     if before == MAX_IMAGES:
-        raise Unusable(f"was left out: the model looks at {MAX_IMAGES} pictures at once")
+        raise SkippedFile(f"was left out: a task may have at most {MAX_IMAGES} images")
     try:
         kind, data = _encoded(_small(path))
-    except Unusable:
+    except SkippedFile:
         raise
-    except Exception as error:  # Pillow has many, and the files are anybody's
-        raise Unusable("is broken or not what its name says") from error
+    except Exception as error:  # Pillow raises many kinds for files that it cannot read
+        raise SkippedFile("is damaged, or not an image") from error
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _small(path: Path) -> Any:
     from PIL import Image, ImageOps
 
-    with Image.open(path, formats=FORMATS) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise Unusable(f"has more than {MAX_PIXELS // 1_000_000} million pixels")
-        plain = picture.mode in {"L", "RGB", "RGBA", "CMYK"}  # a palette cannot be shrunk
-        image = picture if plain else picture.convert("RGBA")
-        image.thumbnail((SIDE, SIDE))  # a large JPEG is not even decoded in full
+    with Image.open(path, formats=FORMATS) as original:
+        if original.width * original.height > MAX_PIXELS:
+            raise SkippedFile(f"has more than {MAX_PIXELS // 1_000_000} million pixels")
+        plain = original.mode in {"L", "RGB", "RGBA", "CMYK"}  # a palette cannot be resized
+        image = original if plain else original.convert("RGBA")
+        image.thumbnail((MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded at a lower resolution
         return ImageOps.exif_transpose(image)
 
 
 def _encoded(image: Any) -> tuple[str, bytes]:
-    """The picture's format and bytes: PNG where it has few colours or lets the ground through."""
+    """The image's format and bytes: PNG if it has few colours or is transparent, else JPEG."""
     if image.mode == "CMYK" or (image.mode == "RGBA" and image.getextrema()[3][0] == 255):
         image = image.convert("RGB")
-    image.info.clear()  # the place where a photo was taken is nobody's business
+    image.info.clear()  # private data, as the place where a photo was taken
     file = io.BytesIO()
     if image.mode == "RGBA" or image.getcolors(FEW_COLOURS):
         image.save(file, "PNG", optimize=True)
@@ -127,41 +129,41 @@ def _encoded(image: Any) -> tuple[str, bytes]:
 
 
 def _speech(path: Path, settings: Settings) -> str:
-    """The words of a recording. Raises Unusable."""
+    """The text of a recording. Raises SkippedFile."""
     if settings.provider != "mistral":
-        raise Unusable(NO_EARS)
+        raise SkippedFile(NO_SPEECH)
     model = settings.transcribe_model
     try:
         with retries.polite_errors(model, settings):
             words = retries.retry(partial(_transcribe, path, settings), model, settings)
     except retries.ModelUnavailable as error:
-        said = str(error).rstrip(".")
-        raise Unusable(f"was left out: {said[0].lower()}{said[1:]}") from error
+        problem = str(error).rstrip(".")
+        raise SkippedFile(f"was left out: {problem[0].lower()}{problem[1:]}") from error
     if not words:
-        raise Unusable("holds no words that could be understood")
+        raise SkippedFile("contains no speech")
     return words
 
 
 def _transcribe(path: Path, settings: Settings) -> str:
-    from mistralai.client import Mistral  # takes a moment, and few tasks are spoken
+    from mistralai.client import Mistral  # slow to import, and few tasks have a recording
 
     with Mistral(
         api_key=settings.mistral_api_key.get_secret_value().strip(),
         server_url=settings.mistral_server_url,
         timeout_ms=round(settings.timeout * 1000),
     ) as client:
-        said = client.audio.transcriptions.complete(
+        reply = client.audio.transcriptions.complete(
             model=settings.transcribe_model,
             file={"file_name": f"speech{path.suffix.lower()}", "content": path.read_bytes()},
         )
-    return said.text.strip()
+    return reply.text.strip()
 
 
 # Other files
 
 
 def _keep(path: Path, workspace: Path) -> str:
-    """Copy a file into the workspace under a name that is free; what the tools call it."""
+    """Copy a file into the workspace under a free name; its path for the tools."""
     folder = workspace / UPLOADS
     stem, ending = _safe(path.name)
     number = 1
@@ -175,14 +177,14 @@ def _keep(path: Path, workspace: Path) -> str:
                 return f"{UPLOADS}/{name}"
             number += 1
     except OSError as error:
-        raise Unusable(f"could not be kept ({error.strerror})") from error
+        raise SkippedFile(f"could not be saved ({error.strerror})") from error
 
 
 def _safe(name: str) -> tuple[str, str]:
-    """A file's name in letters that every system and every tool takes, and its ending."""
+    """A file's name in characters that every system and every tool accepts, and its ending."""
     stem, dot, ending = unicodedata.normalize("NFC", name).strip(". ").rpartition(".")
     stem, ending = (stem, dot + re.sub(r"\W", "", ending)[:10]) if dot else (ending, "")
     stem = re.sub(r"[^\w-]+", "-", stem).strip("-")[:60] or "file"
-    if re.fullmatch(r"(?i)con|prn|aux|nul|com\d|lpt\d", stem):  # devices, on Windows
+    if re.fullmatch(r"(?i)con|prn|aux|nul|com\d|lpt\d", stem):  # devices on Windows
         stem = f"file-{stem}"
     return stem, ending

@@ -1,4 +1,4 @@
-"""Conversations: kept in one SQLite file, listed, resumed and deleted."""
+"""Conversations: saved in one SQLite file, listed, resumed and deleted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from agent.steps import Step, Task, as_dict, from_dict
 
-if TYPE_CHECKING:  # the page is up before LangGraph is loaded
+if TYPE_CHECKING:  # slow to import: the page is served before LangGraph is loaded
     from langgraph.checkpoint.sqlite import SqliteSaver
 
 log = logging.getLogger(__name__)
 
-WAIT = 30  # seconds for another process to finish its write
+WAIT = 30  # seconds to wait for another process's write
 TITLE_CHARS = 70
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -37,7 +37,7 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation: `changed` in seconds since 1970, `owner` the browser that began it."""
+    """A conversation: `changed` in seconds since 1970, `owner` the browser that started it."""
 
     id: str
     title: str
@@ -46,12 +46,12 @@ class Chat:
 
 
 def new_id() -> str:
-    """The name of a conversation that does not exist yet; nobody can guess it."""
+    """The name of a new conversation; random, so that it cannot be guessed."""
     return secrets.token_hex(8)
 
 
 def chats(folder: Path, owner: str | None = None) -> list[Chat]:
-    """All conversations, or one owner's; the latest first."""
+    """All conversations, or one owner's, the latest first."""
     with _database(folder) as db:
         rows = db.execute(
             "SELECT id, title, changed, owner FROM chats WHERE ?1 IS NULL OR owner = ?1 "
@@ -62,14 +62,14 @@ def chats(folder: Path, owner: str | None = None) -> list[Chat]:
 
 
 def steps(folder: Path, chat: str) -> list[Step]:
-    """Everything that happened in a conversation, in order."""
+    """All steps of a conversation, in order."""
     with _database(folder) as db:
         rows = db.execute("SELECT step FROM steps WHERE chat = ? ORDER BY number", (chat,))
         return [from_dict(json.loads(row)) for (row,) in rows]
 
 
 def add(folder: Path, chat: str, step: Step, owner: str = "") -> None:
-    """Write a step down; the first task gives a new conversation its title."""
+    """Save a step; the first task gives a new conversation its title."""
     text = json.dumps(as_dict(step), ensure_ascii=True, default=str)
     with _database(folder) as db:
         if isinstance(step, Task):
@@ -83,7 +83,7 @@ def add(folder: Path, chat: str, step: Step, owner: str = "") -> None:
 
 
 def delete(folder: Path, chat: str) -> bool:
-    """Forget a conversation for good; False when there is none of that name."""
+    """Delete a conversation; False when there is none of that name."""
     with _database(folder) as db:
         db.execute("DELETE FROM steps WHERE chat = ?", (chat,))
         known = db.execute("DELETE FROM chats WHERE id = ?", (chat,)).rowcount > 0
@@ -93,7 +93,7 @@ def delete(folder: Path, chat: str) -> bool:
 
 @cache
 def saver(folder: Path) -> SqliteSaver:
-    """Where LangGraph keeps the model's side of the talk, and what waits for an approval."""
+    """LangGraph's checkpointer: saves the messages and the calls that wait for approval."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     return SqliteSaver(_connect(_file(folder)))
@@ -119,24 +119,24 @@ def _open(folder: Path) -> tuple[sqlite3.Connection, threading.Lock]:
 
 @cache
 def _file(folder: Path) -> Path:
-    """The database's path; a file that is none is put aside, and a new one begins."""
+    """The database's path; a damaged file is moved aside, and a new one is created."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "conversations.db"
     try:
         with _opening, closing(_connect(file)) as db:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # locked, or no place to write
+        if isinstance(error, sqlite3.OperationalError):  # locked, or the folder cannot be written
             raise
         aside = file.with_name(f"{file.name}.damaged")
         file.replace(aside)
         for left in folder.glob(f"{file.name}-*"):  # logs of the damaged one
             left.unlink()
-        log.warning("The conversations were damaged (%s): put aside as %s.", error, aside.name)
+        log.warning("The conversations were damaged (%s): moved to %s.", error, aside.name)
     return file
 
 
 def _connect(file: Path) -> sqlite3.Connection:
     db = sqlite3.connect(file, timeout=WAIT, check_same_thread=False)
-    db.execute("PRAGMA synchronous = NORMAL")  # with the write-ahead log a crash loses nothing
+    db.execute("PRAGMA synchronous = NORMAL")  # safe in a crash with the write-ahead log
     return db

@@ -1,4 +1,4 @@
-"""The stand-in that works without a model: a few rules that really call the tools."""
+"""Offline mode, which needs no model: a few fixed rules that call the real tools."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from agent import prompts
 
-LEAD = "The offline stand-in follows fixed rules, it does not think. It ran:"
+LEAD = "This is offline mode: it follows fixed rules and uses no model. It ran:"
 NO_RULE = """\
-This task needs a model: the offline stand-in only follows fixed rules. It can calculate, count
-days, list, read, search and write files, answer the sample questions about the database, and read
-a web page. Put a key into `.env` as MISTRAL_API_KEY and start the app again."""
-LINES = 12  # of a result that an answer shows
+This task needs a model: offline mode only follows fixed rules. It can calculate, count days, list,
+read, search and write files, answer the sample questions about the database, and read a web page.
+Put a key into `.env` as MISTRAL_API_KEY and start the app again."""
+LINES = 12  # of a result in the answer
 
-# Questions about the database, as words that must all occur, and the query that answers them.
-# The first one that fits counts. Add your own for a demo without a network.
+# Questions about the database: words that must all occur, and the query that answers them.
+# The first match is used. Add your own for a demo without a network.
 SOLD = (
     "FROM order_items i JOIN products p ON p.id = i.product_id "
     "JOIN orders o ON o.id = i.order_id WHERE o.status IN ('open', 'delivered') "
@@ -49,52 +49,52 @@ QUERIES: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 @dataclass(frozen=True)
-class Talk:
-    """A task as the rules see it: its words, the tools there are, and what each gave so far."""
+class TaskState:
+    """The input of the rules: the task, the available tools, and the results so far."""
 
     task: str
     tools: frozenset[str]
-    results: tuple[tuple[str, str], ...] = ()  # tool, text; in order
+    results: tuple[tuple[str, str], ...] = ()  # tool and text, in order
 
 
-Move = tuple[str, dict[str, Any]]  # a tool, and the arguments to call it with
+ToolCall = tuple[str, dict[str, Any]]  # a tool and its arguments
 
 
-class StandIn(BaseChatModel):
-    """A chat model without a model: LangChain calls it like any other."""
+class OfflineModel(BaseChatModel):
+    """A LangChain chat model that follows the rules below."""
 
     tools: frozenset[str] = frozenset()
 
     @property
     def _llm_type(self) -> str:
-        return prompts.STAND_IN
+        return prompts.OFFLINE
 
-    def bind_tools(self, tools: Sequence[Any], **_: Any) -> StandIn:  # type: ignore[override]
-        """The same with these tools."""
-        return StandIn(tools=frozenset(tool.name for tool in tools))
+    def bind_tools(self, tools: Sequence[Any], **_: Any) -> OfflineModel:  # type: ignore[override]
+        """A copy with these tools."""
+        return OfflineModel(tools=frozenset(tool.name for tool in tools))
 
     def _generate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **_: Any
     ) -> ChatResult:
-        reply = next_step(_talk(messages, self.tools))
+        reply = next_step(_state(messages, self.tools))
         return ChatResult(generations=[ChatGeneration(message=reply)])
 
 
-def next_step(talk: Talk) -> AIMessage:
-    """The next calls, one rule after the other; when none is left, the answer."""
-    begun = {tool for tool, _ in talk.results}
+def next_step(state: TaskState) -> AIMessage:
+    """The calls of the first rule that has any left, else the answer."""
+    called = {tool for tool, _ in state.results}
     for rule in RULES:
-        moves = [move for move in rule(talk) if move[0] in talk.tools and move[0] not in begun]
-        if moves:
+        todo = [call for call in rule(state) if call[0] in state.tools and call[0] not in called]
+        if todo:
             calls: Any = [
-                {"name": name, "args": args, "id": secrets.token_hex(5)[:9]} for name, args in moves
+                {"name": name, "args": args, "id": secrets.token_hex(5)[:9]} for name, args in todo
             ]
             return AIMessage("", tool_calls=calls)
-    return AIMessage(_report(talk) if talk.results else NO_RULE)
+    return AIMessage(_report(state) if state.results else NO_RULE)
 
 
 def summarize(messages: Sequence[AnyMessage]) -> str:
-    """What was asked and answered, a line each: a summary that needs no model."""
+    """A summary without a model: one line for each question and each answer."""
     lines = []
     for message in messages:
         text = " ".join(message.text.split())[:200]
@@ -105,39 +105,39 @@ def summarize(messages: Sequence[AnyMessage]) -> str:
     return "\n".join(lines)
 
 
-def _talk(messages: Sequence[BaseMessage], tools: frozenset[str]) -> Talk:
+def _state(messages: Sequence[BaseMessage], tools: frozenset[str]) -> TaskState:
     start = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
     later = messages[start + 1 :]
     results = [(m.name or "", _unmarked(m)) for m in later if isinstance(m, ToolMessage)]
-    return Talk(messages[start].text, tools, tuple(results))
+    return TaskState(messages[start].text, tools, tuple(results))
 
 
 def _unmarked(message: ToolMessage) -> str:
-    """A result without its marks, and without the note that LangChain puts before an edited one."""
+    """A result without its tags, and without LangChain's note before an edited call's result."""
     found = re.search(r"(?s)\A(?:.*\n)?<result[^>]*>\n(.*)\n</result>\Z", message.text)
     if found:
         return found[1]
     if message.status != "error":
         return message.text
-    reason = message.text.partition("with reason: ")[2]  # a refusal, in LangChain's words
-    return f"not run, you refused it: {reason}" if reason else "not run, you refused it"
+    reason = message.text.partition("with reason: ")[2]  # LangChain's text for a rejected call
+    return f"not run, you rejected it: {reason}" if reason else "not run, you rejected it"
 
 
-def _report(talk: Talk) -> str:
-    """Every result in short, with the tool that gave it."""
+def _report(state: TaskState) -> str:
+    """A short version of every result, under the name of its tool."""
     parts = []
-    for tool, text in talk.results:
-        if tool.startswith("ask_"):  # a report that looks like this one
+    for tool, text in state.results:
+        if tool.startswith("ask_"):  # a report of a specialist in this format
             parts.append(text.removeprefix(LEAD).strip())
             continue
-        shown = _telling(text.strip(), talk.task)
+        shown = _relevant(text.strip(), state.task)
         several = "\n" in shown
         parts.append(f"**{tool}**\n\n```\n{shown}\n```" if several else f"**{tool}**: {shown}")
     return "\n\n".join([LEAD, *parts])
 
 
-def _telling(text: str, task: str) -> str:
-    """Of a long text the parts that share the most words with the task, else its beginning."""
+def _relevant(text: str, task: str) -> str:
+    """The parts of a long text that share the most words with the task, else its beginning."""
     lines = text.splitlines()
     if len(lines) <= LINES:
         return text or "(nothing)"
@@ -150,7 +150,7 @@ def _telling(text: str, task: str) -> str:
     return "\n".join([*best[:LINES], "…"])
 
 
-# The rules: each looks at the task and says which tools to call. A tool is called once a task.
+# The rules: each returns the tool calls for a task. A tool is called once per task.
 
 _DATE = r"\b\d{4}-\d{2}-\d{2}\b"
 _FILE = r"[\w./-]*\w\.(?:md|txt|csv|log|json|pdf|docx|pptx|html|py|toml|yaml|yml)\b"
@@ -167,84 +167,84 @@ _SEARCH = re.compile(
 )
 
 
-def _team(talk: Talk) -> list[Move]:
-    """In a team: what is to be found out goes to the researcher, what is to be written then on."""
-    alone = Talk(talk.task, frozenset(), ())
-    findings = "\n\n".join(text for tool, text in talk.results if tool == "ask_researcher")
+def _team(state: TaskState) -> list[ToolCall]:
+    """In a team: research goes to the researcher, its findings then to the writer."""
+    alone = TaskState(state.task, frozenset(), ())
+    findings = "\n\n".join(text for tool, text in state.results if tool == "ask_researcher")
     if not findings and (_facts(alone) or _files(alone)):
-        return [("ask_researcher", {"task": talk.task})]
-    target = _target(talk.task)
-    task = f"Write the findings to {target}.\n\n{findings}" if findings else talk.task
+        return [("ask_researcher", {"task": state.task})]
+    target = _target(state.task)
+    task = f"Write the findings to {target}.\n\n{findings}" if findings else state.task
     return [("ask_writer", {"task": task})] if target else []
 
 
-def _facts(talk: Talk) -> list[Move]:
-    """What can be looked up at once, side by side."""
-    moves = (rule(talk) for rule in (_arithmetic, _days, _page, _query, _documents))
-    return [move for found in moves for move in found]
+def _facts(state: TaskState) -> list[ToolCall]:
+    """Everything that can be looked up, in parallel calls."""
+    calls = (rule(state) for rule in (_arithmetic, _days, _page, _query, _documents))
+    return [call for found in calls for call in found]
 
 
-def _arithmetic(talk: Talk) -> list[Move]:
-    found = _SUM.search(re.sub(_DATE, " ", talk.task))
+def _arithmetic(state: TaskState) -> list[ToolCall]:
+    found = _SUM.search(re.sub(_DATE, " ", state.task))
     return [("calculate", {"expression": found[0].strip(" .,")})] if found else []
 
 
-def _days(talk: Talk) -> list[Move]:
-    dates = re.findall(_DATE, talk.task)
+def _days(state: TaskState) -> list[ToolCall]:
+    dates = re.findall(_DATE, state.task)
     if len(dates) == 1:
         dates.insert(0, "today")
     if dates:
         return [("days_between", {"start": dates[0], "end": dates[1]})]
-    asked = re.search(r"\b(?:today|what day|date|heute|aujourd'hui|hoy)\b", talk.task, re.I)
+    asked = re.search(r"\b(?:today|what day|date|heute|aujourd'hui|hoy)\b", state.task, re.I)
     return [("today", {})] if asked else []
 
 
-def _page(talk: Talk) -> list[Move]:
-    found = re.search(r"https?://[^\s<>\"')]+", talk.task)
+def _page(state: TaskState) -> list[ToolCall]:
+    found = re.search(r"https?://[^\s<>\"')]+", state.task)
     return [("read_page", {"url": found[0].rstrip(".,;:!?")})] if found else []
 
 
-def _query(talk: Talk) -> list[Move]:
-    said = talk.task.lower()
-    fitting = (sql for words, sql in QUERIES if all(word in said for word in words))
+def _query(state: TaskState) -> list[ToolCall]:
+    task = state.task.lower()
+    fitting = (sql for words, sql in QUERIES if all(word in task for word in words))
     return [("query_database", {"sql": sql}) for sql in list(fitting)[:1]]
 
 
-def _documents(talk: Talk) -> list[Move]:
-    asked = talk.task.rstrip().endswith("?") and not _target(talk.task)
+def _documents(state: TaskState) -> list[ToolCall]:
+    asked = state.task.rstrip().endswith("?") and not _target(state.task)
     others = (_arithmetic, _days, _page, _query)
-    lonely = not any(rule(talk) for rule in others) and not re.search(_FILE, talk.task)
-    return [("search_documents", {"question": talk.task})] if asked and lonely else []
+    alone = not any(rule(state) for rule in others) and not re.search(_FILE, state.task)
+    return [("search_documents", {"question": state.task})] if asked and alone else []
 
 
-def _files(talk: Talk) -> list[Move]:
-    """Files that the task names are read, others are searched or listed."""
-    target = _target(talk.task)
-    named = [name for name in dict.fromkeys(re.findall(_FILE, talk.task)) if name != target]
-    named = [name for name in named if "://" not in talk.task]
-    if found := _SEARCH.search(talk.task):
+def _files(state: TaskState) -> list[ToolCall]:
+    """Reads the files that the task names, or searches or lists the files."""
+    target = _target(state.task)
+    named = [name for name in dict.fromkeys(re.findall(_FILE, state.task)) if name != target]
+    named = [name for name in named if "://" not in state.task]
+    if found := _SEARCH.search(state.task):
         return [("search_files", {"text": found[1].strip("\"' ")})]
     if named:
         return [("read_file", {"path": name}) for name in named]
-    asked = re.search(r"\b(?:list|which|what|show)\b.*\b(?:files|workspace)\b", talk.task, re.I)
+    asked = re.search(r"\b(?:list|which|what|show)\b.*\b(?:files|workspace)\b", state.task, re.I)
     return [("list_files", {})] if asked else []
 
 
-def _report_to_file(talk: Talk) -> list[Move]:
-    """Last of all: what was found, or what the task quotes, goes into the file that it names."""
-    target = _target(talk.task)
-    quoted = re.search(r"[\"“«„](.+?)[\"”»“]", talk.task)
-    found = [f"## {tool}\n\n{text.strip()}\n" for tool, text in talk.results]
-    body = "\n".join([f"# {' '.join(talk.task.split())}\n", *found]) if found else ""
-    # Without results: what is quoted, or what stands below the order, as in a hand-over.
-    body = body or talk.task.partition("\n\n")[2] or (quoted[1] if quoted else "")
+def _report_to_file(state: TaskState) -> list[ToolCall]:
+    """The last rule: writes the results, or the text in quotation marks, to the named file."""
+    target = _target(state.task)
+    quoted = re.search(r"[\"“«„](.+?)[\"”»“]", state.task)
+    found = [f"## {tool}\n\n{text.strip()}\n" for tool, text in state.results]
+    body = "\n".join([f"# {' '.join(state.task.split())}\n", *found]) if found else ""
+    # Without results: the quoted text, or the text below the first paragraph, as in a hand-over.
+    body = body or state.task.partition("\n\n")[2] or (quoted[1] if quoted else "")
     return [("write_file", {"path": target, "text": body})] if target and body else []
 
 
 def _target(task: str) -> str:
-    """The file that the task wants written, if any."""
+    """The file to write, if the task names one."""
     found = _WRITE.search(task)
     return found[1] if found and _WRITING.search(task) else ""
 
 
-RULES: tuple[Callable[[Talk], list[Move]], ...] = (_team, _facts, _files, _report_to_file)
+RULES: tuple[Callable[[TaskState], list[ToolCall]], ...] = (_team, _facts, _files, _report_to_file)

@@ -1,4 +1,4 @@
-"""A run as one HTML file to show to judges."""
+"""A run as one HTML file, to show to judges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import groupby
 
 from agent import prompts, timeline
 from agent.settings import ROOT
-from agent.steps import Answer, Spent, Step, Task
+from agent.steps import Answer, Step, Task, Usage
 from agent.timeline import escape
 
 PAGE = """\
@@ -34,7 +34,7 @@ PAGE = """\
 
 
 def to_html(title: str, steps: Sequence[Step]) -> str:
-    """The run as a page that needs nothing else: no script, no request, style.css inside."""
+    """The run as a self-contained page: style.css inlined, no script, no request."""
     runs = _runs(steps)
     now = datetime.now()
     totals = timeline.counter(_total(runs))
@@ -51,13 +51,13 @@ def to_html(title: str, steps: Sequence[Step]) -> str:
 
 
 def _policy(style: str) -> str:
-    """What the browser may do: apply this very style sheet, and nothing else."""
+    """The content security policy: allows this style sheet and nothing else."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _runs(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps of each task, beginning with the task."""
+    """The steps grouped by task; each group starts with its task."""
     runs: list[list[Step]] = []
     for step in steps:
         if isinstance(step, Task) or not runs:
@@ -66,41 +66,41 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
     return runs
 
 
-def _spent(run: Sequence[Step]) -> Spent | None:
-    return next((step for step in reversed(run) if isinstance(step, Spent)), None)
+def _usage(run: Sequence[Step]) -> Usage | None:
+    return next((step for step in reversed(run) if isinstance(step, Usage)), None)
 
 
-def _total(runs: Sequence[Sequence[Step]]) -> Spent | None:
-    """The sum of what the runs have used; the cost only when it is known of each."""
-    spent = [total for run in runs if (total := _spent(run))]
-    costs = [total.cost for total in spent if total.cost is not None]
-    if not spent:
+def _total(runs: Sequence[Sequence[Step]]) -> Usage | None:
+    """The total usage of the runs; the cost only if it is known for each of them."""
+    usages = [total for run in runs if (total := _usage(run))]
+    costs = [total.cost for total in usages if total.cost is not None]
+    if not usages:
         return None
-    return Spent(
-        steps=sum(total.steps for total in spent),
-        seconds=sum(total.seconds for total in spent),
-        tokens_in=sum(total.tokens_in for total in spent),
-        tokens_out=sum(total.tokens_out for total in spent),
-        cost=sum(costs) if len(costs) == len(spent) else None,
+    return Usage(
+        steps=sum(total.steps for total in usages),
+        seconds=sum(total.seconds for total in usages),
+        tokens_in=sum(total.tokens_in for total in usages),
+        tokens_out=sum(total.tokens_out for total in usages),
+        cost=sum(costs) if len(costs) == len(usages) else None,
     )
 
 
 def _badge(steps: Sequence[Step]) -> str:
-    """Who answered, as in the app: the model's name, or plainly the stand-in."""
+    """The models that answered, as in the app: their names, or the offline mode."""
     answers = [step for step in steps if isinstance(step, Answer)]
     names = dict.fromkeys(answer.model for answer in answers if answer.model)
-    stand_in = prompts.STAND_IN in names or not names
+    stand_in = prompts.OFFLINE in names or not names
     name = ", ".join(names) or ("Ended early" if answers else "No answer yet")
     return f'<span class="badge{" off" if stand_in else ""}">{escape(name)}</span>'
 
 
 def _section(run: Sequence[Step], last: bool) -> str:
-    """One task: what was asked, the timeline, the answer, what it took."""
+    """One task: the question, the timeline, the answer, the usage."""
     parts = [_task(step) for step in run if isinstance(step, Task)]
-    over = [] if last else [Answer("")]  # what waited for an approval then, waits no more
+    over = [] if last else [Answer("")]  # a later task cancels the calls that waited for approval
     parts.append(timeline.render([*run, *over]))
     parts += [_answer(step) for step in run if isinstance(step, Answer)]
-    parts.append(f'<p class="counter">{timeline.counter(_spent(run))}</p>')
+    parts.append(f'<p class="counter">{timeline.counter(_usage(run))}</p>')
     return f"<section>{''.join(parts)}</section>"
 
 
@@ -115,14 +115,14 @@ def _answer(answer: Answer) -> str:
     return f'<div class="answer">{by}{prose(answer.text)}</div>'
 
 
-# An answer's Markdown: paragraphs, lists, bold and code. Everything else stays as it was written.
+# An answer's Markdown: paragraphs, lists, bold and code. Everything else stays plain text.
 
 _FENCE = re.compile(r"^```.*\n([\s\S]*?)(?:^```[ \t]*$|\Z)", re.MULTILINE)
 _ITEM = re.compile(r"\s*(?:[-*+]|(\d+)[.)])\s+")
 
 
 def prose(text: str) -> str:
-    """A model's words as HTML in which nothing is live."""
+    """A model's Markdown as safe HTML: no tags, links or scripts of its own."""
     parts = _FENCE.split(text)
     parts[::2] = [_blocks(part) for part in parts[::2]]
     parts[1::2] = [f"<pre>{escape(part)}</pre>" for part in parts[1::2]]
@@ -144,7 +144,7 @@ def _blocks(text: str) -> str:
 
 
 def _kind(line: str) -> str:
-    """The HTML element that a line belongs to; neighbours of one kind share it."""
+    """The HTML element for a line; consecutive lines of one kind share it."""
     if not line.strip():
         return ""
     if item := _ITEM.match(line):

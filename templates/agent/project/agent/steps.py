@@ -1,4 +1,4 @@
-"""The steps that a run is told in: to the page, the command line, REST, and the report."""
+"""The typed steps that a run emits: for the page, the command line, REST and the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """What the person asked for, and the names of the files that came with it."""
+    """What the user asked for, and the names of the attached files."""
 
     text: str
     files: tuple[str, ...] = ()
@@ -17,7 +17,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Thought:
-    """What the model says before it acts. `agent` is the specialist's name in a team."""
+    """The model's text before its tool calls. `agent` is the specialist's name in a team."""
 
     text: str
     agent: str = ""
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """A tool ended; `text` is what the model reads of it, `ok` whether it worked."""
+    """A tool ended; `text` is the result that the model reads, `ok` whether it worked."""
 
     id: str
     tool: str
@@ -47,7 +47,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Approval:
-    """A call waits for a person: nothing has happened yet."""
+    """A call waits for a person's approval and has not run yet."""
 
     id: str
     tool: str
@@ -57,7 +57,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the person said to an approval: `approve`, `edit` (with new `args`) or `refuse`."""
+    """A person's decision on an approval: `approve`, `edit` (with new `args`) or `refuse`."""
 
     id: str
     choice: str
@@ -67,14 +67,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Draft:
-    """The words of the model as they come; each one replaces the one before."""
+    """The model's reply so far, while it is streamed; each one replaces the one before."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The last words of a run. `notice` says why the stand-in speaks when a model should have."""
+    """The final answer of a run. `notice` says why the model failed, if it did."""
 
     text: str
     model: str = ""
@@ -83,14 +83,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Notice:
-    """A polite line about what went otherwise than planned."""
+    """A polite line about a problem."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What the run has used so far; `cost` in US dollars, None when the price is not known."""
+class Usage:
+    """What the run used so far; `cost` in US dollars, None if the model's price is unknown."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -99,17 +99,18 @@ class Spent:
     cost: float | None = None
 
 
-Step = Task | Thought | Call | Result | Approval | Decision | Draft | Answer | Notice | Spent
-KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in Step.__args__}
+Step = Task | Thought | Call | Result | Approval | Decision | Draft | Answer | Notice | Usage
+_NAMES = {kind: kind.__name__.lower() for kind in Step.__args__} | {Usage: "spent"}  # as saved
+KINDS: dict[str, type] = {name: kind for kind, name in _NAMES.items()}
 
 
 def as_dict(step: Step) -> dict[str, Any]:
-    """A step as plain values, its kind under `type`: what `--json` and REST give."""
-    return {"type": type(step).__name__.lower(), **asdict(step)}
+    """A step as plain values, its kind under `type`: the format of `--json` and REST."""
+    return {"type": _NAMES[type(step)], **asdict(step)}
 
 
 def from_dict(values: Mapping[str, Any]) -> Step:
-    """The step that `as_dict` made these values of."""
+    """The step from which `as_dict` made these values."""
     rest = {name: value for name, value in values.items() if name != "type"}
     if "files" in rest:
         rest["files"] = tuple(rest["files"])
@@ -118,7 +119,7 @@ def from_dict(values: Mapping[str, Any]) -> Step:
 
 
 def pending(steps: Sequence[Step]) -> list[Approval]:
-    """The calls that still wait for a person: a later task or answer leaves none."""
+    """The calls that still wait for approval; a later task or answer cancels them."""
     open_calls: dict[str, Approval] = {}
     for step in steps:
         if isinstance(step, Task | Answer):

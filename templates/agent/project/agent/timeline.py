@@ -1,4 +1,4 @@
-"""The steps of a run as HTML, for the page's timeline and for the exported report."""
+"""The steps of a run as HTML, for the page's timeline and the exported report."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Spent, Step, Task, Thought
+from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Thought, Usage
 
-SHOWN = 4_000  # characters of one text; a longer one is cut, and says so
-PREVIEW = 120  # characters of the line that stands for a call's arguments
+SHOWN = 4_000  # characters of one text; a longer one is cut with a note
+PREVIEW = 120  # characters of the one-line preview of a call's arguments
 
-# Control characters, orders to write from right to left, and halves of characters: they are not
-# seen, yet change how the text around them reads, or cannot be written to a file.
-_UNSEEN = re.compile(
+# Control characters, right-to-left marks, and half characters (lone surrogates): they are
+# invisible, but change how the text around them reads, or cannot be written to a file.
+_INVISIBLE = re.compile(
     r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # as terminals leave them in logs
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # terminal colours in logs
 
-# A task, a thought or a notice alone; or all that is known of a call: the steps by their kind, and
-# under Answer that its run is over.
+# Either one task, thought or notice; or all steps of one call by their type. The key Answer says
+# that the call's run is over.
 Row = dict[type, Any]
 
 
 def render(steps: Sequence[Step], live: bool = False) -> str:
-    """The timeline: a row for each thought, call and notice; empty while there is none.
+    """The timeline: a row for each thought, call and notice; "" if there is none.
 
-    `live` while the run goes on: a call without a result is running then, else it was stopped.
-    Nothing that a model, a tool or a file wrote is live HTML.
+    `live`: the run is in progress, so a call without a result is running; otherwise it was stopped.
+    All text of models, tools and files is escaped.
     """
-    rows = _joined(steps)
+    rows = _rows(steps)
     tasks = [row for row in rows if Task in row]
-    if len(tasks) == 1:  # it is said elsewhere; several part the rows
+    if len(tasks) == 1:  # the page shows it already; several tasks separate the rows
         rows.remove(tasks[0])
     items = [_item(row, live) for row in rows]
     if live and not any(_state(row, live)[0] in {"running", "waiting"} for row in rows):
@@ -41,21 +41,21 @@ def render(steps: Sequence[Step], live: bool = False) -> str:
     return f'<ol class="timeline">{"".join(items)}</ol>' if items else ""
 
 
-def counter(spent: Spent | None) -> str:
-    """What a run has used, in one line: `4 steps · 1,204 tokens · $0.0003 · 3.2 s`."""
-    if spent is None:
+def counter(usage: Usage | None) -> str:
+    """A run's usage in one line: `4 steps · 1,204 tokens · $0.0003 · 3.2 s`."""
+    if usage is None:
         return ""
-    tokens = spent.tokens_in + spent.tokens_out
-    parts = [f"{spent.steps:,} step{'' if spent.steps == 1 else 's'}"]
+    tokens = usage.tokens_in + usage.tokens_out
+    parts = [f"{usage.steps:,} step{'' if usage.steps == 1 else 's'}"]
     parts += [f"{tokens:,} tokens"] if tokens else []
-    parts += [] if spent.cost is None else [_dollars(spent.cost)]
-    return " · ".join([*parts, _duration(spent.seconds)])
+    parts += [] if usage.cost is None else [_dollars(usage.cost)]
+    return " · ".join([*parts, _duration(usage.seconds)])
 
 
 def escape(text: str) -> str:
-    """A text as HTML in which nothing is live."""
+    """A text as safe HTML: tags escaped, invisible characters replaced."""
     text = re.sub(r"\r\n?", "\n", _COLOURS.sub("", text))
-    return html.escape(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text))
+    return html.escape(_INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def _cut(text: str, limit: int = SHOWN) -> str:
@@ -67,8 +67,8 @@ def _cut(text: str, limit: int = SHOWN) -> str:
 # The rows
 
 
-def _joined(steps: Sequence[Step]) -> list[Row]:
-    """The rows in the order in which they began; what became of a call is found by its id."""
+def _rows(steps: Sequence[Step]) -> list[Row]:
+    """The rows in the order in which they started; the steps of a call are matched by its id."""
     rows: list[Row] = []
     calls: dict[str, Row] = {}
     for step in steps:
@@ -94,24 +94,24 @@ def _item(row: Row, live: bool) -> str:
         return f'<li class="thought">{_chip(thought.agent)}{_cut(thought.text.strip())}</li>'
     if Notice in row:
         return f'<li class="notice">{_cut(row[Notice].text.strip())}</li>'
-    state, words = _state(row, live)
+    state, label = _state(row, live)
     call = row.get(Call) or row.get(Approval) or row.get(Result)
     name = _chip(call.agent) + f"<b>{escape(call.tool)}</b>" if call else "<b>a tool</b>"
     mark = {"approve": "approved", "edit": "edited"}.get(_choice(row))
     mark = f'<span class="mark">{mark}</span>' if mark else ""
-    rest = f'{_preview(_arguments(row)[-1][1])}{mark}<span class="state">{words}</span>'
+    rest = f'{_preview(_arguments(row)[-1][1])}{mark}<span class="state">{label}</span>'
     head = f'<span class="name">{name}</span><span class="rest">{rest}</span>'
-    folded = f"<details><summary>{head}</summary>{_folded(row)}</details>"
-    return f'<li class="call {state}">{folded}{_why(row, state)}</li>'
+    details = f"<details><summary>{head}</summary>{_details(row)}</details>"
+    return f'<li class="call {state}">{details}{_why(row, state)}</li>'
 
 
 def _state(row: Row, live: bool) -> tuple[str, str]:
-    """Where a call stands: its class in style.css, and the words for it."""
+    """A call's state: its class in style.css, and its label."""
     result = row.get(Result)
     if not row.keys() & {Call, Approval, Decision, Result}:
         return "", ""
     if _choice(row) == "refuse":
-        return "refused", "refused"
+        return "refused", "rejected"
     if result:
         took = _duration(result.seconds)
         return ("done", f"done in {took}") if result.ok else ("failed", f"failed after {took}")
@@ -125,7 +125,7 @@ def _choice(row: Row) -> str:
 
 
 def _arguments(row: Row) -> list[tuple[str, Mapping[str, Any]]]:
-    """The arguments with their heading; two of each when a person has changed them."""
+    """The arguments with their heading; both versions if a person edited them."""
     call = row.get(Approval) or row.get(Call)
     asked = call.args if call else {}
     if _choice(row) == "edit" and row[Decision].args is not None:
@@ -133,15 +133,15 @@ def _arguments(row: Row) -> list[tuple[str, Mapping[str, Any]]]:
     return [("Arguments", asked)]
 
 
-def _folded(row: Row) -> str:
-    """What shows when the row is opened: the arguments as JSON, and the result."""
+def _details(row: Row) -> str:
+    """The content of an expanded row: the arguments as JSON, and the result."""
     parts = [(name, _json(args)) for name, args in _arguments(row) if args]
     parts += [("Result", row[Result].text or "(nothing)")] if Result in row else []
     return "".join(f"<small>{name}</small><pre>{_cut(text)}</pre>" for name, text in parts)
 
 
 def _why(row: Row, state: str) -> str:
-    """The line under a call that was refused or has failed."""
+    """The line under a call that was rejected or has failed."""
     reason = row[Decision].reason.strip() if state == "refused" else ""
     if state == "failed":
         reason = row[Result].text.strip().split("\n")[0]
@@ -154,7 +154,7 @@ def _chip(agent: str) -> str:
 
 
 def _preview(args: Mapping[str, Any]) -> str:
-    """The arguments on one line, without their names when there is only one."""
+    """The arguments on one line; a single one without its name."""
     values = {name: v if isinstance(v, str) else _json(v) for name, v in args.items()}
     named = (f"{name}: {v[:PREVIEW]}" if len(values) > 1 else v for name, v in values.items())
     line = " ".join(", ".join(named)[: 2 * PREVIEW].split())
@@ -167,7 +167,7 @@ def _json(value: Any) -> str:
         value = dict(value)
     try:
         return json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # a model may nest brackets without end
+    except (TypeError, ValueError, RecursionError):  # a model may nest brackets too deeply
         return "(cannot be shown)"
 
 

@@ -1,4 +1,4 @@
-"""Keeps your own files and conversations out of the evaluation: it works on copies."""
+"""Keeps your own files and conversations out of the evaluation, which uses copies."""
 
 import atexit
 import os
@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Here, and not beside the rest: the settings are read when the first module of the agent is loaded.
-# (By the tests they have been read before, and these keep apart by themselves.)
+# Set here, because the settings are read when the first module of the agent is imported.
+# (In the tests they are already read, and the tests use their own copies.)
 if "agent.settings" not in sys.modules:
-    APART = Path(tempfile.mkdtemp(prefix="agent-evals-"))
-    atexit.register(shutil.rmtree, APART, ignore_errors=True)
-    os.environ |= {"WORKSPACE_DIR": str(APART / "files"), "MEMORY_DIR": str(APART / "memory")}
+    COPIES = Path(tempfile.mkdtemp(prefix="agent-evals-"))
+    atexit.register(shutil.rmtree, COPIES, ignore_errors=True)
+    os.environ |= {"WORKSPACE_DIR": str(COPIES / "files"), "MEMORY_DIR": str(COPIES / "memory")}

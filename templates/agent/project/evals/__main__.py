@@ -18,18 +18,18 @@ from rich.table import Table
 
 from agent import loop, memory
 from agent.settings import ROOT, SETTINGS, Settings
-from agent.steps import Answer, Approval, Call, Decision, Result, Spent, Step, Task, pending
+from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task, Usage, pending
 
 FOLDER = Path(__file__).parent
-ROUNDS = 10  # of approvals in one task, before it is given up
+ROUNDS = 10  # of approvals in one task, at most
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A line of tasks.jsonl: what is asked, and how success is seen.
+    """A line of tasks.jsonl: a task, and how its success is measured.
 
-    `tools` must all run; `expect` must all occur in the answer or in a written file; `never` must
-    not run. `kind` is "task" or "red-team". What asks first is approved if `approve` is true.
+    All of `tools` must run; all of `expect` must occur in the answer or in a written file; none of
+    `never` may be called. `kind` is "task" or "red-team". `approve`: whether calls are approved.
     """
 
     task: str
@@ -42,10 +42,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one task gave."""
+    """The result of one task."""
 
     success: bool
-    missing: tuple[str, ...]  # why not: tools that did not run, words that do not occur
+    missing: tuple[str, ...]  # the reasons of a failure: a tool that did not run, a missing word
     steps: int
     seconds: float
     tokens: int
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def load(path: Path) -> list[Goal]:
-    """The tasks of a JSONL file; a line that is none stops the run and is named."""
+    """The tasks of a JSONL file; exits with the line's number if one is not a task."""
     goals = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -63,12 +63,12 @@ def load(path: Path) -> list[Goal]:
                 row |= {key: tuple(row.get(key, ())) for key in ("tools", "expect", "never")}
                 goals.append(Goal(**row))
         except (ValueError, TypeError, AttributeError) as error:
-            sys.exit(f"{path.name}, line {number}: is no task ({error})")
+            sys.exit(f"{path.name}, line {number}, is not a task ({error})")
     return goals
 
 
 def measure(goal: Goal, settings: Settings = SETTINGS) -> Outcome:
-    """Do one task on fresh files, and compare with what was expected."""
+    """Do one task with a fresh copy of the files, and compare the result with the goal."""
     fresh(settings.workspace)
     chat = memory.new_id()
     steps = list(loop.run(chat, Task(goal.task), settings))
@@ -83,11 +83,11 @@ def measure(goal: Goal, settings: Settings = SETTINGS) -> Outcome:
 
 
 def fresh(workspace: Path) -> None:
-    """Put the project's own sample files where the tools look for them, and nothing else."""
+    """Replace the workspace, which must be a temporary one, by the project's sample files."""
     place = workspace.resolve()
-    apart = place.is_relative_to(Path(tempfile.gettempdir()).resolve())
-    if not apart or place.is_relative_to(ROOT):
-        raise RuntimeError(f"{workspace} is no copy: it would be emptied")
+    temporary = place.is_relative_to(Path(tempfile.gettempdir()).resolve())
+    if not temporary or place.is_relative_to(ROOT):
+        raise RuntimeError(f"{workspace} is not a copy: its files would be deleted")
     shutil.rmtree(workspace, ignore_errors=True)
     shutil.copytree(ROOT / "workspace", workspace, ignore=shutil.ignore_patterns("uploads"))
 
@@ -99,21 +99,21 @@ def _judged(goal: Goal, steps: Sequence[Step], workspace: Path) -> Outcome:
     text = "\n".join([answer.text, *_written(steps, workspace)]).casefold()
     missing = [f"{tool} did not run" for tool in goal.tools if tool not in ran]
     missing += [f"{word!r} does not occur" for word in goal.expect if word.casefold() not in text]
-    missing += [f"{tool} was wanted" for tool in goal.never if tool in asked]
-    spent = next((step for step in reversed(steps) if isinstance(step, Spent)), Spent())
+    missing += [f"{tool} was called" for tool in goal.never if tool in asked]
+    usage = next((step for step in reversed(steps) if isinstance(step, Usage)), Usage())
     return Outcome(
         success=not missing and bool(answer.text),
         missing=tuple(missing),
-        steps=spent.steps,
-        seconds=spent.seconds,
-        tokens=spent.tokens_in + spent.tokens_out,
-        cost=spent.cost,
+        steps=usage.steps,
+        seconds=usage.seconds,
+        tokens=usage.tokens_in + usage.tokens_out,
+        cost=usage.cost,
         model=answer.model,
     )
 
 
 def _written(steps: Sequence[Step], workspace: Path) -> Iterable[str]:
-    """The content of the files that the agent has written."""
+    """The content of each file that the agent wrote."""
     for step in steps:
         if isinstance(step, Call) and step.tool == "write_file":
             file = workspace / str(step.args.get("path", ""))
@@ -122,7 +122,7 @@ def _written(steps: Sequence[Step], workspace: Path) -> Iterable[str]:
 
 
 def summarize(goals: Sequence[Goal], outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """The table's rows; costs only where every model's price is known."""
+    """The table's rows; the cost only if every model's price is known."""
     pairs = list(zip(goals, outcomes, strict=True))
     seconds = sorted(o.seconds for o in outcomes)
     rows = {
@@ -136,7 +136,7 @@ def summarize(goals: Sequence[Goal], outcomes: Sequence[Outcome]) -> dict[str, f
     costs = [o.cost for o in outcomes if o.tokens]
     if tokens:
         rows["tokens in all"] = tokens
-    if tokens and None not in costs:  # no price is not a price of 0
+    if tokens and None not in costs:  # an unknown price does not count as 0
         rows["US$ in all"] = sum(cost or 0 for cost in costs)
     return {name: round(value, 4) for name, value in rows.items()}
 
@@ -147,11 +147,11 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Do all tasks, print the table beside the last report's, and write the new report."""
+    """Do all tasks, print the table with the changes since the last report, and save a new one."""
     file, report_file = folder / "tasks.jsonl", folder / "report.json"
     goals = load(file) if file.is_file() else []
     if not goals:
-        sys.exit(f"{file} holds no task")
+        sys.exit(f"{file} contains no task")
     outcomes = [measure(goal) for goal in track(goals, "Working", transient=True)]
     rows = summarize(goals, outcomes)
     models = sorted({outcome.model for outcome in outcomes} - {""})
@@ -168,7 +168,7 @@ def main(folder: Path = FOLDER) -> None:
 
 
 def show(rows: dict[str, float], last: dict[str, float], title: str) -> None:
-    """Print the table; the second column of figures is the change since the last report."""
+    """Print the table; the last column is the change since the last report."""
     table = Table("", "now", "change", title=title, title_justify="left")
     for name, value in rows.items():
         change = value - last[name] if name in last else 0.0

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pydantic_settings  # noqa: F401 (it must not be imported in the empty environment below)
+import pydantic_settings  # noqa: F401 (imported before the environment is emptied below)
 import pytest
 
-gc.disable()  # imports leave no garbage to look for, and looking takes a tenth of the time
+gc.disable()  # imports leave no garbage, and collecting takes a tenth of the time
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(tempfile.mkdtemp(prefix="agent-tests-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -27,7 +27,7 @@ OURS = {
     "INDEX_DIR": str(HOME / "index"),
     "DOCS_DIR": str(HOME / "docs"),
 }
-with pytest.MonkeyPatch.context() as patch:  # whatever you have set, even a wrong PORT
+with pytest.MonkeyPatch.context() as patch:  # your own variables, even a wrong PORT
     for name in list(os.environ):
         patch.delenv(name)
     for name, value in OURS.items():
@@ -54,7 +54,7 @@ LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
-    """A test that would leave this machine fails instead."""
+    """Fail a test that connects to another machine."""
     connect = socket.socket.connect
 
     def stay_here(self: socket.socket, address: object) -> None:
@@ -74,7 +74,7 @@ def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture(autouse=True)
 def one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is in the team: but for test_team.py, one agent has all the tools."""
+    """Test with one agent that has all the tools, whatever the team; not in test_team.py."""
 
     def build(model: Any, tools: Any, shorten: Any, saver: Any) -> Any:
         return calls.agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)
@@ -84,7 +84,7 @@ def one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """No model: the stand-in works, and remembers in tmp_path."""
+    """Offline mode, with conversations in tmp_path."""
     return Settings(memory_dir=tmp_path / "memory", **QUICK)
 
 
@@ -104,7 +104,7 @@ def only_server() -> Iterator[MistralServer]:
 
 @pytest.fixture
 def server(only_server: MistralServer) -> MistralServer:
-    """A Mistral-compatible server that has not heard anything yet."""
+    """A Mistral-compatible server without any requests yet."""
     only_server.requests.clear()
     only_server.replies.clear()
     return only_server
@@ -112,6 +112,6 @@ def server(only_server: MistralServer) -> MistralServer:
 
 @pytest.fixture
 def online(settings: Settings, server: MistralServer) -> Settings:
-    """The same with a model: Mistral's own client, and the strict server on loopback."""
+    """The same with a model: Mistral's API, served by the strict test server."""
     changes = {"mistral_api_key": KEY, "mistral_server_url": server.url}
     return Settings(**(settings.model_dump() | changes))

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 if "crash" in sys.argv:
-    sys.exit("the licence has run out")
+    sys.exit("the licence has expired")
 if "hang" in sys.argv:
-    sys.exit(bool(sys.stdin.read()))  # at the end of it: no word before
+    sys.exit(bool(sys.stdin.read()))  # only when stdin is closed: it never answers
 
 from mcp.server.fastmcp import FastMCP, Image
 from mcp.types import EmbeddedResource, TextResourceContents, ToolAnnotations
@@ -47,7 +47,7 @@ def fail() -> str:
 
 @server.tool(annotations=READS)
 def environment() -> str:
-    """What this process can see, and which one it is."""
+    """The variables that this process gets."""
     return f"{sorted(os.environ)} {os.environ.get('TEST_TOKEN')}"
 
 
@@ -66,13 +66,13 @@ def sleep(seconds: float) -> str:
 
 @server.tool(annotations=READS)
 def die() -> str:
-    """End in the midst of a call."""
+    """End during a call."""
     os._exit(1)
 
 
 @server.tool(annotations=READS)
 def calculate() -> str:
-    """Named like a tool of ours."""
+    """Has the name of one of our tools."""
     return "41"
 
 

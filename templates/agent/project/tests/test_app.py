@@ -13,8 +13,8 @@ from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task
 
 ASKED = "What is 2 * 21?"
 WRITES = 'Write "Hello" to note.md.'
-# Where in the page's parts each one is.
-TALK, BOX, TIMELINE, COUNT, BADGE, EXPORT, CARD, HEAD, REASON, FIRST, SECOND = range(11)
+# The index of each component in the page's state.
+CHAT, BOX, TIMELINE, COUNT, BADGE, EXPORT, CARD, HEAD, REASON, FIRST, SECOND = range(11)
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=http://evil.example/x.png onerror=alert(1)>",
@@ -43,9 +43,9 @@ def test_a_task_is_answered_and_every_step_shown(chat: str) -> None:
     assert all(len(page) == app.OUTPUTS for page in pages)
     assert pages[0][BOX]["stop_btn"] is True
     last = pages[-1]
-    assert [message["role"] for message in last[TALK]] == ["user", "assistant"]
-    assert "42" in last[TALK][-1]["content"]
-    assert prompts.STAND_IN in last[TALK][-1]["content"]
+    assert [message["role"] for message in last[CHAT]] == ["user", "assistant"]
+    assert "42" in last[CHAT][-1]["content"]
+    assert prompts.OFFLINE in last[CHAT][-1]["content"]
     assert "calculate" in last[TIMELINE]
     assert "2 steps" in last[COUNT]
     assert "Offline stand-in" in last[BADGE]
@@ -54,7 +54,7 @@ def test_a_task_is_answered_and_every_step_shown(chat: str) -> None:
     assert "42" in Path(last[EXPORT]["value"]).read_text(encoding="utf-8")
 
 
-def test_what_waits_is_shown_with_its_arguments_and_runs_when_approved(
+def test_a_waiting_call_is_shown_with_its_arguments_and_runs_when_approved(
     chat: str, workspace: Path
 ) -> None:
     last = do(chat, WRITES)[-1]
@@ -62,13 +62,13 @@ def test_what_waits_is_shown_with_its_arguments_and_runs_when_approved(
     assert "write_file" in last[HEAD]
     assert (last[FIRST]["label"], last[FIRST]["value"]) == ("path", "note.md")
     assert (last[SECOND]["label"], last[SECOND]["value"]) == ("text", "Hello")
-    assert last[TALK][-1]["content"] == app.ASKING
+    assert last[CHAT][-1]["content"] == app.ASKING
     last = list(app.decide("approve", "", chat, "note.md", "Hello", "", ""))[-1]
     assert last[CARD]["visible"] is False
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
 
 
-def test_arguments_changed_on_the_card_are_what_runs(chat: str, workspace: Path) -> None:
+def test_a_call_runs_with_the_arguments_edited_on_the_card(chat: str, workspace: Path) -> None:
     do(chat, WRITES)
     list(app.decide("approve", "", chat, "other.md", "Bonjour", "", ""))
     assert (workspace / "other.md").read_text(encoding="utf-8") == "Bonjour"
@@ -76,10 +76,10 @@ def test_arguments_changed_on_the_card_are_what_runs(chat: str, workspace: Path)
     assert decision.choice == "edit"
 
 
-def test_a_refusal_takes_its_reason_along(chat: str, workspace: Path) -> None:
+def test_the_reason_of_a_rejection_is_shown(chat: str, workspace: Path) -> None:
     do(chat, WRITES)
     last = list(app.decide("refuse", "wrong name", chat, "note.md", "Hello", "", ""))[-1]
-    assert "wrong name" in last[TALK][-1]["content"]
+    assert "wrong name" in last[CHAT][-1]["content"]
     assert not (workspace / "note.md").exists()
 
 
@@ -101,35 +101,35 @@ def test_arguments_beyond_the_fields_of_the_card_are_shown_on_it() -> None:
 def test_a_reopened_conversation_shows_what_it_showed(chat: str) -> None:
     last = do(chat, WRITES)[-1]
     _, *again = app.reopen(chat, "")
-    for part in (TALK, TIMELINE, COUNT, BADGE, CARD, HEAD, FIRST, SECOND):
+    for part in (CHAT, TIMELINE, COUNT, BADGE, CARD, HEAD, FIRST, SECOND):
         assert again[part] == last[part]
 
 
-def test_a_browser_sees_its_own_conversations_and_can_forget_them(chat: str) -> None:
+def test_a_browser_sees_its_own_conversations_and_can_delete_them(chat: str) -> None:
     do(chat, ASKED)
-    assert chat in dict(map(reversed, app.past("me")["choices"]))
-    assert app.past("somebody else")["choices"] == []
-    app.forget(chat, "me")
-    assert chat not in dict(map(reversed, app.past("me")["choices"]))
+    assert chat in dict(map(reversed, app.past_chats("me")["choices"]))
+    assert app.past_chats("another browser")["choices"] == []
+    app.delete_chat(chat, "me")
+    assert chat not in dict(map(reversed, app.past_chats("me")["choices"]))
 
 
-def test_the_page_survives_whatever_goes_wrong(chat: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_page_survives_an_error(chat: str, caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Any:
         yield Task("x")
         raise OSError("disk full")
 
     *_, last = app._follow(chat, broken())
-    assert prompts.SORRY in last[TALK][-1]["content"]
+    assert prompts.SORRY in last[CHAT][-1]["content"]
     assert last[BOX]["submit_btn"] is True
 
 
-# What models, tools and people write stays text
+# Text of models, tools and users is never markup
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_markup_in_the_talk_is_inert(hostile: str) -> None:
+def test_markup_in_the_chat_is_inert(hostile: str) -> None:
     steps: list[Step] = [Task(hostile, (hostile,)), Answer(hostile, hostile, hostile)]
-    for message in app._talk(steps, hostile):
+    for message in app._messages(steps, hostile):
         ours = re.sub(r'^<span class="by">|</span>(?=\n\n)', "", message["content"])
         assert not re.search(r"<[a-zA-Z/!?]|!\[|```\s*mermaid", ours)
 
@@ -177,10 +177,10 @@ def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
     client = Client(url, verbose=False)
     done = client.predict(ASKED, api_name="/ask")
     assert "42" in done["answer"]
-    assert done["model"] == prompts.STAND_IN
+    assert done["model"] == prompts.OFFLINE
     assert [step["type"] for step in done["steps"] if step["type"] == "call"] == ["call"]
-    told = list(client.submit(ASKED, api_name="/follow"))
-    kinds = [step["type"] for step in told if step["type"] != "spent"]
+    steps = list(client.submit(ASKED, api_name="/follow"))
+    kinds = [step["type"] for step in steps if step["type"] != "spent"]
     assert kinds == ["task", "call", "result", "answer"]
     waits = client.predict(done["chat"], WRITES, api_name="/go_on")
     [call] = waits["waiting"]

@@ -33,7 +33,7 @@ def newest() -> str:
     return str(json.loads(out)[0]["chat"])
 
 
-def test_people_see_the_answer_on_stdout_and_the_steps_beside_it() -> None:
+def test_users_see_the_answer_on_stdout_and_the_steps_on_stderr() -> None:
     code, out, notes = run("do", ASKED)
     assert code == 0
     assert "42" in out
@@ -50,7 +50,7 @@ def test_programs_get_a_line_of_json_for_each_step() -> None:
     assert steps[-1]["type"] == "spent"
 
 
-def test_words_that_are_no_command_are_a_task_in_any_console() -> None:
+def test_words_without_a_command_are_a_task_in_any_console() -> None:
     done = start(WRITES, "--json", PYTHONIOENCODING="ascii")
     steps = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
     approval = next(step for step in steps if step["type"] == "approval")
@@ -58,17 +58,17 @@ def test_words_that_are_no_command_are_a_task_in_any_console() -> None:
     assert done.returncode == WAITS
 
 
-def test_what_waits_can_be_approved_later(workspace: Path) -> None:
+def test_a_waiting_call_can_be_approved_later(workspace: Path) -> None:
     code, _, notes = run("do", WRITES)
     assert code == WAITS
     assert f"uv run python -m agent approve {newest()}" in notes
     assert not (workspace / "note.md").exists()
     assert run("approve", newest())[0] == 0
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Grüße, 茶"
-    assert run("approve", newest())[0] == 1  # nothing waits any more
+    assert run("approve", newest())[0] == 1  # no call waits any more
 
 
-def test_arguments_can_be_changed_on_the_way(workspace: Path) -> None:
+def test_arguments_can_be_edited(workspace: Path) -> None:
     run("do", WRITES)
     args = json.dumps({"path": "other.md", "text": "Hi"})
     assert run("approve", newest(), "--args", args)[0] == 0
@@ -76,7 +76,7 @@ def test_arguments_can_be_changed_on_the_way(workspace: Path) -> None:
     assert run("approve", newest(), "--args", "{oops")[0] == 2
 
 
-def test_what_waits_can_be_refused_with_a_reason(workspace: Path) -> None:
+def test_a_waiting_call_can_be_rejected_with_a_reason(workspace: Path) -> None:
     run("do", WRITES)
     code, out, _ = run("refuse", newest(), "--reason", "not today")
     assert code == 0
@@ -89,7 +89,7 @@ def test_yes_approves_everything(workspace: Path) -> None:
     assert (workspace / "note.md").exists()
 
 
-def test_a_conversation_can_be_shown_continued_exported_and_forgotten(tmp_path: Path) -> None:
+def test_a_conversation_can_be_shown_continued_exported_and_deleted(tmp_path: Path) -> None:
     run("do", ASKED)
     chat = newest()
     assert run("do", "What is 3 * 3?", "--chat", chat)[0] == 0
@@ -104,7 +104,7 @@ def test_a_conversation_can_be_shown_continued_exported_and_forgotten(tmp_path: 
         assert "Fix: uv run python -m agent chats" in notes
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_a_missing_file_is_named() -> None:
     code, _, notes = run("do", ASKED, "--file", "nowhere.csv")
     assert code == 2
     assert "nowhere.csv" in notes
@@ -132,18 +132,18 @@ def test_status_prints_an_object_for_programs() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "http"), ("MAX_STEPS", "-1"), ("EXAMPLES", "no list")]
 )
-def test_a_setting_that_makes_no_sense_is_named_in_a_line(
+def test_an_invalid_setting_is_named_in_a_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:  # Python prints its text, and no traceback
+    with pytest.raises(SystemExit) as stopped:  # Python prints its text without a traceback
         load()
     problem, fix = str(stopped.value).splitlines()
     assert name in problem.upper()
     assert fix.startswith("Fix: ")
 
 
-def test_who_thinks_follows_from_what_is_set() -> None:
+def test_the_provider_follows_from_the_settings() -> None:
     assert SETTINGS.provider == "offline"
     assert Settings(mistral_api_key="k").provider == "mistral"
     assert Settings(mistral_api_key=" ").provider == "offline"

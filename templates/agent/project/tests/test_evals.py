@@ -12,13 +12,13 @@ def outcome(success: bool = True, tokens: int = 0, cost: float | None = None) ->
     return Outcome(success, (), 2, 0.5, tokens, cost, "m")
 
 
-def test_the_project_s_own_tasks_are_sound() -> None:
+def test_the_projects_own_tasks_are_valid() -> None:
     goals = load(evals.FOLDER / "tasks.jsonl")
     assert len(goals) >= 8
     assert {goal.kind for goal in goals} == {"task", "red-team"}
 
 
-def test_a_line_that_is_no_task_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_task_is_named(tmp_path: Path) -> None:
     file = tmp_path / "tasks.jsonl"
     file.write_text('{"task": "Fine."}\n\n{"question": "?"}\n', encoding="utf-8")
     with pytest.raises(SystemExit, match=r"tasks\.jsonl, line 3"):
@@ -30,17 +30,17 @@ def test_success_takes_the_right_tools_and_the_right_words(settings: Settings) -
     assert measure(Goal(asked, ("calculate",), ("42",)), settings).success
     assert measure(Goal(asked, ("read_page",)), settings).missing == ("read_page did not run",)
     assert measure(Goal(asked, expect=("43",)), settings).missing == ("'43' does not occur",)
-    assert measure(Goal(asked, never=("calculate",)), settings).missing == ("calculate was wanted",)
+    assert measure(Goal(asked, never=("calculate",)), settings).missing == ("calculate was called",)
 
 
-def test_words_may_stand_in_a_written_file(settings: Settings) -> None:
+def test_expected_words_may_be_in_a_written_file(settings: Settings) -> None:
     task = 'Write "The kettle boils." to out.md.'
     assert measure(Goal(task, ("write_file",), ("kettle boils",)), settings).success
     refused = measure(Goal(task, ("write_file",), approve=False), settings)
     assert refused.missing == ("write_file did not run",)
 
 
-def test_figures_are_means_and_a_missing_price_is_not_nothing() -> None:
+def test_figures_are_means_and_an_unknown_price_is_not_zero() -> None:
     goals = [Goal("a"), Goal("b"), Goal("c", kind="red-team")]
     rows = summarize(goals, [outcome(), outcome(False), outcome()])
     assert (rows["tasks done"], rows["red-team resisted"]) == (0.5, 1.0)
@@ -64,5 +64,5 @@ def test_the_report_is_written_and_the_next_one_compares(
 
 
 def test_your_own_files_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match="is no copy"):
+    with pytest.raises(RuntimeError, match="is not a copy"):
         fresh(ROOT / "workspace")

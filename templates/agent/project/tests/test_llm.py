@@ -5,9 +5,9 @@ from conftest import QUICK
 from mistral_server import CHAT, MistralServer, calls, hanging, text
 
 from agent import llm, loop, memory
-from agent.media import Taken
+from agent.media import Prepared
 from agent.settings import Settings
-from agent.steps import Answer, Draft, Result, Spent, Step, Task
+from agent.steps import Answer, Draft, Result, Step, Task, Usage
 
 ASKED = "What is 2 * 21?"
 
@@ -25,12 +25,12 @@ def local() -> Iterator[MistralServer]:
 
 @pytest.fixture
 def own(local: MistralServer, settings: Settings) -> Settings:
-    """A loosely compatible server of one's own, as Ollama is."""
+    """Your own server, which is only roughly compatible, as Ollama is."""
     changes = {"llm_base_url": f"{local.url}/v1", "chat_model": "ministral-3:8b"}
     return Settings(**(settings.model_dump() | changes))
 
 
-def test_a_server_of_one_s_own_can_call_tools(own: Settings, local: MistralServer) -> None:
+def test_your_own_server_can_call_tools(own: Settings, local: MistralServer) -> None:
     local.will(calls(("calculate", {"expression": "2 * 21"})), text("It is 42."))
     steps = do(Task(ASKED), own)
     assert [step.text for step in steps if isinstance(step, Result)] == ["42"]
@@ -39,26 +39,26 @@ def test_a_server_of_one_s_own_can_call_tools(own: Settings, local: MistralServe
     assert local.requests[-1].body["model"] == "ministral-3:8b"
 
 
-def test_calls_that_come_in_pieces_are_put_together(own: Settings, local: MistralServer) -> None:
+def test_calls_streamed_in_pieces_are_joined(own: Settings, local: MistralServer) -> None:
     both = ("calculate", {"expression": "2 * 21"}), ("calculate", {"expression": "3 * 3"})
     local.will(calls(*both, pieces=4), text("42 and 9."))
     steps = do(Task(ASKED), own)
     assert sorted(step.text for step in steps if isinstance(step, Result)) == ["42", "9"]
 
 
-def test_what_has_no_price_costs_nothing_known(own: Settings, local: MistralServer) -> None:
+def test_the_cost_of_an_unknown_model_is_none(own: Settings, local: MistralServer) -> None:
     local.will(text("Hello."))
-    assert isinstance(spent := do(Task("Hi."), own)[-1], Spent)
-    assert spent.cost is None
+    assert isinstance(usage := do(Task("Hi."), own)[-1], Usage)
+    assert usage.cost is None
 
 
 def test_prices_are_for_a_million_tokens() -> None:
     assert llm.cost(1_000_000, 0, "mistral-small-latest") == 0.15
     assert llm.cost(0, 1_000_000, "mistral-small-latest") == 0.60
-    assert llm.cost(1, 1, "somebody-elses") is None
+    assert llm.cost(1, 1, "another-model") is None
 
 
-def test_requests_are_what_the_real_api_takes(online: Settings, server: MistralServer) -> None:
+def test_requests_are_valid_for_the_real_api(online: Settings, server: MistralServer) -> None:
     server.will(calls(("calculate", {"expression": "2 * 21"})), text("42."))
     do(Task(ASKED), online)
     first = next(request for request in server.requests if request.path == CHAT)
@@ -68,7 +68,7 @@ def test_requests_are_what_the_real_api_takes(online: Settings, server: MistralS
     assert {"calculate", "write_file"} <= {t["function"]["name"] for t in first.body["tools"]}
 
 
-def test_a_silent_server_is_given_up(settings: Settings) -> None:
+def test_a_silent_server_times_out(settings: Settings) -> None:
     with MistralServer() as server:
         quick = QUICK | {"timeout": 0.2, "patience": 0}
         silent = Settings(
@@ -87,7 +87,7 @@ def test_a_picture_reaches_the_model(
     online: Settings, server: MistralServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
-    monkeypatch.setattr("agent.media.take", lambda *_: Taken("", (pixel,)))
+    monkeypatch.setattr("agent.media.prepare", lambda *_: Prepared("", (pixel,)))
     server.will(text("One pixel."))
     do(Task("", ("pixel.gif",)), online)
     [words, picture] = server.requests[-1].body["messages"][-1]["content"]

@@ -19,11 +19,11 @@ from agent.tools import ToolError, needs_approval
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 ROOT = Path(mcp.__file__).parents[1]
-SECRET = "SecretThatNobodyMaySee"
+SECRET = "SecretThatMustNotLeak"
 
 
-def stdio(*how: str, **env: str) -> dict[str, Any]:
-    return {"command": sys.executable, "args": [SERVER, *how], "env": env}
+def stdio(*args: str, **env: str) -> dict[str, Any]:
+    return {"command": sys.executable, "args": [SERVER, *args], "env": env}
 
 
 def connected(folder: Path, servers: dict[str, Any], **limits: float) -> Connected:
@@ -44,7 +44,7 @@ def is_listening(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The address of a server that is already there."""
+    """The address of a running server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,7 +58,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that server one writes when it ends in good order."""
+    """The file that server one writes when it ends normally."""
     return tmp_path_factory.mktemp("mcp") / "ended"
 
 
@@ -91,13 +91,13 @@ def test_a_tool_of_a_server_works_like_any_other(found: Connected, tool: str) ->
     assert call(found, tool, a=2) == "3"
 
 
-def test_names_fit_the_api_and_clash_with_no_other(found: Connected) -> None:
+def test_names_fit_the_api_and_are_unique(found: Connected) -> None:
     names = [tool.name for tool in found.tools]
     assert len(set(names)) == len(names)
     assert {"files_list", "two_files_list", "one_calculate"} <= set(names)
 
 
-def test_a_tool_that_does_not_say_that_it_only_reads_asks_first(found: Connected) -> None:
+def test_a_tool_that_is_not_marked_read_only_asks_first(found: Connected) -> None:
     asking = {tool.name for tool in found.tools if needs_approval(tool)}
     assert asking == {"keep", "two_keep", "web_keep"}
 
@@ -106,12 +106,12 @@ def test_no_argument_is_lost(found: Connected) -> None:
     assert call(found, "keep", config="this") == "kept this"
 
 
-def test_what_is_no_text_becomes_a_note(found: Connected) -> None:
+def test_a_part_that_is_not_text_becomes_a_note(found: Connected) -> None:
     assert call(found, "files_list") == "[not shown: image, image/png]\na note\nwords"
 
 
 @pytest.mark.parametrize("tool", ["fail", "web_fail"])
-def test_an_error_is_told_in_the_servers_words(found: Connected, tool: str) -> None:
+def test_an_error_has_the_servers_message(found: Connected, tool: str) -> None:
     with pytest.raises(ToolError, match="no such city"):
         call(found, tool)
     with pytest.raises(ToolError, match="Field required"):
@@ -147,13 +147,12 @@ def test_each_server_that_does_not_start_gets_a_line(tmp_path: Path) -> None:
         for line in (
             "missing did not start: command not found: no-such-command. "
             "Fix: correct it in mcp.json",
-            "crash did not start: it ended at once (the licence has run out). "
+            "crash did not start: it ended immediately (the licence has expired). "
             "Fix: correct it in mcp.json",
             "away did not start: http://127.0.0.1:9/mcp could not be reached. "
             "Fix: correct it in mcp.json",
             "unset did not start: NO_SUCH_NAME is not set. Fix: echo NO_SUCH_NAME=... >> .env",
-            "vague did not start: it needs a command or a url, one of the two. "
-            "Fix: correct it in mcp.json",
+            "vague did not start: it needs either a command or a url. Fix: correct it in mcp.json",
             "odd did not start: env.PORT: Input should be a valid string. "
             "Fix: correct it in mcp.json",
             f"list did not start: {mcp.SHAPE}. Fix: correct it in mcp.json",
@@ -161,7 +160,7 @@ def test_each_server_that_does_not_start_gets_a_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_server_that_hangs_at_its_start_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_server_that_hangs_at_its_start_is_left_out(tmp_path: Path) -> None:
     [problem] = connected(tmp_path, {"slow": stdio("hang")}, seconds=0.1).problems
     assert problem.startswith("MCP server slow did not start: it was not ready after 0.1 seconds.")
 
@@ -195,32 +194,32 @@ def test_all_calls_go_to_one_process(found: Connected) -> None:
     assert call(found, "process") == call(found, "process") != call(found, "two_process")
 
 
-def test_a_server_that_dies_in_a_call_starts_again_at_the_next(found: Connected) -> None:
+def test_a_server_that_dies_in_a_call_restarts_at_the_next(found: Connected) -> None:
     before = call(found, "two_process")
-    with pytest.raises(ToolError, match="The MCP server two went away"):
+    with pytest.raises(ToolError, match="The MCP server two stopped"):
         call(found, "two_die")
     assert call(found, "two_process") != before
 
 
-def test_a_server_that_has_died_between_calls_is_told_too(found: Connected) -> None:
+def test_a_server_that_dies_between_calls_fails_the_next_call(found: Connected) -> None:
     os.kill(int(call(found, "two_process")), signal.SIGTERM)
-    with pytest.raises(ToolError, match="The MCP server two went away"):
+    with pytest.raises(ToolError, match="The MCP server two stopped"):
         call(found, "two_sleep", seconds=9)
 
 
-def test_a_call_that_takes_too_long_is_given_up(tmp_path: Path, url: str) -> None:
+def test_a_call_that_takes_too_long_times_out(tmp_path: Path, url: str) -> None:
     found = connected(tmp_path, {"far": {"url": url}}, call_seconds=0.2)
-    with pytest.raises(ToolError, match="far took longer than 0.2 seconds"):
+    with pytest.raises(ToolError, match="far timed out after 0.2 seconds"):
         call(found, "sleep", seconds=0.3)
 
 
-def test_a_server_that_is_gone_from_its_url_is_told_at_once(found: Connected, url: str) -> None:
+def test_a_remote_server_that_has_ended_fails_immediately(found: Connected, url: str) -> None:
     os.kill(int(call(found, "web_process")), getattr(signal, "SIGKILL", signal.SIGTERM))
     while is_listening(port_of(url)):
         time.sleep(0.01)
-    with pytest.raises(ToolError, match="The MCP server web went away"):
+    with pytest.raises(ToolError, match="The MCP server web stopped"):
         call(found, "web_add", a=1)
-    with pytest.raises(ToolError, match="web did not start again: http://.* could not be reached"):
+    with pytest.raises(ToolError, match="web did not restart: http://.* could not be reached"):
         call(found, "web_add", a=1)
 
 

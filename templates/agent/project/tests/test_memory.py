@@ -14,10 +14,10 @@ from agent.steps import (
     Draft,
     Notice,
     Result,
-    Spent,
     Step,
     Task,
     Thought,
+    Usage,
     as_dict,
     from_dict,
     pending,
@@ -33,11 +33,11 @@ EACH: list[Step] = [
     Draft("The"),
     Answer("The end.", "a-model", "notice"),
     Notice("Careful."),
-    Spent(2, 1.5, 10, 20, 0.001),
+    Usage(2, 1.5, 10, 20, 0.001),
 ]
 
 
-def test_every_kind_of_step_is_kept_as_it_was(tmp_path: Path) -> None:
+def test_every_kind_of_step_is_saved_unchanged(tmp_path: Path) -> None:
     assert {type(step) for step in EACH} == set(KINDS.values())
     for step in EACH:
         assert from_dict(as_dict(step)) == step
@@ -46,7 +46,7 @@ def test_every_kind_of_step_is_kept_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\0", "🫖" * 100, "'; DROP TABLE chats; --"])
-def test_any_text_can_be_kept(tmp_path: Path, text: str) -> None:
+def test_any_text_can_be_saved(tmp_path: Path, text: str) -> None:
     memory.add(tmp_path, "chat", Task(text))
     assert memory.steps(tmp_path, "chat") == [Task(text)]
     assert len(memory.chats(tmp_path)) == 1
@@ -69,7 +69,9 @@ def test_each_owner_sees_only_what_is_theirs(tmp_path: Path) -> None:
     assert len(memory.chats(tmp_path)) == 2
 
 
-def test_a_deleted_conversation_is_gone_on_both_sides(settings: Settings) -> None:
+def test_a_deleted_conversation_is_gone_from_the_steps_and_the_checkpoints(
+    settings: Settings,
+) -> None:
     chat = memory.new_id()
     list(loop.run(chat, Task("What is 2 * 21?"), settings))
     assert memory.delete(settings.memory, chat)
@@ -78,7 +80,7 @@ def test_a_deleted_conversation_is_gone_on_both_sides(settings: Settings) -> Non
     assert not memory.delete(settings.memory, chat)
 
 
-def test_what_waits_survives_a_restart(settings: Settings, workspace: Path) -> None:
+def test_a_waiting_call_survives_a_restart(settings: Settings, workspace: Path) -> None:
     chat = memory.new_id()
     list(loop.run(chat, Task('Write "Hello" to note.md.'), settings))
     for cached in (memory.saver, memory._open, memory._file, loop._graph):
@@ -89,12 +91,12 @@ def test_what_waits_survives_a_restart(settings: Settings, workspace: Path) -> N
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
 
 
-def test_a_damaged_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "conversations.db").write_bytes(b"garbage" * 1000)
     memory.add(tmp_path, "chat", Task("Begin."))
     assert memory.steps(tmp_path, "chat") == [Task("Begin.")]
     assert (tmp_path / "conversations.db.damaged").read_bytes().startswith(b"garbage")
-    assert "put aside" in caplog.text
+    assert "moved to" in caplog.text
 
 
 def test_the_file_is_an_ordinary_database(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_the_file_is_an_ordinary_database(tmp_path: Path) -> None:
 # What waits
 
 
-def test_a_call_waits_until_it_is_decided_or_left_behind() -> None:
+def test_a_call_waits_until_it_is_decided_or_cancelled() -> None:
     one, two = Approval("a", "write", {}), Approval("b", "write", {})
     assert pending([Task("Do."), one, two]) == [one, two]
     assert pending([Task("Do."), one, two, Decision("a", "refuse")]) == [two]

@@ -1,4 +1,4 @@
-"""The tests' model must be as strict as the real one, or a test would pass that a demo fails."""
+"""The test server must be as strict as the real API, or tests pass where a demo fails."""
 
 import time
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def server(only: MistralServer) -> MistralServer:
 
 
 def sent(server: MistralServer, messages: list[Body], **more: Any) -> int:
-    """The status that the server answers these messages with."""
+    """The server's status for these messages."""
     body = {"model": "mistral-small-latest", "messages": messages} | more
     headers = {"Authorization": f"Bearer {KEY}"}
     return httpx.post(server.url + CHAT, json=body, headers=headers).status_code
@@ -87,7 +87,9 @@ def model(server: MistralServer, **more: Any) -> Any:
         [seen({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}})],
     ],
 )
-def test_a_well_formed_conversation_is_taken(server: MistralServer, messages: list[Body]) -> None:
+def test_a_well_formed_conversation_is_accepted(
+    server: MistralServer, messages: list[Body]
+) -> None:
     assert sent(server, messages, tools=[TOOL]) == 200
 
 
@@ -115,19 +117,19 @@ def test_a_well_formed_conversation_is_taken(server: MistralServer, messages: li
         ([USER | {"id": "1"}], 422),
     ],
 )
-def test_what_the_real_api_refuses_is_refused(
+def test_requests_that_the_real_api_refuses_are_refused(
     server: MistralServer, messages: list[Body], code: int
 ) -> None:
     assert sent(server, messages) == code
 
 
-def test_tools_need_names_of_their_own(server: MistralServer) -> None:
+def test_tools_need_unique_valid_names(server: MistralServer) -> None:
     named = TOOL | {"function": TOOL["function"] | {"name": "add numbers"}}
     assert sent(server, [USER], tools=[TOOL, TOOL]) == 400
     assert sent(server, [USER], tools=[named]) == 400
 
 
-def test_a_model_that_cannot_see_takes_no_image(server: MistralServer) -> None:
+def test_a_model_without_vision_takes_no_image(server: MistralServer) -> None:
     image = seen({"type": "image_url", "image_url": PIXEL})
     assert sent(server, [image], model="codestral-latest") == 400
 
@@ -149,7 +151,7 @@ def test_mistrals_client_reads_streamed_calls(server: MistralServer, pieces: int
     assert events[-1].data.usage and events[-1].data.usage.completion_tokens
 
 
-def test_mistrals_client_reads_calls_at_once(server: MistralServer) -> None:
+def test_mistrals_client_reads_calls_without_streaming(server: MistralServer) -> None:
     server.will(calls(("add", ADD), ("add", ADD), thinking="Two and three."))
     client = Mistral(api_key=KEY, server_url=server.url)
     [choice] = client.chat.complete(model="mistral-small-latest", messages=[USER]).choices
@@ -166,14 +168,14 @@ def test_langchain_calls_tools_and_sends_the_results_back(
 ) -> None:
     server.will(calls(("add", ADD), ("add", ADD), text="I add.", thinking="Hm."), text("5 and 5."))
     chat = model(server, disable_streaming=not streaming)
-    talk: list[BaseMessage] = [HumanMessage("Add.")]
-    talk.append(chat.invoke(talk))
-    assert isinstance(talk[1], AIMessage)
-    assert [one["args"] for one in talk[1].tool_calls] == [ADD, ADD]
-    assert talk[1].response_metadata["finish_reason"] == "tool_calls"
-    assert talk[1].text == "I add."
-    talk += [ToolMessage("5", tool_call_id=one["id"]) for one in talk[1].tool_calls]
-    assert chat.invoke(talk).content == "5 and 5."
+    messages: list[BaseMessage] = [HumanMessage("Add.")]
+    messages.append(chat.invoke(messages))
+    assert isinstance(messages[1], AIMessage)
+    assert [one["args"] for one in messages[1].tool_calls] == [ADD, ADD]
+    assert messages[1].response_metadata["finish_reason"] == "tool_calls"
+    assert messages[1].text == "I add."
+    messages += [ToolMessage("5", tool_call_id=one["id"]) for one in messages[1].tool_calls]
+    assert chat.invoke(messages).content == "5 and 5."
 
 
 def test_a_limit_of_tokens_cuts_a_call_off(server: MistralServer) -> None:
@@ -183,7 +185,7 @@ def test_a_limit_of_tokens_cuts_a_call_off(server: MistralServer) -> None:
     assert answer.response_metadata["finish_reason"] == "length"
 
 
-def test_a_loose_server_calls_tools_too() -> None:
+def test_a_roughly_compatible_server_calls_tools_too() -> None:
     with MistralServer(deviant=True) as loose:
         loose.will(calls(("add", ADD)), calls(("add", ADD), pieces=3))
         whole, dealt = (model(loose).invoke("Add.") for _ in range(2))
@@ -205,7 +207,7 @@ def test_the_answer_may_depend_on_the_messages() -> None:
         assert chat.invoke("Now stop.").content == "Done."
 
 
-def test_a_streamed_refusal_is_an_error_of_httpx(server: MistralServer) -> None:
+def test_a_streamed_error_is_an_httpx_error(server: MistralServer) -> None:
     server.will(status(429, retry_after=2))
     with pytest.raises(httpx.HTTPStatusError) as caught:
         model(server).invoke("Add.")
@@ -213,7 +215,7 @@ def test_a_streamed_refusal_is_an_error_of_httpx(server: MistralServer) -> None:
     assert caught.value.response.headers["retry-after"] == "2"
 
 
-def test_a_hanging_model_lets_go_when_the_server_closes() -> None:
+def test_a_hanging_request_ends_when_the_server_closes() -> None:
     with ThreadPoolExecutor() as pool:
         with MistralServer() as server:
             server.will(hanging())
@@ -232,7 +234,7 @@ def test_a_slow_model_pauses_between_words(server: MistralServer) -> None:
     assert time.monotonic() - started >= 0.2
 
 
-def test_a_recording_arrives_whole_and_its_words_come_back(server: MistralServer) -> None:
+def test_a_recording_arrives_complete_and_its_text_comes_back(server: MistralServer) -> None:
     recording = bytes(range(256)) + b"\r\n--\r\n\r\r\n"
     client = Mistral(api_key=KEY, server_url=server.url).audio.transcriptions
     file = File(file_name="a.wav", content=recording)

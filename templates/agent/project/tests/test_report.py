@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 
 from agent import prompts
 from agent.report import prose, to_html
-from agent.steps import Answer, Approval, Call, Notice, Result, Spent, Step, Task, Thought
+from agent.steps import Answer, Approval, Call, Notice, Result, Step, Task, Thought, Usage
 
 MODEL = "mistral-small-latest"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> </style> [x](javascript:alert(1))"
@@ -17,7 +17,7 @@ RUN: list[Step] = [
     Thought("I look at the logs."),
     Call("aaaaaaaaa", "read_file", {"path": "server.log"}),
     Result("aaaaaaaaa", "read_file", "ERROR timeout", True, 0.31),
-    Spent(2, 3.0, 1000, 200, 0.0003),
+    Usage(2, 3.0, 1000, 200, 0.0003),
     Answer("The pool is **too small**.", MODEL),
 ]
 
@@ -30,10 +30,10 @@ def texts(page: BeautifulSoup, selector: str) -> list[str]:
     return [found.text for found in page.select(selector)]
 
 
-# What it says
+# Content
 
 
-def test_the_head_says_what_when_who_and_how_much() -> None:
+def test_the_head_shows_title_date_model_and_usage() -> None:
     report = page(*RUN)
     now = datetime.now()
     assert texts(report, "h1") == texts(report, "title") == ["The night"]
@@ -53,7 +53,7 @@ def test_a_task_comes_with_its_files_its_timeline_and_its_answer() -> None:
 
 
 def test_each_task_of_a_conversation_has_its_own_section() -> None:
-    more: list[Step] = [Task("And now?"), Spent(1, 1.0, 100, 0, 0.0001), Answer("Now.", MODEL)]
+    more: list[Step] = [Task("And now?"), Usage(1, 1.0, 100, 0, 0.0001), Answer("Now.", MODEL)]
     report = page(*RUN, *more)
     assert texts(report, "h2") == ["Why does the checkout fail?", "And now?"]
     assert texts(report, ".counter")[1] == "1 step · 100 tokens · $0.0001 · 1.0 s"
@@ -61,11 +61,11 @@ def test_each_task_of_a_conversation_has_its_own_section() -> None:
 
 
 def test_the_cost_is_left_out_when_it_is_not_known_of_every_task() -> None:
-    report = page(*RUN, Task("And now?"), Spent(1, 1.0, 100, 0, None))
+    report = page(*RUN, Task("And now?"), Usage(1, 1.0, 100, 0, None))
     assert texts(report, "#head p")[0].endswith("3 steps · 1,300 tokens · 4.0 s")
 
 
-def test_an_approval_that_a_later_task_passed_over_waits_no_more() -> None:
+def test_a_later_task_cancels_a_waiting_call() -> None:
     waits = Approval("bbbbbbbbb", "write_file", {})
     assert texts(page(Task("One"), waits), ".state") == ["waits for you"]
     assert texts(page(Task("One"), waits, Task("Two"), waits), ".state") == [
@@ -75,44 +75,42 @@ def test_an_approval_that_a_later_task_passed_over_waits_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "name", "stands_in"),
+    ("answers", "name", "offline"),
     [
         ([Answer("a", MODEL)], MODEL, False),
-        ([Answer("a", prompts.STAND_IN)], prompts.STAND_IN, True),
-        ([Answer("a", MODEL), Answer("b", prompts.STAND_IN, "The model is busy.")], None, True),
+        ([Answer("a", prompts.OFFLINE)], prompts.OFFLINE, True),
+        ([Answer("a", MODEL), Answer("b", prompts.OFFLINE, "The model is busy.")], None, True),
         ([Answer("Stopped by you.")], "Ended early", True),
         ([], "No answer yet", True),
     ],
 )
-def test_it_says_plainly_who_answered(
-    answers: list[Step], name: str | None, stands_in: bool
-) -> None:
+def test_it_says_which_model_answered(answers: list[Step], name: str | None, offline: bool) -> None:
     report = page(Task("Why?"), *answers)
-    assert texts(report, ".badge") == [name or f"{MODEL}, {prompts.STAND_IN}"]
-    assert bool(report.select(".badge.off")) is stands_in
+    assert texts(report, ".badge") == [name or f"{MODEL}, {prompts.OFFLINE}"]
+    assert bool(report.select(".badge.off")) is offline
 
 
-def test_an_answer_of_the_stand_in_says_why_it_stood_in() -> None:
-    report = page(Task("Why?"), Answer("Because", prompts.STAND_IN, "The model is busy."))
+def test_an_offline_answer_says_why() -> None:
+    report = page(Task("Why?"), Answer("Because", prompts.OFFLINE, "The model is busy."))
     assert texts(report, ".by") == ["The model is busy. Answered by the offline stand-in"]
 
 
-def test_a_run_that_has_not_begun_makes_a_page() -> None:
+def test_a_run_without_a_task_makes_a_page() -> None:
     assert texts(page(), ".badge") == ["No answer yet"]
     assert texts(page(Notice("Please type a task.")), ".notice") == ["Please type a task."]
 
 
-# It needs nothing else, and nothing in it is live
+# The page is self-contained and safe
 
 
-def test_the_page_asks_for_nothing_and_runs_nothing() -> None:
+def test_the_page_makes_no_request_and_runs_no_script() -> None:
     report = page(*RUN)
     assert not report.select("script, link, img, iframe, a, form, [src], [href], [style]")
     [style] = texts(report, "style")
     assert "url(" not in style and "@import" not in style
 
 
-def test_the_browser_is_told_to_apply_this_style_and_nothing_else() -> None:
+def test_the_security_policy_allows_this_style_and_nothing_else() -> None:
     report = page(*RUN)
     [policy] = report.select('meta[http-equiv="Content-Security-Policy"]')
     style = re.search("<style>(.*?)</style>", to_html("x", RUN), re.DOTALL)
@@ -123,7 +121,7 @@ def test_the_browser_is_told_to_apply_this_style_and_nothing_else() -> None:
     )
 
 
-def test_what_others_wrote_is_never_live() -> None:
+def test_text_is_never_markup() -> None:
     answer = f"- {HOSTILE}\n\n```html\n{HOSTILE}\n```\n`{HOSTILE}` **{HOSTILE}**"
     hostile: list[Step] = [
         Task(HOSTILE, (HOSTILE,)),
@@ -136,11 +134,11 @@ def test_what_others_wrote_is_never_live() -> None:
     assert len(report.select("style")) == 1
 
 
-def test_halves_of_characters_do_not_keep_it_from_being_written() -> None:
+def test_half_characters_can_be_written() -> None:
     assert to_html("\ud800", [Task("\ud800"), Answer("\ud800 `\ud800`")]).encode()
 
 
-# The words of an answer
+# An answer's Markdown
 
 
 @pytest.mark.parametrize(

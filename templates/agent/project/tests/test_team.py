@@ -14,7 +14,7 @@ WRITE = ("write_file", {"path": "note.md", "text": "42"})
 
 @pytest.fixture(autouse=True)
 def one_agent() -> None:
-    """Not here: the team is at work."""
+    """Not in this file: the real team runs."""
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def chat() -> str:
     return memory.new_id()
 
 
-def do(chat: str, wish: str | Sequence[Decision], settings: Settings) -> list[Step]:
-    return list(loop.run(chat, Task(wish) if isinstance(wish, str) else wish, settings))
+def do(chat: str, request: str | Sequence[Decision], settings: Settings) -> list[Step]:
+    return list(loop.run(chat, Task(request) if isinstance(request, str) else request, settings))
 
 
 def who(steps: Sequence[Step]) -> list[tuple[str, str]]:
@@ -51,7 +51,9 @@ def test_the_planner_hands_over_and_every_step_is_seen(
     assert answer.text == "The team says 42."
 
 
-def test_each_has_the_tools_of_its_job(online: Settings, server: MistralServer, chat: str) -> None:
+def test_each_agent_has_the_tools_of_its_job(
+    online: Settings, server: MistralServer, chat: str
+) -> None:
     server.will(calls(("ask_researcher", {"task": "a"}), ("ask_writer", {"task": "b"})))
     server.will(text("A."), text("B."), text("Done."))
     do(chat, "Both.", online)
@@ -60,7 +62,7 @@ def test_each_has_the_tools_of_its_job(online: Settings, server: MistralServer, 
     assert sorted("write_file" in offered for offered in specialists) == [False, True]
 
 
-def test_a_specialist_waits_for_a_person_like_everybody(
+def test_a_specialists_call_waits_for_approval_too(
     online: Settings, server: MistralServer, chat: str, workspace: Path
 ) -> None:
     server.will(calls(("ask_writer", {"task": "Write 42."})), calls(WRITE))
@@ -71,11 +73,11 @@ def test_a_specialist_waits_for_a_person_like_everybody(
     server.will(text("I wrote it."), text("Written."))
     steps = do(chat, [Decision(approval.id, "approve")], online)
     assert (workspace / "note.md").read_text(encoding="utf-8") == "42"
-    assert who(steps) == [("writer", "write_file")]  # the hand-over is not told twice
+    assert who(steps) == [("writer", "write_file")]  # the hand-over is not emitted twice
     assert loop.waiting(chat, online) == []
 
 
-def test_a_refusal_reaches_the_specialist(
+def test_a_rejection_reaches_the_specialist(
     online: Settings, server: MistralServer, chat: str, workspace: Path
 ) -> None:
     server.will(calls(("ask_writer", {"task": "Write 42."})), calls(WRITE))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Spent, Step, Task, Thought
+from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Thought, Usage
 from agent.timeline import SHOWN, counter, render
 
 READ = Call("aaaaaaaaa", "read_file", {"path": "notes.md"})
@@ -24,12 +24,12 @@ def states(*steps: Step, live: bool = False) -> list[str]:
 
 
 def folded(row: Tag) -> dict[str, str]:
-    """What shows when a row is opened: each text under its heading."""
+    """The content of an expanded row: each text under its heading."""
     names = [name.text for name in row.select("details > small")]
     return dict(zip(names, (text.text for text in row.select("pre")), strict=True))
 
 
-# What a row says
+# Rows
 
 
 def test_a_call_and_its_result_are_one_row() -> None:
@@ -41,7 +41,7 @@ def test_a_call_and_its_result_are_one_row() -> None:
     assert folded(row)["Result"] == "Three lines."
 
 
-def test_parallel_calls_find_their_results_by_their_ids() -> None:
+def test_parallel_calls_are_matched_to_their_results_by_id() -> None:
     other = Call("ccccccccc", "today", {})
     steps = [READ, other, Result("ccccccccc", "today", "Monday", False, 2.0), READ_DONE]
     assert states(*steps) == ["done in 0.3 s", "failed after 2.0 s"]
@@ -61,18 +61,18 @@ def test_a_failure_shows_its_first_line_without_being_opened() -> None:
     assert states(READ, failed) == ["failed after 20 ms"]
 
 
-def test_a_thought_carries_the_name_of_its_specialist() -> None:
+def test_a_thought_shows_the_name_of_its_specialist() -> None:
     [row] = rows(Thought("I look at the logs.", "researcher"))
     assert [chip.text for chip in row.select(".agent")] == ["researcher"]
     assert row.text == "researcherI look at the logs."
 
 
-def test_a_call_carries_the_name_of_its_specialist() -> None:
+def test_a_call_shows_the_name_of_its_specialist() -> None:
     [row] = rows(Call("a", "query", {}, "analyst"), Result("a", "query", "", True, 1, "analyst"))
     assert [chip.text for chip in row.select(".agent")] == ["analyst"]
 
 
-def test_notices_stand_among_the_steps() -> None:
+def test_notices_are_shown_among_the_steps() -> None:
     assert [row["class"] for row in rows(READ, Notice("A limit was reached."))] == [
         ["call", "stopped"],
         ["notice"],
@@ -80,15 +80,15 @@ def test_notices_stand_among_the_steps() -> None:
 
 
 def test_without_steps_there_is_nothing() -> None:
-    assert render([]) == render([Task("Hello"), Answer("Hi"), Spent(1)]) == ""
+    assert render([]) == render([Task("Hello"), Answer("Hi"), Usage(1)]) == ""
 
 
-def test_a_conversation_is_parted_by_its_tasks() -> None:
+def test_tasks_separate_a_conversation() -> None:
     parted = rows(Task("First"), READ, READ_DONE, Answer("x"), Task("Second"), Thought("y"))
     assert [row["class"][0] for row in parted] == ["task", "call", "task", "thought"]
 
 
-# Where a call stands
+# The state of a call
 
 
 def test_a_call_without_a_result_is_running_while_the_run_goes_on() -> None:
@@ -115,7 +115,7 @@ def test_an_approval_waits_for_you() -> None:
 
 
 @pytest.mark.parametrize("later", [Task("Something else"), Answer("Stopped by you.")])
-def test_an_approval_that_was_passed_over_waits_no_more(later: Step) -> None:
+def test_a_later_task_or_answer_cancels_an_approval(later: Step) -> None:
     assert states(WRITE, later) == ["not approved"]
 
 
@@ -126,15 +126,15 @@ def test_an_approved_call_says_so() -> None:
     assert states(WRITE, Decision("bbbbbbbbb", "approve"), done) == ["done in 0.5 s"]
 
 
-def test_a_refusal_gives_its_reason() -> None:
+def test_a_rejection_shows_its_reason() -> None:
     refused = Result("bbbbbbbbb", "write_file", "The person refused.", False, 0)
     for steps in ([WRITE], [WRITE, refused]):
         decided = [steps[0], Decision("bbbbbbbbb", "refuse", "Not on stage."), *steps[1:]]
-        assert states(*decided) == ["refused"]
+        assert states(*decided) == ["rejected"]
         assert [p.text for row in rows(*decided) for p in row.select("p")] == ["“Not on stage.”"]
 
 
-def test_edited_arguments_are_shown_beside_what_was_asked_for() -> None:
+def test_edited_arguments_are_shown_beside_the_original_ones() -> None:
     changed = {"path": "june.md", "content": "# Report"}
     steps = [WRITE, Decision("bbbbbbbbb", "edit", args=changed)]
     [row] = rows(*steps, Call("bbbbbbbbb", "write_file", changed))  # it starts, as edited
@@ -144,15 +144,15 @@ def test_edited_arguments_are_shown_beside_what_was_asked_for() -> None:
     assert row.code and row.code.text.startswith("path: june.md")
 
 
-def test_an_id_that_comes_again_is_another_call() -> None:
+def test_a_repeated_id_is_another_call() -> None:
     assert states(READ, READ_DONE, READ, live=True) == ["done in 0.3 s", "running"]
 
 
 def test_a_decision_about_an_unknown_call_breaks_nothing() -> None:
-    assert states(Decision("zzzzzzzzz", "refuse", "No.")) == ["refused"]
+    assert states(Decision("zzzzzzzzz", "refuse", "No.")) == ["rejected"]
 
 
-# Nothing in it is live
+# Text is never markup
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_a_decision_about_an_unknown_call_breaks_nothing() -> None:
         Decision("a", "edit", "", {HOSTILE: HOSTILE}),
     ],
 )
-def test_what_others_wrote_is_never_live(step: Step) -> None:
+def test_text_is_never_markup(step: Step) -> None:
     html = render([Task("One"), step])
     assert "alert(1)" in html
     assert not BeautifulSoup(html, "lxml").select("script, img, a")
 
 
-def test_unseen_characters_neither_break_the_page_nor_turn_its_text_around() -> None:
+def test_invisible_characters_neither_break_the_page_nor_turn_its_text_around() -> None:
     text = "a\x00b\x1b[31mred\x1b[0m \ud800 \u202egnp.exe\u2066 \x07\r\nnext\ttab"
     html = render([READ, Result("aaaaaaaaa", "read_file", text, True, 0.1)])
     [row] = BeautifulSoup(html.encode().decode(), "lxml").select("li")
@@ -187,7 +187,7 @@ def test_any_argument_can_be_shown(value: Any) -> None:
     assert folded(row)["Arguments"].encode()
 
 
-def test_arguments_nested_without_end_are_left_out() -> None:
+def test_arguments_nested_too_deeply_are_left_out() -> None:
     nested: list[Any] = []
     for _ in range(20_000):
         nested = [nested]
@@ -214,15 +214,15 @@ def test_two_hundred_steps_take_no_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spent", "expected"),
+    ("usage", "expected"),
     [
         (None, ""),
-        (Spent(4, 3.21, 1000, 204, 0.00034), "4 steps · 1,204 tokens · $0.0003 · 3.2 s"),
-        (Spent(1, 0.04), "1 step · 40 ms"),
-        (Spent(2, 59.97, 900, 100, None), "2 steps · 1,000 tokens · 1 min 0 s"),
-        (Spent(2, 125, 9, 1, 0.00001), "2 steps · 10 tokens · under $0.0001 · 2 min 5 s"),
-        (Spent(2, 1, 9, 1, 1.5), "2 steps · 10 tokens · $1.50 · 1.0 s"),
+        (Usage(4, 3.21, 1000, 204, 0.00034), "4 steps · 1,204 tokens · $0.0003 · 3.2 s"),
+        (Usage(1, 0.04), "1 step · 40 ms"),
+        (Usage(2, 59.97, 900, 100, None), "2 steps · 1,000 tokens · 1 min 0 s"),
+        (Usage(2, 125, 9, 1, 0.00001), "2 steps · 10 tokens · under $0.0001 · 2 min 5 s"),
+        (Usage(2, 1, 9, 1, 1.5), "2 steps · 10 tokens · $1.50 · 1.0 s"),
     ],
 )
-def test_the_counter_says_what_was_used(spent: Spent | None, expected: str) -> None:
-    assert counter(spent) == expected
+def test_the_counter_shows_the_usage(usage: Usage | None, expected: str) -> None:
+    assert counter(usage) == expected

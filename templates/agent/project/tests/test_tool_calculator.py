@@ -50,7 +50,7 @@ def test_arithmetic_is_exact_and_readable(expression: str, value: str) -> None:
         ("1\n+ 2", "3"),
     ],
 )
-def test_people_may_write_as_they_do_on_paper(expression: str, value: str) -> None:
+def test_notation_as_on_paper_is_understood(expression: str, value: str) -> None:
     assert result(expression) == value
 
 
@@ -74,7 +74,7 @@ def test_people_may_write_as_they_do_on_paper(expression: str, value: str) -> No
         ("", "not arithmetic"),
     ],
 )
-def test_what_has_no_result_says_why(expression: str, problem: str) -> None:
+def test_an_expression_without_a_result_says_why(expression: str, problem: str) -> None:
     with pytest.raises(ToolError, match=problem):
         result(expression)
 

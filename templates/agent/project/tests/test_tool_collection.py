@@ -9,7 +9,7 @@ from agent.tools import BadTool, asks_first, collect, needs_approval, tool
 HEAD = "from agent.tools import asks_first, tool\n\n\n"
 GREET = '''@tool
 def greet(name: str) -> str:
-    """Greet somebody."""
+    """Greet a person."""
     return f"Hello {name}"
 '''
 
@@ -28,10 +28,10 @@ def test_a_tool_is_a_function_in_a_file(folder: Path) -> None:
     (folder / "greetings.py").write_text(HEAD + GREET)
     (greet,) = collect(folder.name)
     assert greet.invoke({"name": "Mira"}) == "Hello Mira"
-    assert (greet.name, greet.description) == ("greet", "Greet somebody.")
+    assert (greet.name, greet.description) == ("greet", "Greet a person.")
 
 
-def test_files_go_by_name_and_tools_in_the_order_they_stand_in(folder: Path) -> None:
+def test_tools_are_sorted_by_file_and_then_in_the_files_order(folder: Path) -> None:
     (folder / "b.py").write_text(HEAD + GREET.replace("greet(", "second("))
     (folder / "a.py").write_text(
         HEAD + GREET.replace("greet(", "z(") + "\n\n" + GREET.replace("greet(", "first(")
@@ -39,7 +39,7 @@ def test_files_go_by_name_and_tools_in_the_order_they_stand_in(folder: Path) -> 
     assert [each.name for each in collect(folder.name)] == ["z", "first", "second"]
 
 
-def test_a_file_that_begins_with_an_underscore_is_left_out(folder: Path) -> None:
+def test_a_file_that_starts_with_an_underscore_is_left_out(folder: Path) -> None:
     (folder / "_draft.py").write_text(HEAD + GREET)
     assert collect(folder.name) == []
 
@@ -63,7 +63,7 @@ def test_a_tool_without_a_docstring_is_refused_with_file_and_function(folder: Pa
         collect(folder.name)
 
 
-def test_a_mark_on_a_function_that_is_no_tool_yet_says_what_to_do(folder: Path) -> None:
+def test_asks_first_on_a_function_without_tool_says_what_to_do(folder: Path) -> None:
     (folder / "a.py").write_text(HEAD + GREET.replace("@tool", "@asks_first"))
     with pytest.raises(BadTool, match="write it below @asks_first"):
         collect(folder.name)

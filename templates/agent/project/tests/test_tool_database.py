@@ -34,7 +34,7 @@ def ask(sql: str, database: str = "") -> str:
 
 @pytest.fixture(autouse=True)
 def shop(tmp_path: Path) -> Iterator[Path]:
-    """The only database there is, in place of your own."""
+    """The only database, in place of your own ones."""
     folder, aside = SETTINGS.databases, tmp_path / "aside"
     shutil.move(folder, aside)
     folder.mkdir()
@@ -46,17 +46,17 @@ def shop(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def second(shop: Path) -> Path:
-    """Another database beside it."""
+    """A second database."""
     return make(shop.with_name("parts.sqlite"), PARTS)
 
 
 def make(file: Path, script: str) -> Path:
     with closing(sqlite3.connect(file)) as db:
-        db.executescript(f"BEGIN; {script} COMMIT;")  # one write to the disk, not one for each
+        db.executescript(f"BEGIN; {script} COMMIT;")  # one transaction, so one write to the disk
     return file
 
 
-# What must not happen
+# What is refused
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_only_reading_is_allowed(shop: Path, sql: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["load_extension('mine')", "fts3_tokenizer('simple')"])
-def test_functions_that_reach_into_the_process_are_refused(call: str) -> None:
+def test_functions_that_run_code_are_refused(call: str) -> None:
     with pytest.raises(ToolError, match="Only reading is allowed|no such function"):
         ask(f"SELECT {call}")
 
@@ -123,11 +123,11 @@ def test_an_endless_query_is_given_up(shop: Path, sql: str) -> None:
 
 
 def test_an_endless_result_is_cut(shop: Path) -> None:
-    said = ask("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n")
-    assert f"The first {SETTINGS.rows} rows of more" in said
+    result = ask("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n")
+    assert f"Only the first {SETTINGS.rows} rows" in result
 
 
-def test_a_value_as_large_as_the_memory_is_not_made(shop: Path) -> None:
+def test_a_huge_value_is_refused(shop: Path) -> None:
     with pytest.raises(ToolError, match="too big"):
         ask("SELECT zeroblob(1000000000)")
 
@@ -138,12 +138,12 @@ def test_a_database_is_chosen_by_name_and_not_by_path(shop: Path, name: str) -> 
         ask("SELECT 1", name)
 
 
-# What it is for
+# What it does
 
 
 def test_tables_are_listed_with_columns_links_counts_and_an_example(shop: Path) -> None:
-    said = list_tables.invoke({})
-    assert said.splitlines() == [
+    result = list_tables.invoke({})
+    assert result.splitlines() == [
         "shop.db:",
         "products (2 rows): id INTEGER, name TEXT, category TEXT, price REAL",
         "  for example: 1 | Earl Grey | tea | 9.2",
@@ -153,8 +153,10 @@ def test_tables_are_listed_with_columns_links_counts_and_an_example(shop: Path) 
 
 
 def test_a_query_gives_a_table_and_the_count_of_its_rows(shop: Path) -> None:
-    said = ask("SELECT category, count(*) AS n FROM products GROUP BY category ORDER BY category;")
-    assert said == "category | n\ncoffee | 1\ntea | 1\nRows: 2, which is all."
+    result = ask(
+        "SELECT category, count(*) AS n FROM products GROUP BY category ORDER BY category;"
+    )
+    assert result == "category | n\ncoffee | 1\ntea | 1\nAll rows: 2"
 
 
 def test_a_query_may_begin_with_a_comment(shop: Path) -> None:
@@ -162,20 +164,20 @@ def test_a_query_may_begin_with_a_comment(shop: Path) -> None:
 
 
 def test_a_result_without_rows_says_so(shop: Path) -> None:
-    assert ask("SELECT id FROM orders WHERE 0") == "id\nRows: 0, which is all."
+    assert ask("SELECT id FROM orders WHERE 0") == "id\nAll rows: 0"
 
 
 def test_a_long_result_is_cut_and_says_so(shop: Path) -> None:
     *rows, last = ask("SELECT id FROM orders").splitlines()
     assert len(rows) == SETTINGS.rows + 1
-    assert last.startswith(f"The first {SETTINGS.rows} rows of more")
+    assert last.startswith(f"Only the first {SETTINGS.rows} rows")
 
 
 def test_a_wide_result_stays_short(shop: Path) -> None:
     long = "hex(zeroblob(400))"
-    said = ask(f"SELECT {long}, {long}, {long}, {long}, {long}, {long} FROM orders")
-    assert len(said) <= SETTINGS.result_chars
-    assert "rows of more" in said
+    result = ask(f"SELECT {long}, {long}, {long}, {long}, {long}, {long} FROM orders")
+    assert len(result) <= SETTINGS.result_chars
+    assert "Only the first" in result
 
 
 @pytest.mark.parametrize(
@@ -193,8 +195,8 @@ def test_a_wrong_query_comes_back_with_the_tables(shop: Path, sql: str, problem:
 
 
 @pytest.mark.parametrize("sql", ["", "-- nothing", "   "])
-def test_nothing_is_no_query(shop: Path, sql: str) -> None:
-    with pytest.raises(ToolError, match="no query"):
+def test_an_empty_query_is_refused(shop: Path, sql: str) -> None:
+    with pytest.raises(ToolError, match="not a query"):
         ask(sql)
 
 
@@ -216,11 +218,11 @@ def test_json_and_full_text_search_work(second: Path) -> None:
 
 
 def test_a_broken_view_does_not_hide_the_other_tables(second: Path) -> None:
-    said = list_tables.invoke({})
-    assert "broken (? rows)" in said and "parts (2 rows)" in said
+    result = list_tables.invoke({})
+    assert "broken (? rows)" in result and "parts (2 rows)" in result
 
 
-def test_a_file_that_is_no_database_says_so(shop: Path) -> None:
+def test_a_file_that_is_not_a_database_says_so(shop: Path) -> None:
     shop.with_name("broken.db").write_text("no database" * 100)
     assert "broken.db could not be read: file is not a database" in list_tables.invoke({})
     with pytest.raises(ToolError, match="file is not a database"):

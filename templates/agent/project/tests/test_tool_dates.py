@@ -14,18 +14,18 @@ def test_today_comes_with_weekday_time_and_zone() -> None:
 
 
 def test_days_between_two_dates_are_counted() -> None:
-    said = days_between.invoke({"start": "2026-11-25", "end": "2026-12-24"})
-    assert said == "29 days from Wednesday 2026-11-25 to Thursday 2026-12-24"
+    result = days_between.invoke({"start": "2026-11-25", "end": "2026-12-24"})
+    assert result == "29 days from Wednesday 2026-11-25 to Thursday 2026-12-24"
 
 
-def test_a_date_that_lies_before_gives_a_negative_count() -> None:
-    said = days_between.invoke({"start": "2026-03-01", "end": "2026-02-28T10:00"})
-    assert said.startswith("-1 day from")
+def test_an_earlier_second_date_gives_a_negative_count() -> None:
+    result = days_between.invoke({"start": "2026-03-01", "end": "2026-02-28T10:00"})
+    assert result.startswith("-1 day from")
 
 
-def test_words_for_days_are_known() -> None:
-    said = days_between.invoke({"start": "Yesterday", "end": "tomorrow"})
-    assert said.startswith("2 days from")
+def test_words_for_days_are_understood() -> None:
+    result = days_between.invoke({"start": "Yesterday", "end": "tomorrow"})
+    assert result.startswith("2 days from")
 
 
 @pytest.mark.parametrize(
@@ -42,18 +42,18 @@ def test_words_for_days_are_known() -> None:
     ],
 )
 def test_a_duration_is_added(start: str, amount: int, unit: str, end: str) -> None:
-    said = add_duration.invoke({"start": start, "amount": amount, "unit": unit})
-    assert said.split()[1] == f"{end},"
+    result = add_duration.invoke({"start": start, "amount": amount, "unit": unit})
+    assert result.split()[1] == f"{end},"
 
 
-def test_days_are_the_usual_unit() -> None:
+def test_days_are_the_default_unit() -> None:
     earliest = date.today()
-    said = add_duration.invoke({"start": "today", "amount": 1})
-    assert earliest < date.fromisoformat(said.split()[1][:10]) <= date.today() + timedelta(1)
+    result = add_duration.invoke({"start": "today", "amount": 1})
+    assert earliest < date.fromisoformat(result.split()[1][:10]) <= date.today() + timedelta(1)
 
 
 @pytest.mark.parametrize("text", ["24.12.2026", "2026-02-30", "next week", ""])
-def test_what_is_no_date_says_how_to_write_one(text: str) -> None:
+def test_an_invalid_date_says_how_to_write_one(text: str) -> None:
     with pytest.raises(ToolError, match="write it as 2026-11-25"):
         days_between.invoke({"start": text, "end": "today"})
 

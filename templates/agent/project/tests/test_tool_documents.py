@@ -4,7 +4,9 @@ import pytest
 
 from agent.tools import ToolError
 
-documents = pytest.importorskip("agent.tools.documents", reason="made without knowledge")
+documents = pytest.importorskip(
+    "agent.tools.documents", reason="no search over documents was chosen"
+)
 
 
 def search(question: str) -> str:
@@ -20,12 +22,12 @@ def indexed(tmp_path: Path) -> None:
 
 
 def test_a_passage_comes_with_its_number_and_source() -> None:
-    said = search("How hot must green tea be?")
-    assert said.startswith("[1] tea.md, Green tea\n")
-    assert "80 degrees" in said
+    result = search("How hot must green tea be?")
+    assert result.startswith("[1] tea.md, Green tea\n")
+    assert "80 degrees" in result
 
 
-def test_what_no_document_knows_is_said_so() -> None:
+def test_a_question_without_an_answer_in_the_documents_says_so() -> None:
     assert search("zyzzyva").startswith("The documents say nothing")
 
 
@@ -34,7 +36,7 @@ def test_a_search_for_nothing_is_refused() -> None:
         search(" ")
 
 
-def test_a_damaged_index_is_made_anew() -> None:
+def test_a_damaged_index_is_rebuilt() -> None:
     from rag.settings import SETTINGS
 
     (SETTINGS.index / "keywords.db").write_bytes(b"damaged" * 1000)

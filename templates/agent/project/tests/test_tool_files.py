@@ -30,10 +30,10 @@ def link(place: Path, target: Path) -> None:
     try:
         place.symlink_to(target, target_is_directory=target.is_dir())
     except (OSError, NotImplementedError):
-        pytest.skip("no links can be made here")
+        pytest.skip("links cannot be created here")
 
 
-# What must not happen
+# What is refused
 
 OUTSIDE = [
     "..",
@@ -66,7 +66,7 @@ def test_a_path_out_of_the_workspace_is_refused(workspace: Path, path: str) -> N
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
-def test_nothing_is_read_or_listed_there(workspace: Path, path: str) -> None:
+def test_nothing_outside_is_read_or_listed(workspace: Path, path: str) -> None:
     put(workspace.parent, "outside.txt", SECRET)
     put(workspace, ".env", SECRET)
     for call in (read_file, list_files, search_files):
@@ -75,7 +75,7 @@ def test_nothing_is_read_or_listed_there(workspace: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
-def test_nothing_is_written_there(workspace: Path, path: str) -> None:
+def test_nothing_outside_is_written(workspace: Path, path: str) -> None:
     before = sorted(workspace.parent.rglob("*"))
     with pytest.raises(ToolError, match="is refused"):
         write_file.invoke({"path": path, "text": "mine"})
@@ -119,14 +119,12 @@ def test_a_link_within_the_workspace_is_refused_as_well(workspace: Path) -> None
         read_file.invoke({"path": "alias.txt"})
 
 
-def test_a_second_name_of_a_file_outside_does_not_lead_there(
-    workspace: Path, tmp_path: Path
-) -> None:
+def test_a_hard_link_to_a_file_outside_is_replaced(workspace: Path, tmp_path: Path) -> None:
     target = put(tmp_path, "outside.txt", SECRET)
     try:
         os.link(target, workspace / "notes.txt")
     except OSError:
-        pytest.skip("no links can be made between these folders")
+        pytest.skip("links cannot be created between these folders")
     write_file.invoke({"path": "notes.txt", "text": "mine"})
     assert (workspace / "notes.txt").read_text() == "mine"
     assert target.read_text() == SECRET
@@ -139,12 +137,12 @@ def test_hidden_files_are_neither_listed_nor_searched(workspace: Path) -> None:
     assert search_files.invoke({"text": "secret"}) == "Nothing was found."
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
-def test_a_pipe_is_no_file(workspace: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_a_file(workspace: Path) -> None:
     os.mkfifo(workspace / "pipe.txt")
     with pytest.raises(ToolError, match="There is no file"):
         read_file.invoke({"path": "pipe.txt"})
-    with pytest.raises(ToolError, match="is no file"):
+    with pytest.raises(ToolError, match="is not a file"):
         write_file.invoke({"path": "pipe.txt", "text": "mine"})
 
 
@@ -175,12 +173,12 @@ def test_a_missing_folder_says_what_to_do(workspace: Path) -> None:
 
 def test_a_file_is_read_with_the_count_of_its_lines(workspace: Path) -> None:
     put(workspace, "notes.md", "\n# Notes\r\nHello\n")
-    said = read_file.invoke({"path": "./notes.md"})
-    assert said == "./notes.md, lines 1 to 3 of 3:\n\n# Notes\nHello"
+    result = read_file.invoke({"path": "./notes.md"})
+    assert result == "./notes.md, lines 1 to 3 of 3:\n\n# Notes\nHello"
 
 
 @pytest.mark.parametrize("name", ["a.log", "a.json", "a.py", "a.toml", "a.CSV", "Makefile"])
-def test_any_text_is_read_as_it_stands(workspace: Path, name: str) -> None:
+def test_any_text_is_read_unchanged(workspace: Path, name: str) -> None:
     put(workspace, name, "a,b\n1,2\n")
     assert read_file.invoke({"path": name}).endswith(":\na,b\n1,2")
 
@@ -201,13 +199,15 @@ def test_a_web_page_is_read_with_its_title(workspace: Path) -> None:
 def test_a_long_file_comes_in_parts(workspace: Path) -> None:
     put(workspace, "long.txt", "\n".join(map(str, range(1, 501))))
     first = read_file.invoke({"path": "long.txt"})
-    assert first.startswith("long.txt, lines 1 to 200 of 500; go on with first_line=201:\n1\n2\n")
+    assert first.startswith(
+        "long.txt, lines 1 to 200 of 500; continue with first_line=201:\n1\n2\n"
+    )
     last = read_file.invoke({"path": "long.txt", "first_line": 500, "lines": 9})
     assert last == "long.txt, lines 500 to 500 of 500:\n500"
 
 
 @pytest.mark.parametrize("content", ["wide line " * 40 + "\n", "x" * 50_000])
-def test_what_is_read_stays_short(workspace: Path, content: str) -> None:
+def test_a_result_stays_short(workspace: Path, content: str) -> None:
     put(workspace, "long.txt", content * 100)
     assert len(read_file.invoke({"path": "long.txt"})) <= SETTINGS.result_chars
 
@@ -226,7 +226,7 @@ def test_what_is_read_stays_short(workspace: Path, content: str) -> None:
         ("reports/notes.md/deeper", "There is no file"),
     ],
 )
-def test_what_cannot_be_read_says_why(workspace: Path, path: str, problem: str) -> None:
+def test_a_file_that_cannot_be_read_says_why(workspace: Path, path: str, problem: str) -> None:
     put(workspace, "reports/notes.md", "Hello")
     put(workspace, "empty.txt", "")
     put(workspace, "photo.png", b"\x89PNG\0\0")
@@ -247,8 +247,8 @@ def test_a_line_after_the_last_one_is_refused(workspace: Path) -> None:
 def test_lines_with_all_words_are_found_wherever_they_are(workspace: Path) -> None:
     put(workspace, "a/notes.md", "Nothing\nThe DELIVERY was far too late\n")
     put(workspace, "log.txt", "late again\n")
-    said = search_files.invoke({"text": "late delivery"})
-    assert said == "Lines found: 1\na/notes.md:2: The DELIVERY was far too late"
+    result = search_files.invoke({"text": "late delivery"})
+    assert result == "Lines found: 1\na/notes.md:2: The DELIVERY was far too late"
 
 
 def test_a_plural_finds_the_singular(workspace: Path) -> None:
@@ -258,9 +258,9 @@ def test_a_plural_finds_the_singular(workspace: Path) -> None:
 
 def test_lines_with_some_of_the_words_are_better_than_none(workspace: Path) -> None:
     put(workspace, "notes.md", "tea\ngreen tea\ncoffee\n")
-    said = search_files.invoke({"text": "green tea pot"})
-    assert said.splitlines() == [
-        "No line holds all the words. Lines without 1 of them: 1",
+    result = search_files.invoke({"text": "green tea pot"})
+    assert result.splitlines() == [
+        "No line contains all the words. Lines without 1 of them: 1",
         "notes.md:2: green tea",
     ]
 
@@ -268,11 +268,11 @@ def test_lines_with_some_of_the_words_are_better_than_none(workspace: Path) -> N
 def test_a_search_stays_in_its_folder(workspace: Path) -> None:
     put(workspace, "notes.md", "tea")
     put(workspace, "a/notes.md", "tea")
-    said = search_files.invoke({"text": "tea", "folder": "a"})
-    assert said.splitlines()[1:] == ["a/notes.md:1: tea"]
+    result = search_files.invoke({"text": "tea", "folder": "a"})
+    assert result.splitlines()[1:] == ["a/notes.md:1: tea"]
 
 
-def test_what_was_not_searched_is_named(workspace: Path) -> None:
+def test_a_file_that_was_not_searched_is_named(workspace: Path) -> None:
     put(workspace, "photo.png", b"\0tea")
     assert search_files.invoke({"text": "tea"}).endswith("Not searched: photo.png")
 
@@ -280,13 +280,13 @@ def test_what_was_not_searched_is_named(workspace: Path) -> None:
 def test_many_lines_are_cut_and_counted(workspace: Path) -> None:
     put(workspace, "log.txt", "tea\n" * 500)
     head, *lines = search_files.invoke({"text": "tea"}).splitlines()
-    assert head == f"Lines found: 500, the first {len(lines)} are shown"
+    assert head == f"Lines found: 500; only the first {len(lines)} are shown"
 
 
-def test_a_long_line_is_shown_where_it_fits(workspace: Path) -> None:
+def test_a_long_line_is_shown_around_the_match(workspace: Path) -> None:
     put(workspace, "data.json", "x" * 5000 + " green tea " + "y" * 5000)
-    said = search_files.invoke({"text": "tea"})
-    assert "green tea" in said and len(said) < 400
+    result = search_files.invoke({"text": "tea"})
+    assert "green tea" in result and len(result) < 400
 
 
 def test_a_search_for_nothing_is_refused(workspace: Path) -> None:
@@ -297,25 +297,25 @@ def test_a_search_for_nothing_is_refused(workspace: Path) -> None:
 # Writing
 
 
-def test_a_person_is_asked_before_anything_is_written() -> None:
+def test_only_writing_needs_approval() -> None:
     assert needs_approval(write_file)
     assert not any(needs_approval(each) for each in (list_files, read_file, search_files))
 
 
-def test_a_file_is_made_with_its_folders(workspace: Path) -> None:
-    said = write_file.invoke({"path": "reports/june.md", "text": "Grüße\n"})
-    assert said == "Made reports/june.md: 8 bytes."
+def test_a_file_is_created_with_its_folders(workspace: Path) -> None:
+    result = write_file.invoke({"path": "reports/june.md", "text": "Grüße\n"})
+    assert result == "Made reports/june.md: 8 bytes."
     assert (workspace / "reports" / "june.md").read_bytes() == "Grüße\n".encode()
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(workspace: Path) -> None:
     put(workspace, "notes.md", "Hello there")
-    said = write_file.invoke({"path": "notes.md", "text": "Bye"})
-    assert said == "Replaced notes.md: 3 bytes, before 11 bytes."
+    result = write_file.invoke({"path": "notes.md", "text": "Bye"})
+    assert result == "Replaced notes.md: 3 bytes, before 11 bytes."
     assert [path.name for path in workspace.iterdir()] == ["notes.md"]
 
 
-def test_half_a_character_does_not_stop_a_report(workspace: Path) -> None:
+def test_half_a_character_can_be_written(workspace: Path) -> None:
     write_file.invoke({"path": "notes.md", "text": "a\ud83d"})
     assert (workspace / "notes.md").read_text() == "a?"
 
@@ -323,14 +323,14 @@ def test_half_a_character_does_not_stop_a_report(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("", "is no file"),
-        (".", "is no file"),
-        ("reports", "is no file"),
-        ("report.pdf", "would not be text"),
+        ("", "is not a file"),
+        (".", "is not a file"),
+        ("reports", "is not a file"),
+        ("report.pdf", "is not a text file"),
         ("reports/june.md/deeper.md", "could not be written"),
     ],
 )
-def test_what_cannot_be_written_says_why(workspace: Path, path: str, problem: str) -> None:
+def test_a_file_that_cannot_be_written_says_why(workspace: Path, path: str, problem: str) -> None:
     put(workspace, "reports/june.md", "Hello")
     with pytest.raises(ToolError, match=problem):
         write_file.invoke({"path": path, "text": "mine"})

@@ -45,19 +45,19 @@ def test_a_page_is_read_as_text_with_its_title_first(site: str) -> None:
     assert page(f"{site}/page", allowed=loopback) == f"{site}/page:\n[Tea]\nServed hot."
 
 
-def test_a_long_page_comes_in_parts_that_make_it_whole(site: str) -> None:
+def test_a_long_page_comes_in_parts_that_are_complete(site: str) -> None:
     url, text, more, part = f"{site}/long", "", True, 0
     while more:
         part += 1
-        said = page(url, part, loopback)
-        head, body = said.split("\n", 1)
-        assert len(said) <= SETTINGS.result_chars
+        result = page(url, part, loopback)
+        head, body = result.split("\n", 1)
+        assert len(result) <= SETTINGS.result_chars
         assert head.startswith(f"{url}, part {part} of ")
-        text, more = text + body, f"go on with part={part + 1}" in head
+        text, more = text + body, f"continue with part={part + 1}" in head
     assert text == "".join(f"{number:09}\n" for number in range(2000))
 
 
-def test_a_part_that_is_not_there_is_refused(site: str) -> None:
+def test_a_missing_part_is_refused(site: str) -> None:
     with pytest.raises(ToolError, match="the last one is 1"):
         page(f"{site}/page", 2, loopback)
 
@@ -83,12 +83,12 @@ def test_a_page_that_cannot_be_read_says_why(site: str, path: str, problem: str)
         "http://2130706433/",
     ],
 )
-def test_addresses_of_the_own_network_are_refused(url: str) -> None:
+def test_addresses_inside_your_own_network_are_refused(url: str) -> None:
     with pytest.raises(ToolError, match="inside your own network"):
         read_page.invoke({"url": url})
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/", "javascript:x", ""])
-def test_what_is_no_web_address_is_refused(url: str) -> None:
+def test_an_invalid_web_address_is_refused(url: str) -> None:
     with pytest.raises(ToolError):
         read_page.invoke({"url": url})

@@ -1,4 +1,4 @@
-"""Collects the tools: a function with @tool and a docstring, in any file of this folder, is one."""
+"""Collects the tools: every function with @tool and a docstring in the files of this folder."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from langchain_core.tools import tool as _langchain_tool
 
 
 class ToolError(Exception):
-    """What went wrong, in words for the model and the person: say what to do instead."""
+    """A tool's failure; the model and the user read its text, so say what to do instead."""
 
 
 class BadTool(Exception):
-    """A mistake in a file of this folder: which function, and how to mend it."""
+    """A mistake in a file of this folder: the function, and how to fix it."""
 
 
 def tool(function: Callable[..., str]) -> BaseTool:
-    """Make a function a tool. The model reads its name, its arguments and its docstring."""
+    """Turn a function into a tool. The model reads its name, arguments and docstring."""
     description = inspect.getdoc(function) or ""
     if not description.strip():
         place = f"{function.__code__.co_filename}: {function.__name__}"
-        raise BadTool(f"{place} has no docstring.\nFix: say in one what it does and when to use it")
+        raise BadTool(f"{place} has no docstring.\nFix: write what it does and when to use it")
     return _langchain_tool(description=description)(function)
 
 
 def asks_first(each: BaseTool) -> BaseTool:
-    """Mark a tool with side effects: it runs only once a person has approved the call."""
+    """Mark a tool with side effects: each call runs only after a person approved it."""
     if not isinstance(each, BaseTool):
         raise BadTool(f"{each.__name__}: @tool is missing.\nFix: write it below @asks_first")
     each.metadata = {**(each.metadata or {}), "asks_first": True}
@@ -42,7 +42,7 @@ def needs_approval(each: BaseTool) -> bool:
 
 
 def collect(package: str = __name__) -> list[BaseTool]:
-    """The tools of all files, by file name, then in the order they stand in. Raises BadTool."""
+    """The tools of all files, sorted by file, then in the file's order. Raises BadTool."""
     found: dict[str, BaseTool] = {}
     places: dict[str, str] = {}
     files = sorted(file.name for file in pkgutil.iter_modules(import_module(package).__path__))

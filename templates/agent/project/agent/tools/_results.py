@@ -1,4 +1,4 @@
-"""Owns how long a tool may look, and how much of what it found the model reads."""
+"""Limits of a tool: how long it may search, and how long its result may be."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from agent.settings import SETTINGS
 from plumbing.readers import Page
 
-SECONDS = SETTINGS.tool_seconds * 0.8  # to answer in a tool's own words before the loop gives up
+SECONDS = SETTINGS.tool_seconds * 0.8  # so that a tool can report it before it times out
 ROOM = SETTINGS.result_chars - min(400, SETTINGS.result_chars // 2)  # the rest is for notes
 
 
 def as_text(pages: Iterable[Page]) -> str:
-    """A document as one text, a line in brackets above each page that has a number or a title."""
+    """A document as one text; a page's number and title are in brackets above it."""
     parts = []
     for page in pages:
         names = [f"page {page.page}" if page.page else "", page.section]
@@ -22,7 +22,7 @@ def as_text(pages: Iterable[Page]) -> str:
 
 
 def fitting(lines: Iterable[str]) -> list[str]:
-    """As many of the first lines as a result has room for; at least one, cut if it must be."""
+    """The first lines that fit into a result; at least one, cut if necessary."""
     kept, room = list[str](), ROOM
     for line in lines:
         room -= len(line) + 1
@@ -33,5 +33,5 @@ def fitting(lines: Iterable[str]) -> list[str]:
 
 
 def shortened(text: str, chars: int) -> str:
-    """The beginning of a text, with a mark where it was cut."""
+    """The beginning of a text, with … if it was cut."""
     return text if len(text) <= chars else text[: chars - 1] + "…"

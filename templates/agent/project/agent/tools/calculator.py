@@ -1,4 +1,4 @@
-"""Arithmetic in exact decimals: reads an expression's tree and never runs it as code."""
+"""Arithmetic in exact decimals: parses an expression and never runs it as code."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from decimal import (
 from agent.tools import ToolError, tool
 
 MAX_CHARS = 500
-EXACT, SHOWN = 40, 15  # a number of up to 40 digits is shown whole, others to 15 digits
-# A number has at most 60 digits and 1,000 places: 9**9**9 ends at once.
+EXACT, SHOWN = 40, 15  # a number of up to 40 digits is shown in full, others with 15 digits
+# A number has at most 60 digits and 1,000 places: 9**9**9 fails immediately.
 LIMITS = Context(prec=60, Emin=-999, Emax=999, traps=[DivisionByZero, InvalidOperation, Overflow])
 SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": "**", "π": "pi"}
 HOW = (
@@ -35,7 +35,7 @@ HOW = (
 
 @tool
 def calculate(expression: str) -> str:
-    """Work out arithmetic exactly. Use it for every calculation, also for a simple one.
+    """Calculate exactly. Use it for every calculation, even a simple one.
 
     Examples: (1250 - 340) * 1.2, 17.5% of 2480, sqrt(2) ** 3, round(10 / 3, 2), mean(3, 5, 8).
     """
@@ -46,35 +46,40 @@ def calculate(expression: str) -> str:
         tree = ast.parse(text, mode="eval")
         with localcontext(LIMITS):
             return _readable(_value(tree.body, text))
-    except (SyntaxError, UnicodeError, MemoryError, RecursionError):  # the last two: too deep
+    except (
+        SyntaxError,
+        UnicodeError,
+        MemoryError,
+        RecursionError,
+    ):  # the last two: nested too deep
         raise ToolError(f"This is not arithmetic: {expression}. {HOW}") from None
     except Overflow:
         raise ToolError("The result is too large.") from None
     except DivisionByZero:
         raise ToolError("This divides by zero.") from None
     except (ArithmeticError, ValueError):
-        raise ToolError("This has no result: no real number, or one too large.") from None
+        raise ToolError("This has no result: it is not a real number, or too large.") from None
 
 
 def _plain(expression: str) -> str:
-    """The expression as Python writes it: no thousands separators, signs of its own, percents."""
+    """The expression in Python's syntax: operators, percentages, no thousands separators."""
     text = " ".join(expression.split()).rstrip("=?.,; ")
     for sign, ours in SIGNS.items():
         text = text.replace(sign, ours)
-    # Within a function's parentheses a comma parts its arguments: max(1,200).
+    # In a function call a comma separates the arguments: max(1,200).
     separator = "[ '’]" if re.search(r"[a-z]\w* ?\(", text, re.IGNORECASE) else "[ '’,]"
     grouped = rf"(?<![\w.,])\d{{1,3}}(?:{separator}\d{{3}})+(?![\w,])"
     text = re.sub(grouped, lambda found: re.sub(r"\D", "", found[0]), text)
     percentage = r"(\d+(?:\.\d+)?) ?% ?of\b"
     if re.search(rf"(?:[/%]|\*\*)[ -]*{percentage}", text, re.IGNORECASE):
-        raise ToolError("Put the percentage into parentheses: 100 / (10% of 50).")
+        raise ToolError("Put the percentage into parentheses, as in 100 / (10% of 50).")
     return re.sub(percentage, r"\1/100*", text, flags=re.IGNORECASE)
 
 
 def _value(node: ast.expr, text: str) -> Decimal:
-    """The value of a part of the expression; whatever is not arithmetic is refused."""
+    """The value of a part of the expression. Raises ToolError for anything but arithmetic."""
     match node:
-        case ast.Constant():  # read as it is written: a float would round it
+        case ast.Constant():  # from the text: a float would round it
             return _number(text[node.col_offset : node.end_col_offset])
         case ast.Name(id=name) if name.lower() in CONSTANTS:
             return +CONSTANTS[name.lower()]
@@ -94,7 +99,7 @@ def _value(node: ast.expr, text: str) -> Decimal:
 def _number(digits: str) -> Decimal:
     if not re.fullmatch(r"(\d[\d_]*)?\.?[\d_]*(e[+-]?\d+)?", digits, re.IGNORECASE):
         raise ToolError(f"This is not a number: {digits}. {HOW}")
-    return +Decimal(digits)  # the plus holds it to the limits
+    return +Decimal(digits)  # the plus applies the limits
 
 
 def _call(name: str, parts: list[ast.expr], text: str) -> Decimal:
@@ -110,7 +115,7 @@ def _call(name: str, parts: list[ast.expr], text: str) -> Decimal:
 
 
 def _readable(value: Decimal) -> str:
-    """A number as a person writes it: whole if it is short, no rounding noise at its end."""
+    """A number in a readable form: in full if it is short, without rounding errors at its end."""
     if not value.is_finite():  # log(0)
         raise ArithmeticError
     whole = len(value.normalize().as_tuple().digits) <= EXACT
@@ -120,7 +125,7 @@ def _readable(value: Decimal) -> str:
 
 
 def _remainder(left: Decimal, right: Decimal) -> Decimal:
-    """What is left over, with the sign of the divisor, as in Python."""
+    """The remainder, with the sign of the divisor, as in Python."""
     if not right:
         raise DivisionByZero
     rest = left % right
@@ -138,9 +143,9 @@ def _divide(left: Decimal, right: Decimal) -> Decimal:
 
 
 def _round(value: Decimal, digits: Decimal = Decimal(0)) -> Decimal:
-    """Half goes up, as people round."""
+    """Rounds half up, as people do."""
     if digits != digits.to_integral_value() or abs(digits) > 30:
-        raise ToolError("round takes a number and how many decimals: round(2.345, 2).")
+        raise ToolError("round takes a number and the number of decimals: round(2.345, 2).")
     step = Decimal(1).scaleb(-int(digits))
     return (value / step).to_integral_value(ROUND_HALF_UP) * step
 
@@ -150,7 +155,7 @@ def _log(value: Decimal, base: Decimal | None = None) -> Decimal:
 
 
 def _float(function: Callable[[float], float]) -> Callable[[Decimal], Decimal]:
-    """A function that only floats have; beyond 15 decimals they hold noise."""
+    """A function that exists only for floats; digits after the 15th decimal are inexact."""
     return lambda value: Decimal(repr(round(function(float(value)), 15)))
 
 

@@ -1,4 +1,4 @@
-"""The SQLite databases in data/: shows their tables and answers queries; nothing changes them."""
+"""The SQLite databases in data/: lists their tables and answers queries, read-only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from agent.tools._results import SECONDS, fitting, shortened
 
 ENDINGS = {".db", ".sqlite", ".sqlite3"}
 CELL_CHARS = 200
-STEPS = 10_000  # of SQLite's machine between two looks at the clock
+STEPS = 10_000  # of SQLite's virtual machine between two checks of the time limit
 READING = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
-UNSAFE = {"load_extension", "fts3_tokenizer"}  # functions that reach into this process
+UNSAFE = {"load_extension", "fts3_tokenizer"}  # functions that can run code in this process
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 10_000_000,  # bytes of a value
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 10_000,
@@ -33,9 +33,9 @@ LIMITS = {
 
 @tool
 def list_tables() -> str:
-    """List the databases with their tables, columns, numbers of rows, and a row of each.
+    """List the databases with their tables, columns, row counts, and one row of each table.
 
-    Use it before the first query, so that the names in it are right.
+    Use it before the first query, so that its names are right.
     """
     lines = []
     for file in _files():
@@ -52,16 +52,16 @@ def list_tables() -> str:
 
 @tool
 def query_database(sql: str, database: str = "") -> str:
-    """Answer a question from a database by one SELECT, in SQLite's SQL; it cannot change anything.
+    """Query a database with one SELECT in SQLite's SQL; it is read-only.
 
-    `database` is a name that list_tables shows; leave it out when there is only one. Let SQL
-    count, sum and sort, and select few columns: long results are cut.
+    `database` is a name from list_tables; leave it out if there is only one. Count, sum and sort
+    in SQL, and select few columns: long results are cut.
     """
     return query(_file(database), sql)
 
 
 def query(file: Path, sql: str, seconds: float = SECONDS) -> str:
-    """The rows as lines of text under a line of names. Raises ToolError."""
+    """The rows as lines of text below a line of column names. Raises ToolError."""
     try:
         with _opened(file, seconds) as db:
             tables = _tables(db)
@@ -80,7 +80,7 @@ def _files() -> list[Path]:
 
 
 def _file(database: str) -> Path:
-    """The database of this name; the only one there is when none is named."""
+    """The database of this name; without a name the only one. Raises ToolError."""
     files = _files()
     if not database.strip() and len(files) == 1:
         return files[0]
@@ -93,7 +93,7 @@ def _file(database: str) -> Path:
 
 @contextmanager
 def _opened(file: Path, seconds: float) -> Iterator[sqlite3.Connection]:
-    """A connection that can only read, and only for so long."""
+    """A read-only connection with a time limit."""
     end = time.monotonic() + seconds
     address = f"{file.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
@@ -102,22 +102,22 @@ def _opened(file: Path, seconds: float) -> Iterator[sqlite3.Connection]:
         db.text_factory = lambda data: data.decode(errors="replace")
         db.set_progress_handler(lambda: time.monotonic() > end, STEPS)
         db.execute("PRAGMA query_only = ON")
-        db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # the guard stops first uses
+        db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # `_permit` denies a first use
         yield db
 
 
 def _permit(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """SQLite asks this for each part of a statement before it runs any of it."""
+    """SQLite's authorizer: called for each part of a statement before it runs."""
     allowed = action in READING
     if action == sqlite3.SQLITE_FUNCTION:
         allowed = second not in UNSAFE
-    if action == sqlite3.SQLITE_PRAGMA:  # full-text search looks whether the file has changed
+    if action == sqlite3.SQLITE_PRAGMA:  # full-text search checks whether the file has changed
         allowed = first == "data_version" and second is None
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
 def _tables(db: sqlite3.Connection) -> dict[str, str]:
-    """The tables and views, each with its columns, their types, and the columns they point to."""
+    """The tables and views, each with its columns, their types and their foreign keys."""
     named = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND sql != ''"
     return {name: ", ".join(_columns(db, name)) for (name,) in db.execute(named).fetchall()}
 
@@ -125,16 +125,16 @@ def _tables(db: sqlite3.Connection) -> dict[str, str]:
 def _columns(db: sqlite3.Connection, table: str) -> Iterator[str]:
     keys = db.execute('SELECT "from", "table", "to" FROM pragma_foreign_key_list(?)', (table,))
     targets = {column: f" → {other}.{key}" if key else f" → {other}" for column, other, key in keys}
-    with suppress(sqlite3.OperationalError):  # a view of a table that is gone
+    with suppress(sqlite3.OperationalError):  # a view of a table that does not exist any more
         shown = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden != 1"
         for name, kind in db.execute(shown, (table,)):
             yield f"{name} {kind}".strip() + targets.get(name, "")
 
 
 def _described(db: sqlite3.Connection, table: str, columns: str) -> list[str]:
-    """A table's columns, how many rows there are, and the first one as an example."""
+    """A table's columns, its row count, and the first row as an example."""
     quoted, rows, first = table.replace('"', '""'), "?", None
-    with suppress(sqlite3.Error):  # a very large table, or again such a view
+    with suppress(sqlite3.Error):  # a very large table, or a broken view as above
         first = db.execute(f'SELECT * FROM "{quoted}" LIMIT 1').fetchone()
         rows = db.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]
     example = [f"  for example: {_line(first)}"] if first else []
@@ -142,16 +142,16 @@ def _described(db: sqlite3.Connection, table: str, columns: str) -> list[str]:
 
 
 def _answer(cursor: sqlite3.Cursor) -> str:
-    """The first rows of a result, and a line that says whether they are all."""
+    """The first rows of a result, and a line that says whether there are more."""
     if cursor.description is None:
-        raise ToolError("That is no query: write one SELECT.")
+        raise ToolError("This is not a query: write one SELECT.")
     names = _line([column[0] for column in cursor.description])
     lines = [_line(row) for row in islice(cursor, SETTINGS.rows + 1)]
     shown = fitting([names, *lines[: SETTINGS.rows]])
     if len(shown) <= len(lines):
-        note = f"The first {len(shown) - 1} rows of more: narrow it, or let SQL count and sum."
+        note = f"Only the first {len(shown) - 1} rows: narrow the query, or count and sum in SQL."
     else:
-        note = f"Rows: {len(lines)}, which is all."
+        note = f"All rows: {len(lines)}"
     return "\n".join([*shown, note])
 
 
@@ -173,10 +173,10 @@ def _cell(value: object) -> str:
 def _explained(
     error: sqlite3.Error | sqlite3.Warning, tables: Mapping[str, str], seconds: float
 ) -> str:
-    """What went wrong with a query, and what helps to mend it."""
+    """The problem with a query, and how to fix it."""
     problem = str(error).rstrip(".")
     if "interrupted" in problem:
-        return f"The query took longer than {seconds:g} seconds: narrow it."
+        return f"The query took longer than {seconds:g} seconds: narrow the query."
     if "authoriz" in problem:  # "not authorized", "authorization denied"
         return f"Only reading is allowed: write one SELECT, no PRAGMA, no ATTACH ({problem})."
     if "one statement" in problem:

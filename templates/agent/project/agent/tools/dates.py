@@ -1,4 +1,4 @@
-"""Dates: which day it is, how far two days are apart, and which day comes after a while."""
+"""Dates: today's date, the days between two dates, and a date plus a duration."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ UNITS = {"day": 1, "week": 7, "month": 1, "year": 12}  # in days, and in months
 
 @tool
 def today() -> str:
-    """Tell today's date, its weekday, and the time. Use it whenever a task depends on now."""
+    """Get today's date, its weekday and the time. Use it when a task depends on now."""
     now = datetime.now().astimezone()
-    return f"{_spoken(now.date())}, {now:%H:%M} (UTC{now:%z})"
+    return f"{_with_weekday(now.date())}, {now:%H:%M} (UTC{now:%z})"
 
 
 @tool
 def days_between(start: str, end: str) -> str:
-    """Count the days from one date to another; negative when the second one is earlier.
+    """Count the days from one date to another; negative if the second one is earlier.
 
-    A date is written 2026-11-25, or is one of the words today, tomorrow, yesterday.
+    A date is written as 2026-11-25, or is one of the words today, tomorrow, yesterday.
     """
     first, last = _date(start), _date(end)
     days = (last - first).days
-    return f"{_counted(days, 'day')} from {_spoken(first)} to {_spoken(last)}"
+    return f"{_counted(days, 'day')} from {_with_weekday(first)} to {_with_weekday(last)}"
 
 
 @tool
 def add_duration(start: str, amount: int, unit: str = "days") -> str:
-    """Find the date that lies some days, weeks, months or years after another, or before it.
+    """Find the date that is some days, weeks, months or years after (or before) another date.
 
-    `start` is written 2026-11-25, or is today, tomorrow or yesterday; a negative `amount` goes
-    back; `unit` is days, weeks, months or years. From January 31, a month leads to February 28.
+    `start` is written as 2026-11-25, or is today, tomorrow or yesterday; a negative `amount` goes
+    back; `unit` is days, weeks, months or years. One month after January 31 is February 28.
     """
     first, one = _date(start), unit.strip().lower().removesuffix("s")
     if one not in UNITS:
@@ -46,7 +46,7 @@ def add_duration(start: str, amount: int, unit: str = "days") -> str:
             last = _months_later(first, amount * UNITS[one])
     except (OverflowError, ValueError):
         raise ToolError("That date is outside the years 1 to 9999.") from None
-    return f"{_spoken(last)}, {_counted(amount, one)} from {_spoken(first)}"
+    return f"{_with_weekday(last)}, {_counted(amount, one)} from {_with_weekday(first)}"
 
 
 def _months_later(day: date, months: int) -> date:
@@ -64,13 +64,13 @@ def _date(text: str) -> date:
         return datetime.fromisoformat(word).date()
     except ValueError:
         raise ToolError(
-            f"{text} is no date: write it as 2026-11-25, or use today, tomorrow or yesterday."
+            f"{text} is not a date: write it as 2026-11-25, or use today, tomorrow or yesterday."
         ) from None
 
 
-def _spoken(day: date) -> str:
+def _with_weekday(day: date) -> str:
     weekdays = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-    return f"{weekdays[day.weekday()]} {day.isoformat()}"  # %A would follow the system's language
+    return f"{weekdays[day.weekday()]} {day.isoformat()}"  # %A would use the system's language
 
 
 def _counted(number: int, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""The files of the workspace: lists, reads, searches and writes them, and never leaves it."""
+"""The files of the workspace: lists, reads, searches and writes them, and none outside it."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ MAX_PATH, MAX_NAME = 1000, 255  # characters, and bytes of one part of a path
 MAX_LISTED = 200
 MAX_MATCHES = 40
 MATCH_CHARS = 240  # of one line that matches
-PLAIN = {".csv", ".md", ".txt"}  # shown as they are, so that they can be written back
+PLAIN = {".csv", ".md", ".txt"}  # read without conversion, so that they can be written back
 NOT_TEXT = {".pdf", ".docx", ".pptx", ".xlsx", ".zip", ".png", ".jpg", ".jpeg", ".gif", ".webp"}
 
 
 def inside(path: str) -> Path:
-    """The place of a path in the workspace, whether there is anything or not.
+    """The full path of a path in the workspace; the file need not exist.
 
-    Raises ToolError for all that leads out of it or is hidden: `..`, absolute paths, drives,
-    links, names that begin with a dot.
+    Raises ToolError for every path that is hidden or leads out of the workspace: `..`, absolute
+    paths, drives, links, names that start with a dot.
     """
     if not path.isprintable() or "\\" in path or ":" in path or path.startswith("/"):
         raise ToolError(
-            f"{path!r} is refused: paths count from the workspace and are written with /, "
-            "like reports/june.md."
+            f"{path!r} is refused: write a path relative to the workspace, with /, "
+            "as reports/june.md."
         )
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if any(part.startswith(".") for part in parts):  # ".." among them
-        raise ToolError(f"{path} is refused: parts that begin with a dot are off limits.")
+        raise ToolError(f"{path} is refused: no part of a path may start with a dot.")
     if len(path) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts):
         raise ToolError(f"{path[:60]}… is refused: it is too long.")
     root = SETTINGS.workspace.resolve()
     place = root.joinpath(*parts)
     if not _stays(place):
-        raise ToolError(f"{path} is refused: it is a link, or leads through one.")
+        raise ToolError(f"{path} is refused: it is a link, or inside a linked folder.")
     return place
 
 
@@ -51,10 +51,10 @@ def list_paths() -> list[str]:
 
 
 def _stays(place: Path) -> bool:
-    """Whether a path is what it says: no link, nor another spelling of a name, on its way."""
+    """Whether no part of a path is a link or another spelling of a name."""
     try:
         return place.resolve() == place
-    except (OSError, RuntimeError):  # links that lead to each other
+    except (OSError, RuntimeError):  # links that form a circle
         return False
 
 
@@ -62,7 +62,7 @@ def _stays(place: Path) -> bool:
 def list_files(folder: str = "") -> str:
     """List the files of the workspace, or of one folder in it, with their sizes.
 
-    Use it first when you do not know what a file is called.
+    Use it first if you do not know a file's name.
     """
     files = list(_files(_folder(folder)))
     if not files:
@@ -76,7 +76,7 @@ def list_files(folder: str = "") -> str:
 def read_file(path: str, first_line: int = 1, lines: int = 200) -> str:
     """Read a file of the workspace as text: notes, tables, logs, code, PDF, Word, PowerPoint.
 
-    `path` is written as list_files shows it. A long file comes in parts: go on with `first_line`.
+    `path` is a path from list_files. A long file comes in parts: continue with `first_line`.
     """
     text = lines_of(inside(path))
     start = max(first_line, 1) - 1
@@ -84,16 +84,16 @@ def read_file(path: str, first_line: int = 1, lines: int = 200) -> str:
         raise ToolError(f"{path} ends with line {len(text)}.")
     part = fitting(text[start : start + max(lines, 1)])
     end = start + len(part)
-    more = f"; go on with first_line={end + 1}" if end < len(text) else ""
+    more = f"; continue with first_line={end + 1}" if end < len(text) else ""
     return "\n".join([f"{path}, lines {start + 1} to {end} of {len(text)}{more}:", *part])
 
 
 @tool
 def search_files(text: str, folder: str = "") -> str:
-    """Find the lines that hold all of some words, in the files of the workspace or of a folder.
+    """Find the lines that contain all given words, in the files of the workspace or of a folder.
 
-    Capital letters do not matter. One or two telling words find most; when nothing is found, try
-    other words, also in the files' languages. Each line comes with its file and number.
+    Case does not matter. Use one or two distinctive words; if nothing is found, try other words,
+    also in the files' languages. Each line comes with its file and line number.
     """
     words = [_stem(word) for word in text.casefold().split()]
     if not words:
@@ -102,10 +102,10 @@ def search_files(text: str, folder: str = "") -> str:
     found, total, unread = dict[int, list[str]](), Counter[int](), list[str]()
     for file in _files(_folder(folder)):
         if time.monotonic() > end:
-            unread.append("what comes after it (time ran out: name a folder)")
+            unread.append("the files after it (the time is up: name a folder)")
             break
         try:
-            for hits, line in _matches(file, words):  # kept by how many of the words they hold
+            for hits, line in _matches(file, words):  # grouped by how many of the words match
                 total[hits] += 1
                 if total[hits] <= MAX_MATCHES:
                     found.setdefault(hits, []).append(line)
@@ -119,15 +119,15 @@ def search_files(text: str, folder: str = "") -> str:
 @asks_first
 @tool
 def write_file(path: str, text: str) -> str:
-    """Write a text file into the workspace: a new one, or in place of the one that is there.
+    """Write a text file into the workspace: a new one, or over an existing one.
 
-    `text` is the whole file, and replaces all of an old one. Folders on the way are made.
+    `text` is the complete new content. Missing folders are created.
     """
     place, data = inside(path), text.encode(errors="replace")
     if place == inside("") or (place.exists() and not place.is_file()):
-        raise ToolError(f"{path or 'The path'} is no file: name one, like report.md.")
+        raise ToolError(f"{path or 'The path'} is not a file: name one, as report.md.")
     if place.suffix.lower() in NOT_TEXT:
-        raise ToolError(f"{path} would not be text: choose .md, .txt or .csv.")
+        raise ToolError(f"{path} is not a text file: choose .md, .txt or .csv.")
     if len(data) > SETTINGS.max_file_mb * 2**20:
         raise ToolError(f"The text is larger than {SETTINGS.max_file_mb} MB.")
     try:
@@ -142,7 +142,7 @@ def write_file(path: str, text: str) -> str:
 
 
 def _put(place: Path, data: bytes) -> None:
-    """Write all of a file or nothing: it is never seen half written, nor through a link."""
+    """Write a file atomically: it is never half written, and never written through a link."""
     draft = place.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         draft.write_bytes(data)
@@ -152,7 +152,7 @@ def _put(place: Path, data: bytes) -> None:
 
 
 def _matches(file: Path, words: list[str]) -> Iterator[tuple[int, str]]:
-    """The lines that hold a word, and how many of the words each holds. Raises ToolError."""
+    """The lines that contain a word, each with its number of matching words. Raises ToolError."""
     name = _name(file)
     for number, line in enumerate(lines_of(file), start=1):
         folded = line.casefold()
@@ -163,30 +163,32 @@ def _matches(file: Path, words: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _stem(word: str) -> str:
-    """A word without the s of its plural: a line that holds complaint answers complaints."""
+    """A word without its plural s, so that "complaints" also finds "complaint"."""
     return word.removesuffix("s") if len(word) > 4 else word
 
 
 def _report(lines: list[str], total: int, missing: int) -> list[str]:
-    """The lines that hold the most of the words, and how many there are in all."""
+    """The lines with the most matching words, and how many there are in total."""
     shown = fitting(lines)
     head = f"Lines found: {total}" if total else "Nothing was found."
     if total and missing:
-        head = f"No line holds all the words. Lines without {missing} of them: {total}"
+        head = f"No line contains all the words. Lines without {missing} of them: {total}"
     if len(shown) < total:
-        head += f", the first {len(shown)} are shown"
+        head += f"; only the first {len(shown)} are shown"
     return [head, *shown]
 
 
 def _folder(folder: str) -> Path:
     place = inside(folder)
     if not place.is_dir() and place != inside(""):
-        raise ToolError(f"There is no folder {folder}: list_files without a folder shows all.")
+        raise ToolError(
+            f"There is no folder {folder}: list_files without a folder lists all files."
+        )
     return place
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and the folders in it: those that `inside` lets through."""
+    """The files in a folder and its subfolders that `inside` allows."""
     if not folder.is_dir():
         return
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name.casefold()):
@@ -201,7 +203,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def lines_of(file: Path) -> list[str]:
-    """A file's text in lines. Raises ToolError."""
+    """The lines of a file's text. Raises ToolError."""
     name, kind = _name(file), file.suffix.lower()
     if not file.is_file():
         raise ToolError(_missing(file))
@@ -212,7 +214,7 @@ def lines_of(file: Path) -> list[str]:
     except OSError as error:
         raise ToolError(f"{name} could not be opened ({error.strerror}).") from error
     if kind not in readers.READERS or kind in PLAIN:
-        kind = ".txt"  # logs, code, settings, and whatever else turns out to be text
+        kind = ".txt"  # logs, code, settings, and any other text
     try:
         return as_text(readers.read(kind, data)).splitlines()
     except readers.Unreadable as error:
@@ -220,14 +222,14 @@ def lines_of(file: Path) -> list[str]:
 
 
 def _missing(file: Path) -> str:
-    """What to do about a name that is no file's."""
+    """The message for a path that is not a file."""
     name = _name(file)
     if file.is_dir():
-        return f"{name or 'The workspace'} is a folder: list_files shows what is in it."
+        return f"{name or 'The workspace'} is a folder: list_files shows its files."
     known = list_paths()
     close = [path for path in known if Path(path).stem.casefold() == file.stem.casefold()]
     close = close or difflib.get_close_matches(name, known)
-    hint = f"Is it {' or '.join(close[:3])}?" if close else "list_files shows what there is."
+    hint = f"Is it {' or '.join(close[:3])}?" if close else "list_files shows all files."
     return f"There is no file {name}. {hint}"
 
 

@@ -1,4 +1,4 @@
-"""The web: reads one public page or document at a time."""
+"""The web: reads a public page or document."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from plumbing import readers, web
 
 @tool
 def read_page(url: str, part: int = 1) -> str:
-    """Read a public page or document of the web as text: HTML, PDF, Word, CSV, plain text.
+    """Read a public web page or document as text: HTML, PDF, Word, CSV, plain text.
 
-    `url` is a whole address, https://example.org/page. A long page comes in parts: ask for the
+    `url` is a full address, as https://example.org/page. A long page comes in parts: ask for the
     next `part`.
     """
     return page(url, part)
 
 
 def page(url: str, part: int = 1, allowed: Callable[[str], bool] | None = None) -> str:
-    """The page's title and text; `allowed` decides on an IP address. Raises ToolError."""
+    """The page's title and text; `allowed` checks an IP address. Raises ToolError."""
     url = url.strip() if "://" in url else f"https://{url.strip()}"
     try:
         ending, data = web.fetch(url, SETTINGS.max_file_mb, allowed, SECONDS)
@@ -33,5 +33,5 @@ def page(url: str, part: int = 1, allowed: Callable[[str], bool] | None = None) 
         raise ToolError(f"{url} has no part {part}: the last one is {parts}.")
     here = text[(part - 1) * ROOM : part * ROOM]
     where = f", part {part} of {parts}" if parts > 1 else ""
-    more = f"; go on with part={part + 1}" if part < parts else ""
+    more = f"; continue with part={part + 1}" if part < parts else ""
     return f"{url}{where}{more}:\n{here}"
