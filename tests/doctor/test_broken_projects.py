@@ -222,7 +222,7 @@ def break_the_header(project: Path) -> None:
 Break = Callable[[Path], None]
 MENDED: dict[Break, tuple[str, str, str]] = {
     lose_the_lock: ("environment", "warn", "no uv.lock"),
-    ask_for_another_package: ("environment", "warn", "uv.lock does not fit pyproject.toml"),
+    ask_for_another_package: ("environment", "warn", "uv.lock does not match pyproject.toml"),
     lose_a_package: ("environment", "warn", "pypdf"),
     lose_the_environment: ("environment", "fail", "not installed"),
     cut_the_index: ("index", "fail", "keywords.db: database disk image is malformed"),
@@ -334,7 +334,7 @@ def test_an_app_is_not_started_by_looking_at_it(project: Path) -> None:
     edit(project / "app.py", 'if __name__ == "__main__":', "if True:")
     found = look(project, "app")
     assert found["status"] == "ok"
-    assert "would start it" in found["message"]
+    assert "would start the app" in found["message"]
 
 
 def test_an_occupied_port_is_found_and_another_is_chosen(project: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_running_app_has_its_port_and_its_index_and_is_left_alone(project: Pat
         change_the_documents(project)
         names = ("port", "index", "index-lock")
         checks = doctor(project, *(f"--only={name}" for name in names), "--fix", "--yes", PORT=port)
-        assert "this app listens" in checks["port"]["message"]
+        assert "used by this app" in checks["port"]["message"]
         assert "the running app has it open" in checks["index-lock"]["message"]
         assert checks["index"]["status"] == "warn"
         assert checks["index"]["fix"].startswith("stop the app")

@@ -62,7 +62,7 @@ def test_no_answer_is_a_problem(project: ProjectFiles, ran: Ran) -> None:
 
 
 def test_an_answer_that_does_not_come_is_a_problem(project: ProjectFiles) -> None:
-    assert "did not come within 5" in said(project, HANGS).problem
+    assert "took longer than 5 s" in said(project, HANGS).problem
 
 
 def test_without_an_environment_there_is_nobody_to_ask(project: ProjectFiles) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from hackkit.doctor.findings import Mend, Status, failure, ok, together, warning
+from hackkit.doctor.findings import Repair, Status, failure, ok, together, warning
 from hackkit.system.processes import Stream, streamer
 
 SOON = "import time; print('x', flush=True); time.sleep(60)"
@@ -72,14 +72,14 @@ def test_the_worst_of_several_findings_stands_first() -> None:
     one = together(several)
     assert (one.status, one.message, one.fix) == (Status.FAIL, "b is broken", "mend b")
     assert one.details == ("a is odd: mend a", "c is well")
-    assert one.mend is None
+    assert one.repair is None
 
 
 def test_several_mends_are_done_in_their_order() -> None:
     done: list[str] = []
-    first, second = (Mend(f"do {name}", partial(done.append, name)) for name in "ab")
+    first, second = (Repair(f"do {name}", partial(done.append, name)) for name in "ab")
     one = together([warning("a", "a", first), failure("b", "b", second)])
-    assert one.mend
-    assert one.mend.says == "do a and do b"
-    one.mend.do()
+    assert one.repair
+    assert one.repair.action == "do a and do b"
+    one.repair.run()
     assert done == ["a", "b"]

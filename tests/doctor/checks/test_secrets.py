@@ -69,7 +69,7 @@ def test_a_key_in_a_tracked_file_is_named_by_file_line_and_kind(folder: Path) ->
     assert finding.status is Status.FAIL
     assert finding.message == "a Mistral API key in app.py:3"
     assert finding.fix.startswith("edit app.py:3: ")
-    assert finding.mend is None
+    assert finding.repair is None
     assert any("https://console.mistral.ai" in line for line in finding.details)
     assert says_nothing_of(finding, MISTRAL_KEY)
 
@@ -147,7 +147,7 @@ def test_a_key_that_was_taken_out_again_is_still_named(folder: Path) -> None:
     assert finding.status is Status.FAIL
     assert finding.message == f"a Mistral API key in {name}:app.py"
     assert finding.fix.startswith("open https://console.mistral.ai")
-    assert finding.mend is None
+    assert finding.repair is None
     assert says_nothing_of(finding, MISTRAL_KEY)
 
 
@@ -314,9 +314,9 @@ def test_an_env_file_in_the_history_asks_for_a_new_key(folder: Path) -> None:
     git(folder, "rm", "--quiet", "--cached", ".env")
     git(folder, "commit", "--quiet", "--message", "Take it out")
     finding = env_history.check(context(folder))
-    assert (finding.status, finding.message) == (Status.FAIL, f"the history holds {name}:.env")
+    assert (finding.status, finding.message) == (Status.FAIL, f"in the history: {name}:.env")
     assert finding.fix.startswith("open https://console.mistral.ai")
-    assert finding.mend is None
+    assert finding.repair is None
 
 
 def test_an_env_file_on_another_branch_is_found(folder: Path) -> None:
@@ -357,8 +357,8 @@ def test_a_worktree_shares_the_scan(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "message"),
     [
-        pytest.param(HOOK.format("/gone/python"), 0o755, "that is not there any more", id="gone"),
-        pytest.param("#!/bin/sh\nmake\n", 0o755, "another hook stands in its place", id="other"),
+        pytest.param(HOOK.format("/gone/python"), 0o755, "that no longer exists", id="gone"),
+        pytest.param("#!/bin/sh\nmake\n", 0o755, "another hook is installed in its place", id="other"),
         pytest.param(
             HOOK.format(sys.executable), 0o644, "not executable", id="mode", marks=posix_only
         ),
@@ -378,9 +378,11 @@ def test_a_hook_that_does_not_scan_is_told(
 def test_without_an_environment_that_comes_first(folder: Path) -> None:
     write(folder, HOOK_CONFIG)
     finding = secret_hook.check(context(folder))
-    assert finding.message == "not installed in this clone, and its environment is missing"
+    assert (
+        finding.message == "not installed in this clone, and the project's environment is missing"
+    )
     assert finding.fix.endswith(" sync")
-    assert finding.mend is None
+    assert finding.repair is None
 
 
 def with_uv(folder: Path, answer: str | None) -> Context:
@@ -400,23 +402,23 @@ def test_a_scan_that_is_not_installed_can_be_mended(folder: Path) -> None:
     facts = with_uv(folder, "pre-commit installed")
     finding = secret_hook.check(facts)
     assert (finding.status, finding.message) == (Status.WARN, "not installed in this clone")
-    assert finding.mend
-    assert finding.mend.says == "install the secret scan before each commit"
-    finding.mend.do()
+    assert finding.repair
+    assert finding.repair.action == "install the secret scan before each commit"
+    finding.repair.run()
 
 
 def test_a_mend_that_does_not_work_says_so(folder: Path) -> None:
     finding = secret_hook.check(with_uv(folder, None))
-    assert finding.mend
+    assert finding.repair
     with pytest.raises(HackkitError, match="did not install its hook"):
-        finding.mend.do()
+        finding.repair.run()
 
 
 def test_hooks_that_are_taken_from_elsewhere_are_named(folder: Path) -> None:
     write(folder, HOOK_CONFIG)
     git(folder, "config", "core.hooksPath", "my-hooks")
     finding = secret_hook.check(context(folder))
-    assert finding.message.endswith("git takes its hooks from my-hooks")
+    assert finding.message.endswith("git uses the hooks in my-hooks")
     assert finding.fix == "git config --unset-all core.hooksPath"
     write(folder, {"my-hooks/pre-commit": "pre-commit run\n"})
     (folder / "my-hooks" / "pre-commit").chmod(0o755)
