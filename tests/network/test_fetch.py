@@ -1,7 +1,8 @@
-"""One bounded request: what every kind of server, proxy and certificate comes to in words."""
+"""Requests with limits: how every kind of server, proxy and certificate error is explained."""
 
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,16 +10,17 @@ import pytest
 from servers import (
     Answer,
     Authority,
+    Received,
     drips,
     drips_headers,
     garbage,
     hangs_up,
     login_page,
-    nobody,
     says,
     sends_to,
     serving,
     silence,
+    unused_port,
 )
 
 from hackkit.network.blocked import Site, why_blocked
@@ -46,13 +48,13 @@ def test_an_error_status_is_an_answer(status: int) -> None:
 def test_the_headers_that_were_asked_for_are_sent() -> None:
     with serving(says()) as server:
         fetch(server.url, {}, {"Authorization": f"Bearer {KEY}"})
-    assert server.heard[0].headers["authorization"] == f"Bearer {KEY}"
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 def test_a_redirect_is_not_followed() -> None:
     with serving(says()) as other, serving(sends_to(other.url)) as server:
         assert fetch(server.url, {}).status == 302
-    assert other.heard == []
+    assert other.received == []
 
 
 def test_a_huge_body_is_cut_off_at_4_mb() -> None:
@@ -61,7 +63,7 @@ def test_a_huge_body_is_cut_off_at_4_mb() -> None:
 
 
 def test_reading_stops_at_the_limit_also_when_the_body_never_ends() -> None:
-    def floods(_heard: Heard, over: threading.Event) -> Iterator[bytes]:
+    def floods(_request: Received, over: threading.Event) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
         while not over.is_set():
             yield b"x" * 100_000
@@ -80,7 +82,7 @@ def test_whatever_the_server_does_the_time_is_kept(answer: Answer) -> None:
     assert reply.kind is Kind.TIMEOUT
 
 
-def test_an_answer_that_never_ends_is_told_from_none_at_all() -> None:
+def test_an_answer_that_never_ends_is_not_called_no_answer() -> None:
     with serving(drips) as server:
         assert fetch(server.url, {}, seconds=SOON).error == "its answer started but did not end"
 
@@ -93,7 +95,7 @@ def test_what_is_not_http_is_called_so() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_hangs_up_is_told_apart(scheme: str) -> None:
+def test_a_server_that_closes_the_connection_is_named(scheme: str) -> None:
     with serving(hangs_up) as server:
         reply = fetch(server.url.replace("http", scheme), {})
     assert reply.kind is Kind.UNREACHABLE
@@ -101,7 +103,7 @@ def test_a_server_that_hangs_up_is_told_apart(scheme: str) -> None:
 
 
 def test_a_port_where_nothing_listens_is_refused() -> None:
-    port = nobody()
+    port = unused_port()
     reply = fetch(f"http://127.0.0.1:{port}", {})
     assert (reply.kind, reply.error) == (Kind.REFUSED, f"nothing listens at 127.0.0.1:{port}")
 
@@ -139,7 +141,7 @@ def test_a_certificate_of_a_trusted_authority_is_accepted(tmp_path: Path) -> Non
         assert fetch(server.url, ours.trusted).answered
 
 
-def test_a_folder_that_holds_no_hashed_certificates_trusts_nobody(tmp_path: Path) -> None:
+def test_a_folder_without_hashed_certificates_trusts_no_server(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     with serving(says(), ours.certify()) as server:
         reply = fetch(server.url, {"SSL_CERT_DIR": str(tmp_path)})
@@ -159,10 +161,10 @@ def test_no_header_goes_to_whom_we_do_not_trust(tmp_path: Path) -> None:
     ours, others = Authority(tmp_path), Authority(tmp_path, "Snoopy Proxy")
     with serving(says(), others.certify()) as server:
         fetch(server.url, ours.trusted, {"Authorization": f"Bearer {KEY}"})
-    assert KEY not in str(server.heard)
+    assert KEY not in str(server.received)
 
 
-def test_a_certificate_of_another_host_is_told_apart(tmp_path: Path) -> None:
+def test_a_certificate_of_another_host_is_named(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     with serving(says(), ours.certify("login.venue.example")) as server:
         reply = fetch(server.url, ours.trusted)
@@ -224,17 +226,17 @@ def test_a_request_goes_through_the_proxy_that_is_set() -> None:
     with serving(says({"through": "the proxy"})) as proxy:
         reply = fetch("http://service.example/x", {"HTTP_PROXY": proxy.url})
     assert reply.json() == {"through": "the proxy"}
-    assert proxy.heard[0].target == "http://service.example/x"
+    assert proxy.received[0].target == "http://service.example/x"
 
 
 def test_no_proxy_is_used_for_what_is_exempt() -> None:
-    env = {"http_proxy": f"http://127.0.0.1:{nobody()}", "no_proxy": "localhost, 127.0.0.1"}
+    env = {"http_proxy": f"http://127.0.0.1:{unused_port()}", "no_proxy": "localhost, 127.0.0.1"}
     with serving(says()) as server:
         assert fetch(server.url, env).answered
 
 
 def test_a_proxy_that_is_not_there_is_named_without_its_password() -> None:
-    port = nobody()
+    port = unused_port()
     reply = fetch("https://service.example", {"https_proxy": f"http://ada:secret@127.0.0.1:{port}"})
     assert (reply.kind, reply.error) == (Kind.PROXY, f"no proxy answers at 127.0.0.1:{port}")
 
@@ -304,7 +306,7 @@ def test_these_entries_of_no_proxy_do_not(entry: str, url: str) -> None:
     assert proxy_for(url, {"all_proxy": "http://p", "no_proxy": entry}) == "http://p"
 
 
-# What stands in between
+# What is in between
 
 
 def test_a_web_page_where_data_was_due_is_a_login_page() -> None:
@@ -333,7 +335,7 @@ def test_a_redirect_on_the_same_host_is_none() -> None:
         assert why_blocked(fetch(server.url, {}), Site(server.url)) is None
 
 
-def test_a_wrong_clock_is_mended_by_a_command_of_the_system(tmp_path: Path) -> None:
+def test_a_wrong_clock_is_set_by_a_command_of_the_system(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     with serving(says(), ours.certify(until=datetime(2001, 1, 1, tzinfo=UTC))) as server:
         reply = fetch(server.url, ours.trusted)
@@ -349,11 +351,11 @@ def test_a_wrong_address_names_its_variable() -> None:
     assert "LLM_BASE_URL" in found.fix
 
 
-def test_knocking_takes_milliseconds() -> None:
+def test_a_connection_attempt_takes_milliseconds() -> None:
     began = time.monotonic()
     with serving(silence) as server:
         assert listens(server.url)
-    assert not listens(f"http://127.0.0.1:{nobody()}")
+    assert not listens(f"http://127.0.0.1:{unused_port()}")
     assert not listens("nonsense")
     assert time.monotonic() - began < SOON
 
@@ -363,7 +365,7 @@ def test_loopback_is_known() -> None:
     assert not is_loopback("http://gpu.example:8000/v1")
 
 
-def test_what_cannot_be_interrupted_is_left_behind() -> None:
+def test_a_function_that_takes_too_long_gives_nothing() -> None:
     assert within(threading.Event().wait, 0.05) is None
     assert within(lambda: "in time", 5) == "in time"
 

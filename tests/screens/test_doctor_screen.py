@@ -47,7 +47,7 @@ def screen(
     return capsys.readouterr().out.splitlines()
 
 
-def test_at_80_columns_each_finding_is_one_line_with_its_remedy_below(
+def test_at_80_columns_each_finding_is_one_line_with_its_fix_below(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = screen(capsys, monkeypatch, 80)
@@ -82,7 +82,7 @@ def test_no_word_of_a_finding_is_lost(
     assert COMMAND in text
 
 
-def test_a_remedy_stays_on_one_line_to_be_copied(
+def test_a_fix_stays_on_one_line_to_be_copied(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert any(line.strip() == f"→ {COMMAND}" for line in screen(capsys, monkeypatch, 40))

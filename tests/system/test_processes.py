@@ -77,7 +77,7 @@ def test_garbage_is_read_as_text(run: Run) -> None:
     assert ran.out.endswith("b")
 
 
-def test_nobody_is_at_the_keyboard(run: Run) -> None:
+def test_a_command_has_no_terminal(run: Run) -> None:
     assert python(run, "import sys; print(repr(sys.stdin.read()))").out == "''"
 
 

@@ -170,7 +170,7 @@ def test_without_a_list_of_variables_there_is_nothing_to_look_at(folder: Path) -
 
 
 @pytest.mark.parametrize("name", ["MISTRAL_KEY", "MISTRAL_APIKEY", "MISTRAL_API_KEYS"])
-def test_a_slip_of_the_pen_is_answered_with_the_right_name(folder: Path, name: str) -> None:
+def test_a_typo_is_answered_with_the_right_name(folder: Path, name: str) -> None:
     write(folder, {".env": f"{name}={MISTRAL_KEY}\n"})
     finding = variables.check(context(folder))
     assert (finding.status, finding.message) == (
@@ -230,7 +230,7 @@ def test_a_list_that_is_no_list_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["SSL: no certificate", "NameError: name 'x' is not defined"])
-def test_another_trouble_of_the_app_is_another_checks_matter(folder: Path, said: str) -> None:
+def test_another_problem_of_the_app_is_left_to_another_check(folder: Path, said: str) -> None:
     finding = variables.check(context(folder, app=AppStatus(problem=said)))
     assert finding.status is Status.OK
 
@@ -241,7 +241,7 @@ def test_such_a_value_of_the_environment_is_unset(folder: Path) -> None:
     assert variables.check(facts).fix == "unset PORT"
 
 
-def test_an_app_that_is_not_installed_is_another_checks_matter(folder: Path) -> None:
+def test_an_app_that_is_not_installed_is_left_to_another_check(folder: Path) -> None:
     status = AppStatus(problem="the project's environment is not installed")
     assert variables.check(context(folder, app=status)).status is Status.OK
 
@@ -258,7 +258,7 @@ def test_a_file_that_is_not_utf8_fails_with_its_line(folder: Path) -> None:
     assert (finding.status, finding.message) == (Status.FAIL, ".env is not UTF-8 (line 2)")
 
 
-def test_a_variable_that_hides_another_value_is_named_without_both(folder: Path) -> None:
+def test_a_variable_that_overrides_another_value_is_named_without_both(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\nPORT=1\n"})
     finding = variables.check(context(folder, {"MISTRAL_API_KEY": "another-one", "PORT": "1"}))
     assert (finding.status, finding.message, finding.fix) == (
@@ -270,13 +270,13 @@ def test_a_variable_that_hides_another_value_is_named_without_both(folder: Path)
     assert "another-one" not in repr(finding)
 
 
-def test_windows_forgets_a_variable_by_its_own_command(folder: Path) -> None:
+def test_windows_unsets_a_variable_with_its_own_command(folder: Path) -> None:
     write(folder, {".env": "PORT=1\n"})
     facts = context(folder, {"PORT": "2"}, system="windows")
     assert variables.check(facts).fix == "Remove-Item Env:PORT -ErrorAction Ignore"
 
 
-def test_the_worst_of_several_stands_first(folder: Path) -> None:
+def test_the_worst_of_several_is_the_message(folder: Path) -> None:
     write(
         folder, {".env": "MISTRAL_KEY=abcdefgh\n", "rag/settings.py": f"{SETTINGS}    team: str\n"}
     )
@@ -313,7 +313,7 @@ def test_a_project_without_variables_needs_no_env_file(folder: Path) -> None:
 
 
 @posix_only
-def test_a_secret_that_others_can_read_is_closed_to_them(folder: Path) -> None:
+def test_a_secret_that_others_can_read_is_made_private(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\n"})
     (folder / ".env").chmod(0o644)
     finding = env_file.check(context(folder))
@@ -358,7 +358,7 @@ def test_the_command_that_ignores_it_works(folder: Path) -> None:
     assert env_file.check(context(folder)).status is Status.OK
 
 
-def test_all_that_is_wrong_is_mended_at_once(folder: Path) -> None:
+def test_one_repair_fixes_all_that_is_wrong(folder: Path) -> None:
     (folder / ".gitignore").unlink()
     finding = env_file.check(context(folder))
     assert finding.status is Status.FAIL
@@ -371,7 +371,7 @@ def test_all_that_is_wrong_is_mended_at_once(folder: Path) -> None:
     assert env_file.check(context(folder)).status is Status.OK
 
 
-def test_a_rule_of_this_machine_alone_protects_nobody_else(folder: Path) -> None:
+def test_a_rule_of_this_machine_alone_does_not_protect_other_clones(folder: Path) -> None:
     write(folder, {".gitignore": "", ".env": "", ".git/info/exclude": ".env\n"})
     finding = env_file.check(context(folder))
     assert finding.status is Status.WARN
@@ -381,7 +381,7 @@ def test_a_rule_of_this_machine_alone_protects_nobody_else(folder: Path) -> None
     assert env_file.check(context(folder)).status is Status.OK
 
 
-def test_a_tracked_env_file_is_another_checks_matter(folder: Path) -> None:
+def test_a_tracked_env_file_is_left_to_another_check(folder: Path) -> None:
     commit(folder, {".env": ""})
     assert env_file.check(context(folder)).status is Status.OK
 
@@ -394,7 +394,7 @@ def test_without_a_repository_the_rules_count(tmp_path: Path) -> None:
     assert (finding.status, finding.message) == (Status.WARN, ".gitignore does not list .env")
 
 
-def test_a_file_that_cannot_be_created_is_told(folder: Path) -> None:
+def test_a_file_that_cannot_be_created_is_an_error(folder: Path) -> None:
     finding = env_file.check(context(folder))
     (folder / ".gitignore").unlink()
     assert finding.repair
@@ -498,7 +498,7 @@ def test_a_repository_that_git_refuses_fails(folder: Path) -> None:
     assert finding.fix == f"git config --global --add safe.directory {folder}"
 
 
-def test_a_damaged_git_folder_is_put_aside_not_thrown_away(folder: Path) -> None:
+def test_a_damaged_git_folder_is_renamed_not_deleted(folder: Path) -> None:
     write(folder, {".git/HEAD": "nothing of use"})
     finding = git_work.check(context(folder))
     assert finding.message.startswith(".git is damaged: not a git repository")
@@ -593,7 +593,7 @@ def test_a_large_file_is_named_with_its_size(folder: Path) -> None:
     assert "my film.mp4" in finding.details[0]
 
 
-def test_a_file_that_hosts_refuse_fails_and_stands_first(folder: Path) -> None:
+def test_a_file_that_hosts_refuse_fails_and_comes_first(folder: Path) -> None:
     grow(folder / "a.bin", 12_000_000)
     grow(folder / "b.bin", 101_000_000)
     finding = large_files.check(context(folder))
@@ -667,7 +667,7 @@ def test_a_readme_that_is_not_text_is_warned_about(folder: Path) -> None:
     assert readme.check(context(folder)).status is Status.WARN
 
 
-def test_a_readme_that_nobody_touched_is_warned_about_in_time(folder: Path) -> None:
+def test_a_readme_that_never_changed_is_warned_about_in_time(folder: Path) -> None:
     commit(folder, {"README.md": README})
     for number in range(8):
         commit(folder, {"a": f"{number}"})

@@ -28,7 +28,7 @@ CHECK = "uv sync --check --locked"
 
 @pytest.fixture
 def project(tmp_path: Path) -> ProjectFiles:
-    """Make a project whose environment is a file that nobody runs."""
+    """Make a project whose environment is a file that is never run."""
     write(tmp_path / "pyproject.toml", '[project]\nname = "x"\ndependencies = ["Typer>=0.20"]\n')
     write(tmp_path / "uv.lock", '[[package]]\nname = "typer"\n')
     found = ProjectFiles(tmp_path)
@@ -48,13 +48,13 @@ def installed(project: ProjectFiles, compared: Ran | str | None) -> Finding:
     return environment.check(context(project, AppStatus(), run))
 
 
-def test_an_environment_in_step_with_its_lock_is_well(project: ProjectFiles) -> None:
+def test_an_environment_in_sync_with_its_lock_is_ok(project: ProjectFiles) -> None:
     finding = installed(project, Ran(0, "", "Resolved 9 packages\nChecked 118 packages in 1ms"))
     assert finding.status is Status.OK
     assert finding.message == "Python 3.12.4, 118 packages in sync with uv.lock"
 
 
-def test_an_environment_that_is_not_installed_fails_and_can_be_mended(
+def test_an_environment_that_is_not_installed_fails_and_can_be_repaired(
     project: ProjectFiles,
 ) -> None:
     project.python.unlink()
@@ -81,7 +81,7 @@ def test_packages_that_differ_from_the_lock_are_named(project: ProjectFiles) -> 
     assert finding.repair
 
 
-def test_a_lock_that_does_not_fit_is_a_warning(project: ProjectFiles) -> None:
+def test_a_lock_that_does_not_match_is_a_warning(project: ProjectFiles) -> None:
     finding = installed(project, Ran(1, "", "error: The lockfile at `uv.lock` needs to be updated"))
     assert (finding.status, finding.message) == (
         Status.WARN,
@@ -99,7 +99,7 @@ def test_no_lock_is_a_warning(project: ProjectFiles) -> None:
 NO_NETWORK = Ran(1, "", "hint: Packages were unavailable because the network was disabled.")
 
 
-def test_what_cannot_be_told_offline_is_no_fault(project: ProjectFiles) -> None:
+def test_what_cannot_be_compared_offline_is_not_a_problem(project: ProjectFiles) -> None:
     assert installed(project, NO_NETWORK).status is Status.OK
 
 
@@ -119,13 +119,13 @@ def test_files_that_uv_cannot_read_fail(project: ProjectFiles) -> None:
     assert broken.message.startswith("pyproject.toml cannot be read: ")
 
 
-def test_what_else_uv_refuses_is_told_in_its_words(project: ProjectFiles) -> None:
+def test_another_error_of_uv_is_quoted(project: ProjectFiles) -> None:
     finding = installed(project, Ran(2, "", "error: No interpreter found for Python 3.19\nhint: x"))
     assert finding.status is Status.FAIL
     assert finding.message.endswith("No interpreter found for Python 3.19")
 
 
-def test_a_uv_that_hangs_or_is_not_there_leaves_the_rest_said(project: ProjectFiles) -> None:
+def test_without_an_answer_of_uv_the_version_is_shown(project: ProjectFiles) -> None:
     assert installed(project, HANGS).status is Status.SKIP
     run = commands({f"{project.python} -I": "3.12.4"})
     finding = environment.check(Context(folder=project.folder, project=project, run=run))
@@ -187,7 +187,7 @@ def test_an_app_that_imports_is_well_and_is_not_imported_again(real: ProjectFile
         ({"app": "def f():\n    from rag import late\n", "rag__late": "("}, "rag/late.py:1", ""),
     ],
 )
-def test_an_error_at_the_import_is_told_with_its_place(
+def test_an_error_at_the_import_is_shown_with_its_line(
     real: ProjectFiles, files: dict[str, str], place: str, words: str
 ) -> None:
     finding = imported(real, **files)
@@ -198,7 +198,7 @@ def test_an_error_at_the_import_is_told_with_its_place(
     assert finding.fix == f"edit {place.replace(':', ': correct line ')}"
 
 
-def test_a_file_that_may_not_be_read_is_opened_not_edited(project: ProjectFiles) -> None:
+def test_the_fix_for_a_file_without_permission_is_to_unlock_it(project: ProjectFiles) -> None:
     write(project.folder / "app.py", "")
     said = Ran(1, err="PermissionError: [Errno 13] Permission denied: '/app/rag/my prompts.py'")
     finding = app.check(context(project, AppStatus(), commands({str(project.python): said})))
@@ -265,19 +265,19 @@ def test_a_broken_file_that_the_app_does_not_use_is_a_warning(real: ProjectFiles
     assert finding.message.startswith("notes.py:1, which the app does not use")
 
 
-def test_an_app_that_stops_itself_is_another_check_s_matter(real: ProjectFiles) -> None:
+def test_an_app_that_exits_at_its_import_is_left_to_another_check(real: ProjectFiles) -> None:
     finding = imported(real, app="raise SystemExit('PORT: not a number.\\nFix: correct it')\n")
     assert finding.status is Status.SKIP
     assert "PORT: not a number." in finding.message
 
 
-def test_an_import_that_ends_python_is_told(real: ProjectFiles) -> None:
+def test_an_import_that_ends_python_fails(real: ProjectFiles) -> None:
     finding = imported(real, app="import os\nos._exit(7)\n")
     assert finding.status is Status.FAIL
     assert "exit code 7" in finding.message
 
 
-def test_an_import_that_does_not_end_is_told(project: ProjectFiles) -> None:
+def test_an_import_that_does_not_end_fails(project: ProjectFiles) -> None:
     write(project.folder / "app.py", "")
     run = commands({f"{project.python} -P": HANGS})
     finding = app.check(context(project, AppStatus(), run))
@@ -346,7 +346,7 @@ def test_a_port_of_another_program_fails_and_names_it(project: ProjectFiles, tak
         ("PORT=1\n# PORT=2\nexport PORT={}", "PORT=1\n# PORT=2\nexport PORT={}"),
     ],
 )
-def test_the_mend_changes_one_line_of_env_and_keeps_its_mode(
+def test_the_repair_changes_one_line_of_env_and_keeps_its_mode(
     project: ProjectFiles, taken: int, before: str, after: str
 ) -> None:
     file = project.folder / ".env"
@@ -361,7 +361,9 @@ def test_the_mend_changes_one_line_of_env_and_keeps_its_mode(
     assert os.name == "nt" or file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_port_that_the_environment_sets_is_not_mended(project: ProjectFiles, taken: int) -> None:
+def test_a_port_that_the_environment_sets_is_not_repaired(
+    project: ProjectFiles, taken: int
+) -> None:
     finding = port_of(project, AppStatus(port=taken), "nginx", PORT=str(taken))
     assert finding.fix.startswith("export PORT=")
     assert finding.repair is None
@@ -436,7 +438,7 @@ def indexed(project: ProjectFiles, **changes: object) -> Finding:
     return index.check(context(project, status))
 
 
-def test_an_index_in_step_is_well(project: ProjectFiles) -> None:
+def test_an_index_in_sync_is_ok(project: ProjectFiles) -> None:
     finding = indexed(project)
     assert finding.status is Status.OK
     assert finding.message == "index/keywords has 10 documents in 70 chunks"
@@ -456,7 +458,7 @@ def test_one_document_is_one_document(project: ProjectFiles) -> None:
     assert finding.message.endswith("has 1 document in 1 chunk")
 
 
-def test_an_index_behind_its_documents_is_a_warning_that_can_be_mended(
+def test_an_index_that_is_out_of_date_is_a_warning_that_can_be_repaired(
     project: ProjectFiles,
 ) -> None:
     finding = indexed(project, new=("docs/a.md", "docs/b.md"), gone=("docs/c.md",))
@@ -524,7 +526,7 @@ def locked(project: ProjectFiles, run: Run = NOTHING, listens: str = "") -> Find
     )
 
 
-def test_an_index_that_nobody_has_open_is_well(project: ProjectFiles) -> None:
+def test_an_index_that_no_process_has_open_is_ok(project: ProjectFiles) -> None:
     finding = index_lock.check(context(project, WELL))
     assert (finding.status, finding.message) == (Status.OK, "no process has the index open")
 
@@ -552,7 +554,7 @@ def test_a_process_that_cannot_be_named_is_a_warning(project: ProjectFiles) -> N
 
 
 @pytest.mark.parametrize("check", [port.check, documents.check, index.check, index_lock.check])
-def test_where_the_app_says_nothing_the_reason_is_given_and_nothing_is_judged(
+def test_without_the_apps_status_the_checks_are_skipped_with_its_reason(
     project: ProjectFiles, check: object
 ) -> None:
     assert callable(check)

@@ -30,7 +30,7 @@ _NEEDS = {
     "Mistral 7B": (18.3, 7.7, 135.2),
     "Ministral 3 8B": (21.8, 9.9, 158.1),
     "Ministral 3 14B": (32.8, 13.7, 250.4),
-    "Mistral Small 24B": (54.5, 20.1, 436.3),
+    "Mistral Small 24B": (54.5, 20.1, 436.2),
 }
 _SETTING = "a fine-tune of 2,048 tokens at a time, rank 16, gradient checkpoints, one GPU needs:"
 _LEFT = 0.05  # of the memory: for the desktop, and other programs that use the GPU
