@@ -17,12 +17,12 @@ from pathlib import Path
 
 ROUNDS = 11
 HACKKIT = [sys.executable, "-m", "hackkit"]
-LOOK = [*HACKKIT, "doctor", "--offline", "--json"]
+DOCTOR = [*HACKKIT, "doctor", "--offline", "--json"]
 SHARES = 12  # lines of the second table
 
 
 def environment() -> dict[str, str]:
-    """Return this environment, with compiled files: without them every start compiles anew."""
+    """Return this environment, with compiled files: without them every start compiles again."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -44,7 +44,7 @@ def measure(title: str, bound: str, folder: Path, *, edited: Path | None = None)
     for number in range(-1, rounds()):
         if edited:
             edited.write_text(edited.read_text("utf-8") + "\n", encoding="utf-8")
-        taken, said = run(LOOK, folder)
+        taken, said = run(DOCTOR, folder)
         other, _ = run([*HACKKIT, "--version"], folder)
         if number < 0:  # the first round fills the caches
             continue

@@ -1,4 +1,4 @@
-"""A real project, broken in one way after the other: doctor finds each, and mends what it may."""
+"""A real project, broken in one way after another: doctor finds each, and repairs what it may."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(whole: Path) -> Path:
-    """Put the project back to what it was, but for its environment, which the tests must mend."""
+    """Restore the project, except for its environment, which the tests must repair."""
     folder = whole / "app"
     for path in folder.iterdir():
         if path.name != ".venv":
@@ -220,15 +220,15 @@ def break_the_header(project: Path) -> None:
 
 
 Break = Callable[[Path], None]
-MENDED: dict[Break, tuple[str, str, str]] = {
+REPAIRED: dict[Break, tuple[str, str, str]] = {
     lose_the_lock: ("environment", "warn", "no uv.lock"),
-    ask_for_another_package: ("environment", "warn", "uv.lock does not fit pyproject.toml"),
+    ask_for_another_package: ("environment", "warn", "uv.lock does not match pyproject.toml"),
     lose_a_package: ("environment", "warn", "pypdf"),
     lose_the_environment: ("environment", "fail", "not installed"),
     cut_the_index: ("index", "fail", "keywords.db: database disk image is malformed"),
     garble_the_index: ("index", "fail", "keywords.db: "),
-    lose_the_index: ("index", "warn", "index/keywords is not made yet: 10 documents to read"),
-    change_the_documents: ("index", "warn", "1 new, 1 changed, 1 gone"),
+    lose_the_index: ("index", "warn", "there is no index/keywords yet: 10 documents to read"),
+    change_the_documents: ("index", "warn", "1 new, 1 changed, 1 removed"),
     let_git_see_the_env_file: ("env-file", "fail", "git does not ignore .env"),
     open_the_env_file: ("env-file", "warn", "644"),
     lose_the_env_file: ("env-file", "warn", "there is no .env"),
@@ -238,10 +238,10 @@ LEFT_ALONE: dict[Break, tuple[str, str, str]] = {
     merge_the_lock_by_hand: ("environment", "fail", "uv.lock cannot be read"),
     garble_pyproject: ("environment", "fail", "pyproject.toml cannot be read"),
     add_a_broken_document: ("documents", "warn", "docs/broken.pdf: is broken"),
-    lose_the_documents: ("documents", "warn", "docs is not there"),
+    lose_the_documents: ("documents", "warn", "there is no folder docs"),
     slip_in_the_app: ("app", "fail", "app.py:"),
     use_an_unknown_name: ("app", "fail", "NameError: name 'NOT_THERE' is not defined"),
-    import_what_is_not_there: ("app", "fail", "no module bs5 is installed"),
+    import_what_is_not_there: ("app", "fail", "not installed: bs5"),
     set_a_port_that_is_none: ("variables", "fail", "PORT"),
     commit_the_env_file: ("env-history", "fail", ".env"),
     commit_and_remove_the_env_file: ("env-history", "fail", ".env"),
@@ -261,21 +261,23 @@ def test_a_new_project_is_well(project: Path) -> None:
             assert found["status"] == "ok", found
 
 
-@pytest.mark.parametrize("change", MENDED, ids=name_of)
-def test_what_doctor_may_mend_it_finds_mends_and_finds_well(project: Path, change: Break) -> None:
-    check, status, words = MENDED[change]
+@pytest.mark.parametrize("change", REPAIRED, ids=name_of)
+def test_doctor_finds_a_break_repairs_it_and_finds_it_ok(project: Path, change: Break) -> None:
+    check, status, words = REPAIRED[change]
     change(project)
     found = look(project, check)
     assert found["status"] == status
     assert words in found["message"]
     assert found["fix"]
-    mended = look(project, check, "--fix", "--yes")
-    assert mended["status"] == "ok", mended
+    repaired = look(project, check, "--fix", "--yes")
+    assert repaired["status"] == "ok", repaired
     assert look(project, check)["status"] == "ok"
 
 
 @pytest.mark.parametrize("change", LEFT_ALONE, ids=name_of)
-def test_what_doctor_may_not_mend_it_finds_and_leaves_alone(project: Path, change: Break) -> None:
+def test_doctor_finds_a_break_that_it_may_not_repair_and_leaves_it(
+    project: Path, change: Break
+) -> None:
     check, status, words = LEFT_ALONE[change]
     change(project)
     before = contents(project)
@@ -300,14 +302,14 @@ def test_looking_changes_nothing(project: Path) -> None:
     assert contents(project) == before
 
 
-def test_a_damaged_index_is_put_aside_and_not_deleted(project: Path) -> None:
+def test_a_damaged_index_is_renamed_and_not_deleted(project: Path) -> None:
     garble_the_index(project)
     damaged = (project / "index" / "keywords" / "keywords.db").read_bytes()
     look(project, "index", "--fix", "--yes")
     assert (project / "index" / "keywords.damaged" / "keywords.db").read_bytes() == damaged
 
 
-def test_a_typed_fix_mends_a_lock_that_was_merged_by_hand(project: Path) -> None:
+def test_the_printed_fix_repairs_a_lock_that_was_merged_by_hand(project: Path) -> None:
     merge_the_lock_by_hand(project)
     command(look(project, "environment")["fix"].split(), project)
     assert look(project, "environment")["status"] == "ok"
@@ -318,8 +320,7 @@ def test_with_a_key_the_other_index_is_named(project: Path) -> None:
     found = look(project, "index")
     assert found["status"] == "warn"
     assert found["message"] == (
-        "index/mistral-embed is not made yet: 10 documents to read; "
-        "index/keywords holds 10 documents"
+        "there is no index/mistral-embed yet: 10 documents to read; index/keywords has 10 documents"
     )
 
 
@@ -334,7 +335,7 @@ def test_an_app_is_not_started_by_looking_at_it(project: Path) -> None:
     edit(project / "app.py", 'if __name__ == "__main__":', "if True:")
     found = look(project, "app")
     assert found["status"] == "ok"
-    assert "would start it" in found["message"]
+    assert "would start the app" in found["message"]
 
 
 def test_an_occupied_port_is_found_and_another_is_chosen(project: Path) -> None:
@@ -386,13 +387,13 @@ def test_a_running_app_has_its_port_and_its_index_and_is_left_alone(project: Pat
         change_the_documents(project)
         names = ("port", "index", "index-lock")
         checks = doctor(project, *(f"--only={name}" for name in names), "--fix", "--yes", PORT=port)
-        assert "this app listens" in checks["port"]["message"]
+        assert "used by this app" in checks["port"]["message"]
         assert "the running app has it open" in checks["index-lock"]["message"]
         assert checks["index"]["status"] == "warn"
         assert checks["index"]["fix"].startswith("stop the app")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="who holds a lock cannot be told there")
+@pytest.mark.skipif(sys.platform == "win32", reason="there the process that has a lock is unknown")
 def test_another_process_that_has_the_index_is_named(project: Path) -> None:
     code = (
         "import time; from pathlib import Path; from rag import ingest\n"

@@ -1,4 +1,4 @@
-"""The engine of doctor: side by side, in time, honest about itself, clean of secrets."""
+"""Doctor's engine: runs checks in parallel, within their limits, and shows no secret."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from hackkit.doctor.diagnose import Choice, diagnose
 from hackkit.doctor.findings import (
     Category,
     Finding,
-    Mend,
+    Repair,
     Report,
     Status,
     failure,
@@ -31,19 +31,19 @@ from hackkit.errors import HackkitError, WrongUseError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 
-Look = Callable[[Context], Finding]
+RunCheck = Callable[[Context], Finding]
 KEY = "q7Xw2Lp9" * 4
 
 
 def a_check(
     name: str,
-    look: Look,
+    run: RunCheck,
     category: Category = Category.MACHINE,
     *,
     online: bool = False,
     seconds: float = 5.0,
 ) -> Check:
-    return Check(name, name.capitalize(), category, "Is it?", look, online, seconds)
+    return Check(name, name.capitalize(), category, "Is it?", run, online, seconds)
 
 
 def fine(_: Context) -> Finding:
@@ -63,7 +63,7 @@ def statuses(report: Report) -> dict[str, str]:
     return {result.id: result.finding.status.value for result in report.results}
 
 
-def test_checks_run_side_by_side() -> None:
+def test_checks_run_in_parallel() -> None:
     meeting = threading.Barrier(3, timeout=5)
 
     def meet(_: Context) -> Finding:
@@ -74,7 +74,7 @@ def test_checks_run_side_by_side() -> None:
     assert statuses(report) == {"a": "ok", "b": "ok", "c": "ok"}
 
 
-def test_a_check_that_crashes_is_reported_as_itself_and_harms_no_other() -> None:
+def test_a_check_that_crashes_fails_and_the_others_go_on() -> None:
     report = diagnose(Context(), checks=[a_check("bad", crash), a_check("good", fine)])
     assert statuses(report) == {"bad": "fail", "good": "ok"}
     assert "ZeroDivisionError: division by zero" in report.results[0].finding.message
@@ -82,26 +82,27 @@ def test_a_check_that_crashes_is_reported_as_itself_and_harms_no_other() -> None
     assert any("in crash" in line for line in report.results[0].finding.details)
 
 
-def test_a_check_that_hangs_is_given_up_and_harms_no_other() -> None:
-    began = time.monotonic()
+def test_a_check_that_is_too_slow_could_not_look_and_the_others_go_on() -> None:
+    """Nothing is known about what it checks: that is no failure."""
     report = diagnose(Context(), checks=[a_check("slow", hang, seconds=0.2), a_check("good", fine)])
-    assert time.monotonic() - began < 5
-    assert statuses(report) == {"slow": "fail", "good": "ok"}
-    assert "did not end within 0.2 s" in report.results[0].finding.message
+    assert statuses(report) == {"slow": "skip", "good": "ok"}
+    finding = report.results[0].finding
+    assert finding.message == "could not look: took longer than 0.2 s"
+    assert finding.fix.endswith("doctor --only slow --verbose")
 
 
-@pytest.mark.parametrize("look", [crash, hang], ids=["crash", "hang"])
-def test_a_check_that_could_not_look_makes_the_exit_code_2(look: Look) -> None:
-    report = diagnose(Context(), checks=[a_check("bad", look, seconds=0.1)])
+@pytest.mark.parametrize("run", [crash, hang], ids=["crash", "hang"])
+def test_a_check_that_could_not_look_makes_the_exit_code_2(run: RunCheck) -> None:
+    report = diagnose(Context(), checks=[a_check("bad", run, seconds=0.1)])
     assert report.exit_code() == 2
 
 
 def test_a_failure_makes_the_exit_code_1_and_a_warning_only_when_strict() -> None:
     def bad(_: Context) -> Finding:
-        return failure("broken", fix="mend it")
+        return failure("broken", fix="repair it")
 
     def poor(_: Context) -> Finding:
-        return warning("poor", fix="better it")
+        return warning("poor", fix="improve it")
 
     assert diagnose(Context(), checks=[a_check("a", bad)]).exit_code() == 1
     poorly = diagnose(Context(), checks=[a_check("a", poor), a_check("b", fine)])
@@ -110,7 +111,7 @@ def test_a_failure_makes_the_exit_code_1_and_a_warning_only_when_strict() -> Non
     assert diagnose(Context(), checks=[a_check("a", fine)]).exit_code(strict=True) == 0
 
 
-def test_of_several_problems_with_one_cause_the_worst_stands_for_all() -> None:
+def test_of_several_problems_with_one_cause_only_the_worst_is_shown() -> None:
     def unplugged(_: Context) -> Finding:
         return warning("no name", "plug it in", cause="name")
 
@@ -139,7 +140,7 @@ def test_a_project_check_asked_for_by_name_outside_a_project_says_why_not() -> N
     checks = [a_check("mine", crash, Category.PROJECT), a_check("good", fine)]
     report = diagnose(Context(), Choice(only=["mine"]), checks=checks)
     assert statuses(report) == {"mine": "skip"}
-    assert "no hackkit project" in report.results[0].finding.message
+    assert "not in a hackkit project" in report.results[0].finding.message
 
 
 def test_only_takes_several_ids_and_skip_leaves_out() -> None:
@@ -154,7 +155,7 @@ def test_an_unknown_id_lists_the_known_ones() -> None:
         diagnose(Context(), Choice(only=["gti"]), checks=checks)
 
 
-def test_progress_tells_what_is_still_waited_for() -> None:
+def test_progress_names_the_checks_that_are_still_running() -> None:
     seen: list[tuple[int, int, Collection[str]]] = []
     diagnose(
         Context(), Choice(), lambda *news: seen.append(news), [a_check("slow", hang, seconds=0.1)]
@@ -182,34 +183,34 @@ def test_a_secret_in_a_crash_is_masked() -> None:
 
 
 def file_check(path: Path) -> Check:
-    """Make a check that wants a file and offers to make it."""
+    """Make a check that needs a file and offers to create it."""
 
     def look(_: Context) -> Finding:
         if path.is_file():
             return ok("there")
-        return failure("no file", fix="make it", mend=Mend("make the file", path.touch))
+        return failure("no file", fix="make it", repair=Repair("make the file", path.touch))
 
     return a_check("file", look)
 
 
-def test_fix_says_what_it_will_do_does_it_and_shows_the_difference(tmp_path: Path) -> None:
-    path, said = tmp_path / "file", list[str]()
+def test_fix_asks_before_a_repair_runs_it_and_shows_the_difference(tmp_path: Path) -> None:
+    path, asked = tmp_path / "file", list[str]()
     checks = [file_check(path), a_check("good", fine)]
 
-    def agree(says: str) -> bool:
+    def confirm(action: str) -> bool:
         assert not path.exists()
-        said.append(says)
+        asked.append(action)
         return True
 
-    report, repairs = repair(diagnose(Context(), checks=checks), Context, agree, checks)
-    assert said == ["make the file"]
+    report, repairs = repair(diagnose(Context(), checks=checks), Context, confirm, checks)
+    assert asked == ["make the file"]
     assert statuses(report) == {"file": "ok", "good": "ok"}
     assert [(r.before.finding.message, r.after.finding.message) for r in repairs] == [
         ("no file", "there")
     ]
 
 
-def test_fix_leaves_alone_what_was_not_agreed_to(tmp_path: Path) -> None:
+def test_fix_runs_no_repair_that_was_declined(tmp_path: Path) -> None:
     path = tmp_path / "file"
     checks = [file_check(path)]
     report, repairs = repair(diagnose(Context(), checks=checks), Context, lambda _: False, checks)
@@ -217,7 +218,7 @@ def test_fix_leaves_alone_what_was_not_agreed_to(tmp_path: Path) -> None:
     assert (statuses(report), repairs) == ({"file": "fail"}, ())
 
 
-def test_fix_looks_again_at_what_could_not_be_seen_before(tmp_path: Path) -> None:
+def test_fix_runs_checks_again_that_were_skipped(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
 
     def needs_first(_: Context) -> Finding:
@@ -225,20 +226,20 @@ def test_fix_looks_again_at_what_could_not_be_seen_before(tmp_path: Path) -> Non
             return skipped("no first file")
         if second.is_file():
             return ok("there")
-        return warning("no second file", "make it", mend=Mend("make the second", second.touch))
+        return warning("no second file", "make it", repair=Repair("make the second", second.touch))
 
     checks = [file_check(first), a_check("second", needs_first)]
     report, repairs = repair(diagnose(Context(), checks=checks), Context, lambda _: True, checks)
     assert statuses(report) == {"file": "ok", "second": "ok"}
-    assert [each.says for each in repairs] == ["make the file", "make the second"]
+    assert [each.action for each in repairs] == ["make the file", "make the second"]
 
 
-def test_a_mend_that_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_repair_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
     def cannot() -> None:
         raise HackkitError("the disk is full")
 
     def look(_: Context) -> Finding:
-        return failure("bad", fix="mend it", mend=Mend("mend it", cannot))
+        return failure("bad", fix="repair it", repair=Repair("repair it", cannot))
 
     checks = [a_check("bad", look), file_check(tmp_path / "file")]
     report, repairs = repair(diagnose(Context(), checks=checks), Context, lambda _: True, checks)
@@ -246,8 +247,8 @@ def test_a_mend_that_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
     assert [each.error for each in repairs] == ["the disk is full", ""]
 
 
-def test_fix_looks_again_at_everything_that_was_not_well(tmp_path: Path) -> None:
-    """A missing environment fails two checks; the mend of one mends the other."""
+def test_fix_runs_all_checks_again_that_were_not_ok(tmp_path: Path) -> None:
+    """A missing environment fails two checks; one repair is enough for both."""
     path = tmp_path / "file"
 
     def also_needs_it(_: Context) -> Finding:
@@ -258,23 +259,23 @@ def test_fix_looks_again_at_everything_that_was_not_well(tmp_path: Path) -> None
     assert statuses(report) == {"other": "ok", "file": "ok"}
 
 
-def test_a_secret_in_the_error_of_a_mend_is_masked() -> None:
+def test_a_secret_in_the_error_of_a_repair_is_masked() -> None:
     def cannot() -> None:
         raise HackkitError(f"{KEY} was refused")
 
     def look(_: Context) -> Finding:
-        return failure("bad", fix="mend it", mend=Mend(f"use {KEY}", cannot))
+        return failure("bad", fix="repair it", repair=Repair(f"use {KEY}", cannot))
 
-    def agree(says: str) -> bool:
-        return says == "use [secret]"
+    def confirm(action: str) -> bool:
+        return action == "use [secret]"
 
     facts = Context(env={"HF_TOKEN": KEY})
     checks = [a_check("bad", look)]
-    _, [mended] = repair(diagnose(facts, checks=checks), lambda: facts, agree, checks)
-    assert mended.error == "[secret] was refused"
+    _, [repaired] = repair(diagnose(facts, checks=checks), lambda: facts, confirm, checks)
+    assert repaired.error == "[secret] was refused"
 
 
-def test_nothing_in_a_finding_steers_the_terminal_or_fills_the_screen() -> None:
+def test_a_finding_has_no_control_characters_and_a_limited_length() -> None:
     def odd(_: Context) -> Finding:
         name = "a\x1b[2J\x9b31m\nb" + "c" * 1000
         return failure(name, fix=f"edit {name}", details=(name,))
@@ -285,7 +286,7 @@ def test_nothing_in_a_finding_steers_the_terminal_or_fills_the_screen() -> None:
     assert all(each.isprintable() for each in (finding.fix, *finding.details))
 
 
-def test_every_check_has_what_the_registry_asks_for() -> None:
+def test_every_check_has_what_the_registry_needs() -> None:
     checks = all_checks()
     assert len({check.id for check in checks}) == len(checks)
     for check in checks:
@@ -329,12 +330,14 @@ def test_json_is_one_document_of_the_documented_shape(hackkit: Run) -> None:
         for status in Status
     }
     assert document["summary"] == counted
-    assert result.returncode == (1 if counted["fail"] else 0)
+    slow = any(each["message"].startswith("could not look") for each in document["checks"])
+    assert result.returncode == (2 if slow else 1 if counted["fail"] else 0)
 
 
-def test_a_problem_always_comes_with_its_remedy(hackkit: Run) -> None:
+def test_a_problem_always_comes_with_its_fix(hackkit: Run) -> None:
     for check in json.loads(hackkit("doctor", "--offline", "--json").stdout)["checks"]:
-        assert bool(check["fix"]) == (check["status"] in {"warn", "fail"}), check
+        slow = check["message"].startswith("could not look")
+        assert bool(check["fix"]) == (slow or check["status"] in {"warn", "fail"}), check
 
 
 def test_a_folder_that_does_not_exist_is_exit_code_2(hackkit: Run) -> None:
@@ -350,12 +353,12 @@ def test_an_unknown_id_on_the_command_line_is_exit_code_2(hackkit: Run) -> None:
     assert ", git, " in result.stderr
 
 
-def test_several_ids_may_stand_behind_one_only(hackkit: Run) -> None:
+def test_one_only_takes_several_ids(hackkit: Run) -> None:
     result = hackkit("doctor", "--json", "--offline", "--only", "disk,proxy")
     assert [each["id"] for each in json.loads(result.stdout)["checks"]] == ["disk", "proxy"]
 
 
-def test_a_script_that_waits_for_json_gets_it_also_when_nothing_was_looked_at(hackkit: Run) -> None:
+def test_an_error_is_json_too_for_a_script_that_reads_json(hackkit: Run) -> None:
     result = hackkit("doctor", "--json", "--only", "uw")
     assert 'no check "uw"' in json.loads(result.stdout)["error"]["problem"]
     assert result.returncode == 2
@@ -375,7 +378,7 @@ def test_a_folder_that_is_gone_cannot_be_looked_at(tmp_path: Path) -> None:
     assert result.returncode == 2
 
 
-def test_fix_without_a_terminal_wants_yes(hackkit: Run) -> None:
+def test_fix_without_a_terminal_needs_yes(hackkit: Run) -> None:
     result = hackkit("doctor", "--fix")
     assert result.returncode == 2
     assert "--fix --yes" in result.stderr

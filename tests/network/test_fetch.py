@@ -1,7 +1,8 @@
-"""One bounded request: what every kind of server, proxy and certificate comes to in words."""
+"""Requests with limits: how every kind of server, proxy and certificate error is explained."""
 
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,16 +10,17 @@ import pytest
 from servers import (
     Answer,
     Authority,
+    Received,
     drips,
     drips_headers,
     garbage,
     hangs_up,
     login_page,
-    nobody,
     says,
     sends_to,
     serving,
     silence,
+    unused_port,
 )
 
 from hackkit.network.blocked import Site, why_blocked
@@ -46,18 +48,29 @@ def test_an_error_status_is_an_answer(status: int) -> None:
 def test_the_headers_that_were_asked_for_are_sent() -> None:
     with serving(says()) as server:
         fetch(server.url, {}, {"Authorization": f"Bearer {KEY}"})
-    assert server.heard[0].headers["authorization"] == f"Bearer {KEY}"
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 def test_a_redirect_is_not_followed() -> None:
     with serving(says()) as other, serving(sends_to(other.url)) as server:
         assert fetch(server.url, {}).status == 302
-    assert other.heard == []
+    assert other.received == []
 
 
-def test_a_huge_body_is_cut_off() -> None:
-    with serving(says(b"x" * (LIMIT + 100_000))) as server:
-        assert len(fetch(server.url, {}, seconds=10).body) == LIMIT
+def test_a_huge_body_is_cut_off_at_4_mb() -> None:
+    with serving(says(b"x" * 4_100_000)) as server:
+        assert len(fetch(server.url, {}, seconds=10).body) == 4_000_000
+
+
+def test_reading_stops_at_the_limit_also_when_the_body_never_ends() -> None:
+    def floods(_request: Received, over: threading.Event) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+        while not over.is_set():
+            yield b"x" * 100_000
+
+    with serving(floods) as server:
+        reply = fetch(server.url, {}, seconds=30)
+    assert (reply.kind, len(reply.body)) == (Kind.ANSWER, LIMIT)
 
 
 @pytest.mark.parametrize("answer", [silence, drips, drips_headers])
@@ -69,32 +82,30 @@ def test_whatever_the_server_does_the_time_is_kept(answer: Answer) -> None:
     assert reply.kind is Kind.TIMEOUT
 
 
-def test_an_answer_that_never_ends_is_told_from_none_at_all() -> None:
+def test_an_answer_that_never_ends_is_not_called_no_answer() -> None:
     with serving(drips) as server:
-        assert (
-            fetch(server.url, {}, seconds=SOON).trouble == "its answer has begun but does not end"
-        )
+        assert fetch(server.url, {}, seconds=SOON).error == "its answer started but did not end"
 
 
 def test_what_is_not_http_is_called_so() -> None:
     with serving(garbage) as server:
         reply = fetch(server.url, {})
     assert reply.kind is Kind.NOT_HTTP
-    assert f"127.0.0.1:{server.port} does not speak HTTP" in reply.trouble
+    assert f"127.0.0.1:{server.port} does not answer in HTTP" in reply.error
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_hangs_up_is_told_apart(scheme: str) -> None:
+def test_a_server_that_closes_the_connection_is_named(scheme: str) -> None:
     with serving(hangs_up) as server:
         reply = fetch(server.url.replace("http", scheme), {})
     assert reply.kind is Kind.UNREACHABLE
-    assert "hangs up without an HTTP answer" in reply.trouble
+    assert "closes the connection without an answer" in reply.error
 
 
 def test_a_port_where_nothing_listens_is_refused() -> None:
-    port = nobody()
+    port = unused_port()
     reply = fetch(f"http://127.0.0.1:{port}", {})
-    assert (reply.kind, reply.trouble) == (Kind.REFUSED, f"nothing listens at 127.0.0.1:{port}")
+    assert (reply.kind, reply.error) == (Kind.REFUSED, f"nothing listens at 127.0.0.1:{port}")
 
 
 def test_a_name_that_does_not_exist_is_said() -> None:
@@ -110,7 +121,7 @@ def test_a_key_that_no_header_can_hold_is_not_repeated() -> None:
     with serving(says()) as server:
         reply = fetch(server.url, {}, {"Authorization": f"Bearer {KEY}\n"})
     assert reply.kind is Kind.ADDRESS
-    assert KEY not in reply.trouble
+    assert KEY not in reply.error
 
 
 def test_several_addresses_are_asked_at_once() -> None:
@@ -130,7 +141,7 @@ def test_a_certificate_of_a_trusted_authority_is_accepted(tmp_path: Path) -> Non
         assert fetch(server.url, ours.trusted).answered
 
 
-def test_a_folder_that_holds_no_hashed_certificates_trusts_nobody(tmp_path: Path) -> None:
+def test_a_folder_without_hashed_certificates_trusts_no_server(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     with serving(says(), ours.certify()) as server:
         reply = fetch(server.url, {"SSL_CERT_DIR": str(tmp_path)})
@@ -142,24 +153,24 @@ def test_an_unknown_issuer_is_named(tmp_path: Path) -> None:
     with serving(says(), others.certify()) as server:
         reply = fetch(server.url, ours.trusted)
     assert reply.kind is Kind.CERTIFICATE
-    assert "issued by 'Snoopy Proxy', not trusted here" in reply.trouble
-    assert "captive portal" in reply.trouble
+    assert "issued by 'Snoopy Proxy', not trusted here" in reply.error
+    assert "captive portal" in reply.error
 
 
 def test_no_header_goes_to_whom_we_do_not_trust(tmp_path: Path) -> None:
     ours, others = Authority(tmp_path), Authority(tmp_path, "Snoopy Proxy")
     with serving(says(), others.certify()) as server:
         fetch(server.url, ours.trusted, {"Authorization": f"Bearer {KEY}"})
-    assert KEY not in str(server.heard)
+    assert KEY not in str(server.received)
 
 
-def test_a_certificate_of_another_host_is_told_apart(tmp_path: Path) -> None:
+def test_a_certificate_of_another_host_is_named(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     with serving(says(), ours.certify("login.venue.example")) as server:
         reply = fetch(server.url, ours.trusted)
     assert reply.kind is Kind.CERTIFICATE
-    assert "not for 127.0.0.1" in reply.trouble
-    assert "(issued by 'Test Authority')" in reply.trouble
+    assert "not for 127.0.0.1" in reply.error
+    assert "(issued by 'Test Authority')" in reply.error
 
 
 def test_an_expired_certificate_points_to_the_clock(tmp_path: Path) -> None:
@@ -168,7 +179,7 @@ def test_an_expired_certificate_points_to_the_clock(tmp_path: Path) -> None:
     with serving(says(), expired) as server:
         reply = fetch(server.url, ours.trusted)
     assert reply.kind is Kind.CLOCK
-    assert "expired" in reply.trouble
+    assert "expired" in reply.error
 
 
 def test_a_certificate_of_tomorrow_points_to_the_clock(tmp_path: Path) -> None:
@@ -177,7 +188,7 @@ def test_a_certificate_of_tomorrow_points_to_the_clock(tmp_path: Path) -> None:
     with serving(says(), ours.certify_for_later(tomorrow)) as server:
         reply = fetch(server.url, ours.trusted)
     assert reply.kind is Kind.CLOCK
-    assert "not valid yet" in reply.trouble
+    assert "not valid yet" in reply.error
 
 
 def test_without_verification_any_certificate_will_do(tmp_path: Path) -> None:
@@ -187,19 +198,19 @@ def test_without_verification_any_certificate_will_do(tmp_path: Path) -> None:
 
 def test_a_certificate_file_that_is_missing_is_said(tmp_path: Path) -> None:
     reply = fetch("https://127.0.0.1:9", {"SSL_CERT_FILE": str(tmp_path / "none.pem")})
-    assert reply.trouble == "SSL_CERT_FILE leads to no certificates"
+    assert reply.error == "SSL_CERT_FILE points to no certificates"
 
 
 def test_a_certificate_file_that_holds_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("nothing\n")
     reply = fetch("https://127.0.0.1:9", {"SSL_CERT_FILE": str(tmp_path / "empty.pem")})
-    assert reply.trouble == "SSL_CERT_FILE leads to no certificates"
+    assert reply.error == "SSL_CERT_FILE points to no certificates"
 
 
 def test_plain_http_where_tls_was_due_is_said() -> None:
     with serving(garbage) as server:
         reply = fetch(server.url.replace("http:", "https:"), {})
-    assert (reply.kind, "no HTTPS there" in reply.trouble) == (Kind.NOT_HTTP, True)
+    assert (reply.kind, "no HTTPS there" in reply.error) == (Kind.NOT_HTTP, True)
 
 
 def test_a_server_that_is_silent_at_the_handshake_keeps_the_time() -> None:
@@ -215,19 +226,19 @@ def test_a_request_goes_through_the_proxy_that_is_set() -> None:
     with serving(says({"through": "the proxy"})) as proxy:
         reply = fetch("http://service.example/x", {"HTTP_PROXY": proxy.url})
     assert reply.json() == {"through": "the proxy"}
-    assert proxy.heard[0].target == "http://service.example/x"
+    assert proxy.received[0].target == "http://service.example/x"
 
 
 def test_no_proxy_is_used_for_what_is_exempt() -> None:
-    env = {"http_proxy": f"http://127.0.0.1:{nobody()}", "no_proxy": "localhost, 127.0.0.1"}
+    env = {"http_proxy": f"http://127.0.0.1:{unused_port()}", "no_proxy": "localhost, 127.0.0.1"}
     with serving(says()) as server:
         assert fetch(server.url, env).answered
 
 
 def test_a_proxy_that_is_not_there_is_named_without_its_password() -> None:
-    port = nobody()
+    port = unused_port()
     reply = fetch("https://service.example", {"https_proxy": f"http://ada:secret@127.0.0.1:{port}"})
-    assert (reply.kind, reply.trouble) == (Kind.PROXY, f"no proxy answers at 127.0.0.1:{port}")
+    assert (reply.kind, reply.error) == (Kind.PROXY, f"no proxy answers at 127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -235,19 +246,19 @@ def test_a_proxy_that_wants_a_login_says_so(scheme: str) -> None:
     with serving(says("", 407)) as proxy:
         reply = fetch(f"{scheme}://service.example", {"ALL_PROXY": proxy.url})
     assert reply.kind is Kind.PROXY
-    assert "wants a user name and a password" in reply.trouble
+    assert "requires a user name and a password" in reply.error
 
 
 def test_a_proxy_that_lets_nothing_through_says_with_which_status() -> None:
     with serving(says("", 403)) as proxy:
         reply = fetch("https://service.example", {"HTTPS_PROXY": proxy.url})
     assert reply.kind is Kind.PROXY
-    assert "lets nothing through (403)" in reply.trouble
+    assert "refuses the request (403)" in reply.error
 
 
 def test_a_socks_proxy_is_one_that_the_app_cannot_use() -> None:
     reply = fetch("https://service.example", {"ALL_PROXY": "socks5://127.0.0.1:9"})
-    assert (reply.kind, "SOCKS" in reply.trouble) == (Kind.PROXY, True)
+    assert (reply.kind, "SOCKS" in reply.error) == (Kind.PROXY, True)
 
 
 def test_a_proxy_without_a_scheme_is_an_http_one() -> None:
@@ -295,14 +306,14 @@ def test_these_entries_of_no_proxy_do_not(entry: str, url: str) -> None:
     assert proxy_for(url, {"all_proxy": "http://p", "no_proxy": entry}) == "http://p"
 
 
-# What stands in between
+# What is in between
 
 
 def test_a_web_page_where_data_was_due_is_a_login_page() -> None:
     with serving(login_page) as server:
         found = why_blocked(fetch(server.url, {}), Site(server.url))
     assert found is not None
-    assert "venue's login page" in found.problem
+    assert "login page of this network" in found.problem
     assert found.fix == "open http://127.0.0.1 in a browser and log in"
 
 
@@ -324,7 +335,7 @@ def test_a_redirect_on_the_same_host_is_none() -> None:
         assert why_blocked(fetch(server.url, {}), Site(server.url)) is None
 
 
-def test_a_wrong_clock_is_mended_by_a_command_of_the_system(tmp_path: Path) -> None:
+def test_a_wrong_clock_is_set_by_a_command_of_the_system(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     with serving(says(), ours.certify(until=datetime(2001, 1, 1, tzinfo=UTC))) as server:
         reply = fetch(server.url, ours.trusted)
@@ -340,11 +351,11 @@ def test_a_wrong_address_names_its_variable() -> None:
     assert "LLM_BASE_URL" in found.fix
 
 
-def test_knocking_takes_milliseconds() -> None:
+def test_a_connection_attempt_takes_milliseconds() -> None:
     began = time.monotonic()
     with serving(silence) as server:
         assert listens(server.url)
-    assert not listens(f"http://127.0.0.1:{nobody()}")
+    assert not listens(f"http://127.0.0.1:{unused_port()}")
     assert not listens("nonsense")
     assert time.monotonic() - began < SOON
 
@@ -354,7 +365,7 @@ def test_loopback_is_known() -> None:
     assert not is_loopback("http://gpu.example:8000/v1")
 
 
-def test_what_cannot_be_interrupted_is_left_behind() -> None:
+def test_a_function_that_takes_too_long_gives_nothing() -> None:
     assert within(threading.Event().wait, 0.05) is None
     assert within(lambda: "in time", 5) == "in time"
 

@@ -46,7 +46,7 @@ def test_of_a_traceback_the_last_line_is_the_problem(project: ProjectFiles) -> N
     assert said(project, Ran(1, "", trace)).problem == "NameError: no such name"
 
 
-def test_of_a_framed_traceback_what_stands_below_it_is_the_problem(project: ProjectFiles) -> None:
+def test_of_a_framed_traceback_the_line_below_it_is_the_problem(project: ProjectFiles) -> None:
     trace = "╭── Traceback ──╮\n│ x.py:1 in f   │\n╰───────────────╯\nNameError: no\nsuch name"
     assert said(project, Ran(1, "", trace)).problem == "NameError: no such name"
 
@@ -62,10 +62,10 @@ def test_no_answer_is_a_problem(project: ProjectFiles, ran: Ran) -> None:
 
 
 def test_an_answer_that_does_not_come_is_a_problem(project: ProjectFiles) -> None:
-    assert "did not come within 5" in said(project, HANGS).problem
+    assert "took longer than 5 s" in said(project, HANGS).problem
 
 
-def test_without_an_environment_there_is_nobody_to_ask(project: ProjectFiles) -> None:
+def test_without_an_environment_the_status_is_a_problem(project: ProjectFiles) -> None:
     project.python.unlink()
     assert said(project, "{}").problem == "the project's environment is not installed"
 

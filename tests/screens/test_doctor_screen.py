@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-from hackkit.doctor.findings import Category, Mend, Report, Result, failure, ok, skipped, warning
+from hackkit.doctor.findings import Category, Repair, Report, Result, failure, ok, skipped, warning
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.screens import doctor as doctor_screen
@@ -47,7 +47,7 @@ def screen(
     return capsys.readouterr().out.splitlines()
 
 
-def test_at_80_columns_each_finding_is_one_line_with_its_remedy_below(
+def test_at_80_columns_each_finding_is_one_line_with_its_fix_below(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = screen(capsys, monkeypatch, 80)
@@ -56,7 +56,7 @@ def test_at_80_columns_each_finding_is_one_line_with_its_remedy_below(
     assert lines[key + 1].strip() == "→ edit .env"
 
 
-def test_findings_stand_under_their_category(
+def test_findings_are_under_their_category(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = screen(capsys, monkeypatch, 80)
@@ -82,23 +82,37 @@ def test_no_word_of_a_finding_is_lost(
     assert COMMAND in text
 
 
-def test_a_remedy_stays_on_one_line_to_be_copied(
+def test_a_fix_stays_on_one_line_to_be_copied(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert any(line.strip() == f"→ {COMMAND}" for line in screen(capsys, monkeypatch, 40))
 
 
-def test_what_was_not_looked_at_takes_one_line(
+def test_skipped_checks_take_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "  – not looked at        Node" in screen(capsys, monkeypatch, 80)  # noqa: RUF001 - the sign
+    assert "  – not checked          Node" in screen(capsys, monkeypatch, 80)  # noqa: RUF001 - the sign
+
+
+def test_a_check_that_was_too_slow_is_shown_as_one_that_could_not_look(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late = skipped("could not look: took longer than 4 s", "hackkit doctor --only disk")
+    slow = Result("disk", "Disk", Category.MACHINE, late, 4.0, broken=True)
+    report = Report((*REPORT.results, slow))
+    doctor_screen.show_report(report, Context(), as_json=False, verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    place = next(number for number, line in enumerate(lines) if "took longer than 4 s" in line)
+    assert "Disk" in lines[place]
+    assert lines[place + 1].strip() == "→ hackkit doctor --only disk"
+    assert "1 failed, 1 warning, 1 ok, 1 not checked, 1 could not look." in lines
 
 
 def test_it_ends_with_the_counts_and_the_first_thing_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *_, counts, first, remedy = screen(capsys, monkeypatch, 200)
-    assert counts == "1 failed, 1 warning, 1 ok, 1 not looked at."
+    assert counts == "1 failed, 1 warning, 1 ok, 1 not checked."
     assert first == f"First: Hugging Face hub: {LONG}"
     assert remedy.strip() == f"→ {COMMAND}"
 
@@ -131,8 +145,8 @@ def test_without_a_terminal_there_is_no_colour_and_no_progress(hackkit: Run) -> 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no pty there")
-@pytest.mark.parametrize("wish", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
-def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(wish: dict[str, str]) -> None:
+@pytest.mark.parametrize("setting", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
+def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(setting: dict[str, str]) -> None:
     import pty  # noqa: PLC0415 - not on Windows
 
     code = (
@@ -144,7 +158,7 @@ def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(wish: dict[str, s
     here = {
         "TERM": "xterm-256color",
         "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent))),
-        **wish,
+        **setting,
     }
     child, terminal = pty.fork()
     if child == 0:
@@ -155,7 +169,7 @@ def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(wish: dict[str, s
         seen += chunk
     os.waitpid(child, 0)
     coloured = re.search(rb"\x1b\[[0-9;]*3[1-6]m", seen) is not None
-    assert coloured == (not wish)
+    assert coloured == (not setting)
     assert b"0.13.8" in seen
 
 
@@ -175,16 +189,16 @@ def test_a_project_elsewhere_is_named_for_the_commands(
     assert f"cd '{folder}'" in capsys.readouterr().out or os.name == "nt"
 
 
-def test_what_was_refused_is_told_from_what_cannot_be_mended(
+def test_a_declined_repair_differs_from_none_at_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     doctor_screen.show_repairs((), REPORT)
-    mend = Mend("make it", lambda: None)
-    offered = Result("env", ".env", Category.PROJECT, warning("none", "make it", mend), 0.0)
+    repair = Repair("make it", lambda: None)
+    offered = Result("env", ".env", Category.PROJECT, warning("none", "make it", repair), 0.0)
     doctor_screen.show_repairs((), Report((offered,)))
     assert capsys.readouterr().err.splitlines() == [
-        "There is nothing that --fix can mend.",
-        "Nothing was mended.",
+        "There is nothing that --fix can repair.",
+        "Nothing was repaired.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Facts to hand to a check: what the commands of a made-up machine answer."""
+"""Facts for a check: the commands of a fake machine and their output."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ HANGS = Ran(-1, timed_out=True)
 
 @dataclass(frozen=True)
 class Commands:
-    """Runs nothing: answers by the longest known beginning of a command, else as if not found.
+    """Runs nothing: answers by the longest known start of a command; others are not installed.
 
     `asked` holds what it was asked, one line per command.
     """
@@ -20,15 +20,15 @@ class Commands:
     answers: Mapping[str, Ran | None]
     asked: list[str] = field(default_factory=list)
 
-    def __call__(self, *words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:  # noqa: ARG002 - as a real one
-        spoken = " ".join(words)
-        self.asked.append(spoken)
-        known = [each for each in self.answers if f"{spoken} ".startswith(f"{each} ")]
+    def __call__(self, *words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:  # noqa: ARG002 - the signature of a real one
+        command = " ".join(words)
+        self.asked.append(command)
+        known = [each for each in self.answers if f"{command} ".startswith(f"{each} ")]
         return self.answers[max(known, key=len)] if known else MISSING
 
 
 def commands(answers: Mapping[str, Ran | str | None]) -> Commands:
-    """Make a machine whose commands answer so: {"git --version": "git version 2.39"}.
+    """Make a machine with these commands: {"git --version": "git version 2.39"}.
 
     A text is what a command prints that ends well; None is a command that is not there.
     """

@@ -1,4 +1,4 @@
-"""Loopback servers for the tests: real sockets that answer as told, well or badly."""
+"""Loopback servers for the tests: real sockets, with right and wrong answers."""
 
 import contextlib
 import json
@@ -15,29 +15,29 @@ import trustme
 
 LOGIN_PAGE = "<!DOCTYPE html><html><body>Welcome to Venue-WiFi. Please log in.</body></html>"
 NOT_HTTP = b"220 mail.venue.example ESMTP ready\r\n\r\n"
-_TLS = b"\x16"  # what a TLS client says first
+_TLS = b"\x16"  # the first byte of a TLS client
 _DRIP = 0.05  # seconds between two bytes
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One request: what its first line asked for, and its headers, names in lower case."""
+class Received:
+    """A received request: its first line, and its headers with names in lower case."""
 
     method: str
     target: str
     headers: Mapping[str, str]
 
 
-Answer = Callable[[Heard, threading.Event], Iterable[bytes]]
+Answer = Callable[[Received, threading.Event], Iterable[bytes]]
 
 
 @dataclass
 class Server:
-    """A server that runs: where it is, and what it was asked."""
+    """A running server: its address, and the requests that it received."""
 
     url: str
     port: int
-    heard: list[Heard] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
 
 
 def says(
@@ -46,54 +46,54 @@ def says(
     headers: Mapping[str, str] | None = None,
     kind: str = "application/json",
 ) -> Answer:
-    """Answer everything alike; what is neither text nor bytes is sent as JSON."""
-    return lambda _heard, _over: [response(content, status, headers, kind)]
+    """Answer every request with this; a value that is no text and no bytes is sent as JSON."""
+    return lambda _request, _over: [response(content, status, headers, kind)]
 
 
 def routes(answers: Mapping[str, Answer]) -> Answer:
     """Answer by the path; 404 for any other."""
 
-    def answer(heard: Heard, over: threading.Event) -> Iterable[bytes]:
-        return answers.get(heard.target.partition("?")[0], says({}, 404))(heard, over)
+    def answer(received: Received, over: threading.Event) -> Iterable[bytes]:
+        return answers.get(received.target.partition("?")[0], says({}, 404))(received, over)
 
     return answer
 
 
-def login_page(_heard: Heard, _over: threading.Event) -> Iterable[bytes]:
-    """Answer as a venue's network does before one has logged in."""
+def login_page(_request: Received, _over: threading.Event) -> Iterable[bytes]:
+    """Answer with the login page of a network."""
     return [response(LOGIN_PAGE, kind="text/html; charset=utf-8")]
 
 
 def sends_to(target: str, status: int = 302) -> Answer:
-    """Redirect everything."""
+    """Redirect every request."""
     return says("", status, {"Location": target}, "text/html")
 
 
-def garbage(_heard: Heard, _over: threading.Event) -> Iterable[bytes]:
-    """Answer with what is not HTTP."""
+def garbage(_request: Received, _over: threading.Event) -> Iterable[bytes]:
+    """Answer with something that is not HTTP."""
     return [NOT_HTTP]
 
 
-def hangs_up(_heard: Heard, _over: threading.Event) -> Iterable[bytes]:
-    """Take the request and close the line."""
+def hangs_up(_request: Received, _over: threading.Event) -> Iterable[bytes]:
+    """Read the request and close the connection."""
     return []
 
 
-def silence(_heard: Heard, over: threading.Event) -> Iterable[bytes]:
-    """Take the request and never answer."""
+def silence(_request: Received, over: threading.Event) -> Iterable[bytes]:
+    """Read the request and never answer."""
     over.wait(60)
     return []
 
 
-def drips(_heard: Heard, over: threading.Event) -> Iterator[bytes]:
-    """Begin a good answer that never ends."""
+def drips(_request: Received, over: threading.Event) -> Iterator[bytes]:
+    """Start a valid answer that never ends."""
     yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n["
     while not over.wait(_DRIP):
         yield b" "
 
 
-def drips_headers(_heard: Heard, over: threading.Event) -> Iterator[bytes]:
-    """Begin headers that never end."""
+def drips_headers(_request: Received, over: threading.Event) -> Iterator[bytes]:
+    """Start headers that never end."""
     yield b"HTTP/1.1 200 OK\r\nX-Long: "
     while not over.wait(_DRIP):
         yield b"x"
@@ -148,50 +148,50 @@ def _accept(
             connection, _ = listener.accept()
             connection.settimeout(60)
             words = (connection, server, answer, trust, over)
-            threading.Thread(target=_talk, args=words, daemon=True).start()
+            threading.Thread(target=_serve, args=words, daemon=True).start()
 
 
-def _talk(
+def _serve(
     connection: socket.socket,
     server: Server,
     answer: Answer,
     trust: ssl.SSLContext | None,
     over: threading.Event,
 ) -> None:
-    # A client that hangs up, or does not trust us, ends the talk.
+    # A client that hangs up, or does not trust us, ends the connection.
     with contextlib.suppress(OSError, ValueError), connection:
         line = trust.wrap_socket(connection, server_side=True) if trust else connection
         with line:
-            heard = _read(line)
-            server.heard.append(heard)
-            for piece in answer(heard, over):
+            received = _read(line)
+            server.received.append(received)
+            for piece in answer(received, over):
                 line.sendall(piece)
 
 
-def _read(line: socket.socket) -> Heard:
+def _read(line: socket.socket) -> Received:
     data = b""
     while b"\r\n\r\n" not in data:
         more = line.recv(65536)
         if more[:1] == _TLS and not data:
-            return Heard("TLS", "", {})
+            return Received("TLS", "", {})
         if not more:
             raise ConnectionAbortedError
         data += more
     first, *rest = data.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
     pairs = (each.partition(":") for each in rest)
-    return Heard(method, target, {name.lower(): value.strip() for name, _, value in pairs})
+    return Received(method, target, {name.lower(): value.strip() for name, _, value in pairs})
 
 
-def nobody() -> int:
-    """Return a port where nothing listens."""
+def unused_port() -> int:
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
 class Authority:
-    """Someone who issues certificates; who trusts it has its file in SSL_CERT_FILE."""
+    """A certificate authority; SSL_CERT_FILE with its file trusts it."""
 
     def __init__(self, folder: Path, name: str = "Test Authority") -> None:
         self._ca = trustme.CA(organization_name=name)
@@ -200,11 +200,11 @@ class Authority:
 
     @property
     def trusted(self) -> dict[str, str]:
-        """Return the variables of a machine that trusts this authority alone."""
+        """Return the variables of a machine that trusts only this authority."""
         return {"SSL_CERT_FILE": str(self.file)}
 
     def certify(self, host: str = "127.0.0.1", until: datetime | None = None) -> ssl.SSLContext:
-        """Return what a server of this name needs to serve over TLS."""
+        """Return the TLS context of a server with this name."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         begin = datetime(2000, 1, 1, tzinfo=UTC) if until else None
         self._ca.issue_cert(host, not_before=begin, not_after=until).configure_cert(context)

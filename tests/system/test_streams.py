@@ -1,4 +1,4 @@
-"""Commands that say very much, read piece by piece; findings that are several in one."""
+"""Commands with very much output, read piece by piece; several findings merged into one."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from hackkit.doctor.findings import Mend, Status, failure, ok, together, warning
+from hackkit.doctor.findings import Repair, Status, failure, ok, together, warning
 from hackkit.system.processes import Stream, streamer
 
 SOON = "import time; print('x', flush=True); time.sleep(60)"
@@ -24,13 +24,13 @@ def python(stream: Stream, code: str, seconds: float = 20, most: int = 10**8) ->
     return list(stream(sys.executable, "-I", "-c", code, seconds=seconds, most=most))
 
 
-def test_all_that_is_said_comes_in_order(stream: Stream) -> None:
+def test_all_output_comes_in_order(stream: Stream) -> None:
     said = b"".join(python(stream, "for n in range(50_000): print(n)"))
     assert said.split()[0] == b"0"
     assert said.split()[-1] == b"49999"
 
 
-def test_a_command_that_says_nothing_ends_well(stream: Stream) -> None:
+def test_a_command_without_output_ends_normally(stream: Stream) -> None:
     assert python(stream, "") == []
 
 
@@ -39,7 +39,7 @@ def test_a_command_that_fails_says_so_at_the_end(stream: Stream) -> None:
         python(stream, "raise SystemExit(3)")
 
 
-def test_a_command_that_is_not_there_is_told(stream: Stream) -> None:
+def test_a_command_that_is_not_installed_raises(stream: Stream) -> None:
     with pytest.raises(FileNotFoundError):
         list(stream("no-command-is-called-so"))
 
@@ -54,12 +54,12 @@ def test_a_command_that_does_not_end_is_ended(stream: Stream, code: str) -> None
     assert time.monotonic() - began < 10
 
 
-def test_a_command_that_says_too_much_is_ended(stream: Stream) -> None:
+def test_a_command_with_too_much_output_is_ended(stream: Stream) -> None:
     with pytest.raises(TimeoutError):
         python(stream, ENDLESS, most=100_000)
 
 
-def test_a_listener_that_leaves_early_is_not_held_up(stream: Stream) -> None:
+def test_a_reader_that_stops_early_does_not_wait(stream: Stream) -> None:
     pieces = stream(sys.executable, "-I", "-c", SOON, seconds=30)
     began = time.monotonic()
     assert next(iter(pieces))
@@ -67,19 +67,19 @@ def test_a_listener_that_leaves_early_is_not_held_up(stream: Stream) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_the_worst_of_several_findings_stands_first() -> None:
-    several = [warning("a is odd", "mend a"), failure("b is broken", "mend b"), ok("c is well")]
+def test_the_worst_of_several_findings_comes_first() -> None:
+    several = [warning("a is odd", "fix a"), failure("b is broken", "fix b"), ok("c is well")]
     one = together(several)
-    assert (one.status, one.message, one.fix) == (Status.FAIL, "b is broken", "mend b")
-    assert one.details == ("a is odd: mend a", "c is well")
-    assert one.mend is None
+    assert (one.status, one.message, one.fix) == (Status.FAIL, "b is broken", "fix b")
+    assert one.details == ("a is odd: fix a", "c is well")
+    assert one.repair is None
 
 
-def test_several_mends_are_done_in_their_order() -> None:
+def test_several_repairs_run_in_order() -> None:
     done: list[str] = []
-    first, second = (Mend(f"do {name}", partial(done.append, name)) for name in "ab")
+    first, second = (Repair(f"do {name}", partial(done.append, name)) for name in "ab")
     one = together([warning("a", "a", first), failure("b", "b", second)])
-    assert one.mend
-    assert one.mend.says == "do a and do b"
-    one.mend.do()
+    assert one.repair
+    assert one.repair.action == "do a and do b"
+    one.repair.run()
     assert done == ["a", "b"]

@@ -146,7 +146,7 @@ def _around(address: str, env: Mapping[str, str]) -> Mapping[str, str]:
 def _refuse(reply: Reply, address: str, what: str) -> None:
     """Raise HackkitError unless this is a good answer."""
     if not reply.answered:
-        raise HackkitError(f"{address} did not answer: {reply.trouble}.")
+        raise HackkitError(f"{address} did not answer: {reply.error}.")
     # A private Space hides behind "Not Found".
     if reply.status in _DENIED or (reply.status == _NOT_FOUND and reply.is_page):
         raise HackkitError(

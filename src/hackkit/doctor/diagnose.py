@@ -1,4 +1,4 @@
-"""Looks at the machine and the project: diagnose() runs checks/ side by side, repair() mends."""
+"""Runs doctor's checks in parallel and collects their findings in a report."""
 
 import queue
 import re
@@ -23,11 +23,11 @@ from hackkit.project.context import Context
 from hackkit.project.leaks import scrub
 from hackkit.system.command_line import hackkit
 
-ONLINE_SECONDS = 5.0  # all checks that use the network, together
+ONLINE_SECONDS = 5.0  # for all checks that use the network, together
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LONGEST = 300  # characters of a message
 
-Progress = Callable[[int, int, Collection[str]], None]  # done, in all, the titles still running
+Progress = Callable[[int, int, Collection[str]], None]  # done, total, titles still running
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ def diagnose(
     progress: Progress = lambda *_: None,
     checks: Sequence[Check] | None = None,
 ) -> Report:
-    """Run the chosen checks side by side and return what they saw, in the order of the screen.
+    """Run the chosen checks in parallel and return their results, in the order of the screen.
 
-    A check that raises, or takes longer than its limit, is reported as broken and harms no
-    other. Raises WrongUseError for an id that no check has.
+    A check that raises, or takes longer than its limit, is reported as broken; the others go on.
+    Raises WrongUseError for an id that no check has.
     """
     chosen = _chosen(all_checks() if checks is None else checks, choice, context)
-    results, secrets = _run(chosen, context, progress), context.secrets
+    results, secrets = _run_all(chosen, context, progress), context.secrets
     in_order = [_scrubbed(results[check.id], secrets) for check in chosen]
     return Report(tuple(_one_of_each_cause(in_order)))
 
@@ -73,10 +73,10 @@ def _in_scope(check: Check, choice: Choice, context: Context) -> bool:
     return check.category is not Category.PROJECT or context.project is not None
 
 
-def _run(checks: Sequence[Check], context: Context, progress: Progress) -> dict[str, Result]:
-    """Start every check in a thread of its own and collect what comes in time."""
+def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> dict[str, Result]:
+    """Run every check in its own thread, each within its time limit."""
     results: dict[str, Result] = {}
-    arrived: queue.SimpleQueue[Result] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
     began = time.monotonic()
     waiting: dict[str, Check] = {}
     for check in checks:
@@ -87,13 +87,13 @@ def _run(checks: Sequence[Check], context: Context, progress: Progress) -> dict[
         waiting[check.id] = check
         # A daemon: a check that never ends must not keep hackkit from ending.
         threading.Thread(
-            target=lambda check=check: arrived.put(_look(check, context)), daemon=True
+            target=lambda check=check: finished.put(_run(check, context)), daemon=True
         ).start()
     while waiting:
         progress(len(results), len(checks), [check.title for check in waiting.values()])
         deadline = began + min(map(_limit, waiting.values()))
         try:
-            result = arrived.get(timeout=max(deadline - time.monotonic(), 0))
+            result = finished.get(timeout=max(deadline - time.monotonic(), 0))
         except queue.Empty:
             late = [
                 check for check in waiting.values() if began + _limit(check) <= time.monotonic()
@@ -113,41 +113,42 @@ def _limit(check: Check) -> float:
 
 def _reason_to_skip(check: Check, context: Context) -> str:
     if check.category is Category.PROJECT and context.project is None:
-        return "this folder belongs to no hackkit project"
-    return "not looked at: --offline" if check.online and context.offline else ""
+        return "this folder is not in a hackkit project"
+    return "not checked: --offline" if check.online and context.offline else ""
 
 
-def _look(check: Check, context: Context) -> Result:
+def _run(check: Check, context: Context) -> Result:
     began = time.monotonic()
     try:
-        finding = check.look(context)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+        finding = check.run(context)
+    except Exception as error:  # noqa: BLE001 - the other checks go on
         seconds = time.monotonic() - began
         words = f"{type(error).__name__}: {error}".strip().rstrip(":")
         trace = "".join(traceback.format_exception(error)).splitlines()
-        return _broken(check, context, f"this check itself failed: {words}", seconds, tuple(trace))
+        crash = failure(
+            f"this check crashed: {words}", _again(check, context), details=tuple(trace)
+        )
+        return _result(check, crash, seconds, broken=True)
     return _result(check, finding, time.monotonic() - began)
 
 
 def _too_slow(check: Check, context: Context) -> Result:
+    """Report a check that did not end in time: nothing is known, so it is not a failure."""
     limit = _limit(check)
-    return _broken(check, context, f"this check did not end within {limit:g} s", limit)
+    words = f"could not look: took longer than {limit:g} s"
+    return _result(check, skipped(words, _again(check, context)), limit, broken=True)
 
 
-def _broken(
-    check: Check, context: Context, message: str, seconds: float, trace: tuple[str, ...] = ()
-) -> Result:
-    fix = hackkit("doctor", "--only", check.id, "--verbose", folder=context.folder)
-    finding = failure(message, fix, details=trace)
-    return Result(check.id, check.title, check.category, finding, seconds, broken=True)
+def _again(check: Check, context: Context) -> str:
+    return hackkit("doctor", "--only", check.id, "--verbose", folder=context.folder)
 
 
-def _result(check: Check, finding: Finding, seconds: float) -> Result:
-    return Result(check.id, check.title, check.category, finding, seconds)
+def _result(check: Check, finding: Finding, seconds: float, *, broken: bool = False) -> Result:
+    return Result(check.id, check.title, check.category, finding, seconds, broken=broken)
 
 
 def _one_of_each_cause(results: Sequence[Result]) -> Iterator[Result]:
-    """Let the worst result stand for all of the same cause: without a network, one problem."""
+    """Keep only the worst result of each cause: without a network, one problem is shown."""
     first: dict[str, Result] = {}
     for result in sorted(results, key=lambda each: each.finding.status is not Status.FAIL):
         first.setdefault(result.finding.found.cause, result)
@@ -161,10 +162,9 @@ def _one_of_each_cause(results: Sequence[Result]) -> Iterator[Result]:
 
 
 def _scrubbed(result: Result, secrets: Collection[str]) -> Result:
-    """Return the result with every secret masked, whatever a check or a command put into it.
+    """Return the result with every secret masked, and each text on one line.
 
-    Each text is one line, and without what would steer the terminal: names of files come from
-    anywhere.
+    Control characters are removed: the name of a file could hold some for the terminal.
     """
     finding = result.finding
 

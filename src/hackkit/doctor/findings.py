@@ -1,4 +1,4 @@
-"""What doctor says: findings, how each can be mended, and the report they make up."""
+"""Doctor's data types: Finding, Repair, Result, Report."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,85 +27,86 @@ class Category(StrEnum):
 
 
 @dataclass(frozen=True)
-class Mend:
-    """What `--fix` may do about a finding: safe, reversible, and said before it is done.
+class Repair:
+    """A safe, reversible repair that `--fix` offers for a finding.
 
-    `says` completes the sentence "hackkit will …". `do` raises HackkitError or OSError.
+    `action` completes the sentence "hackkit will …". `run` raises HackkitError or OSError.
     """
 
-    says: str
-    do: Callable[[], object]
+    action: str
+    run: Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: a fact, and the command or page that fixes it where one is needed.
+    """What one check found: a fact, and a fix where one is needed.
 
-    `details` are further lines for `--verbose`. Of several findings with the same cause, only the
+    `details` are more lines for `--verbose`. Of several findings with the same cause, only the
     worst is shown.
     """
 
     status: Status
     found: Problem
     details: tuple[str, ...] = ()
-    mend: Mend | None = None
+    repair: Repair | None = None
 
     @property
     def message(self) -> str:
-        """The fact."""
+        """What was found."""
         return self.found.problem
 
     @property
     def fix(self) -> str:
-        """The command or page, or nothing."""
+        """The command to run or the page to open; empty where nothing is wrong."""
         return self.found.fix
 
 
 def ok(message: str, details: tuple[str, ...] = ()) -> Finding:
-    """All is well: say what was seen."""
+    """Make a finding without a problem."""
     return Finding(Status.OK, Problem(message), details)
 
 
 def warning(
     message: str,
     fix: str,
-    mend: Mend | None = None,
+    repair: Repair | None = None,
     details: tuple[str, ...] = (),
     cause: str = "",
 ) -> Finding:
-    """Something costs quality: say what, and what to type."""
-    return Finding(Status.WARN, Problem(message, fix, cause), details, mend)
+    """Make a finding about something that costs quality."""
+    return Finding(Status.WARN, Problem(message, fix, cause), details, repair)
 
 
 def failure(
     message: str,
     fix: str,
-    mend: Mend | None = None,
+    repair: Repair | None = None,
     details: tuple[str, ...] = (),
     cause: str = "",
 ) -> Finding:
-    """Something stops the main job: say what, and what to type."""
-    return Finding(Status.FAIL, Problem(message, fix, cause), details, mend)
+    """Make a finding about something that stops the main job."""
+    return Finding(Status.FAIL, Problem(message, fix, cause), details, repair)
 
 
-def skipped(message: str) -> Finding:
-    """Nothing was looked at: say why not."""
-    return Finding(Status.SKIP, Problem(message))
+def skipped(message: str, fix: str = "") -> Finding:
+    """Make a finding that says why the check did not look."""
+    return Finding(Status.SKIP, Problem(message, fix))
 
 
 _WORST_FIRST = (Status.FAIL, Status.WARN, Status.OK, Status.SKIP)
 
 
 def together(findings: Sequence[Finding]) -> Finding:
-    """Make one finding of several: the worst stands first, the others are its details.
+    """Merge several findings into one: the worst is its message, the others are its details.
 
-    Its mend does all that there are, in the order in which they were handed in.
+    Its repair runs all of their repairs, in the order of the findings.
     """
     first, *others = sorted(findings, key=lambda each: _WORST_FIRST.index(each.status))
     lines = [line for each in others for line in (_sentence(each), *each.details)]
-    mends = [each.mend for each in findings if each.mend]
-    mend = Mend(" and ".join(each.says for each in mends), lambda: [each.do() for each in mends])
-    return replace(first, details=(*first.details, *lines), mend=mend if mends else None)
+    repairs = [each.repair for each in findings if each.repair]
+    actions = " and ".join(each.action for each in repairs)
+    repair = Repair(actions, lambda: [each.run() for each in repairs]) if repairs else None
+    return replace(first, details=(*first.details, *lines), repair=repair)
 
 
 def _sentence(finding: Finding) -> str:
@@ -114,7 +115,7 @@ def _sentence(finding: Finding) -> str:
 
 @dataclass(frozen=True)
 class Result:
-    """A check's finding and how long it took; `broken` means that the check itself failed."""
+    """A check's finding and how long it took; `broken`: it crashed, or took too long."""
 
     id: str
     title: str
@@ -131,17 +132,17 @@ class Report:
     results: tuple[Result, ...]
 
     def count(self, status: Status) -> int:
-        """Tell how many checks ended so."""
+        """Count the checks with this status."""
         return sum(result.finding.status is status for result in self.results)
 
     @property
     def problems(self) -> tuple[Result, ...]:
-        """Return what is not well, failures first."""
+        """All failures, then all warnings."""
         found = [r for r in self.results if r.finding.status in {Status.FAIL, Status.WARN}]
         return tuple(sorted(found, key=lambda result: result.finding.status is not Status.FAIL))
 
     def exit_code(self, *, strict: bool = False) -> int:
-        """0 all is well, 1 something is not (`strict`: a warning too), 2 a check could not look."""
+        """Return 0, 1 for a failure (`strict`: or a warning), 2 when a check could not look."""
         if any(result.broken for result in self.results):
             return 2
         bad = self.count(Status.FAIL) + (self.count(Status.WARN) if strict else 0)

@@ -1,4 +1,4 @@
-"""Which package indexes uv and pip are set to: the only module that reads their settings."""
+"""Finds the package indexes that uv and pip use: the only module that reads their settings."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from hackkit.project.context import Context
+from hackkit.project.lockfile import read_toml
 
-# Each tool prints its own in its help: "(by default: <https://…>)", "(default https://…)".
+# Each tool prints its default in its help: "(by default: <https://…>)", "(default https://…)".
 _OWN = re.compile(r"default:?\s+<?(https?://[^\s<>)]+)")
 _PIP_SETTING = re.compile(r"(?m)^\S*\bindex-url='?([^'\n]+)")
 _NAMED = re.compile(r"^[\w.-]+=")
 
 
 def uv_indexes(context: Context) -> tuple[str, ...]:
-    """Return the indexes that uv asks: extra ones, then the default; addresses or folders."""
+    """Return uv's indexes, the default one last, as addresses or folders."""
     env = context.env
     extra = f"{env.get('UV_INDEX', '')} {env.get('UV_EXTRA_INDEX_URL', '')}".split()
     default = [env.get("UV_DEFAULT_INDEX", ""), env.get("UV_INDEX_URL", "")]
@@ -29,7 +30,7 @@ def uv_indexes(context: Context) -> tuple[str, ...]:
 
 
 def pip_index(context: Context) -> str:
-    """Return the index that pip is set to, or nothing."""
+    """Return the index that pip is configured to use, or nothing."""
     set_here = context.env.get("PIP_INDEX_URL", "")
     if set_here:
         return set_here
@@ -39,7 +40,7 @@ def pip_index(context: Context) -> str:
 
 
 def pip_default(context: Context) -> str:
-    """Return the index that pip asks when none is set."""
+    """Return the index that pip uses when none is configured."""
     return _own(context, *_pip(context), "install")
 
 
@@ -50,18 +51,18 @@ def _own(context: Context, *words: str) -> str:
 
 
 def _pip(context: Context) -> tuple[str, ...]:
-    return ("python" if context.system == "windows" else "python3", "-m", "pip")
+    return (context.shell.python, "-m", "pip")
 
 
 def _tables(context: Context) -> Iterator[Mapping[str, Any]]:
-    """Yield uv's settings: the project's, the user's, the system's."""
+    """Yield the tables of uv's settings: the project's, the user's, the system's."""
     env, folder = context.env, context.folder
     if env.get("UV_CONFIG_FILE"):
-        yield _toml(Path(env["UV_CONFIG_FILE"]))
+        yield read_toml(Path(env["UV_CONFIG_FILE"]))
     elif not env.get("UV_NO_CONFIG"):
-        inside = _toml(folder / "pyproject.toml").get("tool", {})
-        yield _toml(folder / "uv.toml") or inside.get("uv", {})
-        yield from (_toml(place / "uv" / "uv.toml") for place in _settings_folders(context))
+        inside = read_toml(folder / "pyproject.toml").get("tool", {})
+        yield read_toml(folder / "uv.toml") or inside.get("uv", {})
+        yield from (read_toml(place / "uv" / "uv.toml") for place in _settings_folders(context))
 
 
 def _settings_folders(context: Context) -> Iterator[Path]:
@@ -73,12 +74,3 @@ def _settings_folders(context: Context) -> Iterator[Path]:
         yield Path(env.get("XDG_CONFIG_HOME") or Path(env["HOME"]) / ".config")
     shared = env.get("XDG_CONFIG_DIRS", "").split(":")
     yield from (Path(place) for place in (*shared, "/etc") if place)
-
-
-def _toml(path: Path) -> Mapping[str, Any]:
-    import tomllib  # noqa: PLC0415 - only this check reads it
-
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):  # absent, or broken: uv itself says so
-        return {}

@@ -1,29 +1,24 @@
-"""Repairs what can safely be repaired, and diagnoses again."""
+"""Runs the repairs that findings offer, then diagnoses again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hackkit.doctor.checks import Check
 from hackkit.doctor.diagnose import Choice, diagnose
-from hackkit.doctor.findings import (
-    Mend,
-    Report,
-    Result,
-    Status,
-)
+from hackkit.doctor.findings import Repair, Report, Result, Status
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.leaks import scrub
 
-_ROUNDS = 3  # a mended environment lets checks look that could not before
-Agree = Callable[[str], bool]
+_ROUNDS = 3  # an environment that was repaired lets more checks look
+Confirm = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class Repair:
-    """What a mend came to: what was said, the finding before and after it, and its error if any."""
+class Repaired:
+    """A repair that was run: its finding before and after, and its error if it failed."""
 
-    says: str
+    action: str
     before: Result
     after: Result
     error: str = ""
@@ -32,38 +27,39 @@ class Repair:
 def repair(
     report: Report,
     fresh: Callable[[], Context],
-    agree: Agree,
+    confirm: Confirm,
     checks: Sequence[Check] | None = None,
-) -> tuple[Report, tuple[Repair, ...]]:
-    """Do what can safely be done about the findings; return the new report and what changed.
+) -> tuple[Report, tuple[Repaired, ...]]:
+    """Run the repairs that `confirm` allows; return the new report and what was repaired.
 
-    Each mend is said first, by `agree`, which answers whether to do it. Afterwards all checks that
-    were not well, or could not look, run again on `fresh` facts: what they find is mended too.
+    Afterwards all checks that were not ok run again, on `fresh` facts. What they find is repaired
+    too.
     """
     secrets = fresh().secrets
-    repairs: list[Repair] = []
+    repaired: list[Repaired] = []
     asked: set[tuple[str, str]] = set()
     for _ in range(_ROUNDS):
-        done: list[tuple[Result, Mend, str]] = []
+        done: list[tuple[Result, Repair, str]] = []
         for result in report.results:
-            mend = result.finding.mend
-            if mend is None or (result.id, mend.says) in asked:
+            offer = result.finding.repair
+            if offer is None or (result.id, offer.action) in asked:
                 continue
-            asked.add((result.id, mend.says))
-            if agree(scrub(mend.says, secrets)):
-                done.append((result, mend, scrub(_attempt(mend), secrets)))
+            asked.add((result.id, offer.action))
+            if confirm(scrub(offer.action, secrets)):
+                done.append((result, offer, scrub(_error_of(offer), secrets)))
         if not done:
             break
         again = {r.id for r in report.results if r.finding.status is not Status.OK}
         report = _updated(report, diagnose(fresh(), Choice(only=again), checks=checks))
         now = {result.id: result for result in report.results}
-        repairs += [Repair(mend.says, was, now[was.id], error) for was, mend, error in done]
-    return report, tuple(repairs)
+        repaired += [Repaired(offer.action, was, now[was.id], error) for was, offer, error in done]
+    return report, tuple(repaired)
 
 
-def _attempt(mend: Mend) -> str:
+def _error_of(offer: Repair) -> str:
+    """Run a repair; return its error, or nothing."""
     try:
-        mend.do()
+        offer.run()
     except (HackkitError, OSError) as error:
         return str(error)
     return ""

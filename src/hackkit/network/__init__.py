@@ -1,1 +1,1 @@
-"""Addresses, requests, and why a site cannot be reached."""
+"""Web addresses, HTTP requests, and why a site cannot be reached."""

@@ -1,4 +1,4 @@
-"""The only module that knows httpx2: one bounded request, and in words what came of it."""
+"""The only module that uses httpx2: sends requests with limits, and explains errors."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from hackkit.network.urls import is_address, place_of, port_of, proxy_for
 from hackkit.version import VERSION
 
-if TYPE_CHECKING:  # the real imports wait for the first request: they take a twentieth of a second
+if TYPE_CHECKING:  # imported with the first request, as that takes 50 ms
     import ssl
 
     import httpx2
@@ -24,21 +24,21 @@ _T = TypeVar("_T")
 LIMIT = 4_000_000  # bytes of a body that are read
 _NOTHING: Mapping[str, str] = {}
 
-# Certificate troubles: OpenSSL's codes, then those of Windows (as signed and as unsigned numbers)
-# and of macOS, which verify there in OpenSSL's place.
+# Certificate errors: the codes of OpenSSL, then those of Windows (unsigned and signed) and macOS,
+# which verify certificates there.
 _WRONG_NAME = {62, 64, 0x800B010F, 0x800B010F - 2**32, -67602}
 _WRONG_TIME = {9, 10, 0x800B0101, 0x800B0101 - 2**32, -67818, -67819}
 
 
 class Kind(StrEnum):
-    """How far a request came. Only an ANSWER has a status; a TIMEOUT may have one."""
+    """How a request ended. Only an ANSWER has a status; a TIMEOUT may have one."""
 
     ANSWER = "answer"
-    ADDRESS = "address"  # nothing that a request could be sent to
-    NAME = "name"  # the host's name cannot be looked up
+    ADDRESS = "address"  # not a valid address
+    NAME = "name"  # the host's name cannot be resolved
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
-    PROXY = "proxy"  # the proxy is not there, or does not let the request through
+    PROXY = "proxy"  # the proxy does not answer, or refuses the request
     CERTIFICATE = "certificate"  # not trusted, or for another host
     CLOCK = "clock"  # a certificate that is expired or not yet valid
     TIMEOUT = "timeout"
@@ -47,14 +47,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: header names in lower case; `trouble` says in words why it is no answer."""
+    """An answer, with header names in lower case, or the error that came instead."""
 
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     seconds: float = 0.0
     kind: Kind = Kind.ANSWER
-    trouble: str = ""
+    error: str = ""
 
     @property
     def answered(self) -> bool:
@@ -62,13 +62,13 @@ class Reply:
 
     @property
     def is_page(self) -> bool:
-        """Whether a page for a browser came."""
+        """Whether the answer is a web page."""
         start = self.body[:200].lstrip().lower()
         kind = self.headers.get("content-type", "")
         return "html" in kind or start.startswith((b"<!doctype html", b"<html"))
 
     def json(self) -> object:
-        """Return the body's JSON; None when it is none."""
+        """Return the body as JSON; None when it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -83,21 +83,21 @@ def fetch(
     *,
     verify: bool = True,
 ) -> Reply:
-    """Send one GET and return what came of it, within `seconds` whatever the other side does.
+    """Send one GET request; the reply comes within `seconds`, whatever the server does.
 
-    Proxies and certificates come from `env`, as the generated app's own client reads them.
-    Redirects are not followed: the headers may hold a key.
+    Proxies and certificates come from `env`, as in the generated app's own client. Redirects are
+    not followed, as the headers may contain a key.
     """
-    return _bounded(_Ask(url, env, headers, verify=verify), seconds)
+    return _bounded(_Request(url, env, headers, verify=verify), seconds)
 
 
-def _bounded(ask: "_Ask", seconds: float) -> Reply:
-    if not is_address(ask.url):
-        return _trouble(Kind.ADDRESS, "that is no address of the form http://… or https://…")
-    ask = replace(ask, deadline=time.monotonic() + seconds)
-    seen = [Reply(kind=Kind.TIMEOUT, trouble=f"no answer within {seconds:g} s")]
-    # A name that is looked up cannot be interrupted: the thread is left behind if need be.
-    within(lambda: _observe(ask, seen), seconds)
+def _bounded(request: "_Request", seconds: float) -> Reply:
+    if not is_address(request.url):
+        return _failed(Kind.ADDRESS, "not an address like http://… or https://…")
+    request = replace(request, deadline=time.monotonic() + seconds)
+    seen = [Reply(kind=Kind.TIMEOUT, error=f"no answer within {seconds:g} s")]
+    # Resolving a name cannot be interrupted: the thread may go on after the deadline.
+    within(lambda: _observe(request, seen), seconds)
     last = seen[-1]
     return replace(last, seconds=seconds) if last.kind is Kind.TIMEOUT else last
 
@@ -109,9 +109,11 @@ def send(
     headers: Mapping[str, str] = _NOTHING,
     seconds: float = 5.0,
 ) -> Reply:
-    """POST a value as JSON; return what came of it, as `fetch` does."""
+    """POST a value as JSON; the reply is like that of `fetch`."""
     body = json.dumps(content).encode()
-    return _bounded(_Ask(url, env, {"content-type": "application/json", **headers}, body), seconds)
+    return _bounded(
+        _Request(url, env, {"content-type": "application/json", **headers}, body), seconds
+    )
 
 
 def follow(
@@ -121,8 +123,8 @@ def follow(
     headers: Mapping[str, str] = _NOTHING,
     seconds: float = 60.0,
 ) -> Reply:
-    """Read a stream as `fetch` reads a page, until it ends or what has come is enough."""
-    return _bounded(_Ask(url, env, headers, enough=enough), seconds)
+    """Read a stream until it ends, or until `enough` of its body; the reply is like `fetch`'s."""
+    return _bounded(_Request(url, env, headers, enough=enough), seconds)
 
 
 def fetch_all(
@@ -131,8 +133,8 @@ def fetch_all(
     headers: Mapping[str, str] = _NOTHING,
     seconds: float = 2.0,
 ) -> list[Reply]:
-    """Fetch several addresses at the same time; their replies, in order."""
-    replies = [Reply(kind=Kind.TIMEOUT, trouble=f"no answer within {seconds:g} s") for _ in urls]
+    """Fetch several addresses at the same time; return their replies, in order."""
+    replies = [Reply(kind=Kind.TIMEOUT, error=f"no answer within {seconds:g} s") for _ in urls]
 
     def get(place: int, url: str) -> None:
         replies[place] = fetch(url, env, headers, seconds)
@@ -146,7 +148,7 @@ def fetch_all(
 
 
 def within(function: Callable[[], _T], seconds: float) -> _T | None:
-    """Run what cannot be interrupted; None when it raises or does not end in time."""
+    """Call a function that cannot be interrupted; None when it raises or takes too long."""
     result: list[_T] = []
 
     def work() -> None:
@@ -160,14 +162,14 @@ def within(function: Callable[[], _T], seconds: float) -> _T | None:
 
 
 def listens(url: str, seconds: float = 0.2) -> bool:
-    """Tell whether anything takes a connection there: quicker than a request."""
+    """Return whether a server accepts connections there; quicker than a request."""
 
-    def knock() -> bool:
+    def connect() -> bool:
         parts = urlsplit(url)
         socket.create_connection((parts.hostname, port_of(parts)), timeout=seconds).close()
         return True
 
-    return bool(within(knock, 2 * seconds))
+    return bool(within(connect, 2 * seconds))
 
 
 # One request
@@ -178,8 +180,8 @@ def _never(_body: bytes) -> bool:
 
 
 @dataclass(frozen=True)
-class _Ask:
-    """A request: a POST when it has content. `enough` ends the reading of an endless answer."""
+class _Request:
+    """A request: a POST when it has content. `enough` stops the reading of an endless answer."""
 
     url: str
     env: Mapping[str, str]
@@ -206,55 +208,59 @@ class _Ask:
         return proxy_for(self.url, self.env)
 
 
-def _observe(ask: _Ask, seen: list[Reply]) -> None:
-    """Add to `seen` what is known, more with each step; the last entry holds."""
+def _observe(request: _Request, seen: list[Reply]) -> None:
+    """Append to `seen` a reply for each step; the last one is valid."""
     began = time.monotonic()
     try:
-        seen.extend(_steps(ask))  # one by one: each holds as soon as it is known
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets words
-        seen.append(replace(_explain(error, ask), seconds=time.monotonic() - began))
+        seen.extend(_steps(request))  # one by one: each is valid as soon as it is there
+    except Exception as error:  # noqa: BLE001 - every error is explained
+        seen.append(replace(_explain(error, request), seconds=time.monotonic() - began))
         if seen[-1].kind is Kind.CERTIFICATE:
-            seen.append(_with_issuer(seen[-1], ask))
+            seen.append(_with_issuer(seen[-1], request))
 
 
-def _steps(ask: _Ask) -> Iterator[Reply]:
-    with _client(ask, _trust(ask.env, verify=ask.verify)) as client:
+def _steps(request: _Request) -> Iterator[Reply]:
+    with _client(request, _trust(request.env, verify=request.verify)) as client:
         began = time.monotonic()
-        if not ask.proxy:
-            yield Reply(kind=Kind.NAME, trouble=f'the look-up of "{ask.parts.hostname}" hangs')
-            socket.getaddrinfo(ask.parts.hostname, port_of(ask.parts), type=socket.SOCK_STREAM)
-        yield Reply(kind=Kind.TIMEOUT, trouble="no answer in time")
+        if not request.proxy:
+            yield Reply(
+                kind=Kind.NAME, error=f'resolving "{request.parts.hostname}" takes too long'
+            )
+            socket.getaddrinfo(
+                request.parts.hostname, port_of(request.parts), type=socket.SOCK_STREAM
+            )
+        yield Reply(kind=Kind.TIMEOUT, error="no answer in time")
         with client.stream(
-            ask.method, ask.url, headers=dict(ask.headers), content=ask.content
+            request.method, request.url, headers=dict(request.headers), content=request.content
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             reply = Reply(response.status_code, headers, seconds=time.monotonic() - began)
-            slow = "its answer has begun but does not end"
-            yield replace(reply, kind=Kind.TIMEOUT, trouble=slow)
+            slow = "its answer started but did not end"
+            yield replace(reply, kind=Kind.TIMEOUT, error=slow)
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk
-                late = time.monotonic() > ask.deadline
-                if len(body) >= LIMIT or late or ask.enough(bytes(body)):
+                late = time.monotonic() > request.deadline
+                if len(body) >= LIMIT or late or request.enough(bytes(body)):
                     break
-            if time.monotonic() <= ask.deadline:
-                yield _through_proxy(replace(reply, body=bytes(body[:LIMIT])), ask)
+            if time.monotonic() <= request.deadline:
+                yield _through_proxy(replace(reply, body=bytes(body[:LIMIT])), request)
 
 
-def _client(ask: _Ask, trust: "ssl.SSLContext | bool") -> "httpx2.Client":
+def _client(request: _Request, trust: "ssl.SSLContext | bool") -> "httpx2.Client":
     import httpx2  # noqa: PLC0415 - only requests need it
 
     return httpx2.Client(
         verify=trust,
-        proxy=ask.proxy or None,
+        proxy=request.proxy or None,
         trust_env=False,
-        timeout=ask.left,
+        timeout=request.left,
         headers={"user-agent": f"hackkit/{VERSION}", "accept-encoding": "identity"},
     )
 
 
 def _trust(env: Mapping[str, str], *, verify: bool) -> "ssl.SSLContext | bool":
-    """Return the certificates that the generated app trusts: those that httpx2 reads."""
+    """Return the certificates that the generated app trusts: those of httpx2."""
     import ssl  # noqa: PLC0415 - only requests need it
 
     import httpx2  # noqa: PLC0415 - the same
@@ -273,149 +279,152 @@ def _trust(env: Mapping[str, str], *, verify: bool) -> "ssl.SSLContext | bool":
 
 
 class _NoCertificatesError(Exception):
-    """The variable of this name leads to no certificates."""
+    """The variable of this name points to no certificates."""
 
 
-def _through_proxy(reply: Reply, ask: _Ask) -> Reply:
+def _through_proxy(reply: Reply, request: _Request) -> Reply:
     if reply.status == 407:  # noqa: PLR2004 - "Proxy Authentication Required"
-        return replace(reply, kind=Kind.PROXY, trouble=_WANTS_LOGIN.format(place_of(ask.proxy)))
+        return replace(reply, kind=Kind.PROXY, error=_NEEDS_LOGIN.format(place_of(request.proxy)))
     return reply
 
 
-# What went wrong, in words
+# Errors in words
 
 
-def _explain(error: Exception, ask: _Ask) -> Reply:
-    """Say what an exception means. Its own text may hold a header, so it is never repeated."""
+def _explain(error: Exception, request: _Request) -> Reply:
+    """Explain an exception, without its own text, which may contain a header."""
     import ssl  # noqa: PLC0415 - only requests need it
 
     tls = _first(error, ssl.SSLError)
     if isinstance(tls, ssl.SSLCertVerificationError):
-        return _about_certificate(tls, ask)
+        return _about_certificate(tls, request)
     if isinstance(error, _NoCertificatesError):
-        return _trouble(Kind.CERTIFICATE, f"{error} leads to no certificates")
+        return _failed(Kind.CERTIFICATE, f"{error} points to no certificates")
     if tls and not isinstance(tls, ssl.SSLEOFError):
-        return _trouble(Kind.NOT_HTTP, "no encrypted connection can be made: no HTTPS there")
-    if ask.proxy and (words := _about_proxy(error, ask.proxy)):
-        return _trouble(Kind.PROXY, words)
-    return _about_connection(error, ask)
+        return _failed(Kind.NOT_HTTP, "no encrypted connection: no HTTPS there")
+    if request.proxy and (words := _about_proxy(error, request.proxy)):
+        return _failed(Kind.PROXY, words)
+    return _about_connection(error, request)
 
 
-def _about_connection(error: Exception, ask: _Ask) -> Reply:
+def _about_connection(error: Exception, request: _Request) -> Reply:
     import ssl  # noqa: PLC0415 - only requests need it
 
     import httpx2  # noqa: PLC0415 - the same
 
-    place = place_of(ask.url)
-    hangs_up = f"{place} hangs up without an HTTP answer: a filter, perhaps"
-    if "disconnected" in str(error):  # before a first byte: no protocol was broken
-        return _trouble(Kind.UNREACHABLE, hangs_up)
+    place = place_of(request.url)
+    hangs_up = f"{place} closes the connection without an answer, perhaps because of a filter"
+    if "disconnected" in str(error):  # before the first byte, so it may well be HTTP
+        return _failed(Kind.UNREACHABLE, hangs_up)
     kinds: list[tuple[type[Exception], Kind, str]] = [
         (httpx2.TimeoutException, Kind.TIMEOUT, "no answer in time"),
-        (socket.gaierror, Kind.NAME, f'the name "{ask.parts.hostname}" cannot be looked up'),
+        (socket.gaierror, Kind.NAME, f'the name "{request.parts.hostname}" cannot be resolved'),
         (ConnectionRefusedError, Kind.REFUSED, f"nothing listens at {place}"),
         (ssl.SSLEOFError, Kind.UNREACHABLE, hangs_up),
         (ConnectionResetError, Kind.UNREACHABLE, hangs_up),
-        (httpx2.RemoteProtocolError, Kind.NOT_HTTP, f"{place} does not speak HTTP"),
-        (httpx2.DecodingError, Kind.NOT_HTTP, f"{place} sends what cannot be decoded"),
+        (httpx2.RemoteProtocolError, Kind.NOT_HTTP, f"{place} does not answer in HTTP"),
+        (httpx2.DecodingError, Kind.NOT_HTTP, f"the answer of {place} cannot be decoded"),
         (httpx2.NetworkError, Kind.UNREACHABLE, f"{place} cannot be reached"),
         (OSError, Kind.UNREACHABLE, f"{place} cannot be reached"),
     ]
     for kind, meaning, words in kinds:
         if _first(error, kind):
-            return _trouble(meaning, words)
-    return _trouble(Kind.ADDRESS, "the address or the key cannot be put into a request")
+            return _failed(meaning, words)
+    return _failed(
+        Kind.ADDRESS, "the address or the key has characters that a request cannot contain"
+    )
 
 
-def _trouble(kind: Kind, words: str) -> Reply:
-    return Reply(kind=kind, trouble=words)
+def _failed(kind: Kind, words: str) -> Reply:
+    return Reply(kind=kind, error=words)
 
 
-def _about_certificate(error: "ssl.SSLCertVerificationError", ask: _Ask) -> Reply:
-    code, said = getattr(error, "verify_code", 0), str(error).lower()
-    if code in _WRONG_TIME or "expired" in said or "not yet valid" in said:
-        early = code == 9 or "not yet valid" in said  # noqa: PLR2004 - OpenSSL's number for it
+def _about_certificate(error: "ssl.SSLCertVerificationError", request: _Request) -> Reply:
+    code, text = getattr(error, "verify_code", 0), str(error).lower()
+    if code in _WRONG_TIME or "expired" in text or "not yet valid" in text:
+        early = code == 9 or "not yet valid" in text  # noqa: PLR2004 - OpenSSL's number for it
         when = "not valid yet" if early else "expired"
-        return _trouble(Kind.CLOCK, f"its certificate is {when}: is this machine's clock right?")
-    if code in _WRONG_NAME or "hostname mismatch" in said or "name does not match" in said:
-        words = f"its certificate is not for {ask.parts.hostname}"
-        return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
-    words = f"its certificate is issued by {_SOMEONE}, not trusted here"
-    return _trouble(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
+        return _failed(Kind.CLOCK, f"its certificate is {when}: is this machine's clock right?")
+    if code in _WRONG_NAME or "hostname mismatch" in text or "name does not match" in text:
+        words = f"its certificate is not for {request.parts.hostname}"
+        return _failed(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
+    words = f"its certificate is issued by {_UNKNOWN}, not trusted here"
+    return _failed(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
 
 
-_WANTS_LOGIN = "the proxy at {} wants a user name and a password"
-_SOMEONE = "someone unknown"
-_INTERCEPTED = "an intercepting proxy or a captive portal"
+_NEEDS_LOGIN = "the proxy at {} requires a user name and a password"
+_UNKNOWN = "an unknown issuer"
+_INTERCEPTED = "probably an intercepting proxy or a captive portal"
 
 
 def _about_proxy(error: Exception, proxy: str) -> str:
-    """Say what is wrong with a proxy; nothing when the trouble is another."""
+    """Explain an error of the proxy; nothing when the error is another."""
     import httpx2  # noqa: PLC0415 - only requests need it
 
     where, status = place_of(proxy), str(error)[:3]
     if isinstance(error, ImportError):
-        return f"the proxy at {where} is a SOCKS one, which the app cannot use"
+        return f"the proxy at {where} is a SOCKS proxy, which the app cannot use"
     if isinstance(error, httpx2.ProxyError):
         refusal = f" ({status})" if status.isdecimal() else ""
         return (
-            _WANTS_LOGIN.format(where)
+            _NEEDS_LOGIN.format(where)
             if status == "407"
-            else f"{where} lets nothing through" + refusal
+            else f"the proxy at {where} refuses the request{refusal}"
         )
     if _first(error, socket.gaierror):
-        return f"the name of the proxy at {where} cannot be looked up"
+        return f"the name of the proxy at {where} cannot be resolved"
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return f"no proxy answers at {where}"
     return ""
 
 
-def _with_issuer(reply: Reply, ask: _Ask) -> Reply:
-    """Name who issued the certificate that was not trusted: it tells who sits in between."""
+def _with_issuer(reply: Reply, request: _Request) -> Reply:
+    """Add who issued the untrusted certificate: it shows which proxy intercepts the connection."""
     issuer = ""
     try:
-        issuer = _issuer(replace(ask, headers={}))
-    except Exception:  # noqa: BLE001 - the trouble is known already, this only adds to it
+        issuer = _issuer(replace(request, headers={}))
+    except Exception:  # noqa: BLE001 - the error is already explained, this only adds to it
         return reply
     if not issuer:
         return reply
-    words = reply.trouble.replace(_SOMEONE, f"'{issuer}'")
-    if words == reply.trouble:
+    words = reply.error.replace(_UNKNOWN, f"'{issuer}'")
+    if words == reply.error:
         words = f"{words} (issued by '{issuer}')"
-    return replace(reply, trouble=words)
+    return replace(reply, error=words)
 
 
-def _issuer(ask: _Ask) -> str:
-    """Ask twice, without any header of the caller's: Python decodes only what it has verified.
+def _issuer(request: _Request) -> str:
+    """Return who issued the server's certificate.
 
-    So the certificate that came the first time is what is trusted the second time.
+    Python decodes only verified certificates, so there are two requests, without the caller's
+    headers: the second one trusts the certificate of the first.
     """
     import ssl  # noqa: PLC0415 - only requests need it
 
     blind = ssl.create_default_context()
     blind.check_hostname = False
     blind.verify_mode = ssl.CERT_NONE
-    shown = _certificate(ask, blind, raw=True)
+    shown = _certificate(request, blind, raw=True)
     sure = ssl.create_default_context(cadata=ssl.DER_cert_to_PEM_cert(shown))
     sure.check_hostname = False
     sure.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     sure.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    issuer = _certificate(ask, sure, raw=False)["issuer"]
+    issuer = _certificate(request, sure, raw=False)["issuer"]
     names: dict[str, str] = dict(pair for part in issuer for pair in part)
     return names.get("organizationName") or names.get("commonName", "")
 
 
-def _certificate(ask: _Ask, trust: "ssl.SSLContext", *, raw: bool) -> Any:  # noqa: ANN401 - two forms
-    """Connect, and return the certificate that is shown, whatever answers after that."""
+def _certificate(request: _Request, trust: "ssl.SSLContext", *, raw: bool) -> Any:  # noqa: ANN401 - two forms
+    """Connect, and return the server's certificate, whatever it answers."""
     shown: list[Any] = []
 
     def watch(event: str, seen: Mapping[str, Any]) -> None:
         if event.endswith("start_tls.complete"):
-            # Positional: this is the C object below Python's own.
+            # A positional argument: this is the C object, not Python's.
             shown.append(seen["return_value"].get_extra_info("ssl_object").getpeercert(raw))
 
-    with contextlib.suppress(Exception), _client(ask, trust) as client:
-        client.head(ask.url, extensions={"trace": watch})
+    with contextlib.suppress(Exception), _client(request, trust) as client:
+        client.head(request.url, extensions={"trace": watch})
     return shown[-1]
 
 
@@ -426,5 +435,5 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _first(error: Exception, kind: type[BaseException]) -> BaseException | None:
-    """Return the cause of this kind, however deep it lies."""
+    """Return the first cause of this kind, at any depth."""
     return next((cause for cause in _causes(error) if isinstance(cause, kind)), None)

@@ -1,4 +1,4 @@
-"""Web addresses and the proxies before them: reads what is written, asks nobody."""
+"""Parses web addresses and proxy settings, without any request."""
 
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
@@ -7,7 +7,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_address(url: str) -> bool:
-    """Tell whether this is an address that a request can be sent to."""
+    """Return whether this is a valid http or https address."""
     try:
         parts = urlsplit(url)
         return parts.scheme in _PORTS and bool(parts.hostname) and port_of(parts) > 0
@@ -16,18 +16,18 @@ def is_address(url: str) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether an address is on this machine."""
+    """Return whether an address is on this machine."""
     host = host_of(url)
     return host in {"localhost", "::1", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - compared
 
 
 def variable(env: Mapping[str, str], name: str) -> str:
-    """Return a proxy variable's value: the spelling in small letters wins, as in every client."""
+    """Return a proxy variable's value; lower case wins, as in every client."""
     return env[name.lower()] if name.lower() in env else env.get(name.upper(), "")
 
 
 def proxy_for(url: str, env: Mapping[str, str]) -> str:
-    """Return the proxy that a request to an address goes through, or nothing."""
+    """Return the proxy for a request to an address, or nothing."""
     scheme = urlsplit(url).scheme
     proxy = variable(env, f"{scheme}_proxy") or variable(env, "all_proxy")
     entries = [entry.strip() for entry in variable(env, "no_proxy").split(",")]
@@ -37,7 +37,7 @@ def proxy_for(url: str, env: Mapping[str, str]) -> str:
 
 
 def _exempts(entry: str, url: str) -> bool:
-    """Tell whether one entry of NO_PROXY holds for an address, as httpx2 reads it."""
+    """Return whether an entry of NO_PROXY matches an address, by the rules of httpx2."""
     if entry == "*":
         return True
     parts = urlsplit(url)
@@ -54,7 +54,7 @@ def _exempts(entry: str, url: str) -> bool:
 
 
 def _in_network(entry: str, host: str) -> bool | None:
-    """Tell whether a host is in a network like 10.0.0.0/8; None when the entry names none."""
+    """Return whether a host is in a network like 10.0.0.0/8; None when the entry is no network."""
     import ipaddress  # noqa: PLC0415 - only needed behind a proxy
 
     try:
@@ -79,7 +79,7 @@ def origin_of(url: str) -> str:
 
 
 def place_of(url: str) -> str:
-    """Return the host of an address, with the port where it is not the usual one; no password."""
+    """Return the host of an address, with the port if it is unusual, without a password."""
     parts = urlsplit(url)
     usual = parts.port in {None, _PORTS.get(parts.scheme)}
     host = parts.hostname or ""

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-# Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
-_AIMED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+from hackkit.system import processes
+
 _NEUTRAL = {"name": "hackkit", "email": "hackkit@localhost"}
 
 
@@ -48,9 +48,9 @@ def has_user(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def without_aim() -> Iterator[None]:
+def without_git_variables() -> Iterator[None]:
     """Remove the variables of a git hook around hackkit, also for git commands of libraries."""
-    kept = {key: os.environ.pop(key) for key in _AIMED if key in os.environ}
+    kept = {key: os.environ.pop(key) for key in processes.GIT_VARIABLES if key in os.environ}
     try:
         yield
     finally:
@@ -69,11 +69,10 @@ def _identity(folder: Path) -> list[str]:
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in _AIMED}
     return subprocess.run(
         ["git", *arguments],
         cwd=folder,
-        env=environment,
+        env=processes.environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -148,7 +148,7 @@ def _questions(template: Template) -> set[str]:
 def _render(resolved: _Resolved) -> None:
     plan = resolved.plan
     try:
-        with first_commit.without_aim():
+        with first_commit.without_git_variables():
             known = _run_copier(resolved)
     except HackkitError:
         raise

@@ -9,38 +9,39 @@ from hackkit.project.files import ProjectFiles
 if TYPE_CHECKING:
     from hackkit.system.processes import Ran, Run
 
+FIRST_PORT = 7860  # the first that Gradio, and a Space, use
 _PATIENCE = 5.0  # seconds
 
 
 @dataclass(frozen=True)
 class AppStatus:
-    """What a project's own code says of itself: `python -m PACKAGE status --json`.
+    """The output of a project's own `python -m PACKAGE status --json`.
 
-    Paths are relative to the project. `problem` is set when it could not say anything; then
-    nothing else is.
+    Paths are relative to the project. `problem` says why there is no output: then nothing else is
+    set.
     """
 
     provider: str = "offline"  # mistral, server or offline
     chat_model: str = ""
     embed_model: str = ""
     host: str = "127.0.0.1"
-    port: int = 0  # 0: 7860, or the next one that is free
+    port: int = 0  # 0: FIRST_PORT, or the next free one
     docs: str = ""
     index: str = ""
     documents: int = 0
     passages: int = 0
     new: tuple[str, ...] = ()  # documents that are not in the index
-    changed: tuple[str, ...] = ()  # documents that the index holds in an older state
-    gone: tuple[str, ...] = ()  # documents that the index holds and that exist no more
+    changed: tuple[str, ...] = ()  # documents that the index has in an older state
+    gone: tuple[str, ...] = ()  # documents in the index that no longer exist
     unreadable: tuple[str, ...] = ()  # documents that cannot be read, each with the reason
-    question: str = ""  # one that the documents answer
+    question: str = ""  # a question that the documents answer
     busy: bool = False  # a process has the index open
     damage: str = ""  # why the index cannot be read
     problem: str = ""
 
 
 def ask_app(project: ProjectFiles, run: "Run") -> AppStatus:
-    """Let the project's own Python tell its settings and the state of its index."""
+    """Run the project's own code for its settings and the state of its index."""
     if not project.package:
         return AppStatus(problem="the project has no package with a settings.py and a __main__.py")
     if not project.installed:
@@ -48,26 +49,26 @@ def ask_app(project: ProjectFiles, run: "Run") -> AppStatus:
     words = (str(project.python), "-m", project.package, "status", "--json")
     ran = run(*words, folder=project.folder, seconds=_PATIENCE)
     if ran is None or ran.timed_out:
-        return AppStatus(problem=f"its status did not come within {_PATIENCE} s")
+        return AppStatus(problem=f"the app's status took longer than {_PATIENCE:g} s")
     try:
-        said = json.loads(ran.out)
+        content = json.loads(ran.out)
         known = {each.name for each in fields(AppStatus)}
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in said.items()
+            for name, value in content.items()
             if name in known
         }
         return AppStatus(**values)
     except (ValueError, TypeError, AttributeError):
-        return AppStatus(problem=_last_words(ran))
+        return AppStatus(problem=_error(ran))
 
 
-def _last_words(ran: "Ran") -> str:
+def _error(ran: "Ran") -> str:
     lines = [line.strip() for line in (ran.err or ran.out).splitlines() if line.strip()]
     if not lines:
-        return f"its status ended with exit code {ran.code}"
-    # A message of the app's own comes with its "Fix: …"; of a traceback the end tells.
+        return f"the app's status ended with exit code {ran.code}"
+    # The app's own message includes its "Fix: …"; of a traceback, the last line matters.
     if lines[0].startswith("Traceback"):
         return lines[-1]
-    frame = max((n for n, each in enumerate(lines) if each[0] in "╰+"), default=-1)  # Typer's
+    frame = max((n for n, each in enumerate(lines) if each[0] in "╰+"), default=-1)  # Typer's box
     return " ".join(lines[frame + 1 :][-3:])

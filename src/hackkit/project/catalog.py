@@ -1,4 +1,4 @@
-"""What the folders offer: templates, their slots, examples. The folders are the registry."""
+"""Lists templates, their slots, and examples: their folders are the registry."""
 
 import ast
 import re
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hackkit.errors import WrongUseError
+from hackkit.project.lockfile import load_toml, package_name
 from hackkit.system.command_line import hackkit
 
 
 @dataclass(frozen=True)
 class Option:
-    """One value of a slot: a file, or nothing at all."""
+    """One value of a slot: a file, or the value that leaves the slot out."""
 
     name: str
     summary: str
@@ -24,8 +25,8 @@ class Option:
 class Slot:
     """A choice between files.
 
-    `question` is empty for one that is set by flag only, `without` is the value that leaves the
-    slot out of the project, empty where something must be chosen.
+    `question` is empty for a slot that only a flag sets. `without` is the value that leaves the
+    slot out of the project; empty where a file must be chosen.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a template's projects ask of a machine; sizes in MB (10^6 bytes)."""
+    """What a template's projects need; sizes in MB (10^6 bytes)."""
 
     disk_mb: int = 500
     memory_mb: int = 1000
@@ -50,7 +51,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Template:
-    """A folder of templates/ with an about.toml; `lacks` names the matrix steps it cannot take."""
+    """A folder of templates/ with an about.toml; `lacks`: test steps that do not apply to it."""
 
     name: str
     summary: str
@@ -75,7 +76,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The two folders, read on demand."""
+    """The folders of templates and examples, read on demand."""
 
     templates_folder: Path
     examples_folder: Path
@@ -91,7 +92,7 @@ class Catalog:
 
     @cached_property
     def templates(self) -> tuple[Template, ...]:
-        """All templates, the one to offer first in front."""
+        """All templates, in the order in which they are offered."""
         found = (self._read_template(path) for path in self.templates_folder.glob("*/about.toml"))
         return tuple(sorted(found, key=lambda template: (template.order, template.name)))
 
@@ -102,7 +103,7 @@ class Catalog:
     def template(self, name: str) -> Template | None:
         """Return the template of that name; None for a folder or a Copier source.
 
-        Raises WrongUseError, which says what templates there are, for any other word.
+        Raises WrongUseError, which lists the templates, for any other name.
         """
         for template in self.templates:
             if template.name == name:
@@ -111,12 +112,12 @@ class Catalog:
             return None
         names = ", ".join(template.name for template in self.templates) or "none"
         raise WrongUseError(
-            f'There is no template "{name}", nor a folder of that name. Templates: {names}.',
+            f'There is no template and no folder "{name}". Templates: {names}.',
             fix=hackkit("list"),
         )
 
     def example(self, name: str) -> Example:
-        """Return the example of that name, or say which there are."""
+        """Return the example of that name. Raises WrongUseError, which lists the examples."""
         for example in self.examples:
             if example.name == name:
                 return example
@@ -126,7 +127,7 @@ class Catalog:
         )
 
     def _read_template(self, about: Path) -> Template:
-        content = _toml(about)
+        content = load_toml(about)
         slots = (self._read_slot(*item) for item in content.get("slots", {}).items())
         return Template(
             name=about.parent.name,
@@ -157,18 +158,18 @@ def _is_source(name: str) -> bool:
 
 
 def requirements(template: Template) -> frozenset[str]:
-    """Names of the packages that the template's projects may depend on."""
+    """Return the packages that the template's projects may depend on."""
     files = [*(template.folder / "project").glob("pyproject.toml*")]
     for slot in template.slots:
         files += (template.folder.parent / "_slots" / slot.name).glob("*.py")
     text = "\n".join(path.read_text("utf-8") for path in files)
     quoted = re.findall(r"""["']([A-Za-z0-9][\w.-]*)(?:\[[\w, -]*\])?\s*[<>=!~;]""", text)
     slotted = re.findall(r"^# requires:\s*([A-Za-z0-9][\w.-]*)", text, re.MULTILINE)
-    return frozenset(re.sub(r"[-_.]+", "-", name).lower() for name in (*quoted, *slotted))
+    return frozenset(map(package_name, (*quoted, *slotted)))
 
 
 def _read_example(about: Path) -> Example:
-    content = _toml(about)
+    content = load_toml(about)
     return Example(
         name=about.parent.name,
         summary=content["summary"],
@@ -179,14 +180,8 @@ def _read_example(about: Path) -> Example:
     )
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415 - `--help` reads no folder
-
-    return tomllib.loads(path.read_text("utf-8"))
-
-
 def _summary(path: Path) -> str:
-    """First line of a Python file's docstring, or of any other file's text."""
+    """Return the first line of a Python file's docstring, or of another file's text."""
     text = path.read_text("utf-8")
     if path.suffix == ".py":
         text = ast.get_docstring(ast.parse(text)) or ""

@@ -1,4 +1,4 @@
-"""The facts that doctor's checks are handed."""
+"""The facts about a machine and a project that doctor and deploy work with."""
 
 import sys
 import threading
@@ -21,27 +21,27 @@ from hackkit.system.processes import Ran, Run, Stream
 _T = TypeVar("_T")
 
 
-def _nothing(*_words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:  # noqa: ARG001
+def _not_installed(*_words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:  # noqa: ARG001
     return None
 
 
-def _silence(
+def _no_output(
     *_words: str,
-    folder: Path | None = None,  # noqa: ARG001 - as a real one
-    seconds: float = 3,  # noqa: ARG001 - as a real one
-    most: int = 0,  # noqa: ARG001 - as a real one
+    folder: Path | None = None,  # noqa: ARG001 - the signature of a real one
+    seconds: float = 3,  # noqa: ARG001 - the signature of a real one
+    most: int = 0,  # noqa: ARG001 - the signature of a real one
 ) -> Iterator[bytes]:
     raise FileNotFoundError
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a check may look at. The defaults are an empty machine without a network.
+    """All facts that a check may use. The defaults are an empty machine without a network.
 
-    env: the environment's variables. project: the project that `folder` belongs to, if any.
-    system: "linux", "darwin" or "windows". uv: the words that start uv here, empty without uv.
-    run: runs a command; stream: one that may say very much.
-    app: what the project's own code says (slow: asks a child process, once).
+    env: the environment variables. project: the project that `folder` is in, if any.
+    system: "linux", "darwin" or "windows". uv: the words that start uv, empty without uv.
+    run: runs a command; stream: runs one with very much output.
+    app: the output of the project's own `status` (slow: runs a process, once).
     """
 
     folder: Path = field(default_factory=Path)
@@ -51,8 +51,8 @@ class Context:
     system: str = "linux"
     uv: tuple[str, ...] = ()
     needs: Needs = field(default_factory=Needs)
-    run: Run = _nothing
-    stream: Stream = _silence
+    run: Run = _not_installed
+    stream: Stream = _no_output
     app: Callable[[], AppStatus] = AppStatus
     memory: Callable[[], Memory] = hardware.memory
     disk_free: Callable[[Path], int] = hardware.disk_free
@@ -61,7 +61,7 @@ class Context:
 
     @classmethod
     def here(cls, folder: Path, *, offline: bool = False) -> "Context":
-        """Gather the facts of this machine and of the project that the folder belongs to."""
+        """Collect the facts of this machine, and of the project that the folder is in."""
         env = processes.environment()
         variables = uv.environment(env)
         run = processes.runner(variables)
@@ -80,23 +80,23 @@ class Context:
         )
 
     def value(self, name: str) -> str:
-        """Return a variable as the app reads it: the environment wins over `.env`."""
+        """Return a variable's value for the app: the environment wins over `.env`."""
         return self.env.get(name) or self._dotenv.get(name, "")
 
     def origin(self, name: str) -> str:
-        """Tell where that value comes from: "the environment", ".env", or nothing."""
+        """Return where that value comes from: "the environment", ".env", or nothing."""
         if self.env.get(name):
             return "the environment"
         return ".env" if name in self._dotenv else ""
 
     @property
     def shell(self) -> Shell:
-        """How the user's shell takes commands."""
+        """The user's shell, which writes printed commands."""
         return Shell(windows=self.system == "windows")
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Return the values that no output may show."""
+        """The values that no output may show."""
         return secrets_among(self.env) | secrets_among(self._dotenv)
 
     @property
@@ -112,7 +112,7 @@ def _uv() -> tuple[str, ...]:
 
 
 def _needs(project: ProjectFiles | None) -> Needs:
-    """Return what the project's template needs; outside a project, what the most demanding does."""
+    """Return the needs of the project's template; without a project, the largest of all."""
     templates = Catalog.here().templates
     mine = [each.needs for each in templates if project and each.name == project.template]
     among = mine or [each.needs for each in templates] or [Needs()]
@@ -124,7 +124,7 @@ def _needs(project: ProjectFiles | None) -> Needs:
 
 
 def _once(function: Callable[[], _T]) -> Callable[[], _T]:
-    """Make a function that runs once, also when several threads ask at the same time."""
+    """Make a function that runs once, even when several threads call it at the same time."""
     lock, found = threading.Lock(), list[_T]()
 
     def ask() -> _T:

@@ -1,4 +1,4 @@
-"""A generated project: what is asked for, what was made, and what an existing one holds."""
+"""Reads the files of a generated project: its answers, its `.env`, its package."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ANSWERS = ".hackkit.yml"
-LARGEST_ENV = 100_000  # bytes: reading a list of variables takes the square of its length
+LARGEST_ENV = 100_000  # bytes: the time to read it grows with the square of its length
 
 # Lines of a .gitignore that keep `.env` out of git.
 _IGNORES_ENV = {".env", "/.env", ".env*", "/.env*", "*.env"}
@@ -18,13 +18,13 @@ _IGNORES_ENV = {".env", "/.env", ".env*", "/.env*", "*.env"}
 
 @dataclass(frozen=True)
 class ProjectFiles:
-    """An existing project, as its files describe it."""
+    """A generated project on disk."""
 
     folder: Path
 
     @classmethod
     def find(cls, folder: Path) -> "ProjectFiles | None":
-        """Find the project that a folder belongs to, or None."""
+        """Find the project that a folder is in, or None."""
         folder = folder.resolve()
         for place in (folder, *folder.parents):
             if (place / ANSWERS).is_file():
@@ -33,7 +33,7 @@ class ProjectFiles:
 
     @cached_property
     def answers(self) -> Mapping[str, Any]:
-        """What the project was made with; empty when the file cannot be read."""
+        """The answers that the project was made with; empty when they cannot be read."""
         import yaml  # noqa: PLC0415 - only commands on a project read it
 
         try:
@@ -54,13 +54,13 @@ class ProjectFiles:
 
     @property
     def python(self) -> Path:
-        """Where the Python of the project's environment is, once it is installed."""
+        """The path of Python in the project's environment, which may not exist yet."""
         inside = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
         return self.folder.joinpath(".venv", *inside)
 
     @property
     def installed(self) -> bool:
-        """Tell whether that Python is there, as far as we may look."""
+        """Whether that Python exists; false where it cannot be seen."""
         try:
             return self.python.is_file()
         except OSError:
@@ -68,7 +68,7 @@ class ProjectFiles:
 
     @property
     def package(self) -> str:
-        """The name of the project's own package: the folder with a settings.py and a command."""
+        """The name of the project's package: the folder with a settings.py and a __main__.py."""
         for settings in sorted(self.folder.glob("*/settings.py")):
             if (settings.parent / "__main__.py").is_file():
                 return settings.parent.name
@@ -76,24 +76,24 @@ class ProjectFiles:
 
     @cached_property
     def dotenv(self) -> Mapping[str, str]:
-        """The variables of `.env` that have a value, read as the app reads them."""
+        """The variables of `.env` that have a value."""
         return _variables(self.folder / ".env")
 
     @property
     def unreadable_lines(self) -> tuple[int, ...]:
-        """Numbers of the lines of `.env` that are no variable; raises OSError or UnicodeError."""
+        """Numbers of the lines in `.env` that cannot be parsed. Raises OSError or UnicodeError."""
         from dotenv.parser import parse_stream  # noqa: PLC0415 - only commands on a project read it
 
         text = (self.folder / ".env").read_text("utf-8")
         bad = [each.original for each in parse_stream(io.StringIO(text)) if each.error]
-        # Empty lines before it count as a part of it.
+        # The parser counts empty lines before a variable as a part of it.
         return tuple(
             each.line + each.string[: -len(each.string.lstrip())].count("\n") for each in bad
         )
 
     @cached_property
     def example_variables(self) -> tuple[str, ...]:
-        """The names that `.env.example` lists."""
+        """The names of the variables in `.env.example`."""
         return tuple(_all_variables(self.folder / ".env.example"))
 
 
@@ -108,15 +108,15 @@ def _all_variables(path: Path) -> dict[str, str]:
         if not path.is_file() or path.stat().st_size > LARGEST_ENV:
             return {}
         return {name: value or "" for name, value in dotenv_values(path, encoding="utf-8").items()}
-    except (OSError, ValueError):  # not ours to read, or not UTF-8: a check says so
+    except (OSError, ValueError):  # not readable, or not UTF-8: a check reports it
         return {}
 
 
 def create_env_file(folder: Path) -> Path | None:
-    """Copy `.env.example` to a `.env` that only its owner can read; return it.
+    """Copy `.env.example` to a `.env` that only its owner can read; return its path.
 
-    Returns None where there is nothing to copy, or where git would pick the file up. A `.env`
-    that exists is left as it is.
+    Returns None when there is nothing to copy, or when git does not ignore `.env`. An existing
+    `.env` stays unchanged.
     """
     example, ignored, env = (folder / name for name in (".env.example", ".gitignore", ".env"))
     if not example.is_file() or not ignored.is_file():

@@ -1,4 +1,4 @@
-"""What a project's pyproject.toml and uv.lock ask for."""
+"""Reads pyproject.toml and uv.lock, and other TOML files."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ _LISTED = re.compile(r'\{ name = "(?P<name>[^"]+)"')
 
 
 def unlocked(folder: Path) -> set[str]:
-    """Return the packages that only one of pyproject.toml and uv.lock asks for."""
+    """Return the packages that are in only one of pyproject.toml and uv.lock."""
     project = read_toml(folder / "pyproject.toml").get("project", {})
     extras = project.get("optional-dependencies", {}).values()
     wanted = [*project.get("dependencies", []), *(each for extra in extras for each in extra)]
@@ -21,7 +21,7 @@ def unlocked(folder: Path) -> set[str]:
     root = _LOCKED.search(text)
     if root is None:
         return set()
-    # Read as text: a parser of TOML takes 50 times as long for such a file.
+    # Read as text: a TOML parser takes 50 times as long for such a file.
     block = text[root.end() :].partition("\n[[package]]")[0]
     needs = block.partition("\nrequires-dist = [")[2].partition("\n[")[0]
     locked = {match["name"] for match in _LISTED.finditer(needs)}
@@ -30,17 +30,22 @@ def unlocked(folder: Path) -> set[str]:
 
 
 def package_name(requirement: str) -> str:
-    """Return the package's name, spelt as indexes compare them."""
+    """Return the name of a requirement's package, normalized: "Foo_Bar>=1" → "foo-bar"."""
     match = _NAME.match(requirement)
     return re.sub(r"[-_.]+", "-", match[0]).lower() if match else ""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds; nothing where it is absent or broken."""
-    import tomllib  # noqa: PLC0415 - only deployments read it
+def load_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises OSError, or ValueError when it is not valid TOML."""
+    import tomllib  # noqa: PLC0415 - `--help` reads no file
 
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; return nothing where it is missing or broken."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return load_toml(path)
     except (OSError, ValueError):
         return {}
 
@@ -51,7 +56,7 @@ def locked_version(folder: Path, package: str) -> str:
         text = (folder / "uv.lock").read_text("utf-8")
     except (OSError, UnicodeError):
         return ""
-    # Read as text: a parser of TOML takes 50 times as long for such a file.
+    # Read as text: a TOML parser takes 50 times as long for such a file.
     found = re.search(rf'^name = "{re.escape(package)}"\nversion = "([^"\n]+)"', text, re.MULTILINE)
     return found[1] if found else ""
 

@@ -1,9 +1,9 @@
-"""How a project's name becomes one that packages, folders and web addresses accept."""
+"""Turns a project's name into one that packages, folders and web addresses accept."""
 
 import re
 import unicodedata
 
-# Letters that Unicode does not take apart into a base letter and an accent.
+# Letters that Unicode does not split into a base letter and an accent.
 _SPELLED_OUT = str.maketrans(
     {
         "æ": "ae",
@@ -21,7 +21,7 @@ _SPELLED_OUT = str.maketrans(
 def slug(name: str, otherwise: str = "my-app") -> str:
     """Turn any name into lower-case ASCII words joined by dashes ("Café du Nord" → cafe-du-nord).
 
-    A name with nothing in it that ASCII can spell becomes `otherwise`.
+    A name without any ASCII letter or digit becomes `otherwise`.
     """
     folded = name.casefold().translate(_SPELLED_OUT)
     plain = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()

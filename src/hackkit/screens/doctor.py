@@ -13,7 +13,7 @@ from hackkit.version import VERSION
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hackkit.doctor.repair import Repair
+    from hackkit.doctor.repair import Repaired
     from hackkit.project.context import Context
 
 _HEADINGS = {
@@ -35,7 +35,7 @@ _TITLE = 20  # columns
 
 @contextlib.contextmanager
 def watching() -> Iterator[Callable[[int, int, Collection[str]], None]]:
-    """Show what doctor still waits for, on a terminal; yield the function that is told so."""
+    """Show on a terminal which checks are running; yield the progress callback for `diagnose`."""
     console = terminal(stderr=True)
     if not console.is_terminal:
         yield lambda *_: None
@@ -44,34 +44,34 @@ def watching() -> Iterator[Callable[[int, int, Collection[str]], None]]:
 
         def show(done: int, total: int, running: Collection[str]) -> None:
             names = ", ".join(sorted(running)[:4])
-            status.update(f"{done} of {total} checked; waiting for {names}")
+            status.update(f"{done} of {total} done; waiting for {names}")
 
         yield show
 
 
-def show_repairs(repairs: "Sequence[Repair]", report: Report) -> None:
-    """Show each mended finding, as it was and as it is; the report is the one after that."""
+def show_repairs(repairs: "Sequence[Repaired]", report: Report) -> None:
+    """Show each repaired finding, before and after; `report` is the one after the repairs."""
     if not repairs:
-        refused = any(result.finding.mend for result in report.results)
-        say("Nothing was mended." if refused else "There is nothing that --fix can mend.")
-    for repair in repairs:
-        was, now = repair.before.finding, repair.after.finding
-        write(f"{repair.after.title}: {was.message}", style="dim", stderr=True)
-        outcome = f"that did not work: {repair.error}" if repair.error else now.message
+        declined = any(result.finding.repair for result in report.results)
+        say("Nothing was repaired." if declined else "There is nothing that --fix can repair.")
+    for each in repairs:
+        was, now = each.before.finding, each.after.finding
+        write(f"{each.after.title}: {was.message}", style="dim", stderr=True)
+        outcome = f"the repair failed: {each.error}" if each.error else now.message
         write(f"  {_sign(now.status, stderr=True)} {outcome}", stderr=True)
 
 
 def show_report(report: Report, context: "Context", *, as_json: bool, verbose: bool) -> None:
-    """Show what doctor saw: one screen for people, or one JSON document."""
+    """Show doctor's report: one screen for people, or one JSON document."""
     if as_json:
         print_json(_report_document(report))
         return
     where = f"the project {context.folder.name}" if context.project else "this machine"
-    write(f"hackkit {VERSION} looked at {where}", style="bold")
-    with contextlib.suppress(OSError):  # the folder that we are in may be gone
+    write(f"hackkit {VERSION} checked {where}", style="bold")
+    with contextlib.suppress(OSError):  # the current folder may have been deleted
         if context.project and context.folder != Path.cwd():
             there = line(["cd", str(context.folder)])
-            write(f"Type the commands below there: {there}", style="dim")
+            write(f"Run the commands below in that folder: {there}", style="dim")
     for category, heading in _HEADINGS.items():
         results = [result for result in report.results if result.category is category]
         if results:
@@ -81,13 +81,18 @@ def show_report(report: Report, context: "Context", *, as_json: bool, verbose: b
 
 
 def _show_results(results: Sequence[Result], *, verbose: bool) -> None:
-    quiet = [r for r in results if r.finding.status is Status.SKIP and not verbose]
+    quiet = [r for r in results if _was_skipped(r) and not verbose]
     for result in results:
         if result not in quiet:
             _show_result(result, verbose=verbose)
     if quiet:
-        # One line for all that was not looked at: the screen is for what was.
-        _line(Status.SKIP, "not looked at", ", ".join(result.title for result in quiet))
+        # One line for all checks that were skipped: the screen is for the others.
+        _line(Status.SKIP, "not checked", ", ".join(result.title for result in quiet))
+
+
+def _was_skipped(result: Result) -> bool:
+    """Return whether a check was left out; one that took too long was not."""
+    return result.finding.status is Status.SKIP and not result.broken
 
 
 def _show_result(result: Result, *, verbose: bool) -> None:
@@ -123,7 +128,7 @@ def _line(status: Status, title: str, message: str) -> None:
 
 
 def _indent(console: "Console") -> int:
-    """Return the column where messages begin."""
+    """Return the column where messages start."""
     return 4 if console.width < NARROW else _TITLE + 5
 
 
@@ -132,12 +137,16 @@ def _show_summary(report: Report) -> None:
         Status.FAIL: "failed",
         Status.WARN: "warning" if report.count(Status.WARN) == 1 else "warnings",
         Status.OK: "ok",
-        Status.SKIP: "not looked at",
+        Status.SKIP: "not checked",
     }
     counts = {status: report.count(status) for status in words if report.count(status)}
-    text = ", ".join(f"{count} {words[status]}" for status, count in counts.items())
+    slow = sum(each.broken and each.finding.status is Status.SKIP for each in report.results)
+    if slow:
+        counts[Status.SKIP] -= slow
+    parts = [f"{count} {words[status]}" for status, count in counts.items() if count]
+    parts += [f"{slow} could not look"] if slow else []
     worst = _SIGNS[next(iter(counts))][2] if counts else ""
-    terminal().print(f"\n{text or 'There was nothing to look at'}.", style=worst)
+    terminal().print(f"\n{', '.join(parts) or 'There was nothing to check'}.", style=worst)
     if report.problems:
         first = report.problems[0]
         terminal().print(f"First: {first.title}: {first.finding.message}")

@@ -71,7 +71,7 @@ class Shell:
         return self.line(["chmod", "-R", "u+rwX", path])
 
     def only_for_owner(self, path: str) -> str:
-        """Let nobody else read a file."""
+        """Make a file readable only by its owner."""
         if self.windows:
             return f'{self.line(["icacls", path])} /inheritance:r /grant:r "${{env:USERNAME}}:F"'
         return self.line(["chmod", "600", path])

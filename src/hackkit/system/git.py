@@ -1,4 +1,4 @@
-"""What git knows of a project: asks, and changes nothing."""
+"""Asks git about a project; changes nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,24 +8,24 @@ from hackkit.system.processes import Run
 
 @dataclass(frozen=True)
 class Answer:
-    """What git said; `problem` tells why it said nothing."""
+    """What git printed; `problem` says why there is nothing."""
 
     out: str = ""
     problem: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file names of an answer to `-z`, each once."""
+        """The file names in the output of a command with `-z`, without duplicates."""
         return tuple(dict.fromkeys(filter(None, self.out.split("\0"))))
 
 
 def root(folder: Path) -> Path | None:
-    """Return the folder with `.git` that a folder belongs to, if any."""
+    """Return the top folder of the repository that a folder is in, if any."""
     return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
 
 
 def git_folder(folder: Path) -> Path | None:
-    """Return git's own folder of this working tree: `.git`, or where a worktree's file points."""
+    """Return git's own folder: `.git`, or in a worktree the one that the file `.git` names."""
     top = root(folder)
     if top is None:
         return None
@@ -36,7 +36,7 @@ def git_folder(folder: Path) -> Path | None:
 
 
 def ask(run: Run, folder: Path, *words: str, seconds: float = 3) -> Answer:
-    """Ask git about a folder; the answer's problem says why there is none."""
+    """Run a git command that changes nothing; an answer without output has a problem."""
     if root(folder) is None:
         return Answer(problem="no git repository")
     ran = run("git", "--no-optional-locks", *words, folder=folder, seconds=seconds)
@@ -44,12 +44,12 @@ def ask(run: Run, folder: Path, *words: str, seconds: float = 3) -> Answer:
         return Answer(problem="git is not installed")
     if ran.timed_out:
         return Answer(problem=f"git did not answer within {seconds:g} s")
-    if ran.code and (ran.code > 1 or ran.err):  # 1 alone is how git says "no"
-        said = (ran.err or f"exit code {ran.code}").splitlines()[0]
-        return Answer(problem=f"git says: {said.removeprefix('fatal: ')}")
+    if ran.code and (ran.code > 1 or ran.err):  # exit code 1 without an error is a "no"
+        error = (ran.err or f"exit code {ran.code}").splitlines()[0]
+        return Answer(problem=f"git: {error.removeprefix('fatal: ')}")
     return Answer(ran.out)
 
 
 def files(run: Run, folder: Path) -> Answer:
-    """List what git holds of a folder, or would take in with the next `git add`."""
+    """List the files of a folder that git tracks, or would add with `git add`."""
     return ask(run, folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")

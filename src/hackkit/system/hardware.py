@@ -1,4 +1,4 @@
-"""What this machine has: memory, disk, and who listens on its ports."""
+"""Measures this machine: memory, disk space, and the processes that use its ports."""
 
 import contextlib
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hackkit.system.processes import family
 
-# What a container's memory is limited to (control groups, version 2 and 1).
+# The memory limit of a container (control groups, version 2 and 1).
 _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -23,7 +23,7 @@ class Memory:
 
 
 def memory() -> Memory:
-    """Measure main memory: what a container may use, where there is such a limit."""
+    """Measure main memory, or the part that this container may use."""
     import psutil  # noqa: PLC0415 - only some commands measure
 
     seen = psutil.virtual_memory()
@@ -39,7 +39,7 @@ def _memory_limit() -> int:
 
 
 def disk_free(folder: Path) -> int:
-    """Return the bytes that are free on the drive of a folder, or of the nearest one above it."""
+    """Return the free bytes on the drive of a folder, which need not exist yet."""
     for place in (folder, *folder.absolute().parents):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return shutil.disk_usage(place).free
@@ -47,9 +47,9 @@ def disk_free(folder: Path) -> int:
 
 
 def listener(port: int) -> str:
-    """Name the process that listens on a TCP port of this machine; empty when none is seen.
+    """Name the process that listens on a TCP port of this machine; empty when there is none.
 
-    Another user's process may be hidden by the system: then it is called "another user's process".
+    The system may hide the process of another user: then it is "another user's process".
     """
     import psutil  # noqa: PLC0415 - only some commands look
 
@@ -66,7 +66,7 @@ def listener(port: int) -> str:
 
 
 def ports_of(process: int) -> frozenset[int]:
-    """Return the TCP ports on which a process or one of its children listens, as far as seen."""
+    """Return the TCP ports on which a process or one of its children listens."""
     import psutil  # noqa: PLC0415 - only some commands look
 
     found = set()

@@ -1,4 +1,4 @@
-"""This computer: the only module that knows psutil, and the one that runs others' commands."""
+"""Runs other programs, with a time limit, and ends them with all that they have started."""
 
 import contextlib
 import os
@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import psutil
 
-# Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
-_AIMED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
-_NOT_RUNNABLE = 126  # the exit code by which shells tell the same
+# Set while git itself runs something (a hook, a rebase): git commands would use that repository.
+GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+_NOT_RUNNABLE = 126  # the exit code that shells have for it
 _MOST_OUTPUT = 20_000_000  # bytes that are read of what a command prints
 
 
@@ -37,21 +37,21 @@ class Ran:
 
 
 class Run(Protocol):
-    """Runs a command, without a terminal; None when there is no such command."""
+    """Runs a command without a terminal; None when it is not installed."""
 
     def __call__(self, *words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
-        """Run `words` in `folder` for at most so many seconds."""
+        """Run `words` in `folder` for at most `seconds`."""
 
 
 class Stream(Protocol):
-    """Runs a command that may say very much, and gives its output out while it comes."""
+    """Runs a command with very much output, and yields the output while it comes."""
 
     def __call__(
         self, *words: str, folder: Path | None = None, seconds: float = 3, most: int = 10**8
     ) -> Iterator[bytes]:
-        """Yield the pieces. Raises OSError when the command is not there or does not end well.
+        """Yield pieces of output. Raises OSError when the command is not installed or fails.
 
-        Raises TimeoutError, after the pieces so far, when `seconds` or `most` bytes are over.
+        Raises TimeoutError after `seconds`, or after `most` bytes.
         """
 
 
@@ -59,30 +59,55 @@ def runner(env: Mapping[str, str]) -> Run:
     """Return a function that runs commands with this environment."""
 
     def run(*words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
-        program = shutil.which(words[0], path=env.get("PATH"))
-        if program is None:
+        if shutil.which(words[0], path=env.get("PATH")) is None:
             return None
-        return _run([program, *words[1:]], folder, env, seconds)
+        return run_once(words, folder=folder, env=env, seconds=seconds)
 
     return run
 
 
-def _run(words: list[str], folder: Path | None, env: Mapping[str, str], seconds: float) -> Ran:
-    """Run a command whose output goes to files.
+def run_once(
+    words: Sequence[str],
+    *,
+    folder: Path | None,
+    env: Mapping[str, str],
+    seconds: float,
+    given: str = "",
+) -> Ran:
+    """Run a command to its end; `given` is what it reads from its standard input.
 
-    Unlike a pipe, a file does not keep us waiting for a grandchild that holds it open.
+    A command that is not installed, or may not be run, has the exit code 126. The output goes to
+    files: unlike a pipe, a file does not keep us waiting for a grandchild that holds it open.
     """
+    program = shutil.which(words[0], path=env.get("PATH"))
+    if program is None:
+        return Ran(_NOT_RUNNABLE, err=f"{words[0]} was not found")
     late = threading.Event()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             child = subprocess.Popen(
-                words, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                [program, *words[1:]],
+                cwd=folder,
+                env=dict(env),
+                stdin=subprocess.PIPE if given else subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
-        except OSError as error:  # there, but not to be run: no permission, another system's file
+        except OSError as error:  # no permission, or a program for another system
             return Ran(_NOT_RUNNABLE, err=str(error))
         with child, _alarm(seconds, late.set, lambda: _end(child.pid)):
-            code = child.wait()
-        return Ran(-1 if late.is_set() else code, _text(out), _text(err), timed_out=late.is_set())
+            _feed(child, given)
+        code = -1 if late.is_set() else child.returncode
+        return Ran(code, _text(out), _text(err), timed_out=late.is_set())
+
+
+def _feed(child: subprocess.Popen[bytes], given: str) -> None:
+    """Write to a command's standard input, and wait for its end."""
+    try:
+        child.communicate(given.encode() if given else None)
+    except BaseException:  # Ctrl-C: nothing that we started runs on
+        _end(child.pid)
+        raise
 
 
 def streamer(env: Mapping[str, str]) -> Stream:
@@ -109,7 +134,7 @@ def streamer(env: Mapping[str, str]) -> Stream:
                     yield from _pieces(child.stdout, most)
                     code = child.wait()
             finally:
-                child.kill()  # nobody listens any longer
+                child.kill()  # the caller may stop reading before the end
         if late.is_set():
             raise TimeoutError(f"{words[0]} took longer than {seconds:g} s")
         if code:
@@ -119,7 +144,7 @@ def streamer(env: Mapping[str, str]) -> Stream:
 
 
 def _end(number: int) -> None:
-    """End a process and all that it has started: a script in a command's place starts another."""
+    """End a process and all that it has started: a command may be a script that starts another."""
     import psutil  # noqa: PLC0415 - only what hangs is ended
 
     with contextlib.suppress(psutil.Error):
@@ -134,14 +159,14 @@ def _pieces(pipe: IO[bytes] | None, most: int) -> Iterator[bytes]:
         yield piece
         most -= len(piece)
         if most <= 0:
-            raise TimeoutError("it said more than is listened to")
+            raise TimeoutError("it printed more than is read")
 
 
 @contextlib.contextmanager
 def _alarm(seconds: float, *actions: Callable[[], object]) -> Iterator[None]:
-    """Do the actions when the block takes longer than so many seconds."""
+    """Run the actions when the block takes longer than `seconds`."""
     timer = threading.Timer(seconds, lambda: [action() for action in actions])
-    timer.daemon = True  # a command that not even `kill` ends must not keep hackkit from ending
+    timer.daemon = True  # hackkit must end even if a command cannot be killed
     timer.start()
     try:
         yield
@@ -155,7 +180,7 @@ def _text(file: IO[bytes]) -> str:
 
 
 def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
-    """End a process that was started by `begin`, and all that it has started."""
+    """End a process that `begin` started, and all that it has started."""
     import psutil  # noqa: PLC0415 - only some commands end others
 
     group = family(child.pid) if child.poll() is None else []
@@ -166,11 +191,11 @@ def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline and not all(map(_is_over, group)):
             time.sleep(0.02)
-    finally:  # a second Ctrl-C shortens the wait
+    finally:  # a second Ctrl-C skips the wait
         for each in group:
             with contextlib.suppress(psutil.Error):
                 each.kill()
-        if os.name != "nt":  # also those whose parents have gone: they are in its group
+        if os.name != "nt":  # also those whose parents have ended: they are in its group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,9 +205,9 @@ def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
 def begin(
     words: Sequence[str], folder: Path, env: Mapping[str, str]
 ) -> subprocess.Popen[bytes] | None:
-    """Start a command in a process group of its own; None when there is no such command.
+    """Start a command in its own process group; None when it is not installed.
 
-    What it says, on both channels, comes through its `stdout`.
+    Its stdout and stderr both come through `stdout`.
     """
     program = shutil.which(words[0], path=env.get("PATH"))
     if program is None:
@@ -211,7 +236,7 @@ def family(process: int) -> "list[psutil.Process]":
 
 
 def _is_over(process: "psutil.Process") -> bool:
-    """Tell whether a process has ended, also where nobody has taken note of that yet."""
+    """Return whether a process has ended; one that its parent has not waited for counts."""
     import psutil  # noqa: PLC0415 - only some commands look
 
     try:
@@ -221,5 +246,5 @@ def _is_over(process: "psutil.Process") -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would aim git at another repository."""
-    return {key: value for key, value in os.environ.items() if key not in _AIMED}
+    """Return this process's environment, without variables that name another repository."""
+    return {key: value for key, value in os.environ.items() if key not in GIT_VARIABLES}

@@ -1,4 +1,4 @@
-"""The only module that talks to uv: it installs a project and runs commands in it."""
+"""The only module that runs uv: to install a project, and to run commands in it."""
 
 import contextlib
 import importlib.util
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hackkit.errors import HackkitError
-from hackkit.system.command_line import line
+from hackkit.system.command_line import HERE, line
 
-# What `uv run hackkit` and its checkout set for themselves. Everything else (an index, a cache,
-# a Python version) is the user's wish and holds for the new project too.
+# Variables that `uv run hackkit` and its checkout set for themselves. All others (an index, a
+# cache, a Python version) are the user's settings, and apply to the new project too.
 _OURS = frozenset(
     {
         "UV",
@@ -42,7 +42,7 @@ def command() -> list[str]:
 
     Raises HackkitError when there is no uv at all.
     """
-    # `uv run` tells its children where it is, also when its folder is not on PATH.
+    # `uv run` sets UV for its children: its folder may not be on PATH.
     for candidate in (shutil.which("uv"), os.environ.get("UV")):
         if candidate and Path(candidate).is_file():
             return [candidate]
@@ -50,12 +50,12 @@ def command() -> list[str]:
         return [sys.executable, "-m", "uv"]
     raise HackkitError(
         "uv, which installs the project's packages, was not found.",
-        fix=line([_python(), "-m", "pip", "install", "uv"]),
+        fix=line([HERE.python, "-m", "pip", "install", "uv"]),
     )
 
 
 def typed(*arguments: str) -> str:
-    """Write a uv command as the user can type it here."""
+    """Write a uv command for the user's shell."""
     try:
         words = ["uv"] if shutil.which("uv") else command()
     except HackkitError:
@@ -64,7 +64,7 @@ def typed(*arguments: str) -> str:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that belong to hackkit's own run."""
+    """Return the variables without those of hackkit's own `uv run`."""
     kept = {key: value for key, value in variables.items() if key not in _OURS}
     if sys.prefix != sys.base_prefix:
         scripts = Path(sys.executable).parent
@@ -74,12 +74,12 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def succeeds(folder: Path, *arguments: str) -> bool:
-    """Run uv in the folder; tell whether it went well. What it says goes to stderr."""
+    """Run uv in the folder, with its output on stderr; return whether it succeeded."""
     return _foreground(folder, arguments, _STDERR) == 0
 
 
 def quietly(folder: Path, *arguments: str) -> str:
-    """Run uv in the folder; return what it said when it failed, or nothing."""
+    """Run uv in the folder; return its output when it failed, else nothing."""
     result = subprocess.run(
         [*command(), *arguments],
         cwd=folder,
@@ -91,17 +91,17 @@ def quietly(folder: Path, *arguments: str) -> str:
         errors="replace",
         check=False,
     )
-    said = (result.stderr + result.stdout).strip() or f"exit code {result.returncode}"
-    return said if result.returncode else ""
+    output = (result.stderr + result.stdout).strip() or f"exit code {result.returncode}"
+    return output if result.returncode else ""
 
 
 def foreground(folder: Path, *arguments: str) -> int:
-    """Run uv in the folder with its output on the terminal, until it ends; return its exit code."""
+    """Run uv in the folder, with its output on the terminal; return its exit code."""
     return _foreground(folder, arguments, None)
 
 
 def _foreground(folder: Path, arguments: Sequence[str], output: int | None) -> int:
-    """Run uv to its end.
+    """Run uv to its end; return its exit code.
 
     Ctrl-C reaches the child too: it gets a few seconds to close, then it is ended.
     """
@@ -129,7 +129,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _wait(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_GRACE)
-
-
-def _python() -> str:
-    return "python" if os.name == "nt" else "python3"

@@ -170,14 +170,14 @@ def test_without_a_list_of_variables_there_is_nothing_to_look_at(folder: Path) -
 
 
 @pytest.mark.parametrize("name", ["MISTRAL_KEY", "MISTRAL_APIKEY", "MISTRAL_API_KEYS"])
-def test_a_slip_of_the_pen_is_answered_with_the_right_name(folder: Path, name: str) -> None:
+def test_a_typo_is_answered_with_the_right_name(folder: Path, name: str) -> None:
     write(folder, {".env": f"{name}={MISTRAL_KEY}\n"})
     finding = variables.check(context(folder))
     assert (finding.status, finding.message) == (
         Status.WARN,
         f".env sets {name}, which nothing reads",
     )
-    assert finding.fix == "edit .env: call it MISTRAL_API_KEY"
+    assert finding.fix == "edit .env: rename it to MISTRAL_API_KEY"
     assert MISTRAL_KEY not in repr(finding)
 
 
@@ -230,7 +230,7 @@ def test_a_list_that_is_no_list_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["SSL: no certificate", "NameError: name 'x' is not defined"])
-def test_another_trouble_of_the_app_is_another_checks_matter(folder: Path, said: str) -> None:
+def test_another_problem_of_the_app_is_left_to_another_check(folder: Path, said: str) -> None:
     finding = variables.check(context(folder, app=AppStatus(problem=said)))
     assert finding.status is Status.OK
 
@@ -241,7 +241,7 @@ def test_such_a_value_of_the_environment_is_unset(folder: Path) -> None:
     assert variables.check(facts).fix == "unset PORT"
 
 
-def test_an_app_that_is_not_installed_is_another_checks_matter(folder: Path) -> None:
+def test_an_app_that_is_not_installed_is_left_to_another_check(folder: Path) -> None:
     status = AppStatus(problem="the project's environment is not installed")
     assert variables.check(context(folder, app=status)).status is Status.OK
 
@@ -258,25 +258,25 @@ def test_a_file_that_is_not_utf8_fails_with_its_line(folder: Path) -> None:
     assert (finding.status, finding.message) == (Status.FAIL, ".env is not UTF-8 (line 2)")
 
 
-def test_a_variable_that_hides_another_value_is_named_without_both(folder: Path) -> None:
+def test_a_variable_that_overrides_another_value_is_named_without_both(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\nPORT=1\n"})
     finding = variables.check(context(folder, {"MISTRAL_API_KEY": "another-one", "PORT": "1"}))
     assert (finding.status, finding.message, finding.fix) == (
         Status.WARN,
-        "the environment hides another value of MISTRAL_API_KEY in .env",
+        "the environment overrides the value of MISTRAL_API_KEY in .env",
         "unset MISTRAL_API_KEY",
     )
     assert MISTRAL_KEY not in repr(finding)
     assert "another-one" not in repr(finding)
 
 
-def test_windows_forgets_a_variable_by_its_own_command(folder: Path) -> None:
+def test_windows_unsets_a_variable_with_its_own_command(folder: Path) -> None:
     write(folder, {".env": "PORT=1\n"})
     facts = context(folder, {"PORT": "2"}, system="windows")
-    assert variables.check(facts).fix == "Remove-Item Env:PORT"
+    assert variables.check(facts).fix == "Remove-Item Env:PORT -ErrorAction Ignore"
 
 
-def test_the_worst_of_several_stands_first(folder: Path) -> None:
+def test_the_worst_of_several_is_the_message(folder: Path) -> None:
     write(
         folder, {".env": "MISTRAL_KEY=abcdefgh\n", "rag/settings.py": f"{SETTINGS}    team: str\n"}
     )
@@ -293,15 +293,15 @@ def test_an_env_file_of_ones_own_is_well(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\n"})
     (folder / ".env").chmod(0o600)
     finding = env_file.check(context(folder))
-    assert (finding.status, finding.message) == (Status.OK, "there, and ignored by git")
+    assert (finding.status, finding.message) == (Status.OK, "exists, and git ignores it")
 
 
 def test_a_missing_env_file_is_created(folder: Path) -> None:
     finding = env_file.check(context(folder))
     assert (finding.status, finding.message) == (Status.WARN, "there is no .env")
-    assert finding.mend
-    assert finding.mend.says == "create .env from .env.example, for its owner only"
-    finding.mend.do()
+    assert finding.repair
+    assert finding.repair.action == "create .env from .env.example, readable only by its owner"
+    finding.repair.run()
     assert (folder / ".env").read_bytes() == (folder / ".env.example").read_bytes()
     assert os.name == "nt" or stat.S_IMODE((folder / ".env").stat().st_mode) == 0o600
     assert env_file.check(context(folder)).status is Status.OK
@@ -313,14 +313,14 @@ def test_a_project_without_variables_needs_no_env_file(folder: Path) -> None:
 
 
 @posix_only
-def test_a_secret_that_others_can_read_is_closed_to_them(folder: Path) -> None:
+def test_a_secret_that_others_can_read_is_made_private(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\n"})
     (folder / ".env").chmod(0o644)
     finding = env_file.check(context(folder))
     assert (finding.status, finding.fix) == (Status.WARN, "chmod 600 .env")
-    assert finding.message == "others on this machine can read the secrets in .env (mode 644)"
-    assert finding.mend
-    finding.mend.do()
+    assert finding.message == "other users of this machine can read the secrets in .env (mode 644)"
+    assert finding.repair
+    finding.repair.run()
     assert env_file.check(context(folder)).status is Status.OK
 
 
@@ -343,10 +343,10 @@ def test_an_env_file_that_git_would_take_in_fails(folder: Path, rules: str) -> N
     write(folder, {".gitignore": rules, ".env": ""})
     finding = env_file.check(context(folder))
     assert finding.status is Status.FAIL
-    assert finding.message == "git does not ignore .env: a commit could hold the keys"
-    assert finding.mend
-    assert finding.mend.says == "add .env to .gitignore"
-    finding.mend.do()
+    assert finding.message == "git does not ignore .env: a commit could contain the keys"
+    assert finding.repair
+    assert finding.repair.action == "add .env to .gitignore"
+    finding.repair.run()
     assert env_file.check(context(folder)).status is Status.OK
     assert (folder / ".gitignore").read_text("utf-8").startswith(rules)
 
@@ -358,30 +358,30 @@ def test_the_command_that_ignores_it_works(folder: Path) -> None:
     assert env_file.check(context(folder)).status is Status.OK
 
 
-def test_all_that_is_wrong_is_mended_at_once(folder: Path) -> None:
+def test_one_repair_fixes_all_that_is_wrong(folder: Path) -> None:
     (folder / ".gitignore").unlink()
     finding = env_file.check(context(folder))
     assert finding.status is Status.FAIL
     assert "there is no .env" in finding.details[0]
-    assert finding.mend
-    assert finding.mend.says == (
-        "add .env to .gitignore and create .env from .env.example, for its owner only"
+    assert finding.repair
+    assert finding.repair.action == (
+        "add .env to .gitignore and create .env from .env.example, readable only by its owner"
     )
-    finding.mend.do()
+    finding.repair.run()
     assert env_file.check(context(folder)).status is Status.OK
 
 
-def test_a_rule_of_this_machine_alone_protects_nobody_else(folder: Path) -> None:
+def test_a_rule_of_this_machine_alone_does_not_protect_other_clones(folder: Path) -> None:
     write(folder, {".gitignore": "", ".env": "", ".git/info/exclude": ".env\n"})
     finding = env_file.check(context(folder))
     assert finding.status is Status.WARN
     assert "on this machine only" in finding.message
-    assert finding.mend
-    finding.mend.do()
+    assert finding.repair
+    finding.repair.run()
     assert env_file.check(context(folder)).status is Status.OK
 
 
-def test_a_tracked_env_file_is_another_checks_matter(folder: Path) -> None:
+def test_a_tracked_env_file_is_left_to_another_check(folder: Path) -> None:
     commit(folder, {".env": ""})
     assert env_file.check(context(folder)).status is Status.OK
 
@@ -394,12 +394,12 @@ def test_without_a_repository_the_rules_count(tmp_path: Path) -> None:
     assert (finding.status, finding.message) == (Status.WARN, ".gitignore does not list .env")
 
 
-def test_a_file_that_cannot_be_created_is_told(folder: Path) -> None:
+def test_a_file_that_cannot_be_created_is_an_error(folder: Path) -> None:
     finding = env_file.check(context(folder))
     (folder / ".gitignore").unlink()
-    assert finding.mend
-    with pytest.raises(HackkitError, match=r"does not list \.env"):
-        finding.mend.do()
+    assert finding.repair
+    with pytest.raises(HackkitError, match=r"does not list it"):
+        finding.repair.run()
 
 
 # Work in git
@@ -417,7 +417,7 @@ def push(folder: Path) -> Path:
 def test_work_that_is_pushed_is_well(folder: Path) -> None:
     push(folder)
     finding = git_work.check(context(folder))
-    assert (finding.status, finding.message) == (Status.OK, "all is committed and pushed")
+    assert (finding.status, finding.message) == (Status.OK, "everything is committed and pushed")
 
 
 def test_a_few_changed_files_are_well(folder: Path) -> None:
@@ -440,7 +440,7 @@ def test_many_changed_files_are_warned_about(folder: Path) -> None:
 def test_work_that_is_only_here_is_warned_about(folder: Path) -> None:
     finding = git_work.check(context(folder))
     assert finding.status is Status.WARN
-    assert finding.message == "only this machine has the work: there is no remote"
+    assert finding.message == "no remote: the work is on this machine only"
 
 
 def test_commits_that_are_not_pushed_are_counted(folder: Path) -> None:
@@ -493,15 +493,15 @@ def test_a_repository_that_git_refuses_fails(folder: Path) -> None:
     finding = git_work.check(Context(folder=folder, run=commands({"git": refused})))
     assert (finding.status, finding.message) == (
         Status.FAIL,
-        "git says: detected dubious ownership",
+        "detected dubious ownership",
     )
     assert finding.fix == f"git config --global --add safe.directory {folder}"
 
 
-def test_a_damaged_git_folder_is_put_aside_not_thrown_away(folder: Path) -> None:
+def test_a_damaged_git_folder_is_renamed_not_deleted(folder: Path) -> None:
     write(folder, {".git/HEAD": "nothing of use"})
     finding = git_work.check(context(folder))
-    assert finding.message.startswith(".git is damaged: git says: not a git repository")
+    assert finding.message.startswith(".git is damaged: not a git repository")
     subprocess.run(finding.fix, shell=True, cwd=folder, check=True)  # noqa: S602 - as it is typed
     assert (folder / "git.old" / "HEAD").is_file()
     assert git_work.check(context(folder)).status is Status.WARN
@@ -529,7 +529,7 @@ def test_conflicts_fail(folder: Path, action: str) -> None:
     finding = git_work.check(context(folder))
     assert (finding.status, finding.message) == (Status.FAIL, "conflict markers in app.py")
     assert finding.fix == (
-        f"edit app.py: keep one of the two versions, then type git {action} --continue"
+        f"edit app.py: keep one of the two versions, then run git {action} --continue"
     )
 
 
@@ -593,7 +593,7 @@ def test_a_large_file_is_named_with_its_size(folder: Path) -> None:
     assert "my film.mp4" in finding.details[0]
 
 
-def test_a_file_that_hosts_refuse_fails_and_stands_first(folder: Path) -> None:
+def test_a_file_that_hosts_refuse_fails_and_comes_first(folder: Path) -> None:
     grow(folder / "a.bin", 12_000_000)
     grow(folder / "b.bin", 101_000_000)
     finding = large_files.check(context(folder))
@@ -667,7 +667,7 @@ def test_a_readme_that_is_not_text_is_warned_about(folder: Path) -> None:
     assert readme.check(context(folder)).status is Status.WARN
 
 
-def test_a_readme_that_nobody_touched_is_warned_about_in_time(folder: Path) -> None:
+def test_a_readme_that_never_changed_is_warned_about_in_time(folder: Path) -> None:
     commit(folder, {"README.md": README})
     for number in range(8):
         commit(folder, {"a": f"{number}"})
@@ -685,7 +685,7 @@ def test_an_env_that_is_a_folder_fails(folder: Path) -> None:
     (folder / ".env").mkdir()
     finding = env_file.check(context(folder))
     assert (finding.status, finding.fix) == (Status.FAIL, "mv .env env.old")
-    assert finding.message == ".env is a folder: the app reads a file of that name"
+    assert finding.message == ".env is a folder: the app needs a file of that name"
 
 
 def test_an_env_too_large_to_be_a_list_of_variables_is_not_read(folder: Path) -> None:
@@ -693,6 +693,6 @@ def test_an_env_too_large_to_be_a_list_of_variables_is_not_read(folder: Path) ->
     finding = variables.check(context(folder))
     assert (finding.status, finding.message) == (
         Status.WARN,
-        ".env has 220 kB: too large to be looked at",
+        ".env has 220 kB: too large to be read",
     )
     assert ProjectFiles(folder).dotenv == {}

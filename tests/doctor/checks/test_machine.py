@@ -176,7 +176,7 @@ def test_a_uv_that_does_not_run_fails(answer: Ran | None) -> None:
     assert ask_uv(answer).status is Status.FAIL
 
 
-def test_a_uv_that_does_not_tell_its_version_is_well() -> None:
+def test_a_uv_without_a_version_is_ok() -> None:
     assert ask_uv("uv, built by hand").status is Status.OK
 
 
@@ -263,13 +263,13 @@ def test_docker_without_its_daemon_is_a_warning(system: str, fix: str) -> None:
     assert finding.fix == fix
 
 
-def test_docker_that_one_may_not_use_is_a_warning_of_its_own() -> None:
+def test_docker_without_permission_is_another_warning() -> None:
     finding = ask_engines({"docker version": FORBIDDEN})
     assert finding.status is Status.WARN
     assert "usermod" in finding.fix
 
 
-def test_docker_that_is_sent_elsewhere_is_called_back() -> None:
+def test_a_docker_host_that_does_not_answer_is_unset() -> None:
     env = {"DOCKER_HOST": "tcp://10.0.0.9:2375"}
     finding = container.check(Context(env=env, run=commands({"docker version": DOWN})))
     assert finding.fix == "unset DOCKER_HOST"
@@ -296,7 +296,7 @@ def test_buildah_alone_builds() -> None:
     assert finding.message.startswith("buildah 1.28.2, ")
 
 
-def test_a_podman_without_its_machine_is_told_to_start_it() -> None:
+def test_a_podman_without_its_machine_names_the_command_that_starts_it() -> None:
     finding = ask_engines({"podman ps": Ran(125, err="Cannot connect to Podman.")}, "darwin")
     assert (finding.status, finding.fix) == (Status.WARN, "podman machine start")
 
@@ -375,7 +375,7 @@ def test_an_installed_project_needs_less_room(tmp_path: Path) -> None:
 
 
 @contextmanager
-def time_server(date: str, *, trusted_by_nobody: bool = False) -> Iterator[str]:
+def time_server(date: str, *, self_signed: bool = False) -> Iterator[str]:
     """Serve on loopback with this Date in every answer; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -393,14 +393,14 @@ def time_server(date: str, *, trusted_by_nobody: bool = False) -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         # A client that goes away before it is accepted must not leave us waiting for good.
         server.socket.settimeout(1)
-        if trusted_by_nobody:
+        if self_signed:
             secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             trustme.CA().issue_cert("127.0.0.1").configure_cert(secure)
             server.socket = secure.wrap_socket(server.socket, server_side=True)
         threading.Thread(
             target=lambda: server.serve_forever(poll_interval=0.02), daemon=True
         ).start()
-        yield f"http{'s' if trusted_by_nobody else ''}://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if self_signed else ''}://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
@@ -434,15 +434,13 @@ def test_a_clock_that_is_far_off_fails(system: str) -> None:
 
 
 def test_the_clock_is_compared_also_where_a_certificate_looks_wrong_by_it() -> None:
-    with time_server(
-        formatdate(time.time() + 3 * 3600, usegmt=True), trusted_by_nobody=True
-    ) as url:
+    with time_server(formatdate(time.time() + 3 * 3600, usegmt=True), self_signed=True) as url:
         finding = clock.check(Context(env={"MISTRAL_SERVER_URL": url}, offline=False))
     assert (finding.status, finding.message) == (Status.FAIL, "3 hours behind")
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2026 25:61:61 GMT"])
-def test_a_server_that_tells_no_time_is_skipped(date: str) -> None:
+def test_a_server_without_a_date_is_skipped(date: str) -> None:
     with time_server(date) as url:
         finding = clock.check(Context(env={"MISTRAL_SERVER_URL": url}, offline=False))
     assert finding.status is Status.SKIP

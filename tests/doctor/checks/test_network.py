@@ -13,11 +13,11 @@ from servers import (
     drips_headers,
     garbage,
     login_page,
-    nobody,
     says,
     sends_to,
     serving,
     silence,
+    unused_port,
 )
 
 from hackkit.doctor.checks import hugging_face_hub, mistral_api, package_index, proxy
@@ -58,24 +58,24 @@ def test_mistrals_api_is_well_when_it_asks_who_we_are() -> None:
 def test_no_key_is_sent_to_see_whether_mistrals_api_answers() -> None:
     with serving(says(REFUSED, 401)) as server:
         ask_mistral(server.url, MISTRAL_API_KEY=KEY)
-    assert KEY not in str(server.heard)
+    assert KEY not in str(server.received)
 
 
 def test_mistrals_api_out_of_reach_warns_without_a_key() -> None:
-    finding = ask_mistral(f"http://127.0.0.1:{nobody()}")
+    finding = ask_mistral(f"http://127.0.0.1:{unused_port()}")
     assert finding.status is Status.WARN
     assert "nothing listens" in finding.message
 
 
 def test_mistrals_api_out_of_reach_fails_with_a_key() -> None:
-    finding = ask_mistral(f"http://127.0.0.1:{nobody()}", MISTRAL_API_KEY=KEY)
+    finding = ask_mistral(f"http://127.0.0.1:{unused_port()}", MISTRAL_API_KEY=KEY)
     assert finding.status is Status.FAIL
 
 
 def test_mistrals_api_is_not_asked_when_the_app_uses_another_server() -> None:
     with serving(says(REFUSED, 401)) as server:
         finding = ask_mistral(server.url, LLM_BASE_URL="http://localhost:11434/v1")
-    assert (finding.status, server.heard) == (Status.SKIP, [])
+    assert (finding.status, server.received) == (Status.SKIP, [])
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
@@ -119,7 +119,7 @@ def test_an_intercepting_proxy_is_named(tmp_path: Path) -> None:
     assert "SSL_CERT_FILE" in finding.fix
 
 
-def test_a_wrong_clock_is_told_from_an_intercepting_proxy(tmp_path: Path) -> None:
+def test_a_wrong_clock_is_not_taken_for_an_intercepting_proxy(tmp_path: Path) -> None:
     trusted = Authority(tmp_path)
     expired = trusted.certify(until=datetime(2001, 1, 1, tzinfo=UTC))
     with serving(says(REFUSED, 401), expired) as server:
@@ -142,7 +142,7 @@ def test_another_service_at_that_address_is_seen() -> None:
 
 def test_what_is_not_http_is_no_answer_of_mistrals() -> None:
     with serving(garbage) as server:
-        assert "does not speak HTTP" in ask_mistral(server.url).message
+        assert "does not answer in HTTP" in ask_mistral(server.url).message
 
 
 # The Hugging Face hub
@@ -155,11 +155,11 @@ def ask_hub(url: str) -> Finding:
 def test_the_hub_is_well_when_it_lists_models() -> None:
     with serving(says([{"id": "a/b"}])) as server:
         assert ask_hub(server.url).status is Status.OK
-    assert server.heard[0].target == "/api/models?limit=1"
+    assert server.received[0].target == "/api/models?limit=1"
 
 
 def test_a_hub_out_of_reach_only_warns() -> None:
-    finding = ask_hub(f"http://127.0.0.1:{nobody()}")
+    finding = ask_hub(f"http://127.0.0.1:{unused_port()}")
     assert (finding.status, bool(finding.fix)) == (Status.WARN, True)
 
 
@@ -192,7 +192,7 @@ def test_the_index_is_asked_for_one_small_page(tmp_path: Path) -> None:
     with serving(says(INDEX_PAGE)) as server:
         finding = ask_index(tmp_path, UV_DEFAULT_INDEX=f"{server.url}/simple/")
     assert finding.status is Status.OK
-    assert server.heard[0].target == "/simple/uv/"
+    assert server.received[0].target == "/simple/uv/"
 
 
 def test_an_index_that_lists_its_files_as_a_page_is_well(tmp_path: Path) -> None:
@@ -212,14 +212,14 @@ def test_without_any_setting_uv_is_asked_for_its_own_index(tmp_path: Path) -> No
             f"  The default package index (by\n          default: <{server.url}/simple>) [env: U]"
         )
         finding = ask_index(tmp_path, said)
-    assert (finding.status, server.heard[0].target) == (Status.OK, "/simple/uv/")
+    assert (finding.status, server.received[0].target) == (Status.OK, "/simple/uv/")
 
 
 def test_without_uv_it_is_pips_index_that_counts(tmp_path: Path) -> None:
     with serving(says(INDEX_PAGE)) as server:
         run = commands({"python3 -m pip config list": f"global.index-url='{server.url}/pip'"})
         finding = package_index.check(Context(folder=tmp_path, run=run))
-    assert (finding.status, server.heard[0].target) == (Status.OK, "/pip/uv/")
+    assert (finding.status, server.received[0].target) == (Status.OK, "/pip/uv/")
 
 
 def test_without_uv_and_settings_pip_is_asked_for_its_own_index(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_without_uv_and_settings_pip_is_asked_for_its_own_index(tmp_path: Path) 
             "python3 -m pip install --help": f"  Base URL (default {server.url}/simple). This",
         }
         finding = package_index.check(Context(folder=tmp_path, run=commands(answers)))
-    assert (finding.status, server.heard[0].target) == (Status.OK, "/simple/uv/")
+    assert (finding.status, server.received[0].target) == (Status.OK, "/simple/uv/")
 
 
 def test_without_uv_and_pip_there_is_nothing_to_ask(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_projects_own_settings_count(tmp_path: Path, name: str) -> None:
     with serving(says(INDEX_PAGE)) as server:
         (tmp_path / name).write_text(SETTINGS[name].format(server.url))
         assert ask_index(tmp_path).status is Status.OK
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 def test_the_users_settings_of_uv_count(tmp_path: Path) -> None:
@@ -256,17 +256,17 @@ def test_the_users_settings_of_uv_count(tmp_path: Path) -> None:
     with serving(says(INDEX_PAGE)) as server:
         settings.write_text(f'index-url = "{server.url}"\n')
         ask_index(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "config"))
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 def test_extra_indexes_are_asked_too(tmp_path: Path) -> None:
     with serving(says(INDEX_PAGE)) as one, serving(says(INDEX_PAGE)) as two:
         ask_index(tmp_path, UV_DEFAULT_INDEX=one.url, UV_INDEX=f"ours={two.url}")
-    assert len(one.heard) == len(two.heard) == 1
+    assert len(one.received) == len(two.received) == 1
 
 
 def test_an_index_out_of_reach_fails_before_anything_is_installed(tmp_path: Path) -> None:
-    finding = ask_index(tmp_path, UV_DEFAULT_INDEX=f"http://127.0.0.1:{nobody()}")
+    finding = ask_index(tmp_path, UV_DEFAULT_INDEX=f"http://127.0.0.1:{unused_port()}")
     assert finding.status is Status.FAIL
     assert "nothing listens" in finding.message
 
@@ -275,14 +275,14 @@ def test_an_index_out_of_reach_only_warns_once_all_is_installed(tmp_path: Path) 
     project = ProjectFiles(tmp_path)
     project.python.parent.mkdir(parents=True)
     project.python.write_bytes(b"")
-    env = {"UV_DEFAULT_INDEX": f"http://127.0.0.1:{nobody()}"}
+    env = {"UV_DEFAULT_INDEX": f"http://127.0.0.1:{unused_port()}"}
     context = Context(folder=tmp_path, project=project, env=env, uv=("uv",))
     assert package_index.check(context).status is Status.WARN
 
 
 def test_pips_own_index_is_offered_when_uvs_is_out_of_reach(tmp_path: Path) -> None:
     run = commands({"python3 -m pip config list": "global.index-url='https://mirror.example/s'"})
-    env = {"UV_DEFAULT_INDEX": f"http://127.0.0.1:{nobody()}"}
+    env = {"UV_DEFAULT_INDEX": f"http://127.0.0.1:{unused_port()}"}
     finding = package_index.check(Context(folder=tmp_path, env=env, uv=("uv",), run=run))
     assert finding.fix == "export UV_DEFAULT_INDEX=https://mirror.example/s"
 
@@ -292,15 +292,15 @@ def test_a_password_in_an_address_is_used_but_never_shown(tmp_path: Path) -> Non
         url = server.url.replace("://", "://ada:lovelace@")
         finding = ask_index(tmp_path, UV_DEFAULT_INDEX=url)
     assert finding.status is Status.WARN
-    assert "wants a login (401)" in finding.message
-    assert server.heard[0].headers["authorization"].startswith("Basic ")
+    assert "requires a login (401)" in finding.message
+    assert server.received[0].headers["authorization"].startswith("Basic ")
     assert "lovelace" not in str(finding)
 
 
 def test_an_index_in_trouble_fails(tmp_path: Path) -> None:
     with serving(says("", 503)) as server:
         finding = ask_index(tmp_path, UV_DEFAULT_INDEX=server.url)
-    assert (finding.status, "answers 503" in finding.message) == (Status.FAIL, True)
+    assert (finding.status, "server error (503)" in finding.message) == (Status.FAIL, True)
 
 
 def test_a_slow_index_warns(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_an_index_that_is_a_folder_is_looked_at(tmp_path: Path) -> None:
 
 def test_an_index_that_is_a_missing_folder_fails(tmp_path: Path) -> None:
     finding = ask_index(tmp_path, UV_DEFAULT_INDEX=(tmp_path / "gone").as_uri())
-    assert (finding.status, "not there" in finding.message) == (Status.FAIL, True)
+    assert (finding.status, "does not exist" in finding.message) == (Status.FAIL, True)
 
 
 # Proxies
@@ -337,7 +337,7 @@ def test_no_proxy_is_fine() -> None:
     assert (finding.status, finding.message) == (Status.OK, "none set")
 
 
-def test_a_proxy_that_spares_this_machine_is_fine_and_named_without_its_password() -> None:
+def test_a_proxy_that_localhost_bypasses_is_ok_and_named_without_its_password() -> None:
     finding = look_for_proxies(
         HTTP_PROXY="http://ada:lovelace@proxy.example:3128",
         https_proxy="proxy.example:3128",
@@ -348,9 +348,9 @@ def test_a_proxy_that_spares_this_machine_is_fine_and_named_without_its_password
     assert "lovelace" not in str(finding)
 
 
-def test_a_star_takes_every_proxy_out_of_force() -> None:
+def test_a_star_in_no_proxy_disables_every_proxy() -> None:
     finding = look_for_proxies(HTTP_PROXY="http://p:1", NO_PROXY="*")
-    assert (finding.status, "none in force" in finding.message) == (Status.OK, True)
+    assert (finding.status, "none is used" in finding.message) == (Status.OK, True)
 
 
 def test_a_proxy_for_https_alone_leaves_this_machine_alone() -> None:
@@ -364,15 +364,15 @@ def test_a_proxy_that_this_machine_is_asked_through_fails(name: str) -> None:
     assert finding.fix == "export NO_PROXY=localhost,127.0.0.1"
 
 
-def test_what_is_exempt_already_stays_so() -> None:
+def test_entries_of_no_proxy_are_kept() -> None:
     finding = look_for_proxies(HTTP_PROXY="http://p:1", no_proxy="localhost,.corp.example")
-    assert finding.message == "NO_PROXY does not cover 127.0.0.1: the app cannot start"
+    assert finding.message == "NO_PROXY lacks 127.0.0.1: the app cannot start"
     assert finding.fix == "export no_proxy=localhost,127.0.0.1,.corp.example"
 
 
-def test_a_network_does_not_exempt_this_machine() -> None:
+def test_a_network_in_no_proxy_does_not_cover_this_machine() -> None:
     env = {"HTTP_PROXY": "http://p:1", "NO_PROXY": "localhost,127.0.0.0/8"}
-    assert "cover 127.0.0.1" in look_for_proxies(**env).message
+    assert "lacks 127.0.0.1" in look_for_proxies(**env).message
 
 
 def test_windows_gets_its_own_command() -> None:
@@ -387,7 +387,10 @@ def test_a_proxy_that_makes_no_sense_fails_and_can_be_unset(value: str) -> None:
 
 
 def test_windows_unsets_it_in_its_own_way() -> None:
-    assert look_for_proxies("windows", ALL_PROXY="x://y").fix == "Remove-Item Env:ALL_PROXY"
+    assert (
+        look_for_proxies("windows", ALL_PROXY="x://y").fix
+        == "Remove-Item Env:ALL_PROXY -ErrorAction Ignore"
+    )
 
 
 def look_for_socks(folder: Path) -> Finding:
@@ -407,7 +410,7 @@ def test_a_socks_proxy_with_that_package_is_fine(tmp_path: Path) -> None:
     assert look_for_socks(tmp_path).status is Status.OK
 
 
-def test_a_variable_that_another_spelling_overrules_is_told() -> None:
+def test_a_variable_that_another_spelling_overrides_is_named() -> None:
     env = {
         "http_proxy": "http://a:1",
         "HTTP_PROXY": "http://b:1",
@@ -433,7 +436,9 @@ def test_every_check_that_asks_a_server_ends_in_time(tmp_path: Path, answer: Ans
     assert all(result.seconds < 2.4 and not result.broken for result in report.results)
     ends = {result.id: result.finding.status for result in report.results}
     assert all(ends[each] is not Status.OK for each in ASKING)
-    assert {Status.WARN, Status.FAIL} & {ends[each] for each in ASKING}  # one stands for all
+    assert {Status.WARN, Status.FAIL} & {
+        ends[each] for each in ASKING
+    }  # the one that is shown for all
     assert all(ends[each] is Status.SKIP for each in ASKING_WITH_A_KEY)
 
 
@@ -450,7 +455,7 @@ def test_a_server_of_ones_own_that_hangs_fails_in_time(answer: Answer) -> None:
     ("system", "begin"), [("linux", "unset http_proxy"), ("windows", "Remove-Item Env:HTTP_PROXY")]
 )
 def test_a_proxy_that_is_not_there_can_be_unset(system: str, begin: str) -> None:
-    env = {"HTTPS_PROXY": f"http://127.0.0.1:{nobody()}"}
+    env = {"HTTPS_PROXY": f"http://127.0.0.1:{unused_port()}"}
     finding = mistral_api.check(Context(env=env, system=system))
     assert finding.message.startswith("no proxy answers at")
     assert finding.fix.startswith(begin)

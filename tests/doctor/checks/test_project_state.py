@@ -28,7 +28,7 @@ CHECK = "uv sync --check --locked"
 
 @pytest.fixture
 def project(tmp_path: Path) -> ProjectFiles:
-    """Make a project whose environment is a file that nobody runs."""
+    """Make a project whose environment is a file that is never run."""
     write(tmp_path / "pyproject.toml", '[project]\nname = "x"\ndependencies = ["Typer>=0.20"]\n')
     write(tmp_path / "uv.lock", '[[package]]\nname = "typer"\n')
     found = ProjectFiles(tmp_path)
@@ -48,20 +48,20 @@ def installed(project: ProjectFiles, compared: Ran | str | None) -> Finding:
     return environment.check(context(project, AppStatus(), run))
 
 
-def test_an_environment_in_step_with_its_lock_is_well(project: ProjectFiles) -> None:
+def test_an_environment_in_sync_with_its_lock_is_ok(project: ProjectFiles) -> None:
     finding = installed(project, Ran(0, "", "Resolved 9 packages\nChecked 118 packages in 1ms"))
     assert finding.status is Status.OK
-    assert finding.message == "Python 3.12.4, 118 packages in step with uv.lock"
+    assert finding.message == "Python 3.12.4, 118 packages in sync with uv.lock"
 
 
-def test_an_environment_that_is_not_installed_fails_and_can_be_mended(
+def test_an_environment_that_is_not_installed_fails_and_can_be_repaired(
     project: ProjectFiles,
 ) -> None:
     project.python.unlink()
     finding = installed(project, None)
     assert (finding.status, finding.message) == (Status.FAIL, "not installed")
     assert finding.fix.endswith("uv sync")
-    assert finding.mend
+    assert finding.repair
 
 
 @pytest.mark.parametrize("ran", [Ran(126, err="cannot execute"), HANGS, None])
@@ -78,14 +78,14 @@ def test_packages_that_differ_from_the_lock_are_named(project: ProjectFiles) -> 
     finding = installed(project, Ran(1, "", said))
     assert finding.status is Status.WARN
     assert "pypdf and 1 more" in finding.message
-    assert finding.mend
+    assert finding.repair
 
 
-def test_a_lock_that_does_not_fit_is_a_warning(project: ProjectFiles) -> None:
+def test_a_lock_that_does_not_match_is_a_warning(project: ProjectFiles) -> None:
     finding = installed(project, Ran(1, "", "error: The lockfile at `uv.lock` needs to be updated"))
     assert (finding.status, finding.message) == (
         Status.WARN,
-        "uv.lock does not fit pyproject.toml",
+        "uv.lock does not match pyproject.toml",
     )
 
 
@@ -93,13 +93,13 @@ def test_no_lock_is_a_warning(project: ProjectFiles) -> None:
     (project.folder / "uv.lock").unlink()
     finding = installed(project, None)
     assert (finding.status, finding.message) == (Status.WARN, "Python 3.12.4, but no uv.lock")
-    assert finding.mend
+    assert finding.repair
 
 
 NO_NETWORK = Ran(1, "", "hint: Packages were unavailable because the network was disabled.")
 
 
-def test_what_cannot_be_told_offline_is_no_fault(project: ProjectFiles) -> None:
+def test_what_cannot_be_compared_offline_is_not_a_problem(project: ProjectFiles) -> None:
     assert installed(project, NO_NETWORK).status is Status.OK
 
 
@@ -119,18 +119,18 @@ def test_files_that_uv_cannot_read_fail(project: ProjectFiles) -> None:
     assert broken.message.startswith("pyproject.toml cannot be read: ")
 
 
-def test_what_else_uv_refuses_is_told_in_its_words(project: ProjectFiles) -> None:
+def test_another_error_of_uv_is_quoted(project: ProjectFiles) -> None:
     finding = installed(project, Ran(2, "", "error: No interpreter found for Python 3.19\nhint: x"))
     assert finding.status is Status.FAIL
     assert finding.message.endswith("No interpreter found for Python 3.19")
 
 
-def test_a_uv_that_hangs_or_is_not_there_leaves_the_rest_said(project: ProjectFiles) -> None:
+def test_without_an_answer_of_uv_the_version_is_shown(project: ProjectFiles) -> None:
     assert installed(project, HANGS).status is Status.SKIP
     run = commands({f"{project.python} -I": "3.12.4"})
     finding = environment.check(Context(folder=project.folder, project=project, run=run))
     assert finding.status is Status.OK
-    assert "without uv" in finding.message
+    assert "there is no uv" in finding.message
 
 
 def test_a_moved_environment_is_a_warning(project: ProjectFiles) -> None:
@@ -169,7 +169,7 @@ def test_an_app_that_imports_is_well_and_is_not_imported_again(real: ProjectFile
     first = imported(real, app="from rag.prompts import WORDS\nopen('ran', 'a').write('x')\n")
     assert (first.status, (real.folder / "ran").read_text()) == (Status.OK, "x")
     again = imported(real)
-    assert "nothing has changed" in again.message
+    assert "unchanged since" in again.message
     assert (real.folder / "ran").read_text() == "x"
     changed = imported(real, rag__prompts="WORDS = 30\n")
     assert (changed.status, (real.folder / "ran").read_text()) == (Status.OK, "xx")
@@ -187,7 +187,7 @@ def test_an_app_that_imports_is_well_and_is_not_imported_again(real: ProjectFile
         ({"app": "def f():\n    from rag import late\n", "rag__late": "("}, "rag/late.py:1", ""),
     ],
 )
-def test_an_error_at_the_import_is_told_with_its_place(
+def test_an_error_at_the_import_is_shown_with_its_line(
     real: ProjectFiles, files: dict[str, str], place: str, words: str
 ) -> None:
     finding = imported(real, **files)
@@ -198,21 +198,21 @@ def test_an_error_at_the_import_is_told_with_its_place(
     assert finding.fix == f"edit {place.replace(':', ': correct line ')}"
 
 
-def test_a_file_that_may_not_be_read_is_opened_not_edited(project: ProjectFiles) -> None:
+def test_the_fix_for_a_file_without_permission_is_to_unlock_it(project: ProjectFiles) -> None:
     write(project.folder / "app.py", "")
     said = Ran(1, err="PermissionError: [Errno 13] Permission denied: '/app/rag/my prompts.py'")
     finding = app.check(context(project, AppStatus(), commands({str(project.python): said})))
     assert (finding.status, finding.message) == (
         Status.FAIL,
-        "/app/rag/my prompts.py may not be read",
+        "/app/rag/my prompts.py cannot be read: permission denied",
     )
-    assert finding.fix == "chmod u+rw '/app/rag/my prompts.py'"
+    assert finding.fix == "chmod -R u+rwX '/app/rag/my prompts.py'"
 
 
 def test_a_missing_module_is_added_by_its_package_s_name(real: ProjectFiles) -> None:
     finding = imported(real, rag__prompts="WORDS = 1\nimport bs4, nosuchmodule\n")
     assert finding.status is Status.FAIL
-    assert finding.message == "rag/prompts.py:2: no module bs4 and 1 more is installed"
+    assert finding.message == "rag/prompts.py:2: not installed: bs4 and 1 more"
     assert finding.fix.endswith("uv add beautifulsoup4 nosuchmodule")
 
 
@@ -255,7 +255,7 @@ def test_an_app_that_would_start_at_its_import_is_not_started(
     write(real.folder / "gradio.py", "def launch():\n    open('started', 'w')\n")
     finding = imported(real, app=text)
     assert finding.status is Status.OK
-    assert "would start it" in finding.message
+    assert "would start the app" in finding.message
     assert not (real.folder / "started").exists()
 
 
@@ -265,24 +265,24 @@ def test_a_broken_file_that_the_app_does_not_use_is_a_warning(real: ProjectFiles
     assert finding.message.startswith("notes.py:1, which the app does not use")
 
 
-def test_an_app_that_stops_itself_is_another_check_s_matter(real: ProjectFiles) -> None:
+def test_an_app_that_exits_at_its_import_is_left_to_another_check(real: ProjectFiles) -> None:
     finding = imported(real, app="raise SystemExit('PORT: not a number.\\nFix: correct it')\n")
     assert finding.status is Status.SKIP
     assert "PORT: not a number." in finding.message
 
 
-def test_an_import_that_ends_python_is_told(real: ProjectFiles) -> None:
+def test_an_import_that_ends_python_fails(real: ProjectFiles) -> None:
     finding = imported(real, app="import os\nos._exit(7)\n")
     assert finding.status is Status.FAIL
     assert "exit code 7" in finding.message
 
 
-def test_an_import_that_does_not_end_is_told(project: ProjectFiles) -> None:
+def test_an_import_that_does_not_end_fails(project: ProjectFiles) -> None:
     write(project.folder / "app.py", "")
     run = commands({f"{project.python} -P": HANGS})
     finding = app.check(context(project, AppStatus(), run))
     assert finding.status is Status.FAIL
-    assert "did not end within 25 s" in finding.message
+    assert "took longer than 25 s" in finding.message
 
 
 def test_what_the_app_prints_does_not_matter(real: ProjectFiles) -> None:
@@ -334,7 +334,7 @@ def test_a_port_of_another_program_fails_and_names_it(project: ProjectFiles, tak
     write(project.folder / ".env", f"PORT={taken}\n")
     finding = port_of(project, AppStatus(port=taken), "nginx (process 7)")
     assert finding.status is Status.FAIL
-    assert finding.message == f"{taken} is not free: nginx (process 7) has it"
+    assert finding.message == f"{taken} is not free: nginx (process 7) uses it"
     assert re.fullmatch(r"edit \.env: set PORT=\d+", finding.fix)
 
 
@@ -346,25 +346,27 @@ def test_a_port_of_another_program_fails_and_names_it(project: ProjectFiles, tak
         ("PORT=1\n# PORT=2\nexport PORT={}", "PORT=1\n# PORT=2\nexport PORT={}"),
     ],
 )
-def test_the_mend_changes_one_line_of_env_and_keeps_its_mode(
+def test_the_repair_changes_one_line_of_env_and_keeps_its_mode(
     project: ProjectFiles, taken: int, before: str, after: str
 ) -> None:
     file = project.folder / ".env"
     file.write_bytes(before.format(taken).encode())
     file.chmod(0o600)
     finding = port_of(project, AppStatus(port=taken), "nginx")
-    assert finding.mend
-    finding.mend.do()
+    assert finding.repair
+    finding.repair.run()
     number = finding.fix.rpartition("=")[2]
     assert number != str(taken)
     assert file.read_bytes().decode() == after.format(number)
     assert os.name == "nt" or file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_port_that_the_environment_sets_is_not_mended(project: ProjectFiles, taken: int) -> None:
+def test_a_port_that_the_environment_sets_is_not_repaired(
+    project: ProjectFiles, taken: int
+) -> None:
     finding = port_of(project, AppStatus(port=taken), "nginx", PORT=str(taken))
     assert finding.fix.startswith("export PORT=")
-    assert finding.mend is None
+    assert finding.repair is None
 
 
 def test_a_line_that_went_away_is_an_error_and_nothing_is_written(
@@ -373,16 +375,16 @@ def test_a_line_that_went_away_is_an_error_and_nothing_is_written(
     write(project.folder / ".env", f"PORT={taken}\n")
     finding = port_of(project, AppStatus(port=taken), "nginx")
     (project.folder / ".env").write_text("A=1\n")
-    assert finding.mend
+    assert finding.repair
     with pytest.raises(HackkitError):
-        finding.mend.do()
+        finding.repair.run()
     assert (project.folder / ".env").read_text() == "A=1\n"
 
 
 def test_the_app_itself_may_have_its_port(project: ProjectFiles, taken: int) -> None:
     finding = port_of(project, AppStatus(port=taken, busy=True), "python (process 7)")
     assert finding.status is Status.OK
-    assert "this app listens" in finding.message
+    assert "used by this app" in finding.message
 
 
 def test_an_app_without_a_port_of_its_own_finds_one(project: ProjectFiles) -> None:
@@ -402,7 +404,7 @@ def test_documents_are_counted_without_hidden_files(project: ProjectFiles) -> No
     for name in ("a.md", "sub/b.md", ".hidden", ".git/c.md"):
         write(project.folder / "docs" / name, "x")
     finding = documents.check(context(project, AppStatus(docs="docs")))
-    assert (finding.status, finding.message) == (Status.OK, "2 in docs, none unreadable")
+    assert (finding.status, finding.message) == (Status.OK, "2 in docs, all readable")
 
 
 def test_no_documents_are_a_warning(project: ProjectFiles) -> None:
@@ -436,10 +438,10 @@ def indexed(project: ProjectFiles, **changes: object) -> Finding:
     return index.check(context(project, status))
 
 
-def test_an_index_in_step_is_well(project: ProjectFiles) -> None:
+def test_an_index_in_sync_is_ok(project: ProjectFiles) -> None:
     finding = indexed(project)
     assert finding.status is Status.OK
-    assert finding.message == "index/keywords holds 10 documents in 70 passages"
+    assert finding.message == "index/keywords has 10 documents in 70 chunks"
 
 
 def test_without_documents_there_is_nothing_to_index(project: ProjectFiles) -> None:
@@ -453,24 +455,24 @@ def test_an_index_that_may_not_be_read_fails(project: ProjectFiles) -> None:
 
 def test_one_document_is_one_document(project: ProjectFiles) -> None:
     finding = indexed(project, documents=1, passages=1)
-    assert finding.message.endswith("holds 1 document in 1 passage")
+    assert finding.message.endswith("has 1 document in 1 chunk")
 
 
-def test_an_index_behind_its_documents_is_a_warning_that_can_be_mended(
+def test_an_index_that_is_out_of_date_is_a_warning_that_can_be_repaired(
     project: ProjectFiles,
 ) -> None:
     finding = indexed(project, new=("docs/a.md", "docs/b.md"), gone=("docs/c.md",))
     assert finding.status is Status.WARN
-    assert finding.message == "index/keywords is behind the documents: 2 new, 1 gone"
-    assert finding.details == ("new: docs/a.md", "new: docs/b.md", "gone: docs/c.md")
+    assert finding.message == "index/keywords is out of date: 2 new, 1 removed"
+    assert finding.details == ("new: docs/a.md", "new: docs/b.md", "removed: docs/c.md")
     assert finding.fix.endswith("ingest")
-    assert finding.mend
+    assert finding.repair
 
 
 def test_while_the_app_runs_its_index_is_left_alone(project: ProjectFiles) -> None:
     for changes in ({"new": ("docs/a.md",)}, {"damage": "keywords.db: file is not a database"}):
         finding = indexed(project, busy=True, **changes)
-        assert finding.mend is None
+        assert finding.repair is None
         assert finding.fix.startswith("stop the app")
 
 
@@ -490,10 +492,10 @@ def test_an_index_of_another_model_is_named(project: ProjectFiles) -> None:
     )
     assert finding.status is Status.WARN
     assert finding.message == (
-        "index/mistral-embed is not made yet: 1 document to read; index/keywords holds 2 documents"
+        "there is no index/mistral-embed yet: 1 document to read; index/keywords has 2 documents"
     )
-    assert finding.mend
-    assert "mistral-embed" in finding.mend.says
+    assert finding.repair
+    assert "mistral-embed" in finding.repair.action
     assert sorted(path.name for path in other.iterdir()) == ["keywords.db"]
 
 
@@ -502,8 +504,8 @@ def test_damaged_keywords_fail_and_damaged_vectors_warn(project: ProjectFiles) -
     vectors = indexed(project, damage="the vectors are missing")
     assert (keywords.status, vectors.status) == (Status.FAIL, Status.WARN)
     assert keywords.message == "index/keywords is damaged: keywords.db: file is not a database"
-    assert keywords.mend
-    assert "index/keywords aside, to keywords.damaged" in keywords.mend.says
+    assert keywords.repair
+    assert "rename index/keywords to keywords.damaged" in keywords.repair.action
 
 
 # Index lock
@@ -524,7 +526,7 @@ def locked(project: ProjectFiles, run: Run = NOTHING, listens: str = "") -> Find
     )
 
 
-def test_an_index_that_nobody_has_open_is_well(project: ProjectFiles) -> None:
+def test_an_index_that_no_process_has_open_is_ok(project: ProjectFiles) -> None:
     finding = index_lock.check(context(project, WELL))
     assert (finding.status, finding.message) == (Status.OK, "no process has the index open")
 
@@ -552,7 +554,7 @@ def test_a_process_that_cannot_be_named_is_a_warning(project: ProjectFiles) -> N
 
 
 @pytest.mark.parametrize("check", [port.check, documents.check, index.check, index_lock.check])
-def test_where_the_app_says_nothing_the_reason_is_given_and_nothing_is_judged(
+def test_without_the_apps_status_the_checks_are_skipped_with_its_reason(
     project: ProjectFiles, check: object
 ) -> None:
     assert callable(check)

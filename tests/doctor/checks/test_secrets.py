@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def says_nothing_of(finding: Finding, *values: str) -> bool:
-    """Tell that a finding holds no secret."""
+    """Assert that a finding contains no secret."""
     return not any(value in repr(finding) for value in values)
 
 
@@ -49,7 +49,7 @@ def test_without_git_nothing_is_looked_at(module: object, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("module", [secrets, env_history, secret_hook])
-def test_a_git_that_hangs_is_told(module: object, folder: Path) -> None:
+def test_a_git_that_hangs_is_named(module: object, folder: Path) -> None:
     slow = Context(folder=folder, project=ProjectFiles(folder), run=commands({"git": HANGS}))
     finding = module.check(slow)  # type: ignore[attr-defined]
     assert (finding.status, finding.message) == (Status.SKIP, "git did not answer within 3 s")
@@ -69,7 +69,7 @@ def test_a_key_in_a_tracked_file_is_named_by_file_line_and_kind(folder: Path) ->
     assert finding.status is Status.FAIL
     assert finding.message == "a Mistral API key in app.py:3"
     assert finding.fix.startswith("edit app.py:3: ")
-    assert finding.mend is None
+    assert finding.repair is None
     assert any("https://console.mistral.ai" in line for line in finding.details)
     assert says_nothing_of(finding, MISTRAL_KEY)
 
@@ -147,7 +147,7 @@ def test_a_key_that_was_taken_out_again_is_still_named(folder: Path) -> None:
     assert finding.status is Status.FAIL
     assert finding.message == f"a Mistral API key in {name}:app.py"
     assert finding.fix.startswith("open https://console.mistral.ai")
-    assert finding.mend is None
+    assert finding.repair is None
     assert says_nothing_of(finding, MISTRAL_KEY)
 
 
@@ -236,13 +236,13 @@ def test_a_repository_without_commits_has_no_history(tmp_path: Path) -> None:
         ("core.pager", "false"),
     ],
 )
-def test_a_history_is_read_whatever_git_is_told(folder: Path, key: str, value: str) -> None:
+def test_a_history_is_read_with_any_git_settings(folder: Path, key: str, value: str) -> None:
     name = commit(folder, {"é.py": CALL})
     git(folder, "config", key, value)
     assert f"{name}:é.py" in secrets_in_history.check(context(folder)).message
 
 
-def test_a_first_commit_is_read_whatever_git_is_told(tmp_path: Path) -> None:
+def test_a_first_commit_is_read_with_any_git_settings(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "config", "log.showRoot", "false")
     name = commit(tmp_path, {"a.py": CALL, ".env": ""})
@@ -277,7 +277,7 @@ def test_a_huge_commit_is_looked_at_in_part(folder: Path) -> None:
     assert time.monotonic() - began < 4
 
 
-def test_a_history_that_cannot_be_read_is_told(folder: Path) -> None:
+def test_a_history_that_cannot_be_read_is_skipped(folder: Path) -> None:
     finding = secrets_in_history.check(Context(folder=folder))
     assert finding.status is Status.SKIP
 
@@ -314,9 +314,9 @@ def test_an_env_file_in_the_history_asks_for_a_new_key(folder: Path) -> None:
     git(folder, "rm", "--quiet", "--cached", ".env")
     git(folder, "commit", "--quiet", "--message", "Take it out")
     finding = env_history.check(context(folder))
-    assert (finding.status, finding.message) == (Status.FAIL, f"the history holds {name}:.env")
+    assert (finding.status, finding.message) == (Status.FAIL, f"in the history: {name}:.env")
     assert finding.fix.startswith("open https://console.mistral.ai")
-    assert finding.mend is None
+    assert finding.repair is None
 
 
 def test_an_env_file_on_another_branch_is_found(folder: Path) -> None:
@@ -357,14 +357,16 @@ def test_a_worktree_shares_the_scan(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "message"),
     [
-        pytest.param(HOOK.format("/gone/python"), 0o755, "that is not there any more", id="gone"),
-        pytest.param("#!/bin/sh\nmake\n", 0o755, "another hook stands in its place", id="other"),
+        pytest.param(HOOK.format("/gone/python"), 0o755, "that no longer exists", id="gone"),
+        pytest.param(
+            "#!/bin/sh\nmake\n", 0o755, "another hook is installed in its place", id="other"
+        ),
         pytest.param(
             HOOK.format(sys.executable), 0o644, "not executable", id="mode", marks=posix_only
         ),
     ],
 )
-def test_a_hook_that_does_not_scan_is_told(
+def test_a_hook_that_does_not_scan_is_named(
     folder: Path, text: str, mode: int, message: str
 ) -> None:
     write(folder, {**HOOK_CONFIG, ".venv/bin/pre-commit": "", ".venv/Scripts/pre-commit.exe": ""})
@@ -378,9 +380,11 @@ def test_a_hook_that_does_not_scan_is_told(
 def test_without_an_environment_that_comes_first(folder: Path) -> None:
     write(folder, HOOK_CONFIG)
     finding = secret_hook.check(context(folder))
-    assert finding.message == "not installed in this clone, and its environment is missing"
+    assert (
+        finding.message == "not installed in this clone, and the project's environment is missing"
+    )
     assert finding.fix.endswith(" sync")
-    assert finding.mend is None
+    assert finding.repair is None
 
 
 def with_uv(folder: Path, answer: str | None) -> Context:
@@ -396,27 +400,27 @@ def with_uv(folder: Path, answer: str | None) -> Context:
     return Context(folder=folder, project=ProjectFiles(folder), run=run, uv=("my-uv",))
 
 
-def test_a_scan_that_is_not_installed_can_be_mended(folder: Path) -> None:
+def test_a_scan_that_is_not_installed_can_be_installed(folder: Path) -> None:
     facts = with_uv(folder, "pre-commit installed")
     finding = secret_hook.check(facts)
     assert (finding.status, finding.message) == (Status.WARN, "not installed in this clone")
-    assert finding.mend
-    assert finding.mend.says == "install the secret scan before each commit"
-    finding.mend.do()
+    assert finding.repair
+    assert finding.repair.action == "install the secret scan before each commit"
+    finding.repair.run()
 
 
-def test_a_mend_that_does_not_work_says_so(folder: Path) -> None:
+def test_a_repair_that_fails_says_why(folder: Path) -> None:
     finding = secret_hook.check(with_uv(folder, None))
-    assert finding.mend
+    assert finding.repair
     with pytest.raises(HackkitError, match="did not install its hook"):
-        finding.mend.do()
+        finding.repair.run()
 
 
 def test_hooks_that_are_taken_from_elsewhere_are_named(folder: Path) -> None:
     write(folder, HOOK_CONFIG)
     git(folder, "config", "core.hooksPath", "my-hooks")
     finding = secret_hook.check(context(folder))
-    assert finding.message.endswith("git takes its hooks from my-hooks")
+    assert finding.message.endswith("git uses the hooks in my-hooks")
     assert finding.fix == "git config --unset-all core.hooksPath"
     write(folder, {"my-hooks/pre-commit": "pre-commit run\n"})
     (folder / "my-hooks" / "pre-commit").chmod(0o755)

@@ -10,12 +10,12 @@ from servers import (
     drips,
     garbage,
     login_page,
-    nobody,
     routes,
     says,
     sends_to,
     serving,
     silence,
+    unused_port,
 )
 
 from hackkit.doctor.checks import (
@@ -78,7 +78,7 @@ def test_the_environments_key_wins_over_another_one_in_the_file(tmp_path: Path) 
     mine = project(tmp_path, MISTRAL_API_KEY=OTHER_KEY)
     finding = mistral_key.check(Context(env={"MISTRAL_API_KEY": KEY}, project=mine))
     assert finding.status is Status.WARN
-    assert "environment's key wins" in finding.message
+    assert "environment has another key" in finding.message
     assert finding.fix == "unset MISTRAL_API_KEY"
 
 
@@ -100,7 +100,7 @@ def test_the_same_key_in_both_places_is_well(tmp_path: Path) -> None:
         ("x" * 32, "placeholder"),
         ("...", "placeholder"),
         ("<key>", "placeholder"),
-        (KEY[:31] + "é", "letters that no key has"),
+        (KEY[:31] + "é", "not ASCII"),
         (TOKEN, "a Hugging Face token"),
         ("sk-" + KEY, "another provider's"),
     ],
@@ -112,7 +112,7 @@ def test_what_cannot_be_a_key_fails(key: str, word: str) -> None:
     assert key not in finding.message
 
 
-def test_a_bad_key_that_nobody_uses_only_warns() -> None:
+def test_a_bad_key_that_is_not_used_only_warns() -> None:
     env = {"MISTRAL_API_KEY": "your-key-here", "LLM_BASE_URL": "http://localhost:11434/v1"}
     assert look_at_key(**env).status is Status.WARN
 
@@ -156,17 +156,17 @@ def chosen(chat: str, embed: str = "mistral-embed") -> Callable[[], AppStatus]:
     return lambda: AppStatus(provider="mistral", chat_model=chat, embed_model=embed)
 
 
-def test_an_accepted_key_tells_how_many_models_it_may_use() -> None:
+def test_an_accepted_key_is_shown_with_its_number_of_models() -> None:
     with serving(says(CARDS)) as server:
         finding = ask_models(server.url)
     assert finding.status is Status.OK
-    assert finding.message == "3 models, mistral-small-latest and mistral-embed among them"
-    assert len(server.heard) == 1
-    assert server.heard[0].target == "/v1/models"
-    assert server.heard[0].headers["authorization"] == f"Bearer {KEY}"
+    assert finding.message == "3 models, with mistral-small-latest and mistral-embed"
+    assert len(server.received) == 1
+    assert server.received[0].target == "/v1/models"
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_what_is_left_of_the_quota_is_told() -> None:
+def test_the_remaining_quota_is_shown() -> None:
     headers = {"x-ratelimit-remaining-req-minute": "58", "x-ratelimit-limit-req-minute": "60"}
     with serving(says(CARDS, headers=headers)) as server:
         finding = ask_models(server.url)
@@ -209,7 +209,7 @@ def test_trouble_at_mistral_warns_with_its_status_page(status: int) -> None:
 def test_a_list_that_cannot_be_read_warns(content: str) -> None:
     with serving(says(content)) as server:
         finding = ask_models(server.url)
-    assert (finding.status, "no list of models" in finding.message) == (Status.WARN, True)
+    assert (finding.status, "not return a list of models" in finding.message) == (Status.WARN, True)
 
 
 @pytest.mark.parametrize("answer", [login_page, sends_to("http://login.venue.example")])
@@ -222,13 +222,13 @@ def test_a_login_page_in_place_of_the_models_is_named(answer: Answer) -> None:
 def test_without_a_key_nothing_is_asked() -> None:
     with serving(says(CARDS)) as server:
         finding = ask_models(server.url, MISTRAL_API_KEY="")
-    assert (finding.status, server.heard) == (Status.SKIP, [])
+    assert (finding.status, server.received) == (Status.SKIP, [])
 
 
 def test_with_another_server_nothing_is_asked() -> None:
     with serving(says(CARDS)) as server:
         finding = ask_models(server.url, LLM_BASE_URL="http://localhost:1/v1")
-    assert (finding.status, server.heard) == (Status.SKIP, [])
+    assert (finding.status, server.received) == (Status.SKIP, [])
 
 
 def test_an_api_that_cannot_be_reached_is_another_checks_problem() -> None:
@@ -240,7 +240,7 @@ def test_the_projects_own_models_are_looked_for() -> None:
     with serving(says(CARDS)) as server:
         finding = ask_models(server.url, chosen("mistral-smal-latest"))
     assert finding.status is Status.FAIL
-    assert "mistral-smal-latest is not among them" in finding.message
+    assert "but not mistral-smal-latest" in finding.message
     assert finding.fix == "edit .env: set CHAT_MODEL=mistral-small-latest"
 
 
@@ -262,10 +262,10 @@ def test_a_deprecated_model_warns_with_its_replacement() -> None:
 def test_a_project_without_embeddings_needs_no_embedding_model() -> None:
     with serving(says({"data": CARDS["data"][:1]})) as server:
         finding = ask_models(server.url, chosen("mistral-small-latest", ""))
-    assert finding.message == "1 model, mistral-small-latest among them"
+    assert finding.message == "1 model, with mistral-small-latest"
 
 
-def test_variables_count_where_the_app_cannot_tell_its_models() -> None:
+def test_variables_count_where_the_app_cannot_name_its_models() -> None:
     broken = lambda: AppStatus(problem="no environment")  # noqa: E731 - a fact, not a function
     with serving(says(CARDS)) as server:
         finding = ask_models(server.url, broken, CHAT_MODEL="nonsense", EMBED_MODEL="none")
@@ -317,7 +317,7 @@ def test_an_address_without_http_is_a_mistake_also_offline() -> None:
 def test_the_servers_key_is_sent() -> None:
     with serving(says(OWN)) as server:
         ask_server(f"{server.url}/v1", LLM_API_KEY="abc")
-    assert server.heard[0].headers["authorization"] == "Bearer abc"
+    assert server.received[0].headers["authorization"] == "Bearer abc"
 
 
 def test_an_address_without_v1_is_a_known_mistake() -> None:
@@ -328,25 +328,25 @@ def test_an_address_without_v1_is_a_known_mistake() -> None:
 
 
 def test_a_server_that_is_not_there_fails() -> None:
-    finding = ask_server(f"http://127.0.0.1:{nobody()}/v1")
+    finding = ask_server(f"http://127.0.0.1:{unused_port()}/v1")
     assert (finding.status, "nothing listens" in finding.message) == (Status.FAIL, True)
     assert "LLM_BASE_URL" in finding.fix
 
 
 def test_an_ollama_that_does_not_run_is_started_by_its_own_command() -> None:
-    assert llm_server.start("http://127.0.0.1:11434/v1") == "ollama serve"
+    assert llm_server.no_answer_fix("http://127.0.0.1:11434/v1") == "ollama serve"
 
 
 @pytest.mark.parametrize(
     "answer", [login_page, says("what", kind="text/plain"), says({"models": []}), says({}, 404)]
 )
-def test_what_does_not_speak_the_protocol_fails(answer: Answer) -> None:
+def test_a_server_that_is_not_openai_compatible_fails(answer: Answer) -> None:
     with serving(answer) as server:
         finding = ask_server(f"{server.url}/v1")
-    assert (finding.status, "speak the protocol" in finding.message) == (Status.FAIL, True)
+    assert (finding.status, "no OpenAI-compatible server" in finding.message) == (Status.FAIL, True)
 
 
-def test_a_server_that_speaks_no_http_fails() -> None:
+def test_a_server_without_http_fails() -> None:
     with serving(garbage) as server:
         assert ask_server(server.url).status is Status.FAIL
 
@@ -372,15 +372,15 @@ def test_a_missing_chat_model_fails_and_offers_one_that_is_there() -> None:
 
 
 def test_ollama_pulls_what_is_missing() -> None:
-    assert llm_server.remedy("ministral-3:8b", "CHAT_MODEL", "http://localhost:11434/v1", []) == (
-        "ollama pull ministral-3:8b"
-    )
+    assert llm_server.missing_model_fix(
+        "ministral-3:8b", "CHAT_MODEL", "http://localhost:11434/v1", []
+    ) == ("ollama pull ministral-3:8b")
 
 
 def test_a_missing_embedding_model_of_the_server_only_warns() -> None:
     with serving(says(OWN)) as server:
         finding = ask_server(f"{server.url}/v1", EMBED_MODEL="mistral-embed")
-    assert (finding.status, "keywords alone" in finding.message) == (Status.WARN, True)
+    assert (finding.status, "keywords only" in finding.message) == (Status.WARN, True)
 
 
 def test_no_embedding_model_is_looked_for_when_none_is_wanted() -> None:
@@ -395,7 +395,7 @@ def test_the_projects_own_models_are_looked_for_on_its_server() -> None:
     assert "it lacks mistral-7b" in finding.message
 
 
-def test_a_server_without_any_model_is_told() -> None:
+def test_a_server_without_any_model_fails() -> None:
     with serving(says({"object": "list", "data": None})) as server:
         finding = ask_server(f"{server.url}/v1")
     assert (finding.status, finding.details) == (Status.FAIL, ("it has: no model",))
@@ -423,10 +423,10 @@ def test_a_token_that_may_write_on_a_pro_account_is_well() -> None:
         finding = ask_token(server.url)
     assert (finding.status, finding.message) == (
         Status.OK,
-        "ada's token may write, on a PRO account",
+        "ada's token can write, on a PRO account",
     )
-    assert server.heard[0].target == "/api/whoami-v2"
-    assert server.heard[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert server.received[0].target == "/api/whoami-v2"
+    assert server.received[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
 def test_no_token_is_no_problem() -> None:
@@ -437,7 +437,7 @@ def test_no_token_is_no_problem() -> None:
 def test_a_token_that_may_only_read_warns() -> None:
     with serving(says(who("read"))) as server:
         finding = ask_token(server.url)
-    assert (finding.status, "may only read" in finding.message) == (Status.WARN, True)
+    assert (finding.status, "is read-only" in finding.message) == (Status.WARN, True)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_a_refused_token_warns(status: int) -> None:
 @pytest.mark.parametrize(
     "answer", [says({}, 503), says("what", kind="text/plain"), says([1]), says({}, 429)]
 )
-def test_a_hub_that_does_not_tell_warns(answer: Answer) -> None:
+def test_a_hub_without_an_account_in_its_answer_warns(answer: Answer) -> None:
     with serving(answer) as server:
         assert ask_token(server.url).status is Status.WARN
 
@@ -510,44 +510,44 @@ def test_the_token_of_a_login_is_found(
 # Model servers on this machine
 
 
-def test_a_running_ollama_tells_its_models() -> None:
+def test_the_models_of_a_running_ollama_are_listed() -> None:
     models = {"object": "list", "data": [{"id": "ministral-3:8b", "owned_by": "library"}]}
     with serving(says(models)) as server:
-        finding = local_models.look([server.url])
+        finding = local_models.find([server.url])
     assert (finding.status, finding.message) == (Status.OK, "Ollama: ministral-3:8b")
 
 
-def test_several_servers_are_told_apart() -> None:
+def test_several_servers_are_listed_by_name() -> None:
     one = {"object": "list", "data": [{"id": "a", "owned_by": "vllm"}]}
     two = {"object": "list", "data": [{"id": "b.gguf", "owned_by": "llamacpp"}]}
-    nowhere = f"http://127.0.0.1:{nobody()}"
+    nowhere = f"http://127.0.0.1:{unused_port()}"
     with serving(says(one)) as vllm, serving(says(two)) as llama:
-        finding = local_models.look([nowhere, vllm.url, llama.url])
+        finding = local_models.find([nowhere, vllm.url, llama.url])
     assert finding.message == "vLLM: a; llama.cpp: b.gguf"
 
 
 def test_a_long_list_is_cut_short() -> None:
     models = {"object": "list", "data": [{"id": str(number)} for number in range(9)]}
     with serving(says(models)) as server:
-        finding = local_models.look([server.url])
+        finding = local_models.find([server.url])
     assert finding.message == "Ollama: 0, 1, 2, 3 and 5 more"
     assert "7, 8" in finding.details[0]
 
 
-def test_an_ollama_without_a_model_is_told() -> None:
+def test_an_ollama_without_a_model_is_named() -> None:
     with serving(says({"object": "list", "data": None})) as server:
-        assert local_models.look([server.url]).message == "Ollama without a model"
+        assert local_models.find([server.url]).message == "Ollama without a model"
 
 
 @pytest.mark.parametrize("answer", [login_page, garbage, says({"detail": "no"}, 404), says([])])
 def test_another_service_on_such_a_port_is_passed_over(answer: Answer) -> None:
     with serving(answer) as server:
-        assert local_models.look([server.url]).status is Status.SKIP
+        assert local_models.find([server.url]).status is Status.SKIP
 
 
 def test_nothing_there_takes_milliseconds() -> None:
     began = time.monotonic()
-    finding = local_models.look([f"http://127.0.0.1:{nobody()}"] * 3)
+    finding = local_models.find([f"http://127.0.0.1:{unused_port()}"] * 3)
     assert finding.message == "no Ollama, vLLM or llama.cpp on this machine's usual ports"
     assert time.monotonic() - began < 0.2
 
@@ -555,13 +555,13 @@ def test_nothing_there_takes_milliseconds() -> None:
 def test_servers_that_hang_are_given_up_together() -> None:
     began = time.monotonic()
     with serving(silence) as one, serving(drips) as two:
-        assert local_models.look([one.url, two.url]).status is Status.SKIP
+        assert local_models.find([one.url, two.url]).status is Status.SKIP
     assert time.monotonic() - began < 1.4
 
 
 def test_an_ollama_elsewhere_is_not_asked_offline() -> None:
     began = time.monotonic()
-    assert local_models.look(["http://gpu.example:11434"]).status is Status.SKIP
+    assert local_models.find(["http://gpu.example:11434"]).status is Status.SKIP
     assert time.monotonic() - began < 0.05
 
 

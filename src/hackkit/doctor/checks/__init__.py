@@ -1,10 +1,11 @@
-"""The registry of doctor's checks: one file each, found by looking into this folder.
+"""The registry of doctor's checks: every file of this folder is one.
 
 A check's file is named after its id (`mistral_key.py` is `mistral-key`) and holds:
-a docstring whose first line is the question it asks and whose rest says when it warns or fails,
-`TITLE`, `CATEGORY`, the function `check(context) -> Finding` with the remedy beside the test, and
-where they differ from the defaults `ONLINE = True` (it uses the network; `--offline` skips it) and
-`SECONDS` (its time limit).
+- a docstring: its first line is the question that the check answers, the rest says when it warns
+  or fails;
+- `TITLE`, `CATEGORY`, and the function `check(context) -> Finding`, which also names the fix;
+- `ONLINE = True` if it uses the network (`--offline` skips it);
+- `SECONDS` if its time limit is not the usual one.
 """
 
 import importlib
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from hackkit.doctor.findings import Category, Finding
 from hackkit.project.context import Context
 
-SECONDS = 4.0  # a check's time limit, unless it says otherwise
+SECONDS = 4.0  # the usual time limit of a check
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Check:
     title: str
     category: Category
     description: str
-    look: Callable[[Context], Finding]
+    run: Callable[[Context], Finding]
     online: bool
     seconds: float
 
@@ -46,7 +47,7 @@ def _read(name: str) -> Check:
         title=module.TITLE,
         category=module.CATEGORY,
         description=inspect.getdoc(module) or "",
-        look=module.check,
+        run=module.check,
         online=getattr(module, "ONLINE", False),
         seconds=getattr(module, "SECONDS", SECONDS),
     )

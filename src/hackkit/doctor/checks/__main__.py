@@ -11,13 +11,19 @@ _INTRODUCTION = """\
 
 <!-- Made by: uv run python -m hackkit.doctor.checks -->
 
-`hackkit doctor` looks at this machine; inside a project also at the project. A warning is for what
-costs quality, a failure for what stops the main job. `--only ID` and `--skip ID` choose checks and
-may be repeated, or name several (`a,b`); `--offline` leaves out what needs the network; `--strict`
-lets a warning fail; `--verbose` shows every detail; `--fix` mends what can safely be mended, after
-asking (`--yes`: at once), and shows what became of it.
+`hackkit doctor` checks this machine and, inside a project, the project too. A warning means that
+quality suffers, a failure that the main job does not work.
 
-The exit code is 0 when nothing fails, 1 when something does, 2 when a check could not look.
+- `--only ID` and `--skip ID` choose checks. Repeat them, or list several: `--only uv,git`.
+- `--offline` skips the checks that need the network.
+- `--strict` counts a warning as a failure.
+- `--verbose` shows every detail.
+- `--fix` repairs what can be repaired safely and shows the result. It asks before each repair;
+  `--yes` answers yes.
+
+The exit code is 0 when nothing fails, 1 when something does, 2 when a check could not look: it
+crashed, or took too long. A check that took too long has the status `skip`, and a message that
+starts with "could not look".
 
 `--json` prints one document and nothing else:
 
@@ -29,9 +35,9 @@ The exit code is 0 when nothing fails, 1 when something does, 2 when a check cou
 ```
 
 `category` is one of CATEGORIES; `status` is one of STATUSES; `fix`
-is a command, a page to open, or empty; `seconds` is how long the check took. No output holds a
-secret. When nothing could be looked at (an unknown ID, Ctrl-C), the document is
-`{"error": {"problem", "fix"}}`, and the exit code is not 0 or 1.
+is a command, a page to open, or empty; `seconds` is how long the check took. Secrets are masked.
+When doctor itself stops (an unknown ID, Ctrl-C), the document is `{"error": {"problem", "fix"}}`
+and the exit code is neither 0 nor 1.
 """
 
 

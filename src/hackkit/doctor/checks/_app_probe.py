@@ -1,10 +1,16 @@
 """Reads a project's Python files, then imports its app.py: run by the project's own Python.
 
-The check `app` starts it, as `python -P _app_probe.py FOLDER`. It needs the standard library alone
-and prints one line of JSON: what it saw first, of `broken` (a file that is no Python), `missing`
-(modules that are not installed), `starts` (a server, when imported: then it is not), `stopped`
-(SystemExit), `failed` (any other error) and `fine`. `strays` are broken files that the app does not
-use.
+The check `app` starts it as `python -P _app_probe.py FOLDER`. It uses only the standard library and
+prints one line of JSON, whose `kind` is the first of these that is true:
+
+- `broken`: a file is not valid Python
+- `missing`: modules are not installed
+- `starts`: importing app.py would start a server, so it is not imported
+- `stopped`: the import raised SystemExit
+- `failed`: the import raised another error
+- `fine`: the import succeeded
+
+`strays` are broken files that the app does not import.
 """
 
 import ast
@@ -29,11 +35,11 @@ _MOST_FILES = 2000
 
 
 class _ServerStarted(BaseException):
-    """Raised where the app would begin to listen."""
+    """Raised when the app would start to listen on a port."""
 
 
 class Reader:
-    """The files that a file leads to by its imports: those that `walk` finds in a tree."""
+    """The files that a file imports, directly or not; `walk` yields the nodes to look at."""
 
     def __init__(self, root: Path, walk: Callable[[ast.AST], Iterator[ast.AST]]) -> None:
         self.root = root
@@ -51,7 +57,7 @@ class Reader:
                     self.follow(found)
 
     def missing(self) -> dict[str, tuple[str, int]]:
-        """Return the modules of others that are imported and not there, with the first place."""
+        """Return the third-party modules that are not installed, and where they are imported."""
         places: dict[str, tuple[str, int]] = {}
         for path, tree in self.trees.items():
             for node in self.walk(tree):
@@ -90,7 +96,7 @@ def _launch(tree: ast.Module) -> int:
 
 
 def _imported(node: ast.AST, package: tuple[str, ...] | None) -> Iterator[str]:
-    """Yield the modules that a statement may import; without a package, those of others alone."""
+    """Yield the modules that a statement may import; without a package, only absolute ones."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and not (node.level and package is None):
@@ -102,7 +108,7 @@ def _imported(node: ast.AST, package: tuple[str, ...] | None) -> Iterator[str]:
 
 
 def _at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs when a file is imported, but for what it is prepared to see fail."""
+    """Yield the nodes that run when a file is imported, except those whose errors it handles."""
     for node in ast.iter_child_nodes(tree):
         guarded = (isinstance(node, ast.Try | ast.TryStar) and bool(node.handlers)) or (
             isinstance(node, ast.With) and "suppress(" in ast.unparse(node)
@@ -122,11 +128,11 @@ def _is_there(name: str) -> bool:
     try:
         return name in sys.modules or importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
-        return True  # odd, so the import itself shall tell
+        return True  # unclear: the import itself will show it
 
 
-def look(root: Path) -> dict[str, Any]:
-    """Read, then import."""
+def probe(root: Path) -> dict[str, Any]:
+    """Read the project's files, then import app.py."""
     app = root / "app.py"
     all_files, needed = Reader(root, ast.walk), Reader(root, _at_import)
     try:
@@ -166,7 +172,7 @@ def _strays(reader: Reader) -> Iterator[SyntaxError]:
 
 
 def _import(root: Path) -> dict[str, Any]:
-    environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # of this process, which is the app's
+    environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     sys.addaudithook(_refuse_to_listen)
     try:
         importlib.import_module("app")
@@ -174,7 +180,7 @@ def _import(root: Path) -> dict[str, Any]:
         return {"kind": "starts", **_where(error.__traceback__, root)}
     except SystemExit as error:
         return {"kind": "stopped", "message": str(error.code)}
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the check tells it
+    except BaseException as error:  # noqa: BLE001 - the check reports it, whatever it is
         message = traceback.format_exception_only(error)[-1].strip()
         message = message.replace(f"{root}{os.sep}", "")
         name = (isinstance(error, ModuleNotFoundError) and error.name) or ""
@@ -212,11 +218,11 @@ def _relative(file: str, root: Path) -> str:
 
 
 def main(folder: str) -> NoReturn:
-    """Print what was seen and end at once, whatever the app has started."""
+    """Print the result and exit, without waiting for threads that the app has started."""
     warnings.simplefilter("ignore")
     root = Path(folder).resolve()
     sys.path.insert(0, str(root))
-    seen = look(root)
+    seen = probe(root)
     sys.stdout.flush()
     sys.stdout.buffer.write(b"\n" + json.dumps(seen).encode() + b"\n")
     sys.stdout.flush()

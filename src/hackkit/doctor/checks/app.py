@@ -1,8 +1,8 @@
 """Does `app.py` import?
 
-Fails when a file that the app uses is no valid Python, when a module is missing, and when importing
-`app.py` ends in an error. Warns about a broken file that the app does not use. The import is real
-and takes seconds, so it is done again only when something has changed since it last went well.
+Fails when a file that the app uses is not valid Python, when a module is missing, and when
+importing `app.py` raises an error. Warns about a broken file that the app does not use. The import
+takes seconds, so after a success it is repeated only when something has changed.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, war
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.system import uv
-from hackkit.system.command_line import line
 from hackkit.system.processes import Ran
+from hackkit.system.wording import listed
 from hackkit.version import VERSION
 
 TITLE = "App imports"
@@ -31,8 +31,7 @@ _PROBE = Path(__file__).with_name("_app_probe.py")
 _NOT_CODE = {"__pycache__", "node_modules", "docs", "index", "venv"}
 _MOST_FILES = 2000
 _CLOSED = re.compile(r"Permission denied: '([^'\n]+)'")
-# Modules that are not called as the package that brings them, and packages that are named like
-# them are something else.
+# Modules whose package has another name. (A package with the module's name is something else.)
 _PACKAGES = {
     "PIL": "pillow",
     "bs4": "beautifulsoup4",
@@ -48,7 +47,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the probe printed (it says what each kind means)."""
+    """What the probe printed; its docstring lists the kinds."""
 
     kind: str = ""
     file: str = "app.py"
@@ -73,58 +72,58 @@ def check(context: Context) -> Finding:
     note = project.folder / ".venv" / "hackkit-imported"
     with contextlib.suppress(OSError):
         if note.read_text("utf-8") == state:
-            return ok("imports; nothing has changed since it was tried")
+            return ok("imports (unchanged since the last successful import)")
     words = (str(project.python), "-P", str(_PROBE), str(project.folder))
     ran = context.run(*words, folder=project.folder, seconds=_IMPORT_SECONDS)
     if ran is None or ran.timed_out:
-        return failure(f"its import did not end within {_IMPORT_SECONDS:g} s", _try())
+        return failure(f"importing it took longer than {_IMPORT_SECONDS:g} s", _try())
     seen = _read(ran)
     if seen.kind in {"fine", "starts"} and not seen.strays:
         with contextlib.suppress(OSError):
             note.write_text(state, "utf-8")
-    return _judged(seen, ran, project)
+    return _finding(seen, ran, context)
 
 
 def _read(ran: Ran) -> _Seen:
-    """Take the probe's words from its last line: the app may have printed before it."""
+    """Parse the last line of the output: the app may have printed something before it."""
     try:
-        said = json.loads(ran.out.splitlines()[-1])
-        strays = tuple(_Seen(**each) for each in said.pop("strays", ()))
-        names = tuple(said.pop("names", ()))
-        return _Seen(**said, names=names, strays=strays)
+        content = json.loads(ran.out.splitlines()[-1])
+        strays = tuple(_Seen(**each) for each in content.pop("strays", ()))
+        names = tuple(content.pop("names", ()))
+        return _Seen(**content, names=names, strays=strays)
     except (IndexError, ValueError, TypeError, AttributeError):
         return _Seen()
 
 
-def _judged(seen: _Seen, ran: Ran, project: ProjectFiles) -> Finding:
+def _finding(seen: _Seen, ran: Ran, context: Context) -> Finding:
     closed = _CLOSED.search(seen.message or ran.err)
     if closed:
-        words = f"{closed[1]} may not be read"[:120]
-        return failure(words, line(["chmod", "u+rw", closed[1]]))
+        words = f"{closed[1]} cannot be read: permission denied"[:120]
+        return failure(words, context.shell.unlock(closed[1]))
     if seen.names:
-        return _missing(seen, project)
+        return _missing(seen, context.folder)
     if seen.kind in {"broken", "failed"}:
         return failure(f"{seen.place}: {seen.message}"[:120], _edit(seen))
     if seen.kind == "stopped":
-        first = (seen.message.splitlines() or ["it gives no reason"])[0]
-        return skipped(f"it stops itself at the import: {first}"[:120])
+        first = (seen.message.splitlines() or ["no message"])[0]
+        return skipped(f"it exits when it is imported: {first}"[:120])
     if seen.strays:
         stray = seen.strays[0]
         message = f"{stray.place}, which the app does not use: {stray.message}"
         return warning(message[:120], _edit(stray))
-    return _well(seen) if seen.kind else _crashed(ran)
+    return _imported(seen) if seen.kind else _crashed(ran)
 
 
-def _well(seen: _Seen) -> Finding:
+def _imported(seen: _Seen) -> Finding:
     if seen.kind == "starts":
-        return ok(f"its files are sound; not imported, since {seen.place} would start it")
-    return ok(f"imports, and the {seen.files} files of its own with it")
+        return ok(f"its files are valid; not imported, as {seen.place} would start the app")
+    return ok(f"imports, with {seen.files} files of the project")
 
 
 def _crashed(ran: Ran) -> Finding:
-    said = [each.strip() for each in ran.err.splitlines() if each.strip()]
-    last = (said or ["it gave no reason"])[-1]
-    return failure(f"its import ended with exit code {ran.code}: {last}"[:120], _try())
+    lines = [each.strip() for each in ran.err.splitlines() if each.strip()]
+    last = (lines or ["no message"])[-1]
+    return failure(f"the import crashed with exit code {ran.code}: {last}"[:120], _try())
 
 
 def _edit(seen: _Seen) -> str:
@@ -135,21 +134,20 @@ def _try() -> str:
     return uv.typed("run", "python", "-c", "import app")
 
 
-def _missing(seen: _Seen, project: ProjectFiles) -> Finding:
-    """Name the command that brings a module: by its package's name, once the lock has it."""
+def _missing(seen: _Seen, folder: Path) -> Finding:
+    """Name the command that installs the missing modules: `uv sync` if uv.lock has them."""
     packages = [_PACKAGES.get(name, name.replace("_", "-")) for name in seen.names]
-    others = f" and {len(packages) - 1} more" if packages[1:] else ""
     lock = ""
     with contextlib.suppress(OSError):
-        lock = (project.folder / "uv.lock").read_text("utf-8").lower()
+        lock = (folder / "uv.lock").read_text("utf-8").lower()
     unknown = [each for each in packages if f'name = "{each.lower()}"' not in lock]
     fix = uv.typed("add", *unknown) if unknown else uv.typed("sync")
-    message = f"{seen.place}: no module {seen.names[0]}{others} is installed"
+    message = f"{seen.place}: not installed: {listed(seen.names, 1)}"
     return failure(message, fix, details=seen.names)
 
 
 def _state(context: Context, project: ProjectFiles) -> str:
-    """Return a digest of all that an import depends on, but for what it reads while it runs."""
+    """Return a digest of all that an import depends on, except files that the app itself reads."""
     names = {*project.example_variables, "PYTHONPATH"}
     facts = [VERSION, *(f"{name}={context.env.get(name, '')}" for name in sorted(names))]
     paths = [project.folder / name for name in (".env", "uv.lock")]

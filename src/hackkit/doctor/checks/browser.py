@@ -1,7 +1,7 @@
 """Is there a Chromium or a Chrome for the browser tests?
 
-Only hackkit's own browser tests start one by themselves; an app is looked at in whichever browser
-the team uses. So it warns only in hackkit's own repository.
+Only hackkit's own browser tests need one: an app works in any browser. So it warns only in
+hackkit's own repository.
 """
 
 import shutil
@@ -29,7 +29,7 @@ def check(context: Context) -> Finding:
     if found:
         return ok(found.stem if found.suffix == ".exe" else found.name, (f"at {found}",))
     if not (context.folder / "tests" / "browser").is_dir():
-        return ok("no Chromium or Chrome: only hackkit's tests want one")
+        return ok("no Chromium or Chrome: only hackkit's own tests need one")
     fix = _INSTALL.get(context.system, _INSTALL["linux"])
     return warning("no Chromium or Chrome: the browser tests cannot run", fix)
 

@@ -1,7 +1,7 @@
 """Is this machine's clock right?
 
-Compared with the time that Mistral's server sends along. Warns from one minute on, fails from five:
-certificates and tokens are then taken for expired.
+Compares it with the Date header of Mistral's server. Warns from one minute on, fails from five:
+certificates and tokens then count as expired.
 """
 
 from email.utils import parsedate_to_datetime
@@ -20,17 +20,20 @@ _WARNS, _FAILS = 60, 300  # seconds
 
 
 def check(context: Context) -> Finding:
-    # Nothing is sent, and with a wrong clock every certificate looks wrong: none is asked for.
+    # No secret is sent, and with a wrong clock no certificate is valid: none is checked.
     url = context.value("MISTRAL_SERVER_URL") or _SERVER
     reply = fetch.fetch(url, context.env, verify=False)
     try:
         right = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
-        return skipped(f"nothing to compare with: {reply.trouble or 'the answer has no time'}")
-    # The answer's time is cut to whole seconds, and was written somewhere on its way here.
+        return skipped(f"nothing to compare with: {reply.error or 'the answer has no Date'}")
+    # The Date is cut to whole seconds, and was set about half the answer's time ago.
     ahead = context.now() - right - 0.5 - reply.seconds / 2
     if abs(ahead) < _WARNS:
-        return ok(f"right to within {max(round(abs(ahead)), 1)} s", ("by the Date that came back",))
+        return ok(
+            f"right to within {max(round(abs(ahead)), 1)} s",
+            ("compared with the Date header of the answer",),
+        )
     message = f"{_length(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"
     fix = SET_CLOCK.get(context.system, SET_CLOCK["linux"])
     return failure(message, fix) if abs(ahead) >= _FAILS else warning(message, fix)

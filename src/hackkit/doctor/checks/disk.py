@@ -1,8 +1,8 @@
-"""Is there room on the project's drive?
+"""Is there enough free space on the project's drive?
 
-Fails below what a project needs for its packages, uv's cache, its index and room to work; the
-command then shows what takes the room. Warns below twice that. Once the packages are installed, a
-fifth of it is asked for.
+Fails when there is less than a project needs for its packages, uv's cache and its index; the fix
+then lists what takes the most space. Warns below twice that. Once the packages are installed, a
+fifth is enough.
 """
 
 from hackkit.doctor.findings import Category, Finding, failure, ok, warning
@@ -18,7 +18,7 @@ _LARGEST = {
     "darwin": "du -xh ~ | sort -h | tail -n 20",
     "windows": "start ms-settings:storagesense",
 }
-_INSTALLED = 0.2  # what is left to come then: the index, records, a few more packages
+_INSTALLED = 0.2  # what is still needed then: the index, run records, a few more packages
 
 
 def check(context: Context) -> Finding:
@@ -30,7 +30,7 @@ def check(context: Context) -> Finding:
     if free < needed:
         largest = _LARGEST.get(context.system, _LARGEST["linux"])
         return failure(f"{message}: {what} needs {_size(needed)}", largest)
-    # Not `cache clean`: what is in use would have to be downloaded again, over whatever network.
+    # Not `cache clean`: packages in use would have to be downloaded again.
     if free < 2 * needed:
         return warning(f"{message}: {what} needs {_size(needed)}", uv.typed("cache", "prune"))
     return ok(message, (f"{what} needs {_size(needed)}",))

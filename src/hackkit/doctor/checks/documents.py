@@ -1,7 +1,7 @@
-"""Are there documents to ask about, and can they be read?
+"""Are there documents, and can they be read?
 
-Warns when there are none, and when some cannot be read: too large, of a kind that the app does not
-read, broken, or without text.
+Warns when there are none, and when some cannot be read: too large, damaged, without text, or of a
+type that the app does not support.
 """
 
 import os
@@ -27,27 +27,29 @@ def check(context: Context) -> Finding:
         return skipped("the app has no documents")
     folder = context.folder / app.docs
     if not folder.is_dir():
-        return warning(f"the folder {app.docs} is not there", f"mkdir {app.docs}")
-    return _inside(folder, app)
+        return warning(f"there is no folder {app.docs}", line(["mkdir", app.docs]))
+    return _inside(folder, app, context)
 
 
-def _inside(folder: Path, app: AppStatus) -> Finding:
+def _inside(folder: Path, app: AppStatus, context: Context) -> Finding:
     if not os.access(folder, os.R_OK | os.X_OK):
-        return warning(f"{app.docs} may not be read", line(["chmod", "u+rwx", app.docs]))
+        return warning(
+            f"{app.docs} cannot be read: permission denied", context.shell.unlock(app.docs)
+        )
     count = _count(folder)
     if not count:
-        return warning(f"{app.docs} is empty", f"edit {app.docs}: put in what to ask about")
+        return warning(f"{app.docs} is empty", f"edit {app.docs}: add documents")
     if app.unreadable:
-        name = app.unreadable[0].partition(": ")[0]
-        others = f" (and {len(app.unreadable) - 1} more)" if app.unreadable[1:] else ""
-        fix = f"edit {name}: replace or remove it"
-        return warning(f"{app.unreadable[0]}{others}", fix, details=app.unreadable[:_DETAILS])
+        first, *others = app.unreadable
+        more = f" (and {len(others)} more)" if others else ""
+        fix = f"edit {first.partition(': ')[0]}: replace or remove it"
+        return warning(f"{first}{more}", fix, details=app.unreadable[:_DETAILS])
     some = f"more than {_MOST}" if count > _MOST else str(count)
-    return ok(f"{some} in {app.docs}, none unreadable")
+    return ok(f"{some} in {app.docs}, all readable")
 
 
 def _count(folder: Path) -> int:
-    """Count the files as the app does: hidden ones are none."""
+    """Count the files as the app does: without hidden ones."""
     found = 0
     for _, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "."]

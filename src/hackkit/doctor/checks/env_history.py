@@ -1,7 +1,7 @@
 """Was a `.env` ever committed?
 
-Fails when git tracks one now, or when one is in the history of any branch: whoever has the
-repository has its keys, so they must be replaced by new ones.
+Fails when git tracks one now, or when one is in the history of any branch: everyone with a copy of
+the repository has its keys, so they must be replaced.
 """
 
 from hackkit.doctor.findings import Category, Finding, failure, ok, skipped
@@ -9,13 +9,14 @@ from hackkit.project.context import Context
 from hackkit.project.leaks import PAGES, is_env_file
 from hackkit.system import git
 from hackkit.system.command_line import hackkit, line
+from hackkit.system.wording import listed
 
 TITLE = ".env in git"
 CATEGORY = Category.PROJECT
 
 _SECONDS = 3
 _FEW = 3
-# Paths count from the top of the repository: a push takes all of it along.
+# Paths from the top of the repository, as a push contains all of it.
 _ENV_FILES = (":(top,glob)**/.env", ":(top,glob)**/.env.*")
 _COMMIT = "commit "
 
@@ -30,9 +31,9 @@ def check(context: Context) -> Finding:
         at_top = git.root(context.folder) == context.folder
         paths = names if at_top else [f":/{name}" for name in names]
         return failure(
-            f"git tracks {_few(names)}",
+            f"git tracks {listed(names, _FEW)}",
             fix=line(["git", "rm", "--cached", "--", *paths]),
-            details=(_replace_keys(), "Then commit: from that commit on it is out of git."),
+            details=(_replace_keys(), "Then commit: git does not track it from that commit on."),
         )
     return _past(context)
 
@@ -60,20 +61,15 @@ def _past(context: Context) -> Finding:
     if not found:
         return ok("never committed")
     return failure(
-        f"the history holds {_few(found)}",
-        fix=f"open {PAGES['a Mistral API key']} and make a new key: history keeps the old one",
+        f"in the history: {listed(found, _FEW)}",
+        fix=f"open {PAGES['a Mistral API key']} and make a new key: the history keeps the old one",
         details=(
             _replace_keys(),
-            "When that is done: "
+            "When all keys are replaced: "
             + hackkit("doctor", "--skip", "env-history", folder=context.folder),
         ),
     )
 
 
 def _replace_keys() -> str:
-    return "Replace every key that stood in it: deleting the file leaves it in the history."
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - _FEW
-    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
+    return "Replace every key in it: deleting the file leaves it in the history."

@@ -1,7 +1,7 @@
-"""Is git there, and does it know who commits?
+"""Is git installed, with a name and an e-mail address for commits?
 
-Warns when there is no git, since nothing that the team writes is then kept, and when it has no name
-or no e-mail address to put on a commit.
+Warns when there is no git, since then there is no history to go back to, and when `user.name` or
+`user.email` is not set.
 """
 
 import re
@@ -18,7 +18,7 @@ _INSTALL = {
     "linux": "sudo apt install git",
 }
 _EXAMPLE = {"user.name": "Your Name", "user.email": "you@example.org"}
-# Git takes these before its settings; they are set on some shared machines.
+# These variables win over the settings; some shared machines set them.
 _VARIABLES = {
     "user.name": ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"),
     "user.email": ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"),
@@ -30,17 +30,19 @@ def check(context: Context) -> Finding:
     if version is None:
         return warning("not found", _install(context))
     if not version.ok:
-        # The stub that macOS has in git's place says "xcrun: error: …" until its tools are there.
-        said = (version.err or version.out or "it did not answer").splitlines()[0]
-        return warning(f"found, but it does not run: {said[:70]}", _install(context))
+        # macOS has a stub that prints "xcrun: error: …" until its developer tools are installed.
+        error = (version.err or version.out or "it did not answer").splitlines()[0]
+        return warning(f"found, but it does not run: {error[:70]}", _install(context))
     numbers = re.search(r"\d+(?:\.\d+)+", version.out)
     name = numbers.group() if numbers else "of an unknown version"
     known = _identity(context)
     missing = [key for key in _EXAMPLE if not known.get(key)]
     if missing:
-        commands = [f'git config --global {key} "{_EXAMPLE[key]}"' for key in missing]
+        commands = [
+            context.shell.line(["git", "config", "--global", key, _EXAMPLE[key]]) for key in missing
+        ]
         message = f"{name}, without {' and '.join(missing)}: it will refuse to commit"
-        return warning(message, " && ".join(commands))
+        return warning(message, context.shell.then(*commands))
     return ok(f"{name}, commits as {known['user.name']}")
 
 

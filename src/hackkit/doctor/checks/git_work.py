@@ -1,7 +1,8 @@
-"""Is the team's work committed, and is it anywhere else than on this machine?
+"""Is the team's work committed and pushed?
 
-Warns when there is no repository or no remote, when commits are not pushed, when much is not
-committed, and when HEAD is on no branch. Fails when files hold conflict markers: they do not run.
+Warns when there is no repository or no remote, when commits are not pushed, when more than 20 files
+are not committed, and when HEAD is detached. Fails when files contain conflict markers: they do not
+run.
 """
 
 import os
@@ -21,6 +22,7 @@ from hackkit.doctor.findings import (
 from hackkit.project.context import Context
 from hackkit.system import git
 from hackkit.system.command_line import line
+from hackkit.system.wording import counted, listed
 
 TITLE = "Work in git"
 CATEGORY = Category.PROJECT
@@ -28,7 +30,7 @@ CATEGORY = Category.PROJECT
 _MANY = 20  # files that are not committed
 _FEW = 3
 _MARKERS = ("^<<<<<<< ", "^=======$", "^>>>>>>> ")
-# What git leaves in its folder while it waits for a person, and how the person goes on.
+# Files in git's folder while something is unfinished, and the command that continues it.
 _UNFINISHED = {
     "rebase-merge": "rebase",
     "rebase-apply": "rebase",
@@ -40,7 +42,7 @@ _UNFINISHED = {
 
 @dataclass
 class _State:
-    """What `git status` tells; `branch` is empty when HEAD is on none."""
+    """What `git status` prints; `branch` is empty when HEAD is detached."""
 
     branch: str = ""
     upstream: str = ""
@@ -55,29 +57,28 @@ def check(context: Context) -> Finding:
     words = ("status", "--porcelain=v2", "--branch", "-z")
     answer = git.ask(context.run, context.folder, *words)
     if git.root(context.folder) is None:
-        return warning("no git repository: there is nothing to go back to", fix="git init")
-    if answer.problem.startswith("git says"):
-        return _refusal(answer.problem, context)
+        return warning("no git repository: there is no history to go back to", fix="git init")
+    if answer.problem.startswith("git:"):
+        return _refusal(answer.problem.removeprefix("git: "), context)
     if answer.problem:
         return skipped(answer.problem)
     state = _read(answer.out)
     found = [*_conflicts(context, state), *_commits(context, state), *_files(state)]
     if found:
         return together(found)
-    pending = f"{_count(len(state.files), 'file')} not committed, the rest is pushed"
-    return ok(pending if state.files else "all is committed and pushed", _behind(state))
+    pending = f"{counted(len(state.files), 'file')} not committed, the rest is pushed"
+    return ok(pending if state.files else "everything is committed and pushed", _behind(state))
 
 
 def _refusal(problem: str, context: Context) -> Finding:
-    """Say how git is brought to work here: nothing of what it holds is thrown away."""
+    """Return why git does not work here, with a fix that deletes nothing."""
     top = str(git.root(context.folder))
     if "dubious ownership" in problem:
         return failure(problem, line(["git", "config", "--global", "--add", "safe.directory", top]))
     if not os.access(Path(top, ".git"), os.R_OK):
-        return failure(".git may not be read", "chmod -R u+rwX .git")
+        return failure(".git cannot be read: permission denied", context.shell.unlock(".git"))
     if "not a git repository" in problem or "invalid gitfile" in problem:
-        windows = context.system == "windows"
-        fix = "ren .git git.old; git init" if windows else "mv .git git.old && git init"
+        fix = context.shell.then(context.shell.move(".git", "git.old"), "git init")
         return failure(f".git is damaged: {problem}", fix)
     return failure(problem, fix="git fsck")
 
@@ -116,9 +117,9 @@ def _conflicts(context: Context, state: _State) -> Iterator[Finding]:
     action = _unfinished(context.folder)
     names = list(dict.fromkeys([*state.conflicts, *marked]))
     if names:
-        many = f"conflict markers in {_shown(names)}"
-        going_on = f", then type git {action} --continue" if action else ""
-        yield failure(many, fix=f"edit {names[0]}: keep one of the two versions{going_on}")
+        many = f"conflict markers in {listed(names, _FEW)}"
+        then = f", then run git {action} --continue" if action else ""
+        yield failure(many, fix=f"edit {names[0]}: keep one of the two versions{then}")
     elif action:
         yield warning(f"a {action} is not finished", fix=f"git {action} --continue")
 
@@ -134,11 +135,11 @@ def _commits(context: Context, state: _State) -> Iterator[Finding]:
         yield warning("nothing is committed yet", fix="git add .", details=("git commit",))
     elif not state.branch:
         if not _unfinished(context.folder):
-            yield warning("HEAD is on no branch: new commits get lost", fix="git switch -c work")
+            yield warning("HEAD is detached: new commits can get lost", fix="git switch -c work")
     elif state.upstream and state.ahead is not None:
         if state.ahead:
             yield warning(
-                f"{_count(state.ahead, 'commit')} not pushed", "git push", details=_behind(state)
+                f"{counted(state.ahead, 'commit')} not pushed", "git push", details=_behind(state)
             )
     else:
         yield from _never_pushed(context, state)
@@ -148,7 +149,7 @@ def _never_pushed(context: Context, state: _State) -> Iterator[Finding]:
     remotes = git.ask(context.run, context.folder, "remote").out.split()
     if not remotes:
         yield warning(
-            "only this machine has the work: there is no remote",
+            "no remote: the work is on this machine only",
             fix="open https://github.com/new",
             details=(
                 "Then: git remote add origin ADDRESS",
@@ -160,26 +161,17 @@ def _never_pushed(context: Context, state: _State) -> Iterator[Finding]:
     count = git.ask(context.run, context.folder, *words).out
     if count != "0":
         fix = f"git push --set-upstream {remotes[0]} {state.branch}"
-        many = _count(int(count), "commit") if count else "no commit counted"
+        many = counted(int(count), "commit") if count else "commits not counted"
         yield warning(f"the branch {state.branch} is not pushed ({many})", fix)
 
 
 def _files(state: _State) -> Iterator[Finding]:
     if state.commit and len(state.files) > _MANY:
-        seen = f"{len(state.files)} files are not committed"
+        seen = f"{len(state.files):,} files are not committed"
         yield warning(seen, fix="git add .", details=("git commit",))
 
 
 def _behind(state: _State) -> tuple[str, ...]:
     if not state.behind:
         return ()
-    return (f"{_count(state.behind, 'commit')} of others not fetched in: git pull --rebase",)
-
-
-def _shown(names: list[str]) -> str:
-    more = len(names) - _FEW
-    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return (f"{counted(state.behind, 'commit')} behind the remote: git pull --rebase",)

@@ -1,7 +1,7 @@
-"""Which template made this project, and does this hackkit fit it?
+"""Which template is the project made from, and by which version of hackkit?
 
-Warns when `.hackkit.yml` cannot be read, when this hackkit has no such template, and when the
-project was made by a newer or an older hackkit than this one.
+Warns when `.hackkit.yml` cannot be read, when this hackkit does not have the template, and when the
+project was made by a newer or an older version of hackkit.
 """
 
 import re
@@ -10,21 +10,20 @@ from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
 from hackkit.project.catalog import Catalog
 from hackkit.project.context import Context
 from hackkit.project.files import ANSWERS, ProjectFiles
-from hackkit.system.command_line import line
+from hackkit.system.command_line import PACKAGE
 from hackkit.system.uv import typed
 from hackkit.version import VERSION
 
 TITLE = "hackkit project"
 CATEGORY = Category.PROJECT
 
-_PACKAGE = "hackkit-starter"
 _OWN_SOURCE = "hackkit.bundle"
 
 
 def check(context: Context) -> Finding:
     project = context.project
     if project is None:
-        return skipped("this folder belongs to no hackkit project")
+        return skipped("this folder is not in a hackkit project")
     if not project.answers:
         return warning(f"{ANSWERS} cannot be read", fix=f"git checkout HEAD -- {ANSWERS}")
     source = str(project.answers.get("_src_path") or _OWN_SOURCE)
@@ -47,7 +46,7 @@ def _compared(context: Context, project: ProjectFiles) -> Finding:
         return warning(f'this hackkit has no template "{project.template}"', fix)
     if theirs[:2] < ours[:2]:
         matching = typed(
-            "tool", "run", "--from", f"{_PACKAGE}=={project.version}", "hackkit", "doctor"
+            "tool", "run", "--from", f"{PACKAGE}=={project.version}", "hackkit", "doctor"
         )
         return warning(f"made by the older hackkit {project.version}, this is {VERSION}", matching)
     return ok(made)
@@ -63,9 +62,8 @@ def _templates() -> list[str]:
 
 def _upgrade(context: Context) -> str:
     if context.uv:
-        return typed("tool", "upgrade", _PACKAGE)
-    python = "python" if context.system == "windows" else "python3"
-    return line([python, "-m", "pip", "install", "--upgrade", _PACKAGE])
+        return typed("tool", "upgrade", PACKAGE)
+    return context.shell.line([context.shell.python, "-m", "pip", "install", "--upgrade", PACKAGE])
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""Does the Hugging Face hub answer from here?
+"""Can the Hugging Face hub be reached?
 
-Warns when it does not, or takes over a second: only deploying to Spaces and downloading models need
-it.
+Warns when it cannot, or takes over a second to answer. Only deploying to Spaces and downloading
+models need it.
 """
 
 from hackkit.doctor.findings import Category, Finding, Status, ok, warning
@@ -24,8 +24,8 @@ def check(context: Context) -> Finding:
     blocked = why_blocked(reply, Site(url, _VARIABLE, context.system))
     if blocked:
         return Finding(Status.WARN, blocked)
-    if reply.status >= 500 or reply.json() is None:  # noqa: PLR2004 - the server's own trouble
-        return warning(f"answers {reply.status}, and nothing of use", _STATUS_PAGE)
+    if reply.status >= 500 or reply.json() is None:  # noqa: PLR2004 - a server error
+        return warning(f"answers with an error (status {reply.status})", _STATUS_PAGE)
     if reply.seconds > SLOW:
         return warning(f"answers only after {latency(reply)}", ANOTHER_NETWORK)
     return ok(f"answers in {latency(reply)}")

@@ -1,7 +1,7 @@
-"""Is the Hugging Face token valid, may it write, and what kind of account is it?
+"""Is the Hugging Face token valid, can it write, and can its account host a Space?
 
-Skipped when there is none: only deploying to Spaces needs one. Warns when it is refused, may only
-read, or belongs to a free account, on which Gradio and Docker Spaces cannot be made.
+Skipped when there is none: only deploying to Spaces needs one. Warns when it is refused, is
+read-only, or belongs to a free account, which cannot have Gradio or Docker Spaces.
 """
 
 from hackkit.doctor.findings import Category, Finding, Status, ok, skipped, warning
@@ -14,7 +14,7 @@ TITLE = "Hugging Face token"
 CATEGORY = Category.SERVICES
 ONLINE = True
 
-_TOKENS = "open https://huggingface.co/settings/tokens and make a token that may write"
+_TOKENS = "open https://huggingface.co/settings/tokens and make a token with write access"
 
 
 def check(context: Context) -> Finding:
@@ -24,7 +24,7 @@ def check(context: Context) -> Finding:
     url = (context.value("HF_ENDPOINT") or ADDRESS).rstrip("/") + "/api/whoami-v2"
     reply = fetch(url, context.env, {"Authorization": f"Bearer {secret}"})
     if not reply.answered:
-        return skipped("not known: the Hugging Face hub cannot be reached")
+        return skipped("not checked: the Hugging Face hub cannot be reached")
     blocked = why_blocked(reply, Site(url, "HF_ENDPOINT", context.system))
     if blocked:
         return Finding(Status.WARN, blocked)
@@ -36,18 +36,18 @@ def check(context: Context) -> Finding:
 def _about(reply: Reply, where: str) -> Finding:
     who = reply.json()
     if reply.status != 200 or not isinstance(who, dict):  # noqa: PLR2004 - "OK"
-        words = f"the hub answers {reply.status}, and nothing of use"
+        words = f"the hub answers with an error (status {reply.status})"
         return warning(words, "open https://status.huggingface.co")
-    name = str(who.get("name", "somebody"))
-    if not _may_write(who):
-        return warning(f"{name}'s token may only read; a deployment must write", _TOKENS)
-    if not _may_host(who):
-        words = f"{name}'s token may write, on a free account: Gradio Spaces need PRO"
+    name = str(who.get("name", "unknown"))
+    if not _can_write(who):
+        return warning(f"{name}'s token is read-only; a deployment needs write access", _TOKENS)
+    if not _can_host(who):
+        words = f"{name}'s token can write, but the account is free: Gradio Spaces need PRO"
         return warning(words, "open https://huggingface.co/pro")
-    return ok(f"{name}'s token may write, on a PRO account", (f"found in {where}",))
+    return ok(f"{name}'s token can write, on a PRO account", (f"found in {where}",))
 
 
-def _may_write(who: dict[str, object]) -> bool:
+def _can_write(who: dict[str, object]) -> bool:
     about = _inside(_inside(who, "auth"), "accessToken")
     if about.get("role") != "fineGrained":
         return about.get("role") in {"write", "admin"}
@@ -56,8 +56,8 @@ def _may_write(who: dict[str, object]) -> bool:
     return any("repo.write" in (scope.get("permissions") or ()) for scope in scopes)
 
 
-def _may_host(who: dict[str, object]) -> bool:
-    """Tell whether the account, or an organisation of it, pays."""
+def _can_host(who: dict[str, object]) -> bool:
+    """Return whether the account, or one of its organisations, has a paid plan."""
     listed = who.get("orgs")
     teams = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     return bool(who.get("isPro")) or any(team.get("isEnterprise") for team in teams)

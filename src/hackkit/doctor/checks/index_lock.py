@@ -1,20 +1,20 @@
-"""Does one process at most have the index open?
+"""Is the index locked by another process?
 
-Only one may write to it. Warns when something other than the running app has it: documents cannot
-be added until that ends.
+Only one process may write to it. Warns when one other than the running app has it open: documents
+cannot be added until that process ends.
 """
 
 import re
 from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
+from hackkit.project.app_status import FIRST_PORT
 from hackkit.project.context import Context
 
 TITLE = "Index lock"
 CATEGORY = Category.PROJECT
 
 _LOCKS = Path("/proc/locks")
-_FIRST = 7860
 
 
 def check(context: Context) -> Finding:
@@ -27,24 +27,24 @@ def check(context: Context) -> Finding:
         return ok("no process has the index open")
     number = _holder(context, context.folder / app.index / "writer.lock")
     command = _command(context, number)
-    process = f"process {number}" if number else "a process that cannot be named"
-    listens = context.listener(app.port or _FIRST)
+    process = f"process {number}" if number else "an unknown process"
+    listens = context.listener(app.port or FIRST_PORT)
     if "app.py" in command or (number and f"(process {number})" in listens):
         return ok(f"the running app has it open ({process})")
     if not number and "python" in listens.lower():
         return ok(f"the running app has it open ({listens})")
-    said = f"{process}: {command}" if command else process
-    return warning(f"{said} has it open"[:100], _stop(context, number))
+    name = f"{process}: {command}" if command else process
+    return warning(f"{name} has it open"[:100], _stop(context, number))
 
 
 def _stop(context: Context, number: str) -> str:
     if not number:
-        return "stop the app (Ctrl-C) or the ingest that runs somewhere"
-    return f"taskkill /PID {number}" if context.system == "windows" else f"kill {number}"
+        return "stop the app (Ctrl-C), or the ingest that is running"
+    return context.shell.end_process(number)
 
 
 def _holder(context: Context, lock: Path) -> str:
-    """Return the number of the process that holds a lock on the file; empty when unknown."""
+    """Return the number of the process that has locked the file; empty when unknown."""
     try:
         inode = lock.stat().st_ino
         if context.system == "linux":

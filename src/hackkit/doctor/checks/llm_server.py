@@ -1,14 +1,14 @@
-"""Does the server at `LLM_BASE_URL` answer, and has it the project's models?
+"""Does the server at `LLM_BASE_URL` answer, and does it have the project's models?
 
-Fails when it cannot be reached, does not speak the protocol, refuses the key, or lacks the chat
-model. Warns when it lacks the embedding model: search then goes by keywords alone. Skipped when the
-variable is not set; with `--offline` only a server on this machine is asked.
+Fails when it cannot be reached, is not OpenAI-compatible, refuses the key, or lacks the chat model.
+Warns when it lacks the embedding model: search then uses keywords only. Skipped when the variable
+is not set; with `--offline` only a server on this machine is checked.
 """
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.doctor.findings import Category, Finding, Status, failure, ok, skipped, warning
 from hackkit.network.blocked import Site, why_blocked
 from hackkit.network.fetch import Kind, Reply, fetch, within
 from hackkit.network.urls import is_address, is_loopback
@@ -22,7 +22,7 @@ SECONDS = 6.0
 _NAME = "LLM_BASE_URL"
 _CHAT, _EMBED = "ministral-3:8b", "mistral-embed"
 _OLLAMA_PORT = 11434
-_APP_SECONDS = 1.5  # what the project's own code is waited for, after the requests
+_APP_SECONDS = 1.5  # for the project's own code, after the requests
 
 
 def check(context: Context) -> Finding:
@@ -30,11 +30,11 @@ def check(context: Context) -> Finding:
     if not base:
         return skipped(f"{_NAME} is not set")
     if context.offline and is_address(base) and not is_loopback(base):
-        return skipped("not looked at: --offline")
+        return skipped("not checked: --offline")
     reply = _ask(base, context)
     if _lacks_v1(reply, base, context):
-        return failure(f"{_NAME} lacks /v1 at its end", f"edit .env: set {_NAME}={base}/v1")
-    return _trouble(reply, base, context) or _about(reply, base, context)
+        return failure(f"{_NAME} does not end in /v1", f"edit .env: set {_NAME}={base}/v1")
+    return _problem(reply, base, context) or _about(reply, base, context)
 
 
 def _lacks_v1(reply: Reply, base: str, context: Context) -> bool:
@@ -47,20 +47,20 @@ def _ask(base: str, context: Context) -> Reply:
     return fetch(f"{base}/models", context.env, {"Authorization": f"Bearer {key}"} if key else {})
 
 
-def _trouble(reply: Reply, base: str, context: Context) -> Finding | None:
+def _problem(reply: Reply, base: str, context: Context) -> Finding | None:
     if reply.kind in {Kind.REFUSED, Kind.TIMEOUT, Kind.UNREACHABLE}:
-        return failure(reply.trouble, start(base))
+        return failure(reply.error, no_answer_fix(base))
     blocked = why_blocked(reply, Site(base, _NAME, context.system, pages=is_loopback(base)))
     if blocked:
-        return failure(blocked.problem, blocked.fix)
+        return Finding(Status.FAIL, blocked)
     if reply.status in {401, 403}:
         key = "the key in LLM_API_KEY" if context.value("LLM_API_KEY") else "requests without a key"
         fix = "edit .env: set LLM_API_KEY to a key of that server"
         return failure(f"it refuses {key} ({reply.status})", fix)
-    if reply.status == 429 or reply.status >= 500:  # noqa: PLR2004 - busy, or its own trouble
+    if reply.status == 429 or reply.status >= 500:  # noqa: PLR2004 - busy, or a server error
         return warning(f"it answers {reply.status}", f"open {base}/models in a browser")
     if _models(reply) is None:
-        words = f"what answers does not speak the protocol (status {reply.status})"
+        words = f"no OpenAI-compatible server answers there (status {reply.status})"
         return failure(words, f"edit .env: set {_NAME}, for Ollama to http://localhost:11434/v1")
     return None
 
@@ -69,14 +69,16 @@ def _about(reply: Reply, base: str, context: Context) -> Finding:
     models = _models(reply) or []
     names = [str(model.get("id", "")) for model in models]
     if any(model.get("owned_by") == "llamacpp" for model in models):
-        return ok(f"llama.cpp answers with {', '.join(names)}")  # whatever name it is asked for
+        return ok(f"llama.cpp answers with {', '.join(names)}")  # it ignores the name of the model
     chat, embed = _chosen(context)
     details = (f"it has: {', '.join(names) or 'no model'}",)
     if not _has(chat, names):
-        return failure(f"it lacks {chat}", remedy(chat, "CHAT_MODEL", base, names), details=details)
+        return failure(
+            f"it lacks {chat}", missing_model_fix(chat, "CHAT_MODEL", base, names), details=details
+        )
     if embed and not _has(embed, names):
-        words = f"it has {chat}, but not {embed}: search goes by keywords alone"
-        return warning(words, remedy(embed, "EMBED_MODEL", base, []), details=details)
+        words = f"it has {chat}, but not {embed}: search uses keywords only"
+        return warning(words, missing_model_fix(embed, "EMBED_MODEL", base, []), details=details)
     chosen = " and ".join(filter(None, (chat, embed)))
     return ok(f"answers in {reply.seconds * 1000:.0f} ms, has {chosen}", details)
 
@@ -94,8 +96,8 @@ def _has(name: str, names: list[str]) -> bool:
     return name in names or f"{name}:latest" in names
 
 
-def remedy(name: str, variable: str, base: str, names: list[str]) -> str:
-    """Return how a server comes by a model, or the app by another."""
+def missing_model_fix(name: str, variable: str, base: str, names: list[str]) -> str:
+    """Return how to add the model to the server, or how to choose another."""
     if _is_ollama(base) and name != _EMBED:
         return line(["ollama", "pull", name])
     if variable == "EMBED_MODEL":
@@ -103,8 +105,8 @@ def remedy(name: str, variable: str, base: str, names: list[str]) -> str:
     return f"edit .env: set {variable}={names[0]}" if names else "load a model into that server"
 
 
-def start(base: str) -> str:
-    """Return what helps when no server answers."""
+def no_answer_fix(base: str) -> str:
+    """Return how to start the server."""
     if _is_ollama(base) and is_loopback(base):
         return "ollama serve"
     return f"start the server there, or edit .env: set {_NAME} to where it is"
@@ -115,9 +117,9 @@ def _is_ollama(base: str) -> bool:
 
 
 def _models(reply: Reply) -> list[Mapping[str, object]] | None:
-    """Return the models of a reply in the protocol; None when it is none."""
+    """Return the models that a server lists; None when the answer is no such list."""
     content = reply.json() if reply.status == 200 else None  # noqa: PLR2004 - "OK"
     if not isinstance(content, dict) or "data" not in content:
         return None
-    listed = content["data"] or []  # Ollama without a model says null
+    listed = content["data"] or []  # null for Ollama without a model
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else None

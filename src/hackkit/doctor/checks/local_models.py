@@ -1,6 +1,6 @@
-"""Which model servers run on this machine, and which models do they hold?
+"""Which model servers run on this machine, and which models do they have?
 
-Looks at the usual ports of Ollama, vLLM and llama.cpp. Never a problem: the app needs none of them.
+Asks the usual ports of Ollama, vLLM and llama.cpp. It never warns: the app needs none of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,16 @@ from hackkit.doctor.findings import Category, Finding, ok, skipped
 from hackkit.network.fetch import Reply, fetch_all, listens
 from hackkit.network.urls import is_loopback
 from hackkit.project.context import Context
+from hackkit.system.wording import listed
 
 TITLE = "Local models"
 CATEGORY = Category.SERVICES
 
 _OLLAMA = "127.0.0.1:11434"
 _OTHERS = ("http://127.0.0.1:8000", "http://127.0.0.1:8080")
-_SHOWN = 4  # names that stand on the line
+_SHOWN = 4  # names in the message
 _PATIENCE = 1.0  # seconds
-# Who a list of models says that it is from.
+# The server, by the owner that its list of models names.
 _OWNERS = {"vllm": "vLLM", "llamacpp": "llama.cpp", "library": "Ollama"}
 
 
@@ -30,14 +31,14 @@ class _Server:
 
 
 def check(context: Context) -> Finding:
-    return look((ollama(context.env.get("OLLAMA_HOST", "")), *_OTHERS), offline=context.offline)
+    return find((ollama(context.env.get("OLLAMA_HOST", "")), *_OTHERS), offline=context.offline)
 
 
-def look(addresses: Sequence[str], *, offline: bool = True) -> Finding:
-    """Ask these addresses for their models; the first one is Ollama's."""
+def find(addresses: Sequence[str], *, offline: bool = True) -> Finding:
+    """List the models of the servers at these addresses; the first one is Ollama's."""
     here = [each for each in addresses if is_loopback(each) or not offline]
     open_ones = [address for address in here if listens(address)]
-    # Never by a proxy: these are on this machine, or next to it.
+    # Without a proxy: these are on this machine, or in its network.
     replies = fetch_all([f"{address}/v1/models" for address in open_ones], {}, {}, _PATIENCE)
     found = [
         _Server(_program(reply, url == addresses[0]), url, models)
@@ -51,13 +52,13 @@ def look(addresses: Sequence[str], *, offline: bool = True) -> Finding:
 
 
 def ollama(host: str) -> str:
-    """Return where Ollama listens: OLLAMA_HOST may be a host, a port, both, or an address."""
+    """Return Ollama's address; OLLAMA_HOST may be a host, a port, both, or an address."""
     place = (host.strip() or _OLLAMA).rstrip("/")
     scheme, _, rest = place.rpartition("://")
     bare = ":" not in rest or rest.endswith("]")  # [::1] is a host without a port
     name, _, port = (rest, "", "") if bare else rest.rpartition(":")
     usual = {"http": "80", "https": "443"}.get(scheme, "11434")
-    # 0.0.0.0 is where it lets everybody in: it is asked on this machine.
+    # 0.0.0.0 means that every network may connect: here, it is on this machine.
     name = "127.0.0.1" if name in {"", "0.0.0.0"} else name  # noqa: S104 - compared
     return f"{scheme or 'http'}://{name}:{port or usual}"
 
@@ -65,9 +66,7 @@ def ollama(host: str) -> str:
 def _describe(server: _Server) -> str:
     if not server.models:
         return f"{server.program} without a model"
-    rest = len(server.models) - _SHOWN
-    names = ", ".join(server.models[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-    return f"{server.program}: {names}"
+    return f"{server.program}: {listed(server.models, _SHOWN)}"
 
 
 def _program(reply: Reply, is_ollama: bool) -> str:  # noqa: FBT001 - where it was found
@@ -82,9 +81,9 @@ def _models(reply: Reply) -> tuple[str, ...] | None:
 
 
 def _listed(reply: Reply) -> list[Mapping[str, object]] | None:
-    """Return the list of models; None when what answers is something else."""
+    """Return the list of models; None when the answer is no such list."""
     content = reply.json() if reply.status == 200 else None  # noqa: PLR2004 - "OK"
     if not isinstance(content, dict) or content.get("object") != "list":
         return None
-    data = content.get("data") or []  # Ollama without a model says null
+    data = content.get("data") or []  # null for Ollama without a model
     return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else None

@@ -1,8 +1,8 @@
-"""Does Mistral's API answer from here?
+"""Can Mistral's API be reached?
 
-Fails when a key is set and the API cannot be reached: every answer would be the stand-in's. Without
-a key that is a warning, and so is an answer that takes over a second. Skipped when the app uses a
-server of its own (`LLM_BASE_URL`).
+Fails when a key is set and the API cannot be reached: the app could only give offline answers.
+Without a key that is a warning. Warns, too, when an answer takes over a second. Skipped when the
+app uses another server (`LLM_BASE_URL`).
 """
 
 from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, warning
@@ -27,23 +27,26 @@ def check(context: Context) -> Finding:
     bad = failure if context.value("MISTRAL_API_KEY") else warning
     if blocked:
         return bad(blocked.problem, blocked.fix, cause=blocked.cause)
-    if reply.status >= 500:  # noqa: PLR2004 - the server's own trouble
+    if reply.status >= 500:  # noqa: PLR2004 - a server error
         return warning(
-            f"answers {reply.status}: it has a problem", "open https://status.mistral.ai"
+            f"answers with a server error ({reply.status})", "open https://status.mistral.ai"
         )
     if reply.status == 404 or not isinstance(reply.json(), dict):  # noqa: PLR2004 - "Not Found"
-        return bad(*_stranger(reply, context))
+        return bad(*_not_mistral(reply, context))
     if reply.seconds > SLOW:
         return warning(f"answers only after {latency(reply)}", ANOTHER_NETWORK)
     return ok(f"answers in {latency(reply)}")
 
 
-def _stranger(reply: Reply, context: Context) -> tuple[str, str]:
+def _not_mistral(reply: Reply, context: Context) -> tuple[str, str]:
     address = context.value(_VARIABLE).rstrip("/")
     if not address:
-        return f"answers {reply.status}, which makes no sense", "open https://status.mistral.ai"
+        return (
+            f"answers with an unexpected status ({reply.status})",
+            "open https://status.mistral.ai",
+        )
     if address.endswith("/v1"):
         words = f"{_VARIABLE} ends in /v1, which the app adds itself"
         return words, f"edit .env: set {_VARIABLE}={address.removesuffix('/v1')}"
-    words = f"what answers at {_VARIABLE} is not Mistral's API (status {reply.status})"
-    return words, f"edit .env: leave {_VARIABLE} empty, for {_ADDRESS}"
+    words = f"the server at {_VARIABLE} is not Mistral's API (status {reply.status})"
+    return words, f"edit .env: leave {_VARIABLE} empty, to use {_ADDRESS}"

@@ -1,8 +1,8 @@
-"""Is the Mistral key accepted, and may it use the models that the project has chosen?
+"""Is the Mistral key accepted, and can it use the project's models?
 
-Fails when the key is refused or the chosen chat model does not exist. Warns when a chosen model is
-deprecated, when the embedding model is missing, and when the quota is used up. Skipped without a
-key, and when the app uses a server of its own.
+Fails when the key is refused, or when the chat model does not exist. Warns when a model is
+deprecated, when the embedding model does not exist, and when the quota is used up. Skipped without
+a key, and when the app uses another server.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,7 @@ from hackkit.network.blocked import Site, why_blocked
 from hackkit.network.fetch import Reply, fetch, within
 from hackkit.project.context import Context
 from hackkit.system.command_line import hackkit
+from hackkit.system.wording import counted
 
 TITLE = "Mistral models"
 CATEGORY = Category.SERVICES
@@ -22,12 +23,12 @@ SECONDS = 5.0
 _ADDRESS = "https://api.mistral.ai"
 _CONSOLE = "open https://console.mistral.ai"
 _CHAT, _EMBED = "mistral-small-latest", "mistral-embed"
-_APP_SECONDS = 2.0  # what the project's own code is waited for, after the request
+_APP_SECONDS = 2.0  # for the project's own code, after the request
 
 
 @dataclass(frozen=True)
 class _Card:
-    """What the API tells of one model."""
+    """What the API lists about one model."""
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -43,11 +44,11 @@ def check(context: Context) -> Finding:
     if context.value("LLM_BASE_URL"):
         return skipped("not needed: the app uses LLM_BASE_URL")
     if not key:
-        return skipped("not asked: there is no key")
+        return skipped("not checked: there is no key")
     url = (context.value("MISTRAL_SERVER_URL") or _ADDRESS).rstrip("/") + "/v1/models"
     reply = fetch(url, context.env, {"Authorization": f"Bearer {key}"})
     if not reply.answered:
-        return skipped("not known: Mistral's API cannot be reached")
+        return skipped("not checked: Mistral's API cannot be reached")
     blocked = why_blocked(reply, Site(url, "MISTRAL_SERVER_URL", context.system))
     if blocked:
         return Finding(Status.WARN, blocked)
@@ -64,11 +65,11 @@ def _refusal(reply: Reply, context: Context) -> Finding | None:
         left = _quota(reply)
         words = f"too many requests{when}" + (f"; left: {', '.join(left)}" if left else "")
         return warning(words, again)
-    if reply.status >= 500:  # noqa: PLR2004 - the server's own trouble
-        words = f"Mistral answers {reply.status}: it has a problem"
+    if reply.status >= 500:  # noqa: PLR2004 - a server error
+        words = f"Mistral answers with a server error ({reply.status})"
         return warning(words, "open https://status.mistral.ai")
     if reply.status != 200 or not _cards(reply):  # noqa: PLR2004 - "OK"
-        return warning(f"no list of models came (status {reply.status})", again)
+        return warning(f"Mistral did not return a list of models (status {reply.status})", again)
     return None
 
 
@@ -80,18 +81,17 @@ def _about(reply: Reply, context: Context) -> Finding:
     for name, variable, missing in ((chat, "CHAT_MODEL", failure), (embed, "EMBED_MODEL", warning)):
         matching = [card for card in cards if card.answers_to(name)]
         if name and not matching:
-            words = f"the key may use {len(cards)} models, but {name} is not among them"
+            words = f"the key can use {counted(len(cards), 'model')}, but not {name}"
             return missing(words, _choose(variable, _similar(name, cards)), details=details)
         if name and all(card.retires or card.replacement for card in matching):
-            words, better = _farewell(name, matching[0])
+            words, better = _deprecated(name, matching[0])
             return warning(words, _choose(variable, better), details=details)
     spent = [each for each in left if each.startswith("0 ")]
     if spent:
         return warning(f"the quota is used up: {', '.join(spent)} left", _CONSOLE, details=details)
     rest = f"; left: {', '.join(left)}" if left else ""
     names = " and ".join(filter(None, (chat, embed)))
-    number = "1 model" if len(cards) == 1 else f"{len(cards)} models"
-    return ok(f"{number}, {names} among them{rest}", details)
+    return ok(f"{counted(len(cards), 'model')}, with {names}{rest}", details)
 
 
 def _chosen(context: Context) -> tuple[str, str]:
@@ -103,7 +103,7 @@ def _chosen(context: Context) -> tuple[str, str]:
     return context.value("CHAT_MODEL") or _CHAT, "" if embed == "none" else embed
 
 
-def _farewell(name: str, card: _Card) -> tuple[str, str]:
+def _deprecated(name: str, card: _Card) -> tuple[str, str]:
     words = f"{name} is deprecated" + (f" (until {card.retires[:10]})" if card.retires else "")
     return words, card.replacement
 
@@ -121,7 +121,7 @@ def _choose(variable: str, name: str) -> str:
 
 
 def _quota(reply: Reply) -> list[str]:
-    """Return what the headers say is left: ["58 req/minute"]."""
+    """Return the remaining quotas that the headers name: ["58 req/minute"]."""
     return [
         f"{value} {name.partition('-remaining-')[2].replace('-', '/')}"
         for name, value in sorted(reply.headers.items())

@@ -1,7 +1,7 @@
-"""Is Node.js there, where a project needs it?
+"""Is Node.js installed, where a project needs it?
 
-Looks only where the folder has a `package.json`, which no template of ours has: a team that adds a
-front end of its own does. Warns when there is then no Node.js.
+Warns when the folder has a `package.json` and there is no Node.js. No template needs it, but a
+front end that a team adds may.
 """
 
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
@@ -19,11 +19,11 @@ _INSTALL = {
 
 def check(context: Context) -> Finding:
     if not (context.folder / "package.json").is_file():
-        return skipped("no package.json: nothing here needs it")
+        return skipped("not needed: there is no package.json")
     fix = _INSTALL.get(context.system, _INSTALL["linux"])
     ran = context.run("node", "--version")
     if ran is None:
-        return warning("not found, and package.json needs it", fix)
+        return warning("not found, but there is a package.json", fix)
     if not ran.ok:
         return warning("found, but it does not run", fix)
     return ok(ran.out.removeprefix("v"))

@@ -1,16 +1,15 @@
-"""Does the package index that uv or pip is set to answer from here?
+"""Can the package index of uv or pip be reached?
 
-Fails when it does not and no environment is installed yet: nothing can be installed then. Inside an
-installed project that is a warning, and so is an answer that takes over a second or asks for a
-login.
+Fails when it cannot: then nothing can be installed. In an installed project that is a warning.
+Warns, too, when an answer takes over a second, or when the index requires a login.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, warning
+from hackkit.doctor.findings import Category, Finding, Status, failure, ok, skipped, warning
 from hackkit.doctor.package_indexes import pip_default, pip_index, uv_indexes
 from hackkit.errors import Problem
 from hackkit.network.blocked import ANOTHER_NETWORK, SLOW, Site, latency, why_blocked
@@ -22,32 +21,23 @@ CATEGORY = Category.NETWORK
 ONLINE = True
 SECONDS = 5.0
 
-_FILES_OF_UV = re.compile(rb"uv[-_]\d")  # what the page of the package "uv" lists
+_FILES_OF_UV = re.compile(rb"uv[-_]\d")  # the files on the page of the package "uv"
 _JSON_FIRST = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
-
-
-@dataclass(frozen=True)
-class _Trouble:
-    found: Problem
-    mild: bool = False  # packages may come all the same
 
 
 def check(context: Context) -> Finding:
     indexes = _indexes(context)
     if not indexes:
-        return skipped("no index is set, and uv and pip do not tell theirs")
+        return skipped("no index is configured, and the default is unknown")
     installed = context.project is not None and context.project.installed
-    bad = warning if installed else failure
     remote = [f"{index.rstrip('/')}/uv/" for index in indexes if _is_remote(index)]
     replies = fetch_all(remote, context.env, _JSON_FIRST)
     asked = zip(remote, replies, strict=True)
     folders = [_folder(index, context) for index in indexes if not _is_remote(index)]
-    found = [*map(_in_folder, folders), *(_behind(url, reply, context) for url, reply in asked)]
-    troubles = sorted(filter(None, found), key=lambda trouble: trouble.mild)
-    if troubles:
-        worst = troubles[0]
-        why = worst.found
-        return (warning if worst.mild else bad)(why.problem, why.fix, cause=why.cause)
+    found = [*map(_in_folder, folders), *(_problem(url, reply, context) for url, reply in asked)]
+    problems = sorted(filter(None, found), key=lambda each: each.status is not Status.FAIL)
+    if problems:
+        return replace(problems[0], status=Status.WARN) if installed else problems[0]
     if not replies:
         return ok(f"a folder of this machine: {folders[0]}")
     slowest = max(replies, key=lambda reply: reply.seconds)
@@ -61,15 +51,15 @@ def _indexes(context: Context) -> tuple[str, ...]:
     return (index,) if index else ()
 
 
-def _in_folder(folder: Path) -> _Trouble | None:
+def _in_folder(folder: Path) -> Finding | None:
     if folder.is_dir():
         return None
-    words = f"the index is a folder that is not there: {folder}"
+    words = f"the index is a folder that does not exist: {folder}"
     fix = "edit uv's settings (UV_DEFAULT_INDEX, uv.toml): name another index"
-    return _Trouble(Problem(words, fix))
+    return failure(words, fix)
 
 
-def _behind(url: str, reply: Reply, context: Context) -> _Trouble | None:
+def _problem(url: str, reply: Reply, context: Context) -> Finding | None:
     host, error = _host(url), reply.status >= 400  # noqa: PLR2004 - no page of a package
     lists_files = bool(_FILES_OF_UV.search(reply.body))
     site = Site(url, "UV_DEFAULT_INDEX", context.system, pages=error or lists_files)
@@ -77,31 +67,30 @@ def _behind(url: str, reply: Reply, context: Context) -> _Trouble | None:
     if blocked:
         named = blocked.problem if host in blocked.problem else f"{host}: {blocked.problem}"
         other = _other_index(url, context)
-        return _Trouble(Problem(named, other) if other else replace(blocked, problem=named))
+        problem = Problem(named, other) if other else replace(blocked, problem=named)
+        return Finding(Status.FAIL, problem)
     if reply.status in {401, 403}:
-        words = f"{host} wants a login ({reply.status})"
+        words = f"{host} requires a login ({reply.status})"
         fix = "edit the index's address: add a user name and password"
-        return _Trouble(Problem(words, fix), mild=True)
-    if reply.status >= 500:  # noqa: PLR2004 - the server's own trouble
-        words = f"{host} answers {reply.status}: it has a problem"
+        return warning(words, fix)
+    if reply.status >= 500:  # noqa: PLR2004 - a server error
+        words = f"{host} answers with a server error ({reply.status})"
         fix = _other_index(url, context) or f"open https://{host} in a browser"
-        return _Trouble(Problem(words, fix))
+        return failure(words, fix)
     if reply.seconds > SLOW:
         words = f"{host} answers only after {latency(reply)}"
-        return _Trouble(Problem(words, ANOTHER_NETWORK), mild=True)
+        return warning(words, ANOTHER_NETWORK)
     return None
 
 
 def _other_index(url: str, context: Context) -> str:
-    """Return the command that lets uv use pip's index, which uv does not read by itself."""
+    """Return the command that makes uv use pip's index; uv does not read pip's settings."""
     index = pip_index(context) if context.uv else ""
     if not index or _host(index) == _host(url):
         return ""
     if "@" in index:
         return "set UV_DEFAULT_INDEX to pip's own index, which `pip config list` shows"
-    if context.system == "windows":
-        return f'$env:UV_DEFAULT_INDEX = "{index}"'
-    return f"export UV_DEFAULT_INDEX={index}"
+    return context.shell.set("UV_DEFAULT_INDEX", index)
 
 
 def _is_remote(index: str) -> bool:

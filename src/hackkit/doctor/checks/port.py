@@ -1,7 +1,7 @@
-"""Is the port that the app wants free?
+"""Is the app's port free?
 
-Fails when another program has the port that `PORT` asks for, and when the app may not listen there.
-Without `PORT` the app takes the first free one from 7860 on, so that is always well.
+Fails when another program uses the port in `PORT`, and when the app may not use it. Without `PORT`
+the app takes the first free port from 7860 on.
 """
 
 import errno
@@ -10,17 +10,16 @@ import re
 import socket
 from pathlib import Path
 
-from hackkit.doctor.findings import Category, Finding, Mend, failure, ok, skipped
+from hackkit.doctor.findings import Category, Finding, Repair, failure, ok, skipped
 from hackkit.errors import HackkitError
-from hackkit.project.app_status import AppStatus
+from hackkit.project.app_status import FIRST_PORT, AppStatus
 from hackkit.project.context import Context
 from hackkit.system.command_line import hackkit
 
 TITLE = "Port"
 CATEGORY = Category.PROJECT
 
-_FIRST = 7860  # where Gradio begins to look for a free one
-_LEAST = 1023  # up to here, ports are an administrator's
+_LEAST = 1023  # up to here, only an administrator may use a port
 _LINE = re.compile(rb"""(?im)^(\s*(?:export\s+)?PORT\s*=[ \t]*)("[^"\n]*"|'[^'\n]*'|[^\s#]*)""")
 
 
@@ -28,35 +27,35 @@ def check(context: Context) -> Finding:
     app = context.app()
     if app.problem:
         return skipped(app.problem[:100])
-    port = app.port or _FIRST
+    port = app.port or FIRST_PORT
     problem = _problem(app.host, port)
     if not problem:
         return ok(f"{port} is free")
     if problem == errno.EADDRNOTAVAIL:
-        message = f"HOST is {app.host}, which is no address of this machine"
+        message = f"HOST is {app.host}, which is not an address of this machine"
         return failure(message, _edit(context, "HOST", "127.0.0.1"))
-    return _held(context, app, port, problem)
+    return _in_use(context, app, port, problem)
 
 
-def _held(context: Context, app: AppStatus, port: int, problem: int) -> Finding:
+def _in_use(context: Context, app: AppStatus, port: int, problem: int) -> Finding:
     holder = context.listener(port)
     if not holder and problem in {errno.EACCES, errno.EPERM}:
         return _taken(context, app.host, port, "only an administrator may use it")
-    holder = holder or "a program that cannot be named"
+    holder = holder or "an unknown program"
     ours = app.busy and "python" in holder.lower()
     if not app.port:
-        who = f"{holder}, this app perhaps," if ours else holder
-        return ok(f"the next free one: {who} has {port}")
+        name = f"{holder}, perhaps this app," if ours else holder
+        return ok(f"the next free one: {name} uses {port}")
     if ours:
-        return ok(f"{port}, where this app listens: {holder}")
-    return _taken(context, app.host, port, f"{holder} has it")
+        return ok(f"{port}, used by this app: {holder}")
+    return _taken(context, app.host, port, f"{holder} uses it")
 
 
 def _problem(host: str, port: int) -> int:
-    """Return why no program could listen there now (an errno), or 0."""
+    """Return why no program can listen there now (an errno), or 0."""
     try:
         with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
-            # What the app's own server asks for; on Windows the same would be granted too easily.
+            # As the app's own server; on Windows SO_REUSEADDR succeeds on a port in use, too.
             alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
             probe.setsockopt(socket.SOL_SOCKET, alone, 1)
             probe.bind((_numeric(host), port))
@@ -66,13 +65,13 @@ def _problem(host: str, port: int) -> int:
 
 
 def _numeric(host: str) -> str:
-    """Return an address to try; a name is not looked up, which may take long."""
+    """Return an address to try; a name is not looked up, as that can take long."""
     if host == "localhost":
         return "127.0.0.1"
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
-        return "0.0.0.0"  # noqa: S104 - tried out, nobody listens there
+        return "0.0.0.0"  # noqa: S104 - only tried, nothing listens there
 
 
 def _family(host: str) -> socket.AddressFamily:
@@ -80,28 +79,30 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _taken(context: Context, host: str, port: int, why: str) -> Finding:
-    begin = max(port, _LEAST) + 1
-    free = next((each for each in range(begin, begin + 100) if not _problem(host, each)), _FIRST)
-    fix, mend = _edit(context, "PORT", str(free)), None
+    start = max(port, _LEAST) + 1
+    free = next(
+        (each for each in range(start, start + 100) if not _problem(host, each)), FIRST_PORT
+    )
+    fix, repair = _edit(context, "PORT", str(free)), None
     if context.origin("PORT") == ".env":
-        mend = Mend(f"set PORT={free} in .env", lambda: _write(context.folder / ".env", free))
-    return failure(f"{port} is not free: {why}", fix, mend)
+        repair = Repair(f"set PORT={free} in .env", lambda: _write(context.folder / ".env", free))
+    return failure(f"{port} is not free: {why}", fix, repair)
 
 
 def _edit(context: Context, name: str, value: str) -> str:
     if context.origin(name) != "the environment":
         return f"edit .env: set {name}={value}"
-    return f"$env:{name} = {value!r}" if context.system == "windows" else f"export {name}={value}"
+    return context.shell.set(name, value)
 
 
 def _write(path: Path, port: int) -> None:
-    """Change the line that sets PORT (the last one counts) and nothing else, the mode included."""
+    """Change only the line that sets PORT (the last one counts), and keep the file's mode."""
     with path.open("r+b") as file:
         text = file.read()
         line = [*_LINE.finditer(text)][-1:]
         if not line:
-            raise HackkitError(".env has no line PORT=… any more.", fix=hackkit("doctor"))
-        begin, end = line[0].span(2)
+            raise HackkitError(".env no longer has a line PORT=….", fix=hackkit("doctor"))
+        start, end = line[0].span(2)
         file.seek(0)
-        file.write(text[:begin] + str(port).encode() + text[end:])
+        file.write(text[:start] + str(port).encode() + text[end:])
         file.truncate()

@@ -1,11 +1,10 @@
-"""Is a proxy set, and does this machine still reach itself?
+"""Is a proxy set, and does localhost bypass it?
 
-Fails when a proxy is set and `NO_PROXY` leaves out `localhost` or `127.0.0.1` (the app asks its own
-page when it starts, and would ask the proxy), when a proxy's address makes no sense, and when it is
-a SOCKS one and the project lacks the package for that.
+Fails when a proxy is set and `NO_PROXY` lacks `localhost` or `127.0.0.1` (the app requests its own
+page when it starts, and the request would go to the proxy), when a proxy's address is invalid, and
+when it is a SOCKS proxy and the project lacks the package for it.
 """
 
-import shlex
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -26,29 +25,30 @@ def check(context: Context) -> Finding:
     if not used:
         return ok("none set")
     if "*" in _exempt(context):
-        return ok('none in force: NO_PROXY is "*"')
+        return ok('none is used: NO_PROXY is "*"')
     for name, value in used.items():
         wrong = _wrong(_spelt(context, name), value, context)
         if wrong:
             return wrong
-    missing = [host for host in _OURSELVES if _is_asked(host, context)]
+    missing = [host for host in _OURSELVES if _is_proxied(host, context)]
     if missing:
         spelt = " and ".join(missing)
-        return failure(f"NO_PROXY does not cover {spelt}: the app cannot start", _extend(context))
+        return failure(f"NO_PROXY lacks {spelt}: the app cannot start", _extend(context))
     names = " and ".join(_spelt(context, name) for name in used)
     places = ", ".join(dict.fromkeys(map(_place, used.values())))
-    return ok(f"{names}: {places}; this machine itself is exempt", tuple(_details(context)))
+    return ok(f"{names}: {places}; localhost bypasses the proxy", tuple(_details(context)))
 
 
 def _wrong(name: str, value: str, context: Context) -> Finding | None:
     scheme, host = _parts(value)
     if scheme not in {"http", "https", "socks5", "socks5h"} or not host:
         return failure(
-            f"{name} is no address of a proxy, like http://host:3128", _unset(name, context)
+            f"{name} is not the address of a proxy, like http://host:3128",
+            context.shell.unset(name),
         )
-    if scheme.startswith("socks") and not _knows_socks(context):
+    if scheme.startswith("socks") and not _supports_socks(context):
         return failure(
-            f"{name} is a SOCKS proxy, for which the app lacks a package", typed("add", "socksio")
+            f"{name} is a SOCKS proxy, and the app lacks a package for it", typed("add", "socksio")
         )
     return None
 
@@ -67,7 +67,7 @@ def _place(value: str) -> str:
     return _parts(value)[1]
 
 
-def _knows_socks(context: Context) -> bool:
+def _supports_socks(context: Context) -> bool:
     if context.project is None:
         return True  # there is no app yet
     inside = context.project.folder / ".venv"
@@ -80,10 +80,10 @@ def _exempt(context: Context) -> list[str]:
     return [entry.strip() for entry in entries if entry.strip()]
 
 
-def _is_asked(host: str, context: Context) -> bool:
-    """Tell whether a request to this machine goes to the proxy.
+def _is_proxied(host: str, context: Context) -> bool:
+    """Return whether a request to this machine goes through the proxy.
 
-    The app's page is asked with httpx, which wants the very name: it knows no 127.0.0.0/8.
+    The app requests its page with httpx, which compares names only: 127.0.0.0/8 has no effect.
     """
     plain = {name: value for name, value in context.env.items() if name.lower() != "no_proxy"}
     return bool(proxy_for(f"http://{host}", plain)) and host not in map(str.lower, _exempt(context))
@@ -96,13 +96,7 @@ def _spelt(context: Context, name: str) -> str:
 def _extend(context: Context) -> str:
     value = ",".join(dict.fromkeys([*_OURSELVES, *_exempt(context)]))
     name = _spelt(context, "no_proxy")
-    if context.system == "windows":
-        return f'$env:{name} = "{value}"'
-    return f"export {name}={shlex.quote(value)}"
-
-
-def _unset(name: str, context: Context) -> str:
-    return f"Remove-Item Env:{name}" if context.system == "windows" else f"unset {name}"
+    return context.shell.set(name, value)
 
 
 def _details(context: Context) -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""Which Python would run the project, and can it?
+"""Which Python runs the project, and is it suitable?
 
-In a project that is the Python of its environment, elsewhere the one that uv would take. Fails when
-it is older than 3.11 or its SQLite has no full-text search (FTS5), which keyword search needs.
-Warns when it is newer than what the packages were tried with, and when neither it nor uv can make
-virtual environments.
+In a project that is the Python of its environment, elsewhere the one that uv would use. Fails when
+it is older than 3.11, or when its SQLite has no full-text search (FTS5), which keyword search
+needs. Warns when it is newer than the versions that were tested, and when neither it nor uv can
+make virtual environments.
 """
 
 import json
@@ -20,8 +20,8 @@ CATEGORY = Category.MACHINE
 
 _OLDEST, _NEWEST = (3, 11), (3, 14)
 _INSTALLED = "in the project's environment"
-_GOOD = "3.12"  # what a fix asks for: wheels of every package are made for it
-# Debian and its relatives leave `ensurepip` out; without it `python -m venv` fails.
+_GOOD = "3.12"  # for the fix: every package has wheels for it
+# Debian and Ubuntu leave `ensurepip` out; without it `python -m venv` fails.
 _PROBE = """
 import importlib.util, json, sys
 try:
@@ -37,7 +37,7 @@ print(json.dumps([list(sys.version_info[:3]), search, makes, sys.base_prefix]))
 
 @dataclass(frozen=True)
 class _Python:
-    """What a Python told of itself; `lacks` says why its SQLite cannot search."""
+    """What a Python printed about itself; `lacks`: why its SQLite has no full-text search."""
 
     version: tuple[int, int, int]
     lacks: str
@@ -52,12 +52,12 @@ def check(context: Context) -> Finding:
     path, whose = _chosen(context)
     seen = _ask(context, path)
     if isinstance(seen, _Python):
-        return _judged(seen, whose, context)
+        return _finding(seen, whose, context)
     if whose is _INSTALLED:
         # `uv sync` alone stops at an environment whose Python does not run.
-        again = f"{uv.typed('venv', '--clear')} && {uv.typed('sync')}"
+        again = context.shell.then(uv.typed("venv", "--clear"), uv.typed("sync"))
         return failure(f"the project's Python does not run: {seen}", again)
-    return skipped(f"could not ask {path.name}: {seen}")
+    return skipped(f"{path.name} does not run: {seen}")
 
 
 def _chosen(context: Context) -> tuple[Path, str]:
@@ -74,9 +74,9 @@ def _chosen(context: Context) -> tuple[Path, str]:
 def _ask(context: Context, path: Path) -> _Python | str:
     ran = context.run(str(path), "-I", "-S", "-c", _PROBE)
     if ran is None:
-        return "it is not there"
+        return "not found"
     if ran.timed_out:
-        return "it did not answer"
+        return "no answer"
     try:
         version, lacks, makes, home = json.loads(ran.out)
         return _Python(tuple(version), lacks, makes, home)
@@ -85,7 +85,7 @@ def _ask(context: Context, path: Path) -> _Python | str:
         return lines[-1].strip()
 
 
-def _judged(seen: _Python, whose: str, context: Context) -> Finding:
+def _finding(seen: _Python, whose: str, context: Context) -> Finding:
     name, installed = f"{seen} {whose}", whose is _INSTALLED
     details = (f"from {seen.home}", f"SQLite with full-text search: {seen.lacks or 'yes'}")
     words = ("sync", "--python", _GOOD) if installed else ("python", "install", _GOOD)
@@ -96,7 +96,7 @@ def _judged(seen: _Python, whose: str, context: Context) -> Finding:
         message = f"{name}: its SQLite has no full-text search (FTS5)"
         return failure(message, uv.typed(*words, *managed), details=details)
     if seen.version[:2] > _NEWEST:
-        message = f"{name}: newer than 3.14, which the packages were tried with"
+        message = f"{name}: newer than 3.14, the newest version that was tested"
         return warning(message, uv.typed(*words), details=details)
     if not seen.makes_environments and not context.uv:
         message = f"{name}: cannot make virtual environments"

@@ -1,7 +1,7 @@
-"""Can a stranger learn from the README what this is and how to run it?
+"""Does the README say what the project is and how to run it?
 
-Warns when there is none, when its title, its description or the commands to install, start or
-test are missing, and when it is still the template's after many commits.
+Warns when there is none, when it lacks a title, a description, or the commands to install, start
+or test, and when it is still the template's after ten commits.
 """
 
 import re
@@ -14,7 +14,7 @@ TITLE = "README"
 CATEGORY = Category.PROJECT
 
 _MANY_COMMITS = 10
-_LEAST_PROSE = 40  # characters of a line that describes something
+_LEAST_PROSE = 40  # characters of a line that counts as a description
 _HEADER = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t]*$", re.DOTALL | re.MULTILINE)
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _NO_PROSE = re.compile(r"^\s*(?:[#|>!<*+-]|\[!|\d+\.)")
@@ -23,7 +23,7 @@ _START = (
     r"(?:uv run|python3?) (?!(?:python )?(?:-m )?(?:pytest|unittest|ruff|mypy|pre-commit|pip))"
     r"|streamlit |gradio |uvicorn |docker (?:compose|run)|npm (?:run|start)|make "
 )
-# What the commands of each part look like, in any language that the README is written in.
+# The commands of each part; these are the same in every human language.
 _COMMANDS = {
     "how to install it": re.compile(r"uv sync|uv pip|pip3? install|poetry|conda|npm |docker|make "),
     "how to start it": re.compile(_START),
@@ -34,12 +34,12 @@ _COMMANDS = {
 def check(context: Context) -> Finding:
     project = context.project
     if project is None:
-        return skipped("this folder belongs to no hackkit project")
+        return skipped("this folder is not in a hackkit project")
     path = project.folder / "README.md"
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeError) as error:
-        return _unread(error, context)
+        return _unreadable(error, context)
     missing = _missing(text)
     if missing:
         lacks = ", ".join(missing)
@@ -51,11 +51,12 @@ def check(context: Context) -> Finding:
     return ok("title, description, and how to install, start and test it")
 
 
-def _unread(error: Exception, context: Context) -> Finding:
+def _unreadable(error: Exception, context: Context) -> Finding:
     if isinstance(error, FileNotFoundError):
-        return warning("there is no README.md", fix=_bring_back(context))
+        return warning("there is no README.md", fix=_restore(context))
     if isinstance(error, OSError):
-        return warning("README.md may not be read", fix="chmod u+rw README.md")
+        words = "README.md cannot be read: permission denied"
+        return warning(words, context.shell.unlock("README.md"))
     return warning("README.md cannot be read as UTF-8", fix="edit README.md: save it as UTF-8")
 
 
@@ -73,7 +74,7 @@ def _missing(text: str) -> list[str]:
 
 
 def _commits_without_it(context: Context) -> int:
-    """Count the commits when the README is as the first of them left it and they are many."""
+    """Return the number of commits if there are many and only the first has changed the README."""
     words = ("rev-list", "--count", "--max-count=500", "HEAD")
     all_of_them = git.ask(context.run, context.folder, *words, "--", ".").out
     if not all_of_them.isdigit() or int(all_of_them) < _MANY_COMMITS:
@@ -83,6 +84,6 @@ def _commits_without_it(context: Context) -> int:
     return int(all_of_them) if touched == "1" and not changed else 0
 
 
-def _bring_back(context: Context) -> str:
+def _restore(context: Context) -> str:
     tracked = git.ask(context.run, context.folder, "ls-files", "README.md").out
     return "git checkout HEAD -- README.md" if tracked else "edit README.md: say what your app does"

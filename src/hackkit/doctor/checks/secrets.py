@@ -1,8 +1,8 @@
-"""Does a file that git holds, or would take in, hold a secret?
+"""Does a file that git tracks or would add contain a secret?
 
-Fails when one does: a key that is pushed is a key that is lost. Looked for are the values of your
-own keys, and in text files under 2 MB whatever has the shape of a Mistral, Hugging Face or GitHub
-key, a bearer token or a private key.
+Fails when one does: once a key is pushed, others can have it. It searches for the values of your
+own keys and, in text files under 2 MB, for anything that looks like a Mistral, Hugging Face or
+GitHub key, a bearer token or a private key.
 """
 
 import codecs
@@ -14,25 +14,26 @@ from hackkit.doctor.findings import Category, Finding, failure, ok, skipped
 from hackkit.project.context import Context
 from hackkit.project.leaks import KNOWN, PAGES, Leak, is_lock, known_leaks, leaks, telling
 from hackkit.system import git
+from hackkit.system.wording import listed
 
 TITLE = "Secrets in files"
 CATEGORY = Category.PROJECT
 
 _LONGEST_TEXT = 2_000_000  # bytes
 _LONGEST = 20_000_000
-_HEAD = 8_000  # a zero byte in the first so many makes a file binary, as for git
+_HEAD = 8_000  # bytes; a zero byte among them makes a file binary, as in git
 _SECONDS = 2.5
 _FEW = 3
 
 
 def check(context: Context) -> Finding:
-    listed = git.files(context.run, context.folder)
-    if listed.problem:
-        return skipped(listed.problem)
-    # Whether git takes in `.env` itself is a check of its own.
-    names = [name for name in listed.names if name != ".env"]
+    tracked = git.files(context.run, context.folder)
+    if tracked.problem:
+        return skipped(tracked.problem)
+    # `.env` itself has its own check.
+    names = [name for name in tracked.names if name != ".env"]
     if not names:
-        return skipped("git holds no file of this project")
+        return skipped("git tracks no files of this project")
     known = telling(context.secrets)
     found: list[tuple[str, Leak]] = []
     looked, until = 0, time.monotonic() + _SECONDS
@@ -52,7 +53,7 @@ def _in_file(path: Path, known: Collection[str]) -> Iterator[Leak]:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > _LONGEST:
             return
         data = path.read_bytes()
-    except OSError:  # gone, or not ours to read
+    except OSError:  # deleted, or not readable
         return
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if len(data) > _LONGEST_TEXT or (b"\0" in data[:_HEAD] and not utf16):
@@ -68,12 +69,11 @@ def _failure(found: list[tuple[str, Leak]]) -> Finding:
     for name, leak in found:
         places.setdefault(f"{name}:{leak.line}" if leak.line else name, leak.kind)
     lines = [f"{place}: {kind}" for place, kind in places.items()]
-    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
     pages = sorted({PAGES[kind] for kind in places.values() if kind in PAGES})
     replace = [f"If it was pushed, make a new one: {page}" for page in pages]
     place, kind = next(iter(places.items()))
     return failure(
-        f"{kind} in {place}{more}",
-        fix=f"edit {place}: take it out, and read it from .env",
+        listed([f"{kind} in {place}", *lines[1:]], 1),
+        fix=f"edit {place}: remove the secret, and read it from .env",
         details=(*lines[1 : 1 + _FEW * 5], *replace),
     )

@@ -1,7 +1,7 @@
-"""Did a commit of any branch bring in a secret?
+"""Did a commit on any branch add a secret?
 
-Fails when one did, also when a later commit took it out: the history keeps it, so the key must be
-replaced by a new one. Looked at are text files under 2 MB, from the newest commit on for 3 seconds.
+Fails when one did, even if a later commit removed it: the history keeps it, so the key must be
+replaced. It searches text files under 2 MB, from the newest commit back, for 3 seconds.
 """
 
 import itertools
@@ -23,15 +23,16 @@ from hackkit.project.leaks import (
 )
 from hackkit.system import git
 from hackkit.system.command_line import hackkit
+from hackkit.system.wording import counted, listed
 
 TITLE = "Secrets in history"
 CATEGORY = Category.PROJECT
 
 _SECONDS = 3.0
 _MOST = 200_000_000  # bytes of changes
-_LONGEST = 5_000_000  # bytes of one commit's changes that are looked at
+_LONGEST = 5_000_000  # bytes of one commit's changes that are searched
 _FEW = 10
-# Two lines around each change: a key counts that stands up to two lines below its name.
+# With two lines of context: a key may be up to two lines below its name.
 _CHANGES = (
     *("git", "-c", "core.bigFileThreshold=2m", "-c", "core.quotePath=false"),
     *("-c", "log.showRoot=true"),
@@ -41,7 +42,7 @@ _CHANGES = (
 )
 _FILE = re.compile(r"^diff --(?:git|cc|combined) ", re.MULTILINE)
 _NEW_NAME = re.compile(r'^\+\+\+ "?b/(.*?)"?\t?$', re.MULTILINE)
-_GAP = [""] * 4  # lines; no rule reaches over so many
+_GAP = [""] * 4  # lines; more than any rule spans
 
 
 def check(context: Context) -> Finding:
@@ -54,7 +55,9 @@ def check(context: Context) -> Finding:
         for commit in _commits(context):
             commits += 1
             for name, file, leak in _in_commit(commit, known):
-                if found.get(file, ("",))[0] != name:  # the newest comes first, the oldest stays
+                if (
+                    found.get(file, ("",))[0] != name
+                ):  # the newest commit comes first, the oldest is kept
                     found[file] = (name, leak.kind)
     except TimeoutError:
         cut = "the newest "
@@ -64,13 +67,13 @@ def check(context: Context) -> Finding:
         return _failure(found, context)
     if not commits:
         return skipped("nothing is committed yet")
-    return ok(f"none in {cut}{commits:,} {'commit' if commits == 1 else 'commits'}")
+    return ok(f"none in {cut}{counted(commits, 'commit')}")
 
 
 def _commits(context: Context) -> Iterator[str]:
     """Yield each commit, the newest first: its name, its message and its changes.
 
-    Raises TimeoutError after those that came in time.
+    Raises TimeoutError when the time is up, after the commits so far.
     """
     parts: list[bytes] = []
     try:
@@ -112,7 +115,7 @@ def _in_commit(commit: str, known: Collection[str]) -> Iterator[tuple[str, str, 
     for start, end in itertools.pairwise(ends):
         changes = text[start:end]
         file = _NEW_NAME.search(changes)
-        # A committed `.env` is a check of its own.
+        # A committed `.env` has its own check.
         if file and not is_env_file(file[1]):
             look = known_leaks if is_lock(file[1]) else leaks
             for leak in look(_new_side(changes[file.end() :]), known):
@@ -120,7 +123,7 @@ def _in_commit(commit: str, known: Collection[str]) -> Iterator[tuple[str, str, 
 
 
 def _new_side(changes: str) -> str:
-    """Return the lines that a commit added to a file, with those around them."""
+    """Return the lines that a commit added to a file, with their context."""
     lines: list[str] = []
     marks = 1  # a merge has a column of marks for each parent
     for line in changes.split("\n"):
@@ -135,15 +138,14 @@ def _new_side(changes: str) -> str:
 def _failure(found: dict[str, tuple[str, str]], context: Context) -> Finding:
     again = hackkit("doctor", "--skip", "secrets-in-history", folder=context.folder)
     lines = [f"{kind} in {commit}:{file}" for file, (commit, kind) in found.items()]
-    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
     pages = sorted({PAGES[kind] for _, kind in found.values() if kind in PAGES})
     page = pages[0] if pages else PAGES["a Mistral API key"]
     return failure(
-        f"{lines[0]}{more}",
-        fix=f"open {page} and make a new key: history keeps the old one",
+        listed(lines, 1),
+        fix=f"open {page} and make a new key: the history keeps the old one",
         details=(
             *lines[1:_FEW],
-            *(f"Also replace what {each} gave out" for each in pages[1:]),
-            "When that is done: " + again,
+            *(f"Also replace the key from {each}" for each in pages[1:]),
+            "When all keys are replaced: " + again,
         ),
     )

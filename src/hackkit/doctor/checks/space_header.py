@@ -1,7 +1,7 @@
-"""Would Hugging Face take the README's header for a Space?
+"""Is the README's header valid for a Hugging Face Space?
 
-Warns when there is no such header, or when a key in it would stop or spoil a deployment: an unknown
-sdk, colour or licence, a version that is not the lock's, an app file that is not there.
+Warns when there is no header, or when a key in it would break a deployment: an unknown sdk, colour
+or licence, a version that differs from `uv.lock`, an app file that does not exist.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Is uv there, and new enough?
+"""Is uv installed, and new enough?
 
-uv installs a project's packages and runs its commands: fails without it. Warns when it is older
-than 0.6.10, which is the first that can tell whether an environment is in step with its lock.
+Fails without uv, as it installs a project's packages and runs its commands. Warns when it is older
+than 0.6.10, the first version that can check whether an environment is in sync with `uv.lock`.
 """
 
 import re
@@ -24,11 +24,11 @@ def check(context: Context) -> Finding:
         return failure("not found", _install(context))
     ran = context.run(*context.uv, "--version")
     if ran is None or not ran.ok:
-        said = "it did not answer" if ran is None or ran.timed_out else _last_line(ran.err)
-        return failure(f"found, but it does not run: {said}", _install(context))
+        why = "it did not answer" if ran is None or ran.timed_out else _last_line(ran.err)
+        return failure(f"found, but it does not run: {why}", _install(context))
     numbers = re.search(r"(\d+)\.(\d+)\.(\d+)", ran.out)
     if numbers is None:
-        return ok(f"there, of an unknown version: {_last_line(ran.out)[:60]}")
+        return ok(f"found, but its version is unknown: {_last_line(ran.out)[:60]}")
     version = ".".join(numbers.groups())
     if tuple(map(int, numbers.groups())) < _OLDEST:
         wanted = ".".join(map(str, _OLDEST))
@@ -37,12 +37,13 @@ def check(context: Context) -> Finding:
 
 
 def _install(context: Context) -> str:
-    # A system's own Python on Linux and macOS refuses `pip install` (PEP 668); pipx is for that.
-    return "pipx install uv" if _has_pipx(context) else f"{_python(context)} -m pip install uv"
+    # The system's Python on Linux and macOS refuses `pip install` (PEP 668), so pipx comes first.
+    python = context.shell.python
+    return "pipx install uv" if _has_pipx(context) else f"{python} -m pip install uv"
 
 
 def _upgrade(context: Context) -> str:
-    """Write the command of whatever installed this uv: only its own installer's updates itself."""
+    """Write the update command of the tool that installed this uv."""
     if len(context.uv) > 1:  # python -m uv: it came with pip
         return line([context.uv[0], "-m", "pip", "install", "--upgrade", "uv"])
     place = Path(context.uv[0]).resolve()
@@ -50,12 +51,8 @@ def _upgrade(context: Context) -> str:
         if installer in place.as_posix().lower():
             return f"{installer} upgrade uv"
     if any(place.parent.glob("python*")) or "shims" in place.parts:
-        return f"{_python(context)} -m pip install --upgrade uv"
+        return f"{context.shell.python} -m pip install --upgrade uv"
     return uv.typed("self", "update")
-
-
-def _python(context: Context) -> str:
-    return "python" if context.system == "windows" else "python3"
 
 
 def _has_pipx(context: Context) -> bool:
@@ -64,4 +61,4 @@ def _has_pipx(context: Context) -> bool:
 
 
 def _last_line(text: str) -> str:
-    return (text.splitlines() or ["it said nothing"])[-1].strip()
+    return (text.splitlines() or ["no message"])[-1].strip()

@@ -1,9 +1,9 @@
-"""Does the app find the variables that it reads, spelt right and with values it can use?
+"""Are the app's variables spelt correctly, with values that it can use?
 
-Warns about a name in `.env` that looks like a slip of the pen, about lines that cannot be read,
-about a file too large to be such a list, and about a variable of the environment that hides
-another value in `.env`. Fails when a variable that the app needs is empty, when the app cannot use
-a value, and when `.env` is not UTF-8.
+Warns about a name in `.env` that looks like a typo, about lines that cannot be read, about a file
+that is too large, and about a variable of the environment that overrides another value in `.env`.
+Fails when a required variable is empty, when the app cannot use a value, and when `.env` is not
+UTF-8.
 """
 
 import ast
@@ -22,13 +22,14 @@ from hackkit.doctor.findings import (
 )
 from hackkit.project.context import Context
 from hackkit.project.files import LARGEST_ENV, ProjectFiles
+from hackkit.system.wording import counted, listed
 
 TITLE = "Variables"
 CATEGORY = Category.PROJECT
 
 _ALIKE = 0.8  # from 0 to 1: MISTRAL_KEY and MISTRAL_API_KEY are 0.85
-_HINT = "Fix: correct it in .env"  # what the app says of a value that it cannot use
-_NAMED = re.compile(r"([A-Z][A-Z0-9_]*):|.*?field \"(\w+)\"")  # how it names the variable
+_HINT = "Fix: correct it in .env"  # in the app's message about a value that it cannot use
+_NAMED = re.compile(r"([A-Z][A-Z0-9_]*):|.*?field \"(\w+)\"")  # how that message names the variable
 _FEW = 3
 
 
@@ -36,19 +37,19 @@ def check(context: Context) -> Finding:
     project = context.project
     if project is None or not project.example_variables:
         return skipped("the project has no .env.example")
-    found = [*_unreadable(project), *_refused(context), *_names(context, project)]
+    found = [*_unreadable(context, project), *_refused(context), *_names(context, project)]
     if found:
         return together(found)
     given = [name for name in project.example_variables if context.value(name)]
-    return ok(f"{_count(len(project.example_variables), 'variable')}, {len(given)} set")
+    return ok(f"{counted(len(project.example_variables), 'variable')}, {len(given)} set")
 
 
-def _unreadable(project: ProjectFiles) -> Iterator[Finding]:
+def _unreadable(context: Context, project: ProjectFiles) -> Iterator[Finding]:
     if not (project.folder / ".env").is_file():
         return
     size = (project.folder / ".env").stat().st_size
     if size > LARGEST_ENV:
-        seen = f".env has {size / 1000:,.0f} kB: too large to be looked at"
+        seen = f".env has {size / 1000:,.0f} kB: too large to be read"
         yield warning(seen, fix="edit .env: keep the lines that .env.example has")
         return
     try:
@@ -58,7 +59,7 @@ def _unreadable(project: ProjectFiles) -> Iterator[Finding]:
         yield failure(f".env is not UTF-8 (line {number})", fix="edit .env: save it as UTF-8")
         return
     except OSError as error:
-        yield failure(f".env cannot be read: {error.strerror}", fix="chmod 600 .env")
+        yield failure(f".env cannot be read: {error.strerror}", fix=context.shell.unlock(".env"))
         return
     if bad:
         where = _joined("line", [str(number) for number in bad])
@@ -71,28 +72,28 @@ def _refused(context: Context) -> Iterator[Finding]:
     problem = context.app().problem
     if _HINT not in problem:
         return
-    said = problem.split(_HINT)[0].strip().rstrip(".")
-    named = _NAMED.match(said)
+    message = problem.split(_HINT)[0].strip().rstrip(".")
+    named = _NAMED.match(message)
     name = (named[1] or named[2]).upper() if named else ""
     if name and context.origin(name) == "the environment":
-        yield failure(said, _unset(context, name))
+        yield failure(message, context.shell.unset(name))
     elif name:
-        yield failure(said, f"edit .env: give {name} another value")
+        yield failure(message, f"edit .env: give {name} another value")
     else:
-        yield failure(said, "edit .env: correct it as .env.example shows")
+        yield failure(message, "edit .env: correct it as .env.example shows")
 
 
 def _names(context: Context, project: ProjectFiles) -> Iterator[Finding]:
     fields = _fields(project)
-    listed = {*project.example_variables, *fields}
+    known = {*project.example_variables, *fields}
     for name, required in fields.items():
         if required and not context.value(name):
             yield failure(f"{name} is not set and has no default", fix=f"edit .env: set {name}")
     for name in project.dotenv:
-        right = "" if name.upper() in listed else _meant(name, listed)
+        right = "" if name.upper() in known else _meant(name, known)
         if right and not context.value(right):
             yield warning(
-                f".env sets {name}, which nothing reads", fix=f"edit .env: call it {right}"
+                f".env sets {name}, which nothing reads", fix=f"edit .env: rename it to {right}"
             )
     hidden = [
         name
@@ -100,8 +101,9 @@ def _names(context: Context, project: ProjectFiles) -> Iterator[Finding]:
         if context.env.get(name) not in {None, "", value}
     ]
     if hidden:
-        say = f"the environment hides another value of {', '.join(hidden)} in .env"
-        yield warning(say, _unset(context, hidden[0]))
+        names = ", ".join(hidden)
+        message = f"the environment overrides the value of {names} in .env"
+        yield warning(message, context.shell.unset(hidden[0]))
 
 
 def _fields(project: ProjectFiles) -> dict[str, bool]:
@@ -113,7 +115,7 @@ def _fields(project: ProjectFiles) -> dict[str, bool]:
     for path in sorted(project.folder.glob("*/settings.py")):
         try:
             tree = ast.parse(path.read_text("utf-8"))
-        except (OSError, ValueError, SyntaxError):  # the app's own check says so
+        except (OSError, ValueError, SyntaxError):  # the check `app` reports it
             continue
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         found |= {
@@ -138,19 +140,10 @@ def _is_ellipsis(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is Ellipsis
 
 
-def _meant(name: str, listed: set[str]) -> str:
-    near = difflib.get_close_matches(name.upper(), sorted(listed), n=1, cutoff=_ALIKE)
+def _meant(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=_ALIKE)
     return near[0] if near else ""
 
 
-def _unset(context: Context, name: str) -> str:
-    return f"Remove-Item Env:{name}" if context.system == "windows" else f"unset {name}"
-
-
 def _joined(word: str, items: list[str]) -> str:
-    shown = ", ".join(items[:_FEW]) + (", …" if len(items) > _FEW else "")
-    return f"{word if len(items) == 1 else word + 's'} {shown}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return f"{word if len(items) == 1 else word + 's'} {listed(items, _FEW)}"
