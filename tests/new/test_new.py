@@ -91,14 +91,6 @@ def test_an_empty_folder_and_the_current_one_will_do(hackkit: Run, tmp_path: Pat
     assert (here / "app.py").is_file()
 
 
-def test_the_licence_is_a_choice_and_none_leaves_no_file(hackkit: Run, tmp_path: Path) -> None:
-    for licence, start in {"mit": "MIT License", "apache-2.0": "Apache License"}.items():
-        new(hackkit, "rag-app", licence, "--defaults", "--set", f"license={licence}")
-        assert start in (tmp_path / licence / "LICENSE").read_text("utf-8")
-    new(hackkit, "rag-app", "none", "--defaults", "--set", "license=none")
-    assert not (tmp_path / "none" / "LICENSE").exists()
-
-
 def test_the_answers_file_says_where_the_project_came_from(hackkit: Run, tmp_path: Path) -> None:
     new(hackkit, "rag-app", "x", "--defaults")
     answers = yaml.safe_load((tmp_path / "x" / ".hackkit.yml").read_text("utf-8"))
