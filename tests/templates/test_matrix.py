@@ -56,7 +56,7 @@ def cases() -> Iterator[Case]:
 
 
 def combinations_of(template: Template) -> list[dict[str, str]]:
-    """Return the answers to make projects of; test_render.py renders the values of plain slots."""
+    """Return the answers to make projects of; test_rendered.py renders the values of plain slots."""
     return covering({slot.name: values_of(slot) for slot in template.slots if not is_plain(slot)})
 
 
