@@ -38,7 +38,7 @@ def test_a_slot_without_code_changes_no_code(
     assert answers[slot] == value
     code = {path.relative_to(chosen) for path in chosen.rglob("*.py")}
     assert len(code) > 10
-    for path in (*code, "pyproject.toml"):
+    for path in (*code, Path("pyproject.toml")):
         assert (chosen / path).read_bytes() == (default / path).read_bytes(), path
 
 
