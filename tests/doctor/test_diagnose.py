@@ -64,7 +64,7 @@ def statuses(report: Report) -> dict[str, str]:
 
 
 def test_checks_run_side_by_side() -> None:
-    meeting = threading.Barrier(3, timeout=5)
+    meeting = threading.Barrier(3, timeout=60)
 
     def meet(_: Context) -> Finding:
         meeting.wait()
@@ -83,9 +83,15 @@ def test_a_check_that_crashes_is_reported_as_itself_and_harms_no_other() -> None
 
 
 def test_a_check_that_hangs_is_given_up_and_harms_no_other() -> None:
-    began = time.monotonic()
-    report = diagnose(Context(), checks=[a_check("slow", hang, seconds=0.2), a_check("good", fine)])
-    assert time.monotonic() - began < 5
+    ended = threading.Event()
+
+    def slow(context: Context) -> Finding:
+        finding = hang(context)
+        ended.set()
+        return finding
+
+    report = diagnose(Context(), checks=[a_check("slow", slow, seconds=0.2), a_check("good", fine)])
+    assert not ended.is_set()
     assert statuses(report) == {"slow": "fail", "good": "ok"}
     assert "did not end within 0.2 s" in report.results[0].finding.message
 
@@ -410,11 +416,11 @@ def test_ctrl_c_ends_doctor_at_once_with_130(checkout: Path, tmp_path: Path) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as child:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (tmp_path / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        document, errors = child.communicate(timeout=10)
+        document, errors = child.communicate(timeout=60)
     assert child.returncode == 130
     assert json.loads(document) == {"error": {"problem": "Interrupted.", "fix": ""}}
     assert b"Traceback" not in errors

@@ -317,7 +317,7 @@ def test_an_interrupted_render_leaves_no_half_project(
     )
     until((target / "begun").exists)
     os.killpg(child.pid, number)
-    assert child.wait(20) == code
+    assert child.wait(60) == code
     assert not target.exists()
 
 
@@ -352,7 +352,7 @@ def test_an_interrupted_install_keeps_the_project_and_says_how_to_go_on(tmp_path
     )
     until((target / "begun").exists)
     os.killpg(child.pid, signal.SIGINT)
-    _, said = child.communicate(timeout=30)
+    _, said = child.communicate(timeout=60)
     assert child.returncode == 130
     assert f"uv sync --directory {target}".encode() in said
     assert (target / "pyproject.toml").is_file()
@@ -377,7 +377,7 @@ def test_ctrl_c_ends_the_started_app_and_exits_130(tmp_path: Path) -> None:
     )
     until((target / "begun").exists)
     os.killpg(child.pid, signal.SIGINT)
-    assert child.wait(20) == 130
+    assert child.wait(60) == 130
     assert (target / "ended").exists()
 
 

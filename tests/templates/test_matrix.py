@@ -197,7 +197,7 @@ def started(made: Made) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/"
         finally:
             app.terminate()
-            app.wait(20)
+            app.wait(60)
 
 
 def _until_it_listens(app: subprocess.Popen[bytes], port: int, log: Path) -> None:

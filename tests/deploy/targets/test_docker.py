@@ -394,7 +394,7 @@ def test_a_container_ends_at_once_when_it_is_told_to(
 ) -> None:
     with sealed(root, config, tmp_path / "data") as container:
         container.app.terminate()
-        container.process.wait(5)
+        container.process.wait(60)
     assert "Traceback" not in container.said
 
 
@@ -415,7 +415,7 @@ def started(root: Path, config: dict[str, Any], data: Path) -> str:
     """Run a container until it answers, and return what it said."""
     with sealed(root, config, data) as container:
         container.app.terminate()
-        container.process.wait(5)
+        container.process.wait(60)
     return container.said
 
 
