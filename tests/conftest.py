@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
+MOST_WORKERS = 4  # a worker may have an app, a browser or a model in memory
 
 # A test decides these itself; what the machine happens to have set must not matter.
 _UNSET = {
@@ -31,6 +32,34 @@ _UNSET = {
     "UV_NO_SYNC",
     "UV_RUN_RECURSION_DEPTH",  # the tests themselves may be run by `uv run`
 }
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run the whole suite in a process for each core, and single files in this one."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return min(os.cpu_count() or 1, MOST_WORKERS) if whole else 0
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests in one process that share what is made once: a module, a case, the tuner."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    if "tuner" in getattr(item, "fixturenames", ()):
+        return "tuner"
+    module = item.nodeid.split("::")[0]
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return f"{module} {parameters['made'].title}" if "made" in parameters else module
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip a test for want of a tool; fail it where every tool must be there, as in .ci/run."""
+    if os.environ.get("HACKKIT_SKIP_NOTHING"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def clean_environment() -> dict[str, str]:

@@ -76,7 +76,8 @@ def texts(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def words_of(text: str) -> str:
-    """Take the names in a text apart into words, line by line."""
+    """Take the names in a text apart into words; a file's method `tell` is Python's own."""
+    text = text.replace(".tell()", "")
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
 
 

@@ -368,7 +368,7 @@ def running(project: Path, ready: str, *words: str, **env: str) -> Iterator[None
             stderr=out,
         )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while ready not in log.read_text("utf-8", errors="replace"):
             assert child.poll() is None, log.read_text("utf-8")
             assert time.monotonic() < end
@@ -376,7 +376,7 @@ def running(project: Path, ready: str, *words: str, **env: str) -> Iterator[None
         yield
     finally:
         child.terminate()
-        child.wait(20)
+        child.wait(60)
 
 
 def test_a_running_app_has_its_port_and_its_index_and_is_left_alone(project: Path) -> None:

@@ -64,7 +64,7 @@ def statuses(report: Report) -> dict[str, str]:
 
 
 def test_checks_run_in_parallel() -> None:
-    meeting = threading.Barrier(3, timeout=5)
+    meeting = threading.Barrier(3, timeout=60)
 
     def meet(_: Context) -> Finding:
         meeting.wait()
@@ -84,7 +84,15 @@ def test_a_check_that_crashes_fails_and_the_others_go_on() -> None:
 
 def test_a_check_that_is_too_slow_could_not_look_and_the_others_go_on() -> None:
     """Nothing is known about what it checks: that is no failure."""
-    report = diagnose(Context(), checks=[a_check("slow", hang, seconds=0.2), a_check("good", fine)])
+    ended = threading.Event()
+
+    def slow(context: Context) -> Finding:
+        finding = hang(context)
+        ended.set()
+        return finding
+
+    report = diagnose(Context(), checks=[a_check("slow", slow, seconds=0.2), a_check("good", fine)])
+    assert not ended.is_set()
     assert statuses(report) == {"slow": "skip", "good": "ok"}
     finding = report.results[0].finding
     assert finding.message == "could not look: took longer than 0.2 s"
@@ -365,7 +373,7 @@ def test_an_error_is_json_too_for_a_script_that_reads_json(hackkit: Run) -> None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a folder in use cannot be removed")
-def test_a_folder_that_is_gone_cannot_be_looked_at(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_cannot_be_read(tmp_path: Path) -> None:
     here = f"cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone"
     result = subprocess.run(
         ["sh", "-c", f"{here} && exec {sys.executable} -P -m hackkit doctor"],
@@ -374,7 +382,7 @@ def test_a_folder_that_is_gone_cannot_be_looked_at(tmp_path: Path) -> None:
         encoding="utf-8",
         check=False,
     )
-    assert "cannot be looked at" in result.stderr
+    assert "cannot be read" in result.stderr
     assert result.returncode == 2
 
 
@@ -413,11 +421,11 @@ def test_ctrl_c_ends_doctor_at_once_with_130(checkout: Path, tmp_path: Path) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as child:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (tmp_path / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        document, errors = child.communicate(timeout=10)
+        document, errors = child.communicate(timeout=60)
     assert child.returncode == 130
     assert json.loads(document) == {"error": {"problem": "Interrupted.", "fix": ""}}
     assert b"Traceback" not in errors

@@ -1,9 +1,9 @@
 """Requests with limits: how every kind of server, proxy and certificate error is explained."""
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from servers import (
     garbage,
     hangs_up,
     login_page,
+    response,
     says,
     sends_to,
     serving,
@@ -23,11 +24,13 @@ from servers import (
     unused_port,
 )
 
+from hackkit.network import fetch as requests
 from hackkit.network.blocked import Site, why_blocked
-from hackkit.network.fetch import LIMIT, Kind, fetch, fetch_all, listens, within
+from hackkit.network.fetch import LIMIT, Kind, fetch_all, listens, within
 from hackkit.network.urls import is_loopback, proxy_for
 
-SOON = 0.4  # seconds: the patience of these tests
+SOON = 0.4  # seconds, where an answer never comes
+fetch = partial(requests.fetch, seconds=60)  # where one comes, also on a busy machine
 KEY = "0123456789abcdef0123456789ABCDEF"
 
 
@@ -36,7 +39,7 @@ def test_an_answer_comes_with_its_status_headers_body_and_time() -> None:
         reply = fetch(server.url, {})
     assert (reply.kind, reply.status, reply.headers["x-left"]) == (Kind.ANSWER, 200, "7")
     assert reply.json() == {"data": []}
-    assert 0 < reply.seconds < SOON
+    assert reply.seconds > 0
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
@@ -75,11 +78,9 @@ def test_reading_stops_at_the_limit_also_when_the_body_never_ends() -> None:
 
 @pytest.mark.parametrize("answer", [silence, drips, drips_headers])
 def test_whatever_the_server_does_the_time_is_kept(answer: Answer) -> None:
-    began = time.monotonic()
-    with serving(answer) as server:
+    with serving(answer) as server:  # it goes on until the block ends
         reply = fetch(server.url, {}, seconds=SOON)
-    assert time.monotonic() - began < SOON + 0.2
-    assert reply.kind is Kind.TIMEOUT
+    assert (reply.kind, reply.seconds) == (Kind.TIMEOUT, SOON)
 
 
 def test_an_answer_that_never_ends_is_not_called_no_answer() -> None:
@@ -124,12 +125,26 @@ def test_a_key_that_no_header_can_hold_is_not_repeated() -> None:
     assert KEY not in reply.error
 
 
-def test_several_addresses_are_asked_at_once() -> None:
-    began = time.monotonic()
-    with serving(says()) as one, serving(silence) as two, serving(silence) as three:
-        replies = fetch_all([one.url, two.url, three.url], {}, seconds=SOON)
-    assert [reply.kind for reply in replies] == [Kind.ANSWER, Kind.TIMEOUT, Kind.TIMEOUT]
-    assert time.monotonic() - began < 2 * SOON
+def test_several_addresses_are_asked_at_the_same_time() -> None:
+    meeting = threading.Barrier(3, timeout=60)
+
+    def waits_for_the_others(_request: object, _over: threading.Event) -> list[bytes]:
+        meeting.wait()
+        return [response({})]
+
+    with (
+        serving(waits_for_the_others) as one,
+        serving(waits_for_the_others) as two,
+        serving(waits_for_the_others) as three,
+    ):
+        replies = fetch_all([one.url, two.url, three.url], {}, seconds=60)
+    assert [reply.kind for reply in replies] == [Kind.ANSWER] * 3
+
+
+def test_one_address_of_several_may_be_silent() -> None:
+    with serving(silence) as one, serving(silence) as two:
+        replies = fetch_all([one.url, two.url, "nonsense"], {}, seconds=SOON)
+    assert [reply.kind for reply in replies] == [Kind.TIMEOUT, Kind.TIMEOUT, Kind.ADDRESS]
 
 
 # Certificates
@@ -351,13 +366,11 @@ def test_a_wrong_address_names_its_variable() -> None:
     assert "LLM_BASE_URL" in found.fix
 
 
-def test_a_connection_attempt_takes_milliseconds() -> None:
-    began = time.monotonic()
+def test_a_connection_attempt_needs_no_answer() -> None:
     with serving(silence) as server:
-        assert listens(server.url)
+        assert listens(server.url, seconds=30)
     assert not listens(f"http://127.0.0.1:{unused_port()}")
     assert not listens("nonsense")
-    assert time.monotonic() - began < SOON
 
 
 def test_loopback_is_known() -> None:

@@ -170,9 +170,9 @@ def test_every_page_belongs_to_a_rule() -> None:
     ids=["words", "bearers", "one word", "no hint"],
 )
 def test_no_text_takes_long(text: str) -> None:
-    began = time.monotonic()
+    before = time.process_time()
     assert not list(leaks(text))
-    assert time.monotonic() - began < 60  # a rule that tracks back would take hours
+    assert time.process_time() - before < 60  # a rule that tracks back would take hours
 
 
 def test_the_projects_own_files_hold_no_secret() -> None:

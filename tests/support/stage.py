@@ -18,7 +18,7 @@ from conftest import clean_environment
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
-PATIENCE = 60.0  # seconds that an app may take to start on a busy machine
+PATIENCE = 120.0  # seconds that an app may take to start on a busy machine
 QUICK = {"PATIENCE": "0.3", "BACKOFF": "0.1", "COOLDOWN": "0", "REQUESTS_PER_SECOND": "0"}
 KEY = "TestKeyThatMustNeverBeShownAnywhere"
 Reply = tuple[Any, ...]  # a function of mistral_server.py that makes a reply, and its arguments
@@ -197,7 +197,7 @@ class App:
         """Ask it to end, as `docker stop` does, and return its exit code."""
         assert self.process
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import lacking
 from playwright.sync_api import Browser
 from stage import DESKTOP, App, Look, Photograph, Visit, chromium, find_chromium
 
@@ -12,10 +13,7 @@ from stage import DESKTOP, App, Look, Photograph, Visit, chromium, find_chromium
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if not find_chromium():
-        reason = "there is no Chromium on this machine (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("there is no Chromium on this machine (Debian: apt-get install chromium)")
     with chromium() as browser:
         yield browser
 

@@ -24,13 +24,6 @@ def test_any_two_values_of_two_slots_meet() -> None:
         assert met == set(itertools.product(SLOTS[one], SLOTS[other]))
 
 
-def test_a_plain_slot_costs_no_combination_of_its_own() -> None:
-    chosen = covering(SLOTS, plain=("license",))
-    assert {each["license"] for each in chosen} == set(SLOTS["license"])
-    without = {name: values for name, values in SLOTS.items() if name != "license"}
-    assert len(chosen) == len(covering(without)) == 4
-
-
 def test_of_one_slot_each_value_occurs() -> None:
     assert covering({"store": SLOTS["store"]}) == [{"store": "chroma"}, {"store": "qdrant"}]
 

@@ -109,7 +109,7 @@ def _serving(tuner: Tuner, run: str) -> Iterator[str]:
     finally:
         watchdog.cancel()
         _end(program)
-        program.wait(30)
+        program.wait(120)
 
 
 def _until_its_model_is_named(program: "subprocess.Popen[str]") -> str:

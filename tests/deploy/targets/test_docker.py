@@ -15,7 +15,7 @@ from typing import Any
 import base_image
 import psutil
 import pytest
-from conftest import ROOT, clean_environment, git, write
+from conftest import ROOT, clean_environment, git, lacking, write
 
 from hackkit.deploy import smoke_test
 from hackkit.deploy.manifest import Manifest, Options, Order
@@ -209,9 +209,7 @@ def built(
 ) -> Iterator[Built]:
     """Ship a new project with a key in `.env` and another one in the environment."""
     if reason := base_image.what_is_missing():
-        if os.environ.get("CI"):
-            pytest.fail(f"an image has to be built here: {reason}")
-        pytest.skip(reason)
+        lacking(f"no image can be built here: {reason}")
     base_image.make()
     project = tmp_path_factory.mktemp("docker") / "app"
     env = clean_environment() | base_image.variables() | {"CONTAINER_ENGINE": "buildah"}
@@ -396,7 +394,7 @@ def test_a_container_ends_at_once_when_it_is_told_to(
 ) -> None:
     with sealed(root, config, tmp_path / "data") as container:
         container.app.terminate()
-        container.process.wait(5)
+        container.process.wait(60)
     assert "Traceback" not in container.said
 
 
@@ -417,7 +415,7 @@ def started(root: Path, config: dict[str, Any], data: Path) -> str:
     """Run a container until it answers, and return what it said."""
     with sealed(root, config, data) as container:
         container.app.terminate()
-        container.process.wait(5)
+        container.process.wait(60)
     return container.said
 
 

