@@ -44,10 +44,10 @@ settings = Settings(
 )
 times = []
 
-def told(checked=False):
+def took_step(checked=False):
     times.append(None if checked else time.perf_counter())  # what an evaluation takes is no step
 
-def tell(started, ended):
+def print_figures(started, ended):
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     step = statistics.fmean(b - a for a, b in zip(times, times[1:]) if a and b)
@@ -64,9 +64,9 @@ from tune.runs import Run
 from tune.train import train
 
 run = Run(folder / f"ours-{os.getpid()}")
-record = train(run, settings, report=lambda now: now.note or told(now.checked))
+record = train(run, settings, report=lambda now: now.note or took_step(now.checked))
 assert record.figures["steps"] == steps, record.figures
-tell(0, record.figures["seconds"])
+print_figures(0, record.figures["seconds"])
 """
 
 # What both references train: the same tokens and labels, the same adapter.
@@ -91,7 +91,7 @@ from trl import SFTConfig, SFTTrainer
 
 class Clock(TrainerCallback):
     def on_step_end(self, *_, **__):
-        told()
+        took_step()
 
 arguments = SFTConfig(
     output_dir=str(folder / "trl"), max_steps=steps, per_device_train_batch_size=batch,
@@ -108,7 +108,7 @@ out = sys.stdout
 sys.stdout = sys.stderr
 sft.train()
 sys.stdout = out
-tell(started, time.perf_counter())
+print_figures(started, time.perf_counter())
 """
 
 LOOP = """
@@ -142,8 +142,8 @@ for _ in range(steps):
     optimizer.step()
     schedule.step()
     optimizer.zero_grad()
-    told()
-tell(started, time.perf_counter())
+    took_step()
+print_figures(started, time.perf_counter())
 """
 
 PROGRAMS = {"ours": HEAD + OURS, "TRL": HEAD + SAME + TRL, "PyTorch": HEAD + SAME + LOOP}

@@ -52,9 +52,9 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
     kinds = Counter(out["output_type"] for out in outputs)
     assert kinds["display_data"] >= 2  # the plot and the report
     assert kinds["error"] == 0
-    told = "".join("".join(out.get("text", ())) for out in outputs)
-    assert "The whole way went well" in told
-    assert "\x1b" not in told  # colours and moving bars are rubbish there
+    printed = "".join("".join(out.get("text", ())) for out in outputs)
+    assert "The whole way went well" in printed
+    assert "\x1b" not in printed  # colours and moving bars are rubbish there
     [page] = [
         "".join(out["data"]["text/html"]) for out in outputs if "text/html" in out.get("data", ())
     ]

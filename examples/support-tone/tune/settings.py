@@ -133,7 +133,7 @@ def load() -> Settings:
         raise SystemExit(f"{error}.\n{fix}") from None
     except ValidationError as error:
         fix = "Fix: correct it in .env (.env.example shows how)"
-        raise SystemExit(f"{_told(error)}\n{fix}") from None
+        raise SystemExit(f"{_problems(error)}\n{fix}") from None
     if token := settings.hf_token.get_secret_value().strip():
         os.environ.setdefault("HF_TOKEN", token)  # where the hub's own library looks for it
     return settings
@@ -148,11 +148,11 @@ def changed(settings: Settings, wanted: dict[str, Any]) -> Settings:
     try:
         Settings.model_validate(wanted)
     except ValidationError as error:
-        raise TuneError(_told(error), "correct it in the command; --help shows how") from None
+        raise TuneError(_problems(error), "correct it in the command; --help shows how") from None
     return settings.model_copy(update=wanted)
 
 
-def _told(error: ValidationError) -> str:
+def _problems(error: ValidationError) -> str:
     """A line for each value that makes no sense."""
     lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
     return "\n".join(lines)

@@ -240,9 +240,9 @@ def test_the_command_line_asks_both(capsys: pytest.CaptureFixture[str]) -> None:
     from tune import __main__
 
     __main__.app(["ask", "When will you deliver my parcel?", "--json"], standalone_mode=False)
-    told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"base", "tuned"}
-    assert told["tuned"]["text"]
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"base", "tuned"}
+    assert printed["tuned"]["text"]
 
 
 # Votes
@@ -310,17 +310,17 @@ def test_what_is_asked_side_by_side_is_what_each_says_alone(here: Settings) -> N
 
 def test_visitors_who_ask_at_once_each_get_their_own_answer(here: Settings) -> None:
     asked = {"invoice and the refund": "billing", "parcel and the van": "delivery"}
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
 
     def visit(words: str) -> None:
-        told[words] = both(f"My {words}, what now?", here)["tuned"].text
+        texts[words] = both(f"My {words}, what now?", here)["tuned"].text
 
     visitors = [threading.Thread(target=visit, args=(words,)) for words in asked]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
         visitor.join()
-    assert {words: json.loads(text)["team"] for words, text in told.items()} == asked
+    assert {words: json.loads(text)["team"] for words, text in texts.items()} == asked
 
 
 def test_after_a_full_tuning_the_base_is_loaded_beside_it(

@@ -157,8 +157,8 @@ def test_a_vote_is_kept_with_who_answered_what_and_counted(page: Path) -> None:
 def test_blind_nothing_tells_who_is_who_until_the_vote(page: Path, order: Any) -> None:
     both = {"base": whole("old-model", "No."), "tuned": whole("new-model", "Yes.")}
     hidden = app._screen(Shown("Well?", both, order, blind=True))
-    told = "".join(str(part) for part in hidden[:SHOWN])
-    assert not re.search("old-model|new-model|Base|Tuned", told)
+    text = "".join(str(part) for part in hidden[:SHOWN])
+    assert not re.search("old-model|new-model|Base|Tuned", text)
     assert hidden[FIRST]["value"] == "A is better"
     seen = app.vote("first", hidden[SHOWN])
     [line] = (page / "votes.jsonl").read_text(encoding="utf-8").splitlines()
@@ -195,11 +195,11 @@ def test_a_run_is_shown_with_its_curve_its_settings_and_its_data(page: Path) -> 
     steps = [{"step": 5 * n, "loss": 7 / n, "eval_loss": 2.0} for n in range(1, 9)]
     log = "\n".join(map(json.dumps, steps)) + '\n{"step": 45, "lo'  # it is being written
     Run(page / "runs" / "first").log.write_text(log, encoding="utf-8")
-    picker, told = app.training(None)
+    picker, text = app.training(None)
     assert (picker["choices"], picker["value"]) == (["first"], "first")
-    assert told.count("<polyline") == 2
-    assert "<th>rank</th><td>16</td>" in told
-    assert "<th>rows</th><td>3</td>" in told
+    assert text.count("<polyline") == 2
+    assert "<th>rank</th><td>16</td>" in text
+    assert "<th>rows</th><td>3</td>" in text
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_a_curve_can_be_drawn_of_any_losses(page: Path, losses: list[Any]) -> No
 
 def test_an_evaluation_is_shown_with_its_intervals_and_its_report(page: Path) -> None:
     Run(page / "runs" / "first").report.write_text("<h1>All of it</h1>", encoding="utf-8")
-    _, told, button = app.evaluation("first")
-    assert "Better." in told
-    assert "<b>+50.0</b> <small>+40.0 to +60.0</small>" in told
+    _, text, button = app.evaluation("first")
+    assert "Better." in text
+    assert "<b>+50.0</b> <small>+40.0 to +60.0</small>" in text
     assert Path(button["value"]).read_text(encoding="utf-8") == "<h1>All of it</h1>"
 
 
@@ -232,9 +232,9 @@ def test_without_runs_the_tabs_say_what_to_type(page: Path) -> None:
 
 
 def test_the_rows_are_shown(page: Path) -> None:
-    told = app.rows()
-    assert told.count("<table") == 3
-    assert "train.jsonl" in told
+    text = app.rows()
+    assert text.count("<table") == 3
+    assert "train.jsonl" in text
 
 
 # What models and people write stays text
@@ -247,10 +247,10 @@ def test_nothing_that_is_shown_is_live(page: Path) -> None:
     run = Run(page / "runs" / "first")
     facts = {HOSTILE: HOSTILE, "deep": {HOSTILE: [HOSTILE]}}
     run.write(Record(HOSTILE, HOSTILE, settings=facts, data=facts))
-    told = "".join(str(part) for part in app._screen(shown(answer, answer))[:3])
-    told += app.badge(answer) + panels.evaluation(bad) + panels.training(run)
-    assert not re.search(r"<(?:script|img)", told)
-    assert told.count("&lt;script&gt;") > 10
+    text = "".join(str(part) for part in app._screen(shown(answer, answer))[:3])
+    text += app.badge(answer) + panels.evaluation(bad) + panels.training(run)
+    assert not re.search(r"<(?:script|img)", text)
+    assert text.count("&lt;script&gt;") > 10
 
 
 # For programs, and with PyTorch
@@ -259,9 +259,9 @@ def test_nothing_that_is_shown_is_live(page: Path) -> None:
 def test_programs_can_ask(page: Path) -> None:
     _, url, _ = app.build().launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
     client = Client(url, verbose=False)
-    told = client.predict(RECORDED, api_name="/ask")
-    assert (told["answer"], told["model"], told["notice"]) == ("2 kg", "ministral-3b", "")
-    assert (told["base"]["text"], told["tuned"]["kind"]) == ("?", "recorded")
+    reply = client.predict(RECORDED, api_name="/ask")
+    assert (reply["answer"], reply["model"], reply["notice"]) == ("2 kg", "ministral-3b", "")
+    assert (reply["base"]["text"], reply["tuned"]["kind"]) == ("?", "recorded")
     with pytest.raises(AppError, match="empty"):
         client.predict("  ", api_name="/ask")
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]

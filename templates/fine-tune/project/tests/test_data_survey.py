@@ -159,10 +159,10 @@ def test_rows_that_are_too_long_are_named(tmp_path: Path) -> None:
 
 def test_how_much_is_read_is_told_on_the_way(tmp_path: Path) -> None:
     file = write(tmp_path / "train.jsonl", *pairs(5000))
-    told: list[int] = []
-    survey([file], LENGTH, on_bytes=told.append)
-    assert len(told) == 5
-    assert 0 < sum(told) <= file.stat().st_size
+    counted: list[int] = []
+    survey([file], LENGTH, on_bytes=counted.append)
+    assert len(counted) == 5
+    assert 0 < sum(counted) <= file.stat().st_size
 
 
 def test_the_survey_is_json(tmp_path: Path) -> None:

@@ -184,25 +184,25 @@ def test_rounding_may_turn_a_word_where_numbers_are_short() -> None:
 
 
 def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="free on this disk") as told:
+    with pytest.raises(TuneError, match="free on this disk") as caught:
         export._need_room(tmp_path, 10**18)
-    assert "RUNS_DIR" in told.value.fix
+    assert "RUNS_DIR" in caught.value.fix
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told_without_a_traceback() -> None:
     full = "Error while serializing: I/O error: No space left on device (os error 28)"
-    told = explained(SafetensorError(full))
-    assert told and "No space left" in told.problem
-    assert "RUNS_DIR" in told.fix
+    error = explained(SafetensorError(full))
+    assert error and "No space left" in error.problem
+    assert "RUNS_DIR" in error.fix
 
 
 def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path: Path) -> None:
     full = Run(tmp_path / "full")
     shutil.copytree(run.folder, full.folder)
     full.update(method="full")
-    with pytest.raises(TuneError, match="no adapter") as told:
+    with pytest.raises(TuneError, match="no adapter") as caught:
         export.export(full, "adapter", tuned.settings, tell=lambda _: None)
-    assert "--as merged" in told.value.fix
+    assert "--as merged" in caught.value.fix
 
 
 # The hub
@@ -334,6 +334,6 @@ def test_what_no_export_made_is_not_sent(exports: dict[str, Export]) -> None:
 def test_an_adapter_on_a_folder_of_this_machine_is_of_no_use_on_the_hub(
     exports: dict[str, Export],
 ) -> None:
-    with pytest.raises(TuneError, match="nobody else") as told:
+    with pytest.raises(TuneError, match="nobody else") as caught:
         hub.push(exports["adapter"], "ada/mine", dry_run=True)
-    assert "--as merged" in told.value.fix
+    assert "--as merged" in caught.value.fix

@@ -158,22 +158,22 @@ def test_sentencepiece_merges_early_what_was_learnt_early(model: Path, tmp_path:
 def test_another_architecture_is_left_to_llama_cpps_own_script(model: Path, tmp_path: Path) -> None:
     change = {"architectures": ["MixtralForCausalLM"]}
     folder = changed(model, tmp_path, "config.json", change)
-    with pytest.raises(TuneError, match="MixtralForCausalLM") as told:
+    with pytest.raises(TuneError, match="MixtralForCausalLM") as caught:
         gguf_file.write(folder, tmp_path / "m.gguf")
-    assert gguf_file.SCRIPT in told.value.fix
+    assert gguf_file.SCRIPT in caught.value.fix
 
 
 def test_an_unknown_kind_names_those_there_are(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match='"q9"') as told:
+    with pytest.raises(TuneError, match='"q9"') as caught:
         gguf_file.write(model, tmp_path / "m.gguf", "q9")
-    assert "q8_0" in told.value.fix
+    assert "q8_0" in caught.value.fix
 
 
 @pytest.mark.skipif(gguf_file.can_quantize(), reason="llama.cpp is installed")
 def test_a_kind_that_only_llama_cpp_makes_says_what_to_install(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="q4_k_m") as told:
+    with pytest.raises(TuneError, match="q4_k_m") as caught:
         gguf_file.write(model, tmp_path / "m.gguf", "q4_k_m")
-    assert "llama-cpp-python" in told.value.fix
+    assert "llama-cpp-python" in caught.value.fix
 
 
 @pytest.mark.parametrize("build", ["text", "seeing"])

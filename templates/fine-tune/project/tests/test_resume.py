@@ -83,9 +83,9 @@ def test_a_run_that_was_killed_before_its_model_was_put_in_place_only_does_that(
     with pytest.raises(FileExistsError):
         train.train(copy, tuned.settings, resume=True)
     in_the_way.unlink()
-    told: list[Progress] = []
-    train.train(copy, tuned.settings, resume=True, report=told.append)
-    assert told == [] and _bits(copy) == _bits(tuned.run)
+    reported: list[Progress] = []
+    train.train(copy, tuned.settings, resume=True, report=reported.append)
+    assert reported == [] and _bits(copy) == _bits(tuned.run)
 
 
 def test_two_processes_learn_as_one_does_and_one_of_them_speaks(tuned: Tuned) -> None:
@@ -132,11 +132,11 @@ def _command(settings: Settings, *words: str) -> subprocess.Popen[str]:
     """Start Python with these settings, as a team would by `.env`."""
     names = ("base_model", "train_file", "validation_file", "runs_dir")
     names += ("batch_size", "accumulate", "learning_rate", "epochs")
-    told = {name.upper(): str(getattr(settings, name)) for name in names}
+    variables = {name.upper(): str(getattr(settings, name)) for name in names}
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
-        env=os.environ | told,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -234,15 +234,15 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(TuneError, match=f"Port {port}") as told:
+        with pytest.raises(TuneError, match=f"Port {port}") as caught:
             serve.serve(run, "transformers", Address(port=port))
-    assert told.value.fix == f"--port {port + 1}"
+    assert caught.value.fix == f"--port {port + 1}"
 
 
 def test_llama_cpp_without_a_gguf_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="GGUF") as told:
+    with pytest.raises(TuneError, match="GGUF") as caught:
         serve.serve(a_run(tmp_path), "llama.cpp", Address(port=0))
-    assert "--as gguf" in told.value.fix
+    assert "--as gguf" in caught.value.fix
 
 
 def test_the_printed_commands_name_the_files_that_export_makes(tmp_path: Path) -> None:
@@ -342,9 +342,9 @@ def test_the_command_serves_until_ctrl_c_and_tells_what_to_write_into_env(tuned:
             except httpx2.HTTPError:
                 time.sleep(0.1)
         program.send_signal(signal.SIGINT)
-        told = program.communicate(timeout=20)[1]
+        printed = program.communicate(timeout=20)[1]
     finally:
         program.kill()
-    assert f"LLM_BASE_URL=http://127.0.0.1:{port}/v1\nCHAT_MODEL={tuned.run.name}\n" in told
-    assert "Ended." in told and "Traceback" not in told
+    assert f"LLM_BASE_URL=http://127.0.0.1:{port}/v1\nCHAT_MODEL={tuned.run.name}\n" in printed
+    assert "Ended." in printed and "Traceback" not in printed
     assert program.returncode == 130

@@ -70,12 +70,12 @@ def test_a_done_run_keeps_no_checkpoints(tuned: Tuned) -> None:
 
 
 def test_every_step_is_told_with_the_time_that_is_left(quick: Settings) -> None:
-    told: list[Progress] = []
-    train.train(Run(quick.runs / "told"), quick, report=told.append)
-    assert told[-1].step == told[-1].steps > 1
-    assert told[0].seconds_left > 0 == told[-1].seconds_left
-    assert any(each.checked and each.eval_loss for each in told)
-    assert all(each.tokens_per_second > 0 for each in told[2:])
+    reported: list[Progress] = []
+    train.train(Run(quick.runs / "reported"), quick, report=reported.append)
+    assert reported[-1].step == reported[-1].steps > 1
+    assert reported[0].seconds_left > 0 == reported[-1].seconds_left
+    assert any(each.checked and each.eval_loss for each in reported)
+    assert all(each.tokens_per_second > 0 for each in reported[2:])
 
 
 def test_a_run_that_exists_is_never_overwritten(tuned: Tuned) -> None:
@@ -108,10 +108,10 @@ def test_a_run_whose_settings_changed_does_not_go_on(begun: Run, tuned: Tuned) -
 
 
 def test_a_run_goes_on_with_the_settings_it_began_with(begun: Run, tuned: Tuned) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     by_now = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
-    assert train.as_begun(begun, by_now, {}, told.append) == tuned.settings
-    assert [each.note for each in told] == [
+    assert train.as_begun(begun, by_now, {}, reported.append) == tuned.settings
+    assert [each.note for each in reported] == [
         "MAX_LENGTH is 2048 for this run, as it began; by now it would be 99."
     ]
 
@@ -164,9 +164,9 @@ def test_a_loss_that_is_not_a_number_names_the_learning_rate(quick: Settings) ->
 
 def test_no_validation_rows_are_told_of(quick: Settings) -> None:
     alone = quick.model_copy(update={"validation_file": Path("none.jsonl")})
-    told: list[Progress] = []
-    record = train.train(Run(quick.runs / "alone"), alone, report=told.append)
-    assert "No validation rows" in told[0].note
+    reported: list[Progress] = []
+    record = train.train(Run(quick.runs / "alone"), alone, report=reported.append)
+    assert "No validation rows" in reported[0].note
     assert record.figures["eval_loss"] is None and "validation" not in record.data
 
 

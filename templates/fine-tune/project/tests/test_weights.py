@@ -42,8 +42,8 @@ def tokenizer(base: Base) -> Any:
 
 
 def _row(*messages: tuple[str, str], **more: Any) -> Row:
-    told = tuple({"role": role, "content": text} for role, text in messages)
-    return Row((*told[:-1], told[-1] | more))
+    turns = tuple({"role": role, "content": text} for role, text in messages)
+    return Row((*turns[:-1], turns[-1] | more))
 
 
 def test_the_loss_sees_the_answers_and_their_end_and_nothing_else(tokenizer: Any) -> None:

@@ -365,10 +365,10 @@ def main() -> int:
     try:
         app(prog_name="python -m tune")
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        expected = explained(error)
+        if expected is None:
             raise
-        print(told, file=sys.stderr)
+        print(expected, file=sys.stderr)
         return 1
     return 0
 

@@ -201,7 +201,7 @@ def compare(asked: Asked) -> Evaluation:
     headline, because = verdict.headline(expected)
     differences = metrics.differences(scores[TUNED], scores[BASE])
     judged = verdict.judge(headline, scores, differences[headline])
-    ahead, told = _beside_prompted(asked, scores, headline)
+    ahead, compared = _beside_prompted(asked, scores, headline)
     return Evaluation(
         run="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,7 +210,7 @@ def compare(asked: Asked) -> Evaluation:
         headline=headline,
         because=because,
         why=judged.why,
-        notes=(*judged.notes, *_oddities(asked), *asked.notes, *told),
+        notes=(*judged.notes, *_oddities(asked), *asked.notes, *compared),
         systems={who: _system(asked, who, scores[who]) for who in asked.replies},
         differences=differences,
         ahead_of_prompted=ahead,
@@ -284,8 +284,8 @@ def _beside_prompted(
     spread = f"{verdict.signed(ahead.low)} to {verdict.signed(ahead.high)} points"
     on = f"on {'the first ' if rows < len(asked.rows) else ''}{counted(rows)}"
     name = verdict.spoken(headline)
-    told = f"Against {asked.labels[PROMPTED]}: {word}, {spread} of {name} {on}."
-    return differences, [told]
+    note = f"Against {asked.labels[PROMPTED]}: {word}, {spread} of {name} {on}."
+    return differences, [note]
 
 
 def _settings(run: Run, settings: Settings) -> dict[str, str | int | float]:

@@ -105,10 +105,10 @@ def _took(name: str, part: Callable[[Stage], str], stage: Stage) -> Step:
     try:
         ok, says = True, part(stage)
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        expected = explained(error)
+        if expected is None:
             raise
-        ok, says = False, str(told)
+        ok, says = False, str(expected)
     return Step(name, ok, round(time.monotonic() - began, 1), says)
 
 

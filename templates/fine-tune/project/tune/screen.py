@@ -53,8 +53,8 @@ def show_bases(bases: Sequence[Base]) -> None:
     table = Table("name", size, about, box=SIMPLE_HEAD)
     for base in bases:
         billions = f"{base.shape.parameters / 1e9:.1f}" if base.shape else "?"
-        told = f"{base.source}\n[dim]{base.licence}; {base.note}"
-        table.add_row(f"[bold]{base.name}", billions, told)
+        note = f"{base.source}\n[dim]{base.licence}; {base.note}"
+        table.add_row(f"[bold]{base.name}", billions, note)
     SCREEN.print(table)
     SCREEN.print("Any other: an id on the hub, or a folder with a config.json.", highlight=False)
 
@@ -69,8 +69,8 @@ def show_plan(plan: Plan) -> None:
     )
     SCREEN.print(_memory(plan))
     SCREEN.print(_offers(plan))
-    told = "Prices are those listed on the day shown, of one GPU on demand."
-    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", told):
+    note = "Prices are those listed on the day shown, of one GPU on demand."
+    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", note):
         SCREEN.print(line, highlight=False)
 
 

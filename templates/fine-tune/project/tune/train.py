@@ -86,9 +86,9 @@ def as_begun(run: Run, settings: Settings, wanted: dict[str, Any], report: Repor
     before = {"base_model": record.base, "method": record.method}
     names = {**job.KNOBS, "learning_rate": "learning_rate"}
     before |= {names[knob]: each for knob, each in record.settings.items() if knob in names}
-    told = [name for name, each in wanted.items() if each != before.get(name)]
-    if told:
-        listed = ", ".join(f"{name} {before.get(name)}" for name in told)
+    changes = [name for name, each in wanted.items() if each != before.get(name)]
+    if changes:
+        listed = ", ".join(f"{name} {before.get(name)}" for name in changes)
         fix = f"uv run python -m tune train --resume {run.name}"
         raise TuneError(f"The run {run.name} began with {listed}, and goes on so.", fix)
     for name, each in before.items():
@@ -103,9 +103,9 @@ def _open(run: Run, settings: Settings, work: Job, resume: bool) -> Path | None:
     """Begin the run's folder, or find the checkpoint to go on from."""
     if resume:
         record = run.record
-        told = _changed(record, settings, work)
-        if told:
-            problem = f"The run {run.name} cannot go on: {'; '.join(told)}."
+        changes = _changed(record, settings, work)
+        if changes:
+            problem = f"The run {run.name} cannot go on: {'; '.join(changes)}."
             raise TuneError(problem, "undo that, or begin anew: uv run python -m tune train")
         return checkpoints.newest(run.checkpoints)
     if run.folder.joinpath("run.json").exists():
@@ -139,8 +139,8 @@ def _log(run: Run, report: Report, checkpoint: Path | None) -> Log:
 
 def _changed(record: Record, settings: Settings, work: Job) -> list[str]:
     pairs = (("base", record.base, settings.base_model), ("method", record.method, settings.method))
-    told = [f"{title} was {old}, now {new}" for title, old, new in pairs if old != new]
-    return told + job.changed(work, record.settings, record.data)
+    changes = [f"{title} was {old}, now {new}" for title, old, new in pairs if old != new]
+    return changes + job.changed(work, record.settings, record.data)
 
 
 def _fit(attempt: Attempt, settings: Settings) -> dict[str, Any]:

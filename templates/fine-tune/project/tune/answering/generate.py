@@ -166,10 +166,10 @@ class Generator:
     def _encode(self, messages: Sequence[Message], tools: Sequence[Any]) -> list[int]:
         from jinja2 import TemplateError
 
-        told, offered = list(messages), list(tools) or None
+        turns, offered = list(messages), list(tools) or None
         try:
             encoded = self.tokenizer.apply_chat_template(
-                told, tools=offered, add_generation_prompt=True, return_dict=True
+                turns, tools=offered, add_generation_prompt=True, return_dict=True
             )
         except TemplateError as error:
             problem = f"These messages cannot be sent to the model: {error}"

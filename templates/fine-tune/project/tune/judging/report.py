@@ -176,14 +176,14 @@ def _training(found: Evaluation, record: Record, plot: Path) -> str:
     if plot.is_file():
         data = base64.b64encode(plot.read_bytes()).decode()
         image = f'<img alt="Loss by step" src="data:image/png;base64,{data}">'
-    told = "".join(
+    facts = "".join(
         f"<dt>{name}</dt><dd>{escape(value)}</dd>"
         for name, value in _facts(found, record).items()
         if value
     )
     return (
         f'<h2>Training</h2><div class="training{"" if image else " plain"}">'
-        f'{image}<dl class="facts">{told}</dl></div>'
+        f'{image}<dl class="facts">{facts}</dl></div>'
     )
 
 

@@ -83,11 +83,11 @@ def tally(found: Tally) -> str:
     """The votes on a pair of models, as a bar."""
     parts = [(name, found.counts[name]) for name in ("tuned", "both", "neither", "base")]
     bar = "".join(f'<i class="{name}" style="flex:{count}"></i>' for name, count in parts if count)
-    told = " · ".join(f"{name} {count}" for name, count in parts)
+    counts = " · ".join(f"{name} {count}" for name, count in parts)
     blind = f", {found.blind} blind" if found.blind else ""
     plural = "vote" if found.votes == 1 else "votes"
     head = f"{found.votes} {plural} on this pair{blind}"
-    return f'<p class="tally">{head}: {told}</p><div class="bar">{bar}</div>'
+    return f'<p class="tally">{head}: {counts}</p><div class="bar">{bar}</div>'
 
 
 def asked(question: str, row: Row | None) -> str:

@@ -74,5 +74,5 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _names(vote: dict[str, Any]) -> list[str]:
-    told = (vote.get(side) for side in SIDES)
-    return [str(each.get("by")) if isinstance(each, dict) else "" for each in told]
+    sides = (vote.get(side) for side in SIDES)
+    return [str(each.get("by")) if isinstance(each, dict) else "" for each in sides]

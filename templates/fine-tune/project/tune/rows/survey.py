@@ -228,8 +228,8 @@ def _at_both(
 ) -> Iterator[Problem]:
     kind, text, fix = fault
     for at, before in zip(later, first, strict=True):
-        told = text.format(columns.line[before])
-        yield Problem(columns.file, columns.line[at], kind, told, fix, "warning")
+        problem = text.format(columns.line[before])
+        yield Problem(columns.file, columns.line[at], kind, problem, fix, "warning")
 
 
 def _leaks(first: Columns, second: Columns) -> Iterator[Found]:

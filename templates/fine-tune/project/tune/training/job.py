@@ -53,10 +53,10 @@ class Job:
     @property
     def notes(self) -> list[str]:
         """What the team should know before it waits: rows left out, nothing to stop by."""
-        told = [_left_out(about, self.knobs["max_length"]) for about in self.data.values()]
+        notes = [_left_out(about, self.knobs["max_length"]) for about in self.data.values()]
         if not self.validation:
-            told.append("No validation rows: nothing tells when to stop; the last state is kept.")
-        return [note for note in told if note]
+            notes.append("No validation rows: nothing tells when to stop; the last state is kept.")
+        return [note for note in notes if note]
 
     @property
     def batch(self) -> tuple[int, int]:
@@ -113,12 +113,12 @@ def encode(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
 def changed(job: Job, knobs: dict[str, Any], files: dict[str, Any]) -> list[str]:
     """Say what is not as it was when the run began; empty if nothing is."""
     pairs = [(name, knobs.get(name), value) for name, value in job.knobs.items()]
-    told = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
+    changes = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
     for part in sorted({*job.data, *files}):
         old, new = files.get(part, {}), job.data.get(part, {})
         if old.get("sha256") != new.get("sha256"):
-            told.append(f"the {part} data ({(new or old)['file']})")
-    return told
+            changes.append(f"the {part} data ({(new or old)['file']})")
+    return changes
 
 
 def _part(path: Path, limit: int, tokenizer: Any) -> tuple[list[Example], dict[str, Any]]:

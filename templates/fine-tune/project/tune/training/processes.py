@@ -30,8 +30,8 @@ def agree(decide: Callable[[], T]) -> T:
     from accelerate.utils import broadcast_object_list
 
     PartialState(cpu=not torch.cuda.is_available())
-    told: list[Any] = [_decided(decide) if is_main() else None]
-    decided, problem, fix = broadcast_object_list(told)[0]
+    outcome: list[Any] = [_decided(decide) if is_main() else None]
+    decided, problem, fix = broadcast_object_list(outcome)[0]
     if problem:
         raise TuneError(problem, fix)
     return decided

@@ -55,7 +55,7 @@ def known(base: Base) -> Base:
         return base
     from huggingface_hub import hf_hub_download
 
-    with _told(base):
+    with _explaining(base):
         _ask_the_hub(base)
         hf_hub_download(base.source, "config.json")
     return models.find(base.source)
@@ -64,7 +64,7 @@ def known(base: Base) -> Base:
 def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
     """Whether base and tuned model have to answer in 4 bits, as 16 do not fit into this GPU.
 
-    Ask before they are loaded; a yes is told on the screen.
+    Ask before they are loaded; a yes is printed on the screen.
     """
     if device() != "cuda":
         return False
@@ -86,7 +86,7 @@ def load_tokenizer(base: Base) -> Any:
     quiet()
     from transformers import PreTrainedTokenizerFast
 
-    with _told(base):  # not AutoTokenizer: it takes one of Mistral's that cannot mark answers
+    with _explaining(base):  # not AutoTokenizer: it takes one of Mistral's that cannot mark answers
         tokenizer = _load(base, PreTrainedTokenizerFast, {})
     if "{% generation %}" not in (tokenizer.chat_template or ""):
         tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))
@@ -107,7 +107,7 @@ def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
     how: dict[str, Any] = {"dtype": dtype or precision(), "device_map": {"": _place()}}
     if four_bit:
         how["quantization_config"] = _four_bit()
-    with _told(base):
+    with _explaining(base):
         return _load(base, getattr(transformers, auto), how).eval()
 
 
@@ -216,15 +216,15 @@ def _pad(tokenizer: Any, base: Base) -> str:
 
 
 @contextmanager
-def _told(base: Base) -> Iterator[None]:
+def _explaining(base: Base) -> Iterator[None]:
     """Say in our words why a model cannot be loaded."""
     try:
         yield
     except Exception as error:
-        told = _explained(base, error)
-        if told is None:
+        explained = _explained(base, error)
+        if explained is None:
             raise
-        raise told from error
+        raise explained from error
 
 
 def _explained(base: Base, error: Exception) -> TuneError | None:
