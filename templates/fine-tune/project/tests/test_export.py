@@ -44,7 +44,7 @@ def run(tuned: Tuned) -> Run:
 def exports(run: Run, tuned: Tuned) -> dict[str, Export]:
     """All three forms, made once."""
     forms: tuple[runs.Form, ...] = ("adapter", "merged", "gguf")
-    return {form: export.export(run, form, tuned.settings, tell=lambda _: None) for form in forms}
+    return {form: export.export(run, form, tuned.settings, emit=lambda _: None) for form in forms}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_nothing_half_done_is_left(exports: dict[str, Export], run: Run) -> None
 def test_a_second_kind_lies_beside_the_first(
     exports: dict[str, Export], run: Run, tuned: Tuned
 ) -> None:
-    made = export.export(run, "gguf", tuned.settings, kind="q8_0", tell=lambda _: None)
+    made = export.export(run, "gguf", tuned.settings, kind="q8_0", emit=lambda _: None)
     assert made.folder.name == "gguf-q8_0"
     assert exports["gguf"].folder.is_dir()
     shutil.rmtree(made.folder)
@@ -115,7 +115,7 @@ def test_a_kind_that_cannot_be_made_is_told_before_anything_is_merged(
     fresh = Run(tmp_path / "fresh")
     shutil.copytree(tuned.run.folder, fresh.folder)
     with pytest.raises(TuneError, match='"q9"'):
-        export.export(fresh, "gguf", tuned.settings, kind="Q9", tell=lambda _: None)
+        export.export(fresh, "gguf", tuned.settings, kind="Q9", emit=lambda _: None)
     assert not fresh.exports.exists()
 
 
@@ -132,7 +132,7 @@ def test_an_export_that_answers_otherwise_is_refused_and_the_old_one_stays(
     before = file.read_bytes()
     spoil(broken.exports / "merged" / "model.safetensors")
     with pytest.raises(TuneError, match="otherwise than the run"):
-        export.export(broken, "gguf", tuned.settings, tell=lambda _: None)
+        export.export(broken, "gguf", tuned.settings, emit=lambda _: None)
     assert file.read_bytes() == before
     assert not list(broken.exports.glob(".*"))
 
@@ -201,7 +201,7 @@ def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path
     shutil.copytree(run.folder, full.folder)
     full.update(method="full")
     with pytest.raises(TuneError, match="no adapter") as caught:
-        export.export(full, "adapter", tuned.settings, tell=lambda _: None)
+        export.export(full, "adapter", tuned.settings, emit=lambda _: None)
     assert "--as merged" in caught.value.fix
 
 

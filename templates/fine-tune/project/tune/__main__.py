@@ -275,7 +275,7 @@ def export(
         raise typer.BadParameter("--public and --dry-run are about --push your-name/your-model")
     this = runs.find(SETTINGS.runs, run)
     made = exporting.there(this, form, kind) if push else None
-    made = made or exporting.export(this, form, SETTINGS, kind=kind, tell=_note)
+    made = made or exporting.export(this, form, SETTINGS, kind=kind, emit=_note)
     sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
     if as_json:
         about = made.as_dict() | ({"push": vars(sent)} if sent else {})
@@ -306,7 +306,7 @@ def serve(
         print(serving.commands(this, address))
         return
     try:
-        serving.serve(this, engine, address, tell=_note)
+        serving.serve(this, engine, address, emit=_note)
     except KeyboardInterrupt:
         _note("Ended.")
         raise typer.Exit(130) from None

@@ -25,7 +25,7 @@ from tune.settings import SETTINGS, Settings
 if TYPE_CHECKING:
     from tune.models import Base
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 
 ASKED = 5  # questions that an export must answer as the run does
 # Rounding to 16 bits or fewer may turn a word of a long answer; rubbish has nothing in common.
@@ -69,7 +69,7 @@ class _Work:
     settings: Settings
     part: Path  # the folder that is being filled
     kind: str
-    tell: Tell
+    emit: Emit
 
     @property
     def questions(self) -> list[list[Message]]:
@@ -77,7 +77,7 @@ class _Work:
 
 
 def export(
-    run: Run, form: Form, settings: Settings = SETTINGS, *, kind: str = "f16", tell: Tell = print
+    run: Run, form: Form, settings: Settings = SETTINGS, *, kind: str = "f16", emit: Emit = print
 ) -> Export:
     """Make one form of a run's model in its `exports` folder, load it again and ask it.
 
@@ -94,9 +94,9 @@ def export(
     target = folder(run, form, kind)
     base = weights.known(models.find(run.record.base))
     if form == "gguf" and not there(run, "merged"):
-        export(run, "merged", settings, tell=tell)
+        export(run, "merged", settings, emit=emit)
     with _replaced(target) as part:
-        checked = makers[form](_Work(run, base, settings, part, kind, tell))
+        checked = makers[form](_Work(run, base, settings, part, kind, emit))
         card.write(part, card.Subject(run, base, form, run.name))
     return Export(run, form, target, checked)
 
@@ -150,7 +150,7 @@ def _adapter(work: _Work) -> str:
     about = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": work.base.source}
     config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", "utf-8")
     _save_tokenizer(work)
-    work.tell("Loading the adapter again …")
+    work.emit("Loading the adapter again …")
     base = weights.load_base(work.base, four_bit=four_bit)
     model = PeftModel.from_pretrained(base, str(work.part)).eval()
     return _compare(before, _ask(model, work), exact=_is_exact(model))
@@ -160,7 +160,7 @@ def _merged(work: _Work) -> str:
     """All weights in one model that needs no PEFT, in the base's own number format."""
     from tune.training import weights
 
-    work.tell("Merging into the base, loaded anew …")
+    work.emit("Merging into the base, loaded anew …")
     model = weights.load_tuned(work.run)
     before = _ask(model, work)
     if hasattr(model, "merge_and_unload"):
@@ -175,7 +175,7 @@ def _merged(work: _Work) -> str:
     exact = _is_exact(model)
     del model
     weights.free()
-    work.tell("Loading the merged weights again …")
+    work.emit("Loading the merged weights again …")
     again = weights.load_base(models.find(str(work.part)))
     return _compare(before, _ask(again, work), exact=exact)
 
@@ -188,7 +188,7 @@ def _gguf(work: _Work) -> str:
     merged = work.run.exports / "merged"
     _need_room(work.part, gguf_file.size(merged, work.kind))
     before = _asked_of_run(work)
-    work.tell(f"Writing the GGUF file, {work.kind} …")
+    work.emit(f"Writing the GGUF file, {work.kind} …")
     file = gguf_file.write(merged, work.part / f"{work.run.name}-{work.kind}.gguf", work.kind)
     form = tokens.chat_form(weights.load_tokenizer(work.base))
     modelfile = serve.modelfile(file.name, work.settings, form)
@@ -259,7 +259,7 @@ def _untie(model: Any) -> None:
 def _asked_of_run(work: _Work, *, four_bit: bool = False) -> list[str]:
     from tune.training import weights
 
-    work.tell("Asking the run …")
+    work.emit("Asking the run …")
     try:
         return _ask(weights.load_tuned(work.run, four_bit=four_bit), work)
     finally:

@@ -66,12 +66,12 @@ class Stage:
     settings: Settings
 
 
-Tell = Callable[[str], None]  # what begins now
+Begin = Callable[[str], None]  # gets the name of the part that starts
 Done = Callable[[Step], None]
 
 
 def rehearse(
-    settings: Settings, begin: Tell = lambda name: None, done: Done = lambda step: None
+    settings: Settings, begin: Begin = lambda name: None, done: Done = lambda step: None
 ) -> Rehearsal:
     """Go the whole way. A part that fails ends it; `steps` then tells which, and why.
 
@@ -88,7 +88,7 @@ def rehearse(
         raise
 
 
-def _go(stage: Stage, begin: Tell, done: Done) -> Rehearsal:
+def _go(stage: Stage, begin: Begin, done: Done) -> Rehearsal:
     steps: list[Step] = []
     for name, part in PARTS.items():
         begin(name)
@@ -201,11 +201,11 @@ def _evaluate(stage: Stage) -> str:
 
 
 def _merge(stage: Stage) -> str:
-    return export(stage.run, "merged", stage.settings, tell=_quietly).checked
+    return export(stage.run, "merged", stage.settings, emit=_quietly).checked
 
 
 def _write_gguf(stage: Stage) -> str:
-    made = export(stage.run, "gguf", stage.settings, tell=_quietly)
+    made = export(stage.run, "gguf", stage.settings, emit=_quietly)
     return f"{sum(made.files.values()) / 1e6:.1f} MB: {made.checked}"
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tune.answering.generate import Generator
     from tune.rows.tokens import ChatForm
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START = 300  # seconds that llama.cpp may take to load a model
@@ -47,7 +47,7 @@ class Address:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
 
-def serve(run: Run, engine: str, address: Address, tell: Tell = print) -> None:
+def serve(run: Run, engine: str, address: Address, emit: Emit = print) -> None:
     """Serve a run until Ctrl-C. `engine`: transformers, llama.cpp, or auto for what is installed.
 
     Raises TuneError where the port is taken or nothing here can load the model.
@@ -55,12 +55,12 @@ def serve(run: Run, engine: str, address: Address, tell: Tell = print) -> None:
     engine = choose(run) if engine == "auto" else engine
     with _listening(address) as (listener, address):
         if engine == "transformers":
-            tell(f"Loading {run.name} …")
+            emit(f"Loading {run.name} …")
             served = generators(run)
-            tell(env_lines(list(served), address))
+            emit(env_lines(list(served), address))
             _program(served).run(sockets=[listener])
             return
-    _run_llama(run, address, tell)
+    _run_llama(run, address, emit)
 
 
 def choose(run: Run) -> str:
@@ -154,7 +154,7 @@ def _program(served: Mapping[str, Generator]) -> uvicorn.Server:
 # llama.cpp
 
 
-def _run_llama(run: Run, address: Address, tell: Tell) -> None:
+def _run_llama(run: Run, address: Address, emit: Emit) -> None:
     """Let llama.cpp serve the GGUF file; it ends with us."""
     file = gguf(run)
     if not file:
@@ -170,7 +170,7 @@ def _run_llama(run: Run, address: Address, tell: Tell) -> None:
     child = subprocess.Popen([*program, "--model", str(file), alias, run.name, *where])
     try:
         _until_it_answers(child, address)
-        tell(env_lines([run.name], address))
+        emit(env_lines([run.name], address))
         child.wait()
     finally:
         _end(child)
