@@ -185,9 +185,9 @@ if not (folder / size).is_dir():
 base = models.find(str(folder / size))
 settings = Settings(method=method, batch_size=batch, accumulate=1, max_length=length, epochs=1)
 ids = torch.randint(1000, 30000, (steps * batch, length)).tolist()
-knobs = job.knobs(base, settings) | {"early_stop": 0}
+hyperparameters = job.hyperparameters(base, settings) | {"early_stop": 0}
 tokenizer = tiny.learn_words(["random tokens"])
-work = Job(base, tokenizer, [Example(row, row) for row in ids], [], knobs, {})
+work = Job(base, tokenizer, [Example(row, row) for row in ids], [], hyperparameters, {})
 fitting = trainer.build(work, settings, folder / "checkpoints")
 fitting.sft.args.save_strategy = "no"
 times = []

@@ -25,7 +25,7 @@ IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 CODE = ("tune", "plumbing")  # the folders that training needs; nothing else of them but these:
 KINDS = {".py", ".j2", ".css"}
 # Settings that the job must have as they are here.
-KNOBS = (
+SETTING_NAMES = (
     *("base_model", "method", "lora_rank", "learning_rate", "epochs", "batch_size", "accumulate"),
     *("max_length", "packing", "early_stop", "seed", "train_file", "validation_file", "test_file"),
 )
@@ -94,7 +94,7 @@ def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: in
     order = {
         "image": IMAGE,
         "command": ["bash", "-c", SCRIPT],
-        "env": {"RUN": run, "PUSH": push, "BUCKET": _uri(bucket), **_knobs(settings)},
+        "env": {"RUN": run, "PUSH": push, "BUCKET": _uri(bucket), **_variables(settings)},
         "flavor": offer.gpu.flavor,
         "timeout": f"{hours}h",
         "attempts": ATTEMPTS,
@@ -199,10 +199,10 @@ def _check(flavor: str) -> None:
         raise TuneError(problem, f"--flavor {' | '.join(flavors)}")
 
 
-def _knobs(settings: Settings) -> dict[str, str]:
+def _variables(settings: Settings) -> dict[str, str]:
     """The variables of the settings that are not as they come."""
     fields = type(settings).model_fields
-    values = {name: getattr(settings, name) for name in KNOBS}
+    values = {name: getattr(settings, name) for name in SETTING_NAMES}
     changed = {name: each for name, each in values.items() if each != fields[name].default}
     return {
         str(fields[name].validation_alias or name).upper(): _text(each)

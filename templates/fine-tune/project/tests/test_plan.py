@@ -124,7 +124,7 @@ def test_a_mixture_s_experts_stay_in_16_bits() -> None:
     assert 0.9 * lora < qlora < lora
 
 
-def test_every_knob_that_costs_memory_costs_memory() -> None:
+def test_every_setting_that_costs_memory_costs_memory() -> None:
     now = total(training())
     for more in ({"batch": 8}, {"length": 4096}, {"rank": 64}, {"method": "full"}):
         assert total(training(**more)) > now
@@ -174,8 +174,8 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 def test_steps_are_counted_as_the_trainer_does() -> None:
     wish = training(epochs=2, rows=replace(ROWS, count=330))
     assert (wish.sequences, wish.passes, wish.steps) == (330, 2 * 83, 2 * 21)
-    knobs = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
-    work = job.Job(wish.base, None, [], [], knobs, {})
+    hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
+    work = job.Job(wish.base, None, [], [], hyperparameters, {})
     assert job.pace(work, 330).steps == wish.steps
     packed = replace(wish, packing=True, rows=replace(ROWS, count=10, tokens=5000))
     assert packed.sequences == 3

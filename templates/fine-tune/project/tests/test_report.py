@@ -17,7 +17,7 @@ HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(1)>" onload="alert(
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-KNOBS = {"rank": 16, "learning_rate": 0.0002, "epochs": 3, "batch_size": 4, "accumulate": 2}
+TRAINED_WITH = {"rank": 16, "learning_rate": 0.0002, "epochs": 3, "batch_size": 4, "accumulate": 2}
 
 
 class Page(HTMLParser):
@@ -84,7 +84,7 @@ FOUND = Evaluation(
 def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
     data = {"train": {"file": "data/train.jsonl", "rows": 1300, "used": 1234}}
-    run.write(Record("tiny", "lora", "done", KNOBS | {"processes": 2}, data, {"steps": 57}))
+    run.write(Record("tiny", "lora", "done", TRAINED_WITH | {"processes": 2}, data, {"steps": 57}))
     return run
 
 

@@ -149,6 +149,6 @@ def test_points_ahead_and_behind_have_a_sign_and_none_have_no_sign() -> None:
     assert shown == ["+4", "−2.5", "0", "0"]
 
 
-@pytest.mark.parametrize(("rows", "rounded"), [(7, 7), (99, 99), (467, 470), (16_812, 17_000)])
-def test_a_number_of_rows_is_rounded_up(rows: int, told: int) -> None:
-    assert verdict.rounded(rows) == rounded
+@pytest.mark.parametrize(("rows", "expected"), [(7, 7), (99, 99), (467, 470), (16_812, 17_000)])
+def test_a_number_of_rows_is_rounded_up(rows: int, expected: int) -> None:
+    assert verdict.rounded(rows) == expected

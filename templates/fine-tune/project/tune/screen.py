@@ -283,13 +283,13 @@ def _losses(now: Progress) -> str:
 
 def show_job(job: Job) -> None:
     """What a training would do, for `--dry-run`."""
-    knobs = job.knobs
-    together = knobs["batch_size"] * knobs["accumulate"] * knobs["processes"]
+    values = job.hyperparameters
+    together = values["batch_size"] * values["accumulate"] * values["processes"]
     lines = [
         f"[bold]{job.base.name}[/]: {len(job.train):,} rows of {job.tokens:,} tokens, and "
         f"{len(job.validation):,} that tell when to stop",
-        f"{knobs['epochs']:g} times through, {together} rows to a step",
-        "  ".join(f"{name} {value}" for name, value in knobs.items()),
+        f"{values['epochs']:g} times through, {together} rows to a step",
+        "  ".join(f"{name} {value}" for name, value in values.items()),
     ]
     for line in (*lines, *job.notes):
         SCREEN.print(line, highlight=False)

@@ -84,8 +84,8 @@ def as_begun(run: Run, settings: Settings, wanted: dict[str, Any], report: Repor
     """
     record = run.record
     before = {"base_model": record.base, "method": record.method}
-    names = {**job.KNOBS, "learning_rate": "learning_rate"}
-    before |= {names[knob]: each for knob, each in record.settings.items() if knob in names}
+    names = {**job.HYPERPARAMETERS, "learning_rate": "learning_rate"}
+    before |= {names[key]: each for key, each in record.settings.items() if key in names}
     changes = [name for name, each in wanted.items() if each != before.get(name)]
     if changes:
         listed = ", ".join(f"{name} {before.get(name)}" for name in changes)
@@ -113,8 +113,8 @@ def _open(run: Run, settings: Settings, work: Job, resume: bool) -> Path | None:
         raise TuneError(f"There is a run {run.name} already.", fix)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = Record(settings.base_model, settings.method, started=now)
-    licence = {"licence": work.base.licence}
-    run.write(replace(record, settings=work.knobs | licence, data=work.data, versions=_versions()))
+    kept = work.hyperparameters | {"licence": work.base.licence}
+    run.write(replace(record, settings=kept, data=work.data, versions=_versions()))
     return None
 
 

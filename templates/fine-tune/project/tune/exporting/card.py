@@ -17,7 +17,7 @@ from tune.models import Base
 from tune.runs import Form, Record, Run
 
 METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "full": "full tuning"}
-KNOBS = {  # what a reader would ask for, in this order
+TITLES = {  # what a reader would ask for, in this order
     "rank": "LoRA rank",
     "learning_rate": "learning rate",
     "epochs": "epochs",
@@ -231,12 +231,12 @@ def _data(record: Record) -> str:
 
 def _training(record: Record) -> str:
     """Settings and figures, and the commands' own versions: enough to do it again."""
-    knobs = [
-        (title, record.settings[key]) for key, title in KNOBS.items() if key in record.settings
+    settings = [
+        (title, record.settings[key]) for key, title in TITLES.items() if key in record.settings
     ]
     if record.method == "full":
-        knobs = [knob for knob in knobs if knob[0] != KNOBS["rank"]]
-    rows = [("method", METHODS.get(record.method, record.method)), *knobs, *_figures(record)]
+        settings = [each for each in settings if each[0] != TITLES["rank"]]
+    rows = [("method", METHODS.get(record.method, record.method)), *settings, *_figures(record)]
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines = [_line(["setting", "value"]), _line(["---", "---"])]
     lines += [_line([title, _value(value)]) for title, value in rows]

@@ -189,24 +189,24 @@ def _training(found: Evaluation, record: Record, plot: Path) -> str:
 
 def _facts(found: Evaluation, record: Record) -> dict[str, str]:
     """What matters of how the run was made; empty where its record does not say."""
-    knobs, figures = record.settings, record.figures
+    settings, figures = record.settings, record.figures
     used = {name: part.get("used") for name, part in record.data.items()}
-    step = [knobs.get(name, 0) for name in ("batch_size", "accumulate", "processes")]
+    step = [settings.get(name, 0) for name in ("batch_size", "accumulate", "processes")]
     return {
         "Base": found.systems[BASE].label,
         "Method": record.method,
-        "Rank": "" if record.method == "full" else _number(knobs.get("rank")),
+        "Rank": "" if record.method == "full" else _number(settings.get("rank")),
         "Rows learned from": _number(used.get("train")),
         "Rows that told when to stop": _number(used.get("validation")),
-        "Passes over the rows": _number(knobs.get("epochs")),
+        "Passes over the rows": _number(settings.get("epochs")),
         "Rows a step": _number(math.prod(step)),
         "Steps": _number(figures.get("steps")),
-        "Learning rate": _number(knobs.get("learning_rate")),
+        "Learning rate": _number(settings.get("learning_rate")),
         "Parameters trained": _number(figures.get("trained_parameters")),
         "Loss": _fall(figures.get("loss_first"), figures.get("loss")),
         "Validation loss": _fall(figures.get("eval_loss_first"), figures.get("eval_loss")),
         "Seconds": _number(figures.get("seconds")),
-        "Seed": _number(knobs.get("seed")),
+        "Seed": _number(settings.get("seed")),
     }
 
 

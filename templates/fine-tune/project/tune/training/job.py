@@ -1,4 +1,4 @@
-"""What a training will do, before any weights are loaded: rows as tokens, knobs, steps."""
+"""Prepares a training before any weights are loaded: tokens, hyperparameters, steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ CHECKED = 32  # rows whose trained text is compared with their answers
 EVALUATIONS = 12  # of one training; each ends with a checkpoint
 LOGS = 10  # of the loss between two of them, at most
 SAME = ("epochs", "batch_size", "accumulate", "max_length", "packing", "early_stop", "seed")
-KNOBS = {"rank": "lora_rank", **{name: name for name in SAME}}  # in the record: among the settings
+# The key in a run's record, and the setting that it comes from
+HYPERPARAMETERS = {"rank": "lora_rank", **{name: name for name in SAME}}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Job:
     tokenizer: Any
     train: list[Example]
     validation: list[Example]
-    knobs: dict[str, Any]
+    hyperparameters: dict[str, Any]
     data: dict[str, Any]
 
     @property
@@ -53,7 +54,8 @@ class Job:
     @property
     def notes(self) -> list[str]:
         """What the team should know before it waits: rows left out, nothing to stop by."""
-        notes = [_left_out(about, self.knobs["max_length"]) for about in self.data.values()]
+        limit = self.hyperparameters["max_length"]
+        notes = [_left_out(about, limit) for about in self.data.values()]
         if not self.validation:
             notes.append("No validation rows: nothing tells when to stop; the last state is kept.")
         return [note for note in notes if note]
@@ -65,8 +67,9 @@ class Job:
         Packs go one at a time: those beside each other would be one long sequence, whose attention
         takes the square of its length.
         """
-        size, times = self.knobs["batch_size"], self.knobs["accumulate"]
-        return (1, size * times) if self.knobs["packing"] else (size, times)
+        values = self.hyperparameters
+        size, times = values["batch_size"], values["accumulate"]
+        return (1, size * times) if values["packing"] else (size, times)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Pace:
 
 
 def prepare(settings: Settings) -> Job:
-    """Read the data, check what the loss will see, and settle every knob.
+    """Read the data, check what the loss will see, and fix every hyperparameter.
 
     Raises TuneError where that cannot go well.
     """
@@ -92,14 +95,14 @@ def prepare(settings: Settings) -> Job:
     if settings.validation.is_file():
         validation, about = _part(settings.validation, settings.max_length, tokenizer)
         files["validation"] = about
-    return Job(base, tokenizer, train, validation, knobs(base, settings), files)
+    return Job(base, tokenizer, train, validation, hyperparameters(base, settings), files)
 
 
 def pace(job: Job, sequences: int) -> Pace:
     """Count the steps for so many sequences (rows, or packs of rows)."""
     size, times = job.batch
     batches = math.ceil(sequences / (size * processes.count()))
-    steps = math.ceil(job.knobs["epochs"] * math.ceil(batches / times))
+    steps = math.ceil(job.hyperparameters["epochs"] * math.ceil(batches / times))
     log = max(1, steps // (EVALUATIONS * LOGS))
     evaluate = max(log, math.ceil(steps / EVALUATIONS / log) * log)
     return Pace(max(1, steps), evaluate, log)
@@ -110,9 +113,9 @@ def encode(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
     return [_example(row, tokenizer) for row in rows]
 
 
-def changed(job: Job, knobs: dict[str, Any], files: dict[str, Any]) -> list[str]:
+def changed(job: Job, before: dict[str, Any], files: dict[str, Any]) -> list[str]:
     """Say what is not as it was when the run began; empty if nothing is."""
-    pairs = [(name, knobs.get(name), value) for name, value in job.knobs.items()]
+    pairs = [(name, before.get(name), value) for name, value in job.hyperparameters.items()]
     changes = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
     for part in sorted({*job.data, *files}):
         old, new = files.get(part, {}), job.data.get(part, {})
@@ -160,10 +163,10 @@ def _example(row: Row, tokenizer: Any) -> Example:
     return Example(ids, labels)
 
 
-def knobs(base: Base, settings: Settings) -> dict[str, Any]:
+def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:
     """The settings that decide the result, as the record keeps them."""
     return {
-        **{name: getattr(settings, setting) for name, setting in KNOBS.items()},
+        **{name: getattr(settings, setting) for name, setting in HYPERPARAMETERS.items()},
         "learning_rate": settings.learning_rate or base.learning_rate(settings.method),
         "processes": processes.count(),
         "system": prompts.SYSTEM,

@@ -62,7 +62,7 @@ def build(work: Job, settings: Settings, folder: Path) -> Fitting:
     trained = [each for each in sft.model.parameters() if each.requires_grad]
     for each in trained:  # TRL keeps QLoRA's in bfloat16, which older GPUs and processors lack
         each.data = each.data.float()
-    patience = work.knobs["early_stop"] if work.validation else 0
+    patience = work.hyperparameters["early_stop"] if work.validation else 0
     count, parameters = sum(each.numel() for each in trained), model.num_parameters()
     return Fitting(sft, pace, patience, count, parameters)
 
@@ -103,7 +103,7 @@ def _model(work: Job, method: str) -> Any:
 def _lora(work: Job) -> Any:
     from peft import LoraConfig
 
-    targets, rank = work.base.targets, work.knobs["rank"]
+    targets, rank = work.base.targets, work.hyperparameters["rank"]
     return LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
@@ -122,17 +122,17 @@ def _dropout(where: str) -> float:
 def _arguments(work: Job, pace: Pace, folder: Path) -> Any:
     from trl import SFTConfig
 
-    knobs, (size, times) = work.knobs, work.batch
+    values, (size, times) = work.hyperparameters, work.batch
     return SFTConfig(
         output_dir=str(folder),
         max_steps=pace.steps,
         per_device_train_batch_size=size,
         per_device_eval_batch_size=size,
         gradient_accumulation_steps=times,
-        learning_rate=knobs["learning_rate"],
+        learning_rate=values["learning_rate"],
         lr_scheduler_type=SCHEDULE,
         warmup_steps=math.ceil(WARM_UP * pace.steps),
-        seed=knobs["seed"],
+        seed=values["seed"],
         eval_strategy="steps" if work.validation else "no",
         eval_steps=pace.evaluate,
         save_steps=pace.evaluate,
@@ -142,7 +142,7 @@ def _arguments(work: Job, pace: Pace, folder: Path) -> Any:
         logging_steps=pace.log,
         logging_nan_inf_filter=False,  # a loss that is not a number must be seen
         max_length=None,  # longer rows are already left out, and counted
-        padding_free=knobs["packing"],
+        padding_free=values["packing"],
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are tokens and labels already
         ddp_find_unused_parameters=False,  # all that is trained is used
         disable_tqdm=True,
@@ -171,7 +171,8 @@ def dataset(examples: list[job.Example], work: Job) -> Any:
 
     disable_progress_bars()
     rows = Dataset.from_list([asdict(example) for example in examples])
-    return pack_dataset(rows, work.knobs["max_length"]) if work.knobs["packing"] else rows
+    values = work.hyperparameters
+    return pack_dataset(rows, values["max_length"]) if values["packing"] else rows
 
 
 def _board(folder: Path, checkpoint: Path | None) -> Any:
