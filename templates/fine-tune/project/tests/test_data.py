@@ -416,8 +416,8 @@ def test_a_conversation_stays_with_its_beginning(tmp_path: Path) -> None:
         for x in (each[:2], each)
     ]
     data.split(write(tmp_path / "all.jsonl", *rows), parts(tmp_path), seed=1)
-    begun = [{row.messages[0]["content"] for row in data.load(part)} for part in parts(tmp_path)]
-    assert sum(map(len, begun)) == 50
+    started = [{row.messages[0]["content"] for row in data.load(part)} for part in parts(tmp_path)]
+    assert sum(map(len, started)) == 50
 
 
 def test_a_split_of_a_part_never_loses_the_other_parts(tmp_path: Path) -> None:

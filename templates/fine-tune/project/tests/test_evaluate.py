@@ -193,10 +193,10 @@ def test_after_a_stop_only_what_is_missing_is_asked(tuned: Any, run: Run) -> Non
 def test_answers_of_other_weights_or_settings_are_asked_anew(tuned: Any, run: Run) -> None:
     def asked(**changes: Any) -> dict[str, int]:
         """How many answers each model began with."""
-        begun: dict[str, int] = {}
+        started: dict[str, int] = {}
         settings = tuned.settings.model_copy(update=changes)
-        evaluate(run, settings, Options(rows=6), lambda who, done, _: begun.setdefault(who, done))
-        return begun
+        evaluate(run, settings, Options(rows=6), lambda who, done, _: started.setdefault(who, done))
+        return started
 
     assert asked() == {"tuned": 0, "base": 0}
     assert asked() == {"tuned": 6, "base": 6}
@@ -212,11 +212,11 @@ def test_in_4_bits_both_are_asked_anew_and_readers_are_told(tuned: Any, run: Run
 
     if weights.device() == "mps":
         pytest.skip("bitsandbytes does not work there")
-    begun: list[tuple[str, int, int]] = []
+    started: list[tuple[str, int, int]] = []
     evaluate(run, tuned.settings, Options(rows=6))
     four = Options(rows=6, four_bit=True)
-    found = evaluate(run, tuned.settings, four, lambda *step: begun.append(step))
-    assert [step for step in begun if step[1] == 0] == [("tuned", 0, 6), ("base", 0, 6)]
+    found = evaluate(run, tuned.settings, four, lambda *step: started.append(step))
+    assert [step for step in started if step[1] == 0] == [("tuned", 0, 6), ("base", 0, 6)]
     for file in (run.evaluation, run.report):
         assert "Both answered in 4 bits" in file.read_text("utf-8")
     assert found.systems["tuned"].metrics["json_valid"].mean > 50

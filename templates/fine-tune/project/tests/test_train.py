@@ -25,9 +25,9 @@ def quick(tiny_settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def begun(tuned: Tuned, tmp_path: Path) -> Iterator[Run]:
+def started(tuned: Tuned, tmp_path: Path) -> Iterator[Run]:
     """The run as if it had been killed before its first checkpoint."""
-    run = Run(tmp_path / "begun")
+    run = Run(tmp_path / "started")
     run.write(tuned.run.record)
     run.update(state="training")
     yield run
@@ -92,40 +92,40 @@ def test_resuming_a_done_run_changes_nothing(tuned: Tuned) -> None:
     assert model.stat().st_mtime_ns == before
 
 
-def test_a_run_whose_data_changed_does_not_go_on(begun: Run, tuned: Tuned) -> None:
-    shorter = begun.folder / "train.jsonl"
+def test_a_run_whose_data_changed_does_not_go_on(started: Run, tuned: Tuned) -> None:
+    shorter = started.folder / "train.jsonl"
     lines = tuned.settings.train.read_text("utf-8").splitlines(keepends=True)
     shorter.write_text("".join(lines[1:]), "utf-8")
     settings = tuned.settings.model_copy(update={"train_file": shorter})
     with pytest.raises(TuneError, match="the train data"):
-        train.train(begun, settings, resume=True)
+        train.train(started, settings, resume=True)
 
 
-def test_a_run_whose_settings_changed_does_not_go_on(begun: Run, tuned: Tuned) -> None:
+def test_a_run_whose_settings_changed_does_not_go_on(started: Run, tuned: Tuned) -> None:
     settings = tuned.settings.model_copy(update={"lora_rank": 8, "method": "full"})
     with pytest.raises(TuneError, match="method was lora, now full; rank was 16, now 8"):
-        train.train(begun, settings, resume=True)
+        train.train(started, settings, resume=True)
 
 
-def test_a_run_goes_on_with_the_settings_it_began_with(begun: Run, tuned: Tuned) -> None:
+def test_a_run_goes_on_with_the_settings_it_began_with(started: Run, tuned: Tuned) -> None:
     reported: list[Progress] = []
-    by_now = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
-    assert train.as_begun(begun, by_now, {}, reported.append) == tuned.settings
+    changed = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
+    assert train.saved_settings(started, changed, {}, reported.append) == tuned.settings
     assert [each.note for each in reported] == [
         "MAX_LENGTH is 2048 for this run, as it began; by now it would be 99."
     ]
 
 
-def test_an_option_that_a_run_did_not_begin_with_is_refused(begun: Run, tuned: Tuned) -> None:
+def test_an_option_that_a_run_did_not_begin_with_is_refused(started: Run, tuned: Tuned) -> None:
     with pytest.raises(TuneError, match="began with lora_rank 16"):
-        train.as_begun(begun, tuned.settings, {"lora_rank": 8}, print)
+        train.saved_settings(started, tuned.settings, {"lora_rank": 8}, print)
 
 
-def test_resume_takes_the_run_that_was_begun_last(begun: Run, tuned: Tuned) -> None:
-    settings = tuned.settings.model_copy(update={"runs_dir": begun.folder.parent})
-    assert train.choose(settings, "", resume=True) == (begun, True)
-    begun.update(state="done")
-    Run(begun.folder.parent / "rehearsal-1").write(Record("tiny"))  # a power cut in a rehearsal
+def test_resume_takes_the_newest_unfinished_run(started: Run, tuned: Tuned) -> None:
+    settings = tuned.settings.model_copy(update={"runs_dir": started.folder.parent})
+    assert train.choose(settings, "", resume=True) == (started, True)
+    started.update(state="done")
+    Run(started.folder.parent / "rehearsal-1").write(Record("tiny"))  # a power cut in a rehearsal
     with pytest.raises(TuneError, match="No run waits"):
         train.choose(settings, "", resume=True)
 

@@ -150,11 +150,11 @@ def test_a_model_in_4_bits_answers_with_its_adapter_and_without(tuned: Tuned) ->
 
 
 def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
-    run = Run(tmp_path / "begun")
+    run = Run(tmp_path / "started")
     run.write(Record("ministral-3b"))
     with pytest.raises(TuneError, match="has no model yet") as error:
         weights.load_tuned(run)
-    assert error.value.fix == "uv run python -m tune train --resume begun"
+    assert error.value.fix == "uv run python -m tune train --resume started"
 
 
 def test_a_model_that_is_not_here_says_so_at_once() -> None:

@@ -174,13 +174,13 @@ def train(
     try:
         with screen.training() as report:
             if goes_on:
-                settings = training.as_begun(this, SETTINGS, wanted, report)
+                settings = training.saved_settings(this, SETTINGS, wanted, report)
             training.train(this, settings, resume=goes_on, report=report)
     except KeyboardInterrupt:
-        begun = (this.folder / "run.json").is_file()
+        started = (this.folder / "run.json").is_file()
         how = f"Go on: uv run python -m tune train --resume {this.name}"
         if processes.is_main():
-            _note(f"Stopped. {how}" if begun else "Stopped before it began: nothing is there yet.")
+            _note(f"Stopped. {how}" if started else "Stopped before it began: nothing is there yet.")
         raise typer.Exit(130) from None
     if processes.is_main():
         screen.show_trained(this)

@@ -105,8 +105,8 @@ def _good(source: Path) -> Iterator[Row]:
 
 def _key(row: Row, asked: np.ndarray, seed: int) -> int:
     """A number for the first of a conversation's questions that is all that some row asks."""
-    begun = (row.messages[:place] for place in row.answers)
-    first = next((each for each in begun if _holds(asked, fingerprint(each))), row.question)
+    starts = (row.messages[:place] for place in row.answers)
+    first = next((each for each in starts if _holds(asked, fingerprint(each))), row.question)
     return fingerprint(first, key=str(seed).encode())
 
 

@@ -69,7 +69,7 @@ def train(
 
 
 def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
-    """The run to train, and whether it goes on: by name, or the one begun last that has not ended.
+    """The run to train, and whether it goes on: by name, or the newest unfinished one.
 
     A name that no run has begins one, also with `resume`: so the same command does for a machine
     that is taken away and given back. Raises TuneError where no run waits.
@@ -77,7 +77,7 @@ def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     return processes.agree(lambda: _chosen(settings, name, resume))
 
 
-def as_begun(run: Run, settings: Settings, wanted: dict[str, Any], report: Report) -> Settings:
+def saved_settings(run: Run, settings: Settings, wanted: dict[str, Any], report: Report) -> Settings:
     """The settings that a run began with; `report` hears what `.env` says otherwise by now.
 
     Raises TuneError where what is `wanted` expressly is not what it began with.
@@ -203,8 +203,8 @@ def _chosen(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     if name:
         run = Run(settings.runs / name)
         return run, (run.folder / "run.json").is_file()
-    begun = (run for run in runs.every(settings.runs) if not run.rehearsed)
-    waiting = (run for run in begun if _state(run) == "training")
+    started = (run for run in runs.every(settings.runs) if not run.rehearsed)
+    waiting = (run for run in started if _state(run) == "training")
     if (found := next(waiting, None)) is None:
         raise TuneError("No run waits to go on.", "uv run python -m tune train")
     return found, True

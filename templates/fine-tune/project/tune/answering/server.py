@@ -137,8 +137,8 @@ def until(ends: Sequence[str], pieces: Iterator[str]) -> Iterator[str]:
             if any(end in held for end in ends):
                 held = min((held.split(end)[0] for end in ends), key=len)
                 break
-            begun = (held[-n:] for end in ends for n in range(1, len(end)) if end[:n] == held[-n:])
-            rest = max(begun, key=len, default="")
+            starts = (held[-n:] for end in ends for n in range(1, len(end)) if end[:n] == held[-n:])
+            rest = max(starts, key=len, default="")
             if said := held.removesuffix(rest):
                 yield said
             held = rest
