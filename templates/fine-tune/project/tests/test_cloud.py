@@ -188,9 +188,9 @@ def test_unknown_hardware_is_refused_with_what_there_is() -> None:
 
 
 def test_the_hub_gets_what_the_dry_run_shows(hub: Hub) -> None:
-    wish = job(method="qlora")
-    shown = json.loads(wish.shown())
-    info = hf_job.send(wish, hub.api)
+    request = job(method="qlora")
+    shown = json.loads(request.shown())
+    info = hf_job.send(request, hub.api)
     assert info.id == "1a2b"
     assert hub.made == ["dataset ada/shop-training", "bucket ada/shop-runs"]
     assert list(hub.files) == shown["dataset"]["files"]
@@ -199,7 +199,7 @@ def test_the_hub_gets_what_the_dry_run_shows(hub: Hub) -> None:
     assert (order["command"], order["flavor"]) == (shown["job"]["command"], shown["job"]["flavor"])
     assert order["volumes"] == shown["job"]["volumes"]
     assert order["secrets"] == {"HF_TOKEN": TOKEN}
-    assert TOKEN not in wish.shown() and TOKEN not in json.dumps({**order, "secrets": None})
+    assert TOKEN not in request.shown() and TOKEN not in json.dumps({**order, "secrets": None})
 
 
 def test_the_log_is_followed_until_the_job_ends(

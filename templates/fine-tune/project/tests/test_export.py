@@ -220,8 +220,8 @@ class Hub:
         if token != f"Bearer {TOKEN}":
             return 403, {"error": "You don't have write access"}
         if path == "/api/repos/create":
-            wish = json.loads(body)
-            self.private = wish.get("visibility") == "private" or bool(wish.get("private"))
+            request = json.loads(body)
+            self.private = request.get("visibility") == "private" or bool(request.get("private"))
             return 200, {"url": f"{self.url}/ada/mine", "id": "ada/mine"}
         if path.endswith("/preupload/main"):
             about = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}

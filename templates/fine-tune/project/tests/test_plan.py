@@ -52,8 +52,8 @@ def training(name: str = "ministral-8b", **changes: Any) -> Training:
     return replace(whole, **changes)
 
 
-def total(wish: Training) -> float:
-    return sum(term.bytes for term in memory(wish))
+def total(planned: Training) -> float:
+    return sum(term.bytes for term in memory(planned))
 
 
 # Against what others measured
@@ -65,12 +65,12 @@ def test_the_arithmetic_meets_published_figures(
 ) -> None:
     rows = Rows(8, 8 * length, length, length)
     base = Base(size, size, shape=QWEN[size])
-    wish = Training(base, method, 64, 1, length, rows, accumulate=8)
-    took = 8 * pass_seconds(wish, A100)
+    planned = Training(base, method, 64, 1, length, rows, accumulate=8)
+    took = 8 * pass_seconds(planned, A100)
     assert took == pytest.approx(step, rel=0.35)
     # Their trainer kept every word's score in 16 and 32 bits, twice: TRL does not any longer.
     scores = length * QWEN[size].vocabulary * 12 * 1.1
-    low, high = total(wish) / 1e9, (total(wish) + scores) / 1e9
+    low, high = total(planned) / 1e9, (total(planned) + scores) / 1e9
     assert low * 0.85 < gigabytes < high * 1.2
 
 
@@ -172,19 +172,19 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 
 
 def test_steps_are_counted_as_the_trainer_does() -> None:
-    wish = training(epochs=2, rows=replace(ROWS, count=330))
-    assert (wish.sequences, wish.passes, wish.steps) == (330, 2 * 83, 2 * 21)
+    planned = training(epochs=2, rows=replace(ROWS, count=330))
+    assert (planned.sequences, planned.passes, planned.steps) == (330, 2 * 83, 2 * 21)
     hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
-    work = job.Job(wish.base, None, [], [], hyperparameters, {})
-    assert job.pace(work, 330).steps == wish.steps
-    packed = replace(wish, packing=True, rows=replace(ROWS, count=10, tokens=5000))
+    work = job.Job(planned.base, None, [], [], hyperparameters, {})
+    assert job.pace(work, 330).steps == planned.steps
+    packed = replace(planned, packing=True, rows=replace(ROWS, count=10, tokens=5000))
     assert packed.sequences == 3
 
 
 def test_packs_go_one_at_a_time_as_in_training() -> None:
     settings = Settings(packing=True, batch_size=4, accumulate=2, max_length=512)
-    wish = plan.training(settings, ROWS)
-    assert (wish.batch, wish.accumulate, wish.length) == (1, 8, 512)
+    planned = plan.training(settings, ROWS)
+    assert (planned.batch, planned.accumulate, planned.length) == (1, 8, 512)
 
 
 # The rows

@@ -40,27 +40,27 @@ class Words:
 
 @dataclass(frozen=True)
 class Parrot:
-    """A model that repeats the question, slowly where it is asked to, and keeps what it heard."""
+    """A model that repeats the question, slowly if asked to, and keeps what it received."""
 
     max_tokens: int = 100
     temperature: float = 0.0
-    heard: list[Any] = field(default_factory=list)
+    received: list[Any] = field(default_factory=list)
     tokenizer: Words = field(default_factory=Words)
 
     def room(self, asked: int) -> int:
         return self.max_tokens
 
     def stream(self, messages: Sequence[Any], *, tools: Sequence[Any] = ()) -> Iterator[str]:
-        self.heard.append((list(messages), self.temperature))
+        self.received.append((list(messages), self.temperature))
         if messages[-1]["role"] not in {"user", "tool"}:
             raise ValueError("no question")
         try:
             for word in messages[-1]["content"].split()[: self.max_tokens]:
                 time.sleep(0.05 if word == "slow" else 0)
                 yield f"{word} "
-            self.heard.append("all said")
+            self.received.append("all said")
         finally:
-            self.heard.append("ended")
+            self.received.append("ended")
 
 
 @pytest.fixture(scope="module")
@@ -149,20 +149,20 @@ def test_an_answer_ends_before_a_stop_sequence(url: str, stop: Any, said: str) -
 
 
 def test_a_stop_sequence_ends_the_model_s_work(url: str, parrot: Parrot) -> None:
-    parrot.heard.clear()
+    parrot.received.clear()
     post(url, stop="two")
-    assert parrot.heard[1:] == ["ended"]
+    assert parrot.received[1:] == ["ended"]
 
 
 def test_the_temperature_of_the_request_counts(url: str, parrot: Parrot) -> None:
     post(url, temperature=0.7)
-    assert ([*QUESTION], 0.7) in parrot.heard
+    assert ([*QUESTION], 0.7) in parrot.received
 
 
 def test_a_developers_message_is_the_system_message(url: str, parrot: Parrot) -> None:
     post(url, messages=[{"role": "developer", "content": "be brief"}, *QUESTION])
     system = {"role": "system", "content": "be brief"}
-    assert ([system, *QUESTION], 0.0) in parrot.heard
+    assert ([system, *QUESTION], 0.0) in parrot.received
 
 
 def test_nonsense_is_refused_and_the_reason_told(url: str) -> None:
@@ -176,7 +176,7 @@ def test_nonsense_is_refused_and_the_reason_told(url: str) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_ends_the_answer(url: str, parrot: Parrot, stream: bool) -> None:
-    parrot.heard.clear()
+    parrot.received.clear()
     body = {"messages": [{"role": "user", "content": "slow " * 100}], "stream": stream}
     address = url.removeprefix("http://").split(":")
     text = json.dumps(body)
@@ -186,9 +186,9 @@ def test_a_client_that_goes_away_ends_the_answer(url: str, parrot: Parrot, strea
         line.sendall((head + text).encode())
         time.sleep(0.3)  # it is in the midst of it now
     end = time.monotonic() + 4
-    while "ended" not in parrot.heard and time.monotonic() < end:
+    while "ended" not in parrot.received and time.monotonic() < end:
         time.sleep(0.02)
-    assert "ended" in parrot.heard and "all said" not in parrot.heard
+    assert "ended" in parrot.received and "all said" not in parrot.received
 
 
 # Calls of tools

@@ -180,7 +180,7 @@ def train(
         started = (this.folder / "run.json").is_file()
         how = f"Go on: uv run python -m tune train --resume {this.name}"
         if processes.is_main():
-            _note(f"Stopped. {how}" if started else "Stopped before it began: nothing is there yet.")
+            _note(f"Stopped. {how}" if started else "Stopped before the run was created.")
         raise typer.Exit(130) from None
     if processes.is_main():
         screen.show_trained(this)

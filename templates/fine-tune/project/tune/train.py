@@ -77,7 +77,9 @@ def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     return processes.agree(lambda: _chosen(settings, name, resume))
 
 
-def saved_settings(run: Run, settings: Settings, wanted: dict[str, Any], report: Report) -> Settings:
+def saved_settings(
+    run: Run, settings: Settings, wanted: dict[str, Any], report: Report
+) -> Settings:
     """The settings that a run began with; `report` hears what `.env` says otherwise by now.
 
     Raises TuneError where what is `wanted` expressly is not what it began with.

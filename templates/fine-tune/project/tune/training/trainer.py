@@ -211,26 +211,26 @@ def _listener(patience: int, log: Log, stop: threading.Event) -> Any:
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """Turn Ctrl-C, and a machine that is taken away, into a wish to stop after this step.
+    """Turn Ctrl-C, and a machine that is taken away, into a request to stop after this step.
 
     A second Ctrl-C stops at once. Several processes stop at once as well: they could not agree on
     a step.
     """
-    wish = threading.Event()
+    requested = threading.Event()
     kinds = [signal.SIGINT, signal.SIGTERM]
     if threading.current_thread() is not threading.main_thread() or processes.count() > 1:
-        yield wish
+        yield requested
         return
     before = {kind: signal.getsignal(kind) for kind in kinds}
 
     def stop(kind: int, frame: Any) -> None:
-        wish.set()
+        requested.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     for kind in kinds:
         signal.signal(kind, stop)
     try:
-        yield wish
+        yield requested
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
