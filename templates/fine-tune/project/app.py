@@ -66,7 +66,7 @@ class Shown:
     @property
     def is_votable(self) -> bool:
         """Whether there are two answers to choose from, and no vote yet."""
-        real = all(each.kind != "nobody" for each in self.both.values())
+        real = all(each.kind != "none" for each in self.both.values())
         return self.is_done and real and not self.choice
 
     @property
@@ -199,7 +199,7 @@ def _tally(shown: Shown) -> str:
 def badge(answer: Answer | None = None) -> str:
     """Who the tuned column is: a model, a recording, or plainly the stand-in."""
     by, kind = (answer.by, answer.kind) if answer and answer.by else answers.who("tuned", SETTINGS)
-    words = "Offline stand-in" if kind in ("stand-in", "nobody") else by
+    words = "Offline stand-in" if kind in ("stand-in", "none") else by
     if kind == "recorded":
         words += " · recorded"
     elif kind == "model" and local.has("tuned", SETTINGS) and by == local.name("tuned", SETTINGS):

@@ -96,13 +96,13 @@ def both(question: str, settings: Settings) -> Both:
 # Who answers
 
 
-def test_with_nothing_at_all_the_stand_in_quotes_and_nobody_is_the_base(alone: Settings) -> None:
+def test_with_nothing_at_all_the_stand_in_quotes_and_there_is_no_base(alone: Settings) -> None:
     found = both("When will you deliver my parcel?", alone)
-    assert (found["tuned"].kind, found["base"].kind) == ("stand-in", "nobody")
+    assert (found["tuned"].kind, found["base"].kind) == ("stand-in", "none")
     assert json.loads(found["tuned"].text)["team"]
     assert found["tuned"].source.startswith("quotes rows.jsonl, line ")
     assert f"the answer to “{ROW['prompt']}”" in found["tuned"].source  # it may be another question
-    assert found["base"].text == prompts.NOBODY
+    assert found["base"].text == prompts.NO_MODEL
     assert all(each.done for each in found.values())
 
 
@@ -152,7 +152,7 @@ def test_who_fails_is_stood_in_for_and_it_is_told(
     assert found["tuned"].kind == "stand-in"
     assert found["tuned"].notice.startswith("The model")
     assert "The " not in found["tuned"].text  # what came before it broke off
-    assert found["base"].kind == "nobody"
+    assert found["base"].kind == "none"
 
 
 def test_a_recorded_answer_is_better_than_the_stand_in(
@@ -337,7 +337,7 @@ def test_after_a_full_tuning_the_base_is_loaded_beside_it(
 def test_merged_weights_answer_without_a_base(here: Settings, tuned: Tuned) -> None:
     merged = changed(here, tuned_model=str(tuned.base))
     found = both(ASKED, merged)
-    assert (found["tuned"].kind, found["base"].kind) == ("model", "nobody")
+    assert (found["tuned"].kind, found["base"].kind) == ("model", "none")
     assert "without their base" in found["base"].notice
     assert not both(ASKED, merged)["base"].notice  # known by now
 

@@ -72,7 +72,7 @@ def test_a_question_is_answered_in_both_columns(page: Path) -> None:
 def test_without_anybody_to_ask_the_stand_in_answers_and_cannot_be_voted_on(page: Path) -> None:
     last = compare("When will you deliver my parcel?")[-1]
     assert ">stand-in<" in last[RIGHT] and "quotes data/train.jsonl" in last[RIGHT]
-    assert "Nobody is here to ask" in last[LEFT]
+    assert "No base model is available" in last[LEFT]
     assert "Offline stand-in" in last[BADGE]
     assert not any(last[button]["interactive"] for button in range(FIRST, NEITHER + 1))
 

@@ -312,9 +312,9 @@ def test_without_a_token_that_may_write_it_says_where_to_get_one(
 def test_a_hub_that_cannot_be_reached_is_told_and_the_export_is_kept(
     exports: dict[str, Export], run: Run
 ) -> None:
-    with socket.socket() as nobody:  # a port that is taken, and that nobody listens at
-        nobody.bind(("127.0.0.1", 0))
-        away = Hub(f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    with socket.socket() as closed:  # a port that is taken, and that nobody listens at
+        closed.bind(("127.0.0.1", 0))
+        away = Hub(f"http://127.0.0.1:{closed.getsockname()[1]}")
         code, _, err = command(away, run, "--push", "ada/mine")
     assert code == 1
     assert "cannot be reached" in err and "Traceback" not in err

@@ -95,7 +95,7 @@ def test_the_cache_holds_answers_and_no_key(tmp_path: Path) -> None:
     assert set(json.loads(cache.read_text("utf-8"))) == {"key", "text", "seconds", "tokens", "cut"}
 
 
-def test_without_a_key_nobody_is_asked() -> None:
+def test_without_a_key_no_prompted_model_is_asked() -> None:
     assert prompted.model(Settings(mistral_api_key="")) is None
 
 
@@ -159,7 +159,7 @@ def test_an_api_that_never_answers_is_named_and_left_out(
     assert any("answered 0 of 6 rows" in note for note in found.notes)
 
 
-def test_nobody_is_asked_when_no_rows_are_wanted_for_it(
+def test_no_prompted_model_is_asked_when_no_rows_are_wanted_for_it(
     server: MistralServer, online: Settings, run: Run
 ) -> None:
     assert "prompted" not in evaluate(run, online, Options(rows=6, api_rows=0)).systems

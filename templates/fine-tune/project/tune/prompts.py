@@ -22,11 +22,11 @@ SHOTS = 12  # rows that are shown to it
 
 # What people read
 STAND_IN = "stand-in"  # quotes the nearest training row
-NOBODY = (
-    "Nobody is here to ask. A base answers with BASE_CHAT_MODEL on a server (LLM_BASE_URL), with a "
-    "key of Mistral's API in .env, or after a rehearsal here: uv run python -m tune rehearse"
+NO_MODEL = (
+    "No base model is available. Set BASE_CHAT_MODEL and LLM_BASE_URL for a server, set a Mistral "
+    "API key in .env, or make one on this machine: uv run python -m tune rehearse"
 )
-NOTHING_NEAR = "No tuned model is here to ask, and no training row is near this question."
+NOTHING_NEAR = "No tuned model is available, and no training row is close to this question."
 LOADING = "Loading the weights …"
 BROKE_OFF = "The model failed in mid-answer."
 STOPPED = "Stopped."

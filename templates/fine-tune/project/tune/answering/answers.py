@@ -24,7 +24,7 @@ from tune.settings import SETTINGS, Settings
 log = logging.getLogger(__name__)
 SIDES: tuple[Side, Side] = ("base", "tuned")
 GLANCE = 0.1  # seconds that a visitor's Stop may have to wait
-Kind = Literal["model", "recorded", "stand-in", "nobody"]
+Kind = Literal["model", "recorded", "stand-in", "none"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Answer:
     """What stands in a column; it grows until it is done."""
 
     by: str = ""
-    kind: Kind = "nobody"
+    kind: Kind = "none"
     source: str = ""  # where he is, or where the answer stands
     text: str = ""
     notice: str = ""  # why it is not who should have answered
@@ -165,12 +165,12 @@ def voices(side: Side, question: str, settings: Settings = SETTINGS) -> Iterator
         found, speak = _label(side, settings), partial(_say, sample.answers[side])
         yield Voice(found, "recorded", speak, f"recorded by evaluate, test row {sample.line}")
     if side == "base":
-        yield Voice("nobody", "nobody", partial(_say, prompts.NOBODY))
+        yield Voice("no model", "none", partial(_say, prompts.NO_MODEL))
     elif row := known.nearest(settings.train).find(question):
         speak = partial(_say, row.answer)
         yield Voice(prompts.STAND_IN, "stand-in", speak, _quoted(row))
     else:
-        yield Voice(prompts.STAND_IN, "nobody", partial(_say, prompts.NOTHING_NEAR))
+        yield Voice(prompts.STAND_IN, "none", partial(_say, prompts.NOTHING_NEAR))
 
 
 def who(side: Side, settings: Settings = SETTINGS) -> tuple[str, Kind]:
@@ -178,7 +178,7 @@ def who(side: Side, settings: Settings = SETTINGS) -> tuple[str, Kind]:
     model = _model(side, "", settings)
     if model:
         return model.by, model.kind
-    return (prompts.STAND_IN, "stand-in") if side == "tuned" else ("nobody", "nobody")
+    return (prompts.STAND_IN, "stand-in") if side == "tuned" else ("no model", "none")
 
 
 def _model(side: Side, question: str, settings: Settings) -> Voice | None:

@@ -22,7 +22,7 @@ from tune.runs import Run, read_log
 
 SAMPLES = 40  # of an evaluation that the page shows; the report has them all
 WIDTH, HEIGHT, LEFT, BELOW = 720, 260, 52, 26  # of the loss curve, and the room for its figures
-KINDS = {"model": "", "recorded": "recorded", "stand-in": "stand-in", "nobody": "nobody"}
+KINDS = {"model": "", "recorded": "recorded", "stand-in": "stand-in", "none": "none"}
 
 
 def empty(words: str) -> str:
@@ -64,7 +64,7 @@ def _figures(answer: Answer, named: bool) -> str:
 
 
 def _match(answer: Answer, expected: str | None) -> str:
-    if expected is None or not answer.done or answer.kind == "nobody":
+    if expected is None or not answer.done or answer.kind == "none":
         return ""
     if metrics.normal(answer.text) == metrics.normal(expected):
         return '<b class="good">as expected</b>'
