@@ -7,7 +7,7 @@ evaluation between them; "in all" is the whole training by its steps, which for 
 dozen evaluations and checkpoints in it. Memory is the peak of the process.
 
 Where the project finds an NVIDIA GPU, random models of Ministral 3's sizes are trained on it as
-well, and their memory and speed stand beside what `tune plan` reckons.
+well, and their memory and speed stand beside what `tune plan` estimates.
 """
 
 import argparse
@@ -156,8 +156,8 @@ from pathlib import Path
 
 import torch
 from tune import models
-from tune.planning import gpus, reckoning
-from tune.planning.reckoning import Rows, Training
+from tune.planning import estimate, gpus
+from tune.planning.estimate import Rows, Training
 from tune.settings import Settings
 from tune.training import job, tiny, trainer, weights
 from tune.training.job import Example, Job
@@ -205,13 +205,13 @@ sys.stdout = out
 seconds = sorted(b - a for a, b in zip(times, times[1:]))[len(times) // 2 - 1]
 rows = Rows(len(ids), len(ids) * length, length, length)
 plan = Training(base, method, settings.lora_rank, batch, length, rows)
-reckoned = sum(term.bytes for term in reckoning.memory(plan))
+estimated = sum(term.bytes for term in estimate.memory(plan))
 here = gpus.here()
-reckoned_seconds = reckoning.seconds(plan, here) if here else None
+estimated_seconds = estimate.seconds(plan, here) if here else None
 print(json.dumps({
     "gpu": torch.cuda.get_device_name(), "tokens": batch * length / seconds,
-    "memory": torch.cuda.max_memory_reserved() / 1e9, "memory_reckoned": reckoned / 1e9,
-    "tokens_reckoned": len(ids) * length / reckoned_seconds if reckoned_seconds else None,
+    "memory": torch.cuda.max_memory_reserved() / 1e9, "memory_estimated": estimated / 1e9,
+    "tokens_estimated": len(ids) * length / estimated_seconds if estimated_seconds else None,
 }))
 """
 
@@ -266,16 +266,16 @@ def on_the_processor(bench: Bench) -> Iterator[str]:
 
 
 def on_the_gpu(bench: Bench) -> Iterator[str]:
-    """Train models of real size, and compare with what `tune plan` reckons."""
+    """Train models of real size, and compare with what `tune plan` estimates."""
     if bench.run("import json, torch; print(json.dumps(torch.cuda.is_available()))") is not True:
         yield "No NVIDIA GPU here: models of real size were not trained."
         return
-    yield f"{'':12} {'tokens/s':>9} {'reckoned':>9} {'GB':>6} {'reckoned':>9}"
+    yield f"{'':12} {'tokens/s':>9} {'estimate':>9} {'GB':>6} {'estimate':>9}"
     for size, method in GPU_RUNS:
         words = size, method, str(GPU_STEPS), str(GPU_BATCH), str(GPU_LENGTH)
         found = bench.run(ON_GPU, *words)
-        speed = f"{found['tokens_reckoned']:9,.0f}" if found["tokens_reckoned"] else f"{'?':>9}"
-        memory = f"{found['memory']:6.1f} {found['memory_reckoned']:9.1f}"
+        speed = f"{found['tokens_estimated']:9,.0f}" if found["tokens_estimated"] else f"{'?':>9}"
+        memory = f"{found['memory']:6.1f} {found['memory_estimated']:9.1f}"
         yield f"{size:4} {method:7} {found['tokens']:9,.0f} {speed} {memory}   {found['gpu']}"
 
 

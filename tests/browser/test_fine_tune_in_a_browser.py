@@ -367,8 +367,8 @@ def test_a_model_that_fails_is_told_politely(online: App, model: Model, look: Lo
 def test_a_server_that_cannot_be_reached_is_stood_in_for(
     project: Path, browser: Browser, tmp_path: Path
 ) -> None:
-    nobody = {"LLM_BASE_URL": f"http://127.0.0.1:{free_port()}/v1", "CHAT_MODEL": "ours"}
-    app = app_in(project, tmp_path, **nobody).start()
+    closed = {"LLM_BASE_URL": f"http://127.0.0.1:{free_port()}/v1", "CHAT_MODEL": "ours"}
+    app = app_in(project, tmp_path, **closed).start()
     visit = Visit.begin(browser, app)
     expect(visit.badge).to_have_text("ours")
     ask(visit, NEW)

@@ -261,10 +261,10 @@ def test_qlora_on_apple_silicon_is_a_warning() -> None:
     assert "bitsandbytes" in finding.message
 
 
-RECKON = """
+PLANNED = """
 import json
 from tune import models
-from tune.planning.reckoning import Rows, Training, memory
+from tune.planning.estimate import Rows, Training, memory
 names = ("ministral-3b", "mistral-7b", "ministral-8b", "ministral-14b", "mistral-small")
 rows = Rows(1, 2048, 2048, 2048)
 print(json.dumps([
@@ -275,10 +275,10 @@ print(json.dumps([
 """
 
 
-def test_a_project_s_plan_reckons_as_this_check_does() -> None:
+def test_a_project_s_plan_estimates_as_this_check_does() -> None:
     """Neither can import the other; what they say of the same training is the same."""
     said = subprocess.run(
-        [sys.executable, "-B", "-c", RECKON], cwd=TRAINING, check=True, capture_output=True
+        [sys.executable, "-B", "-c", PLANNED], cwd=TRAINING, check=True, capture_output=True
     )
     for model, planned in zip(gpu._MODELS, json.loads(said.stdout), strict=True):  # noqa: SLF001
         for method, terms in zip(("LoRA", "QLoRA", "full tuning"), planned, strict=True):

@@ -87,7 +87,7 @@ def _regular(file: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # the fake hub is on this machine
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # the fake hub is local
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -239,7 +239,7 @@ def test_skypilot_and_jobs_run_the_same_commands() -> None:
 
 
 def test_a_rented_machine_can_append_to_its_log() -> None:
-    """Checkpoints are written once; logs are appended to, which a plain mounted bucket may refuse."""
+    """A plain mounted bucket may refuse to append to a file."""
     task = yaml.safe_load((ROOT / "cloud" / "skypilot.yaml").read_text("utf-8"))
     assert task["file_mounts"]["/runs"]["mode"] == "MOUNT_CACHED"
     request = job().request

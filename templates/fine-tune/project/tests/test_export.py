@@ -312,7 +312,7 @@ def test_without_a_token_that_may_write_it_says_where_to_get_one(
 def test_a_hub_that_cannot_be_reached_is_told_and_the_export_is_kept(
     exports: dict[str, Export], run: Run
 ) -> None:
-    with socket.socket() as closed:  # a port that is taken, and that nobody listens at
+    with socket.socket() as closed:  # a port that is taken but not listened on
         closed.bind(("127.0.0.1", 0))
         away = Hub(f"http://127.0.0.1:{closed.getsockname()[1]}")
         code, _, err = command(away, run, "--push", "ada/mine")
@@ -334,6 +334,6 @@ def test_what_no_export_made_is_not_sent(exports: dict[str, Export]) -> None:
 def test_an_adapter_on_a_folder_of_this_machine_is_of_no_use_on_the_hub(
     exports: dict[str, Export],
 ) -> None:
-    with pytest.raises(TuneError, match="nobody else") as caught:
+    with pytest.raises(TuneError, match="no one else") as caught:
         hub.push(exports["adapter"], "ada/mine", dry_run=True)
     assert "--as merged" in caught.value.fix

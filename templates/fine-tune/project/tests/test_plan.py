@@ -11,8 +11,7 @@ from tune.__main__ import app
 from tune.errors import TuneError
 from tune.models import Base, Shape
 from tune.planning import gpus
-from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
-from tune.planning.reckoning import (
+from tune.planning.estimate import (
     QUARTER,
     Rows,
     Training,
@@ -21,6 +20,7 @@ from tune.planning.reckoning import (
     pass_seconds,
     seconds,
 )
+from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
 from tune.settings import Settings
 from tune.training import job
 
@@ -332,7 +332,7 @@ def command(*words: str) -> str:
     return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "100"}).stdout
 
 
-def test_the_command_reckons_with_the_rows_of_a_file(tmp_path: Path) -> None:
+def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": "It is on its way."}
     file = tmp_path / "rows.jsonl"
     for number in range(9):

@@ -113,7 +113,7 @@ def plan(
     list_bases: Annotated[bool, typer.Option("--list", help="Name the bases.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reckon with memory, time and cost: here, and on GPUs to rent.
+    """Estimate memory, time and cost, here and on rented GPUs.
 
     Example: uv run python -m tune plan --base ministral-8b --method qlora
     """

@@ -11,8 +11,8 @@ from typing import Any
 
 from tune import models
 from tune.models import Base, Method
+from tune.planning.estimate import ACCURACY, Rows, Term, Training, asked, memory, seconds
 from tune.planning.gpus import GB, RENTABLE, Gpu
-from tune.planning.reckoning import ACCURACY, Rows, Term, Training, asked, memory, seconds
 from tune.settings import Settings
 
 SAMPLE = 2_000  # rows whose tokens are counted
@@ -89,7 +89,7 @@ def training(settings: Settings, rows: Rows) -> Training:
 
 
 def make(training: Training, here: Gpu | None) -> Plan:
-    """Reckon with a training on this machine's GPU, if there is one, and on those to rent."""
+    """Estimate a training on this machine's GPU, if there is one, and on those to rent."""
     mine = _offer(training, here) if here else None
     return Plan(
         training=training,

@@ -24,8 +24,8 @@ from rich.text import Text
 
 from tune.judging.verdict import points, signed
 from tune.metrics import METRICS, Interval
+from tune.planning.estimate import ACCURACY
 from tune.planning.gpus import FREE, GB, Gpu
-from tune.planning.reckoning import ACCURACY
 from tune.training import processes
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def push(made: Export, repo: str, *, private: bool = True, dry_run: bool = False
         raise TuneError(f'"{repo}" is no name on the hub.', "--push your-name/your-model")
     base = models.find(made.run.record.base)
     if made.form == "adapter" and base.local:
-        problem = "The adapter's base lies in a folder of this machine: nobody else could use it."
+        problem = "The adapter's base is in a folder of this machine: no one else could use it."
         fix = f"uv run python -m tune export {made.run.name} --as merged --push {repo}"
         raise TuneError(problem, fix)
     plan = Push(repo, private, made.files, f"{constants.ENDPOINT}/{repo}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune import models
 from tune.errors import TuneError, need_loading
-from tune.planning import reckoning
+from tune.planning import estimate
 from tune.rows import tokens
 from tune.training import processes
 
@@ -72,7 +72,7 @@ def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
 
     free()
     room, _ = torch.cuda.mem_get_info(_place())
-    needed = reckoning.needs_4_bits(known(base).shape, room, _quantizes(), copies)
+    needed = estimate.needs_4_bits(known(base).shape, room, _quantizes(), copies)
     if needed:
         log.warning("Answering in 4 bits: 16 do not fit into the free memory of this GPU.")
     return needed

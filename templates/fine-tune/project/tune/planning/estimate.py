@@ -67,7 +67,7 @@ class Rows:
 
     @classmethod
     def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> Rows:
-        """Reckon from the lengths of `count` rows, or of a sample of them."""
+        """Estimate from the lengths of `count` rows, or of a sample of them."""
         kept = [length for length in lengths if length <= settings.max_length] or [0]
         random.Random(settings.seed).shuffle(kept)
         size = settings.batch_size
