@@ -44,7 +44,7 @@ def train(
 ) -> Record:
     """Train, or go on with a run that was stopped; keep the state with the best validation loss.
 
-    `report` hears of every logged step, in the main process. Raises TuneError where it cannot be
+    `report` is called at every logged step, in the main process only. Raises TuneError where it cannot be
     done, and Stopped after Ctrl-C: from there `resume` goes on to the very same result.
     """
     need_training()
@@ -80,7 +80,7 @@ def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
 def saved_settings(
     run: Run, settings: Settings, wanted: dict[str, Any], report: Report
 ) -> Settings:
-    """The settings that a run began with; `report` hears what `.env` says otherwise by now.
+    """Settings saved when the run started; `report` gets a note for each that differs in .env.
 
     Raises TuneError where what is `wanted` expressly is not what it began with.
     """

@@ -15,7 +15,7 @@ from typing import TextIO
 from tune.errors import TuneError
 from tune.rows.row import DECODER, TOO_DEEP, Problem, Row, to_row
 
-OnBytes = Callable[[int], None]  # is told, now and then, how many more bytes of the file are read
+OnBytes = Callable[[int], None]  # progress callback: bytes read since the last call
 OTHER_FILES = {
     ".xlsx": "save the sheet as CSV (UTF-8)",
     ".xls": "save the sheet as CSV (UTF-8)",

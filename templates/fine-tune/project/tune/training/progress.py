@@ -35,7 +35,7 @@ Report = Callable[[Progress], None]
 
 
 class Log:
-    """The lines of a run's log.jsonl, told to `report` as they come."""
+    """Writes the lines of a run's log.jsonl, and passes each to `report`."""
 
     def __init__(self, path: Path, report: Report, step: int = 0) -> None:
         """Go on after `step`: what a killed run wrote beyond its checkpoint is trained again."""
