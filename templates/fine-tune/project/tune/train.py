@@ -44,8 +44,8 @@ def train(
 ) -> Record:
     """Train, or go on with a run that was stopped; keep the state with the best validation loss.
 
-    `report` is called at every logged step, in the main process only. Raises TuneError where it cannot be
-    done, and Stopped after Ctrl-C: from there `resume` goes on to the very same result.
+    `report` is called at every logged step, in the main process only. Raises TuneError if it cannot
+    train, and Stopped after Ctrl-C: `resume` then goes on to the very same result.
     """
     need_training()
     report = report if processes.is_main() else lambda _: None
