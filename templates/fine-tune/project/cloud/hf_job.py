@@ -151,7 +151,7 @@ def main(
     token = hub_token()
     if not token:
         raise TuneError(
-            f"No token for the hub. Get one with write access: {TOKEN}", "uv run hf auth login"
+            f"No token for the hub. Create one with write access: {TOKEN}", "uv run hf auth login"
         )
     api = HfApi(token=token)
     info = send(job, api)

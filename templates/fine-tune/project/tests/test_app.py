@@ -183,7 +183,7 @@ def test_a_vote_that_cannot_be_kept_breaks_nothing(
     (page / "file").write_text("", encoding="utf-8")
     unwritable = app.SETTINGS.model_copy(update={"votes_file": page / "file" / "votes.jsonl"})
     monkeypatch.setattr(app, "SETTINGS", unwritable)
-    with pytest.warns(UserWarning, match="could not be written down"):
+    with pytest.warns(UserWarning, match="could not be saved"):
         after = app.vote("both", compare(RECORDED)[-1][SHOWN])
     assert after[BOTH]["variant"] == "primary"
 
