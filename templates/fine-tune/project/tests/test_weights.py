@@ -87,7 +87,7 @@ def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:
     assert work.data["train"]["too_long"] == 1 and work.data["train"]["used"] == 9
     assert len(work.train) == 9
     assert work.notes == [
-        "1 of 10 rows of some.jsonl are longer than 100 tokens and left out: lines 10."
+        "1 of 10 rows of some.jsonl are longer than 100 tokens and are left out: lines 10."
     ]
 
 
