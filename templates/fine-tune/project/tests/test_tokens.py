@@ -1,4 +1,4 @@
-"""Mistral's tokens: counted as mistral-common counts them, put together as it puts them."""
+"""Mistral's tokens: counted as mistral-common counts them, joined as it joins them."""
 
 import json
 import re
@@ -124,7 +124,7 @@ def mistral_with(tokenizer: Any, version: TokenizerVersion) -> MistralTokenizer:
 
 
 class SentencePiece:
-    """Stands in for Mistral 7B's, which is not installed: each text is a token, with its blank."""
+    """A fake of Mistral 7B's tokenizer, which is not installed: each text is one token."""
 
     bos_id, eos_id, model_settings_builder = CONTROL.index("<s>"), CONTROL.index("</s>"), None
     version = TokenizerVersion.v3
@@ -220,7 +220,7 @@ def test_a_million_blanks_in_a_row_are_counted() -> None:
     assert counted.total > 10_000
 
 
-# What training learns from, with a tokenizer of Transformers
+# What is trained on, with a tokenizer of Transformers
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_a_template_that_marks_something_else_is_refused(
         tokens.verify(tokenizer, [ROWS["a question"]])
 
 
-# Which form a tokenizer gets
+# Which chat format a tokenizer gets
 
 
 def older(*, blank: bool) -> Any:
