@@ -138,7 +138,7 @@ def test_answers_without_a_word_can_be_equal() -> None:
     assert mean("{}", "a word", "rouge_l") == mean("a word", "{}", "rouge_l") == 0
 
 
-def test_silence_gets_nothing() -> None:
+def test_an_empty_answer_scores_0() -> None:
     assert set(means(WANTED, [""] * 3).values()) == {0}
 
 
