@@ -350,7 +350,7 @@ def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:
 
 def test_the_command_shows_the_sum_and_every_gpu() -> None:
     said = command()
-    assert "together" in said
+    assert "total" in said
     assert all(gpu.name in said for gpu in RENTABLE)
 
 
