@@ -7,7 +7,7 @@ evaluation between them; "in all" is the whole training by its steps, which for 
 dozen evaluations and checkpoints in it. Memory is the peak of the process.
 
 Where the project finds an NVIDIA GPU, random models of Ministral 3's sizes are trained on it as
-well, and their memory and speed stand beside what `tune plan` estimates.
+well, and their memory and speed are compared with what `tune plan` estimates.
 """
 
 import argparse
@@ -69,7 +69,7 @@ assert record.figures["steps"] == steps, record.figures
 print_figures(0, record.figures["seconds"])
 """
 
-# What both references train: the same tokens and labels, the same adapter.
+# Shared by both references: the same tokens and labels, the same adapter.
 SAME = """
 weights.quiet()
 from peft import LoraConfig, get_peft_model
@@ -249,7 +249,7 @@ class Bench:
 
 
 def on_the_processor(bench: Bench) -> Iterator[str]:
-    """Train by the three programs in turns; tell each one's medians and our ratio to it."""
+    """Train by the three programs in turns; yield each one's medians and our ratio to it."""
     words = str(bench.steps), str(BATCH)
     bench.run(HEAD + MAKE, *words)
     taken: dict[str, list[list[float]]] = {name: [] for name in PROGRAMS}
