@@ -32,7 +32,7 @@ def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Default: those of .env.")] = None,
     length: Annotated[
         int,
-        typer.Option(min=0, help="Tokens of a row. Default: MAX_LENGTH.", show_default=False),
+        typer.Option(min=0, help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False),
     ] = 0,
     show: Annotated[int, typer.Option(min=1, help="How many problems of each kind to show.")] = 5,
     as_json: AsJson = False,
@@ -105,7 +105,7 @@ def plan(
     base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
     method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
     length: Annotated[
-        int, typer.Option(help="Tokens of a row. Default: MAX_LENGTH.", show_default=False)
+        int, typer.Option(help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False)
     ] = 0,
     batch: Annotated[
         int, typer.Option(help="Rows per batch. Default: BATCH_SIZE.", show_default=False)
@@ -197,7 +197,7 @@ def evaluate(
     drop_seen: Annotated[bool, typer.Option("--drop-seen", help="Skip training rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the base and the tuned model on the test rows: which is better, is it proven?
+    """Compare the base and the tuned model on the test rows, with confidence intervals.
 
     Example: uv run python -m tune evaluate --rows 50
     """
@@ -211,7 +211,7 @@ def evaluate(
         with screen.answering() as on_progress:
             found = evaluating.evaluate(this, SETTINGS, options, on_progress)
     except KeyboardInterrupt:
-        _note("Stopped. The answers so far are saved: the same command continues.")
+        _note("Stopped. The answers so far are saved. To continue, run the same command.")
         raise typer.Exit(130) from None
     if as_json:
         print(results.to_json(found), end="")
@@ -263,7 +263,7 @@ def export(
     form: Annotated[runs.Form, typer.Option("--as", help="The format to export.")] = "merged",
     kind: Annotated[str, typer.Option(help="The type of a GGUF file: f16, q8_0, q4_k_m …")] = "f16",
     push: Annotated[str, typer.Option(help="Push to the hub, as your-name/your-model.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="Anyone can see it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make it public on the hub.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be pushed.")
     ] = False,
