@@ -294,7 +294,7 @@ def test_a_dry_run_sends_nothing_and_lists_what_would_go(
     code, out, err = command(loopback, run, "--push", "ada/mine", "--dry-run")
     assert code == 0, err
     assert not loopback.files and loopback.private is None
-    assert "model.safetensors" in out and "Would go to" in out
+    assert "model.safetensors" in out and "Would push to" in out
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(
         main.train(name=run.name)
     assert exit.value.exit_code == 130
     how = "uv run python -m tune train --resume ctrl-c"
-    assert capsys.readouterr().err == f"Stopped. Go on: {how}\n"
+    assert capsys.readouterr().err == f"Stopped. Continue: {how}\n"
     at = checkpoints.state(checkpoints.best(run.checkpoints))["global_step"]
     assert 0 < at < tuned.run.record.figures["steps"]
     train.train(run, tuned.settings, resume=True)

@@ -346,5 +346,5 @@ def test_the_command_serves_until_ctrl_c_and_tells_what_to_write_into_env(tuned:
     finally:
         program.kill()
     assert f"LLM_BASE_URL=http://127.0.0.1:{port}/v1\nCHAT_MODEL={tuned.run.name}\n" in printed
-    assert "Ended." in printed and "Traceback" not in printed
+    assert "Stopped." in printed and "Traceback" not in printed
     assert program.returncode == 130

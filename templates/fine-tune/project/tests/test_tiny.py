@@ -64,6 +64,6 @@ def test_its_tokenizer_writes_any_text_and_knows_mistrals_control_tokens(folder:
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mistral"}', "utf-8")
-    with pytest.raises(TuneError, match="no rehearsal model"):
+    with pytest.raises(TuneError, match="not a rehearsal model"):
         tiny.make(tmp_path, TEXTS)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
