@@ -23,15 +23,15 @@ from tune.rows.row import last_words
 from tune.runs import Record, Run
 from tune.settings import SETTINGS
 
-# Where in the page's parts each one is.
+# The index of each part of the page.
 ASKED, LEFT, RIGHT, FIRST, SECOND, BOTH, NEITHER, TALLY, BADGE, BOX, SHOWN = range(11)
-NAN = float("nan")  # what a training that went astray logs
+NAN = float("nan")  # logged by a training that failed
 HOSTILE = '</p></div><script>alert(1)</script><img src=x onerror=alert(1)>{"a": \'"\'}'
 
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A page with settings of its own: a run that came without its weights, no vote yet."""
+    """A page with its own settings: a run without weights, no votes yet."""
     own = {"runs_dir": tmp_path / "runs", "votes_file": tmp_path / "votes.jsonl"}
     settings = SETTINGS.model_copy(update=own)
     monkeypatch.setattr(app, "SETTINGS", settings)
@@ -87,12 +87,12 @@ def test_a_test_row_comes_with_the_answer_that_is_expected(page: Path) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", "  \n", None])
-def test_nothing_is_not_asked(page: Path, nothing: Any) -> None:
+def test_an_empty_question_is_not_asked(page: Path, nothing: Any) -> None:
     [screen] = compare(nothing)
     assert len(screen) == app.OUTPUTS
 
 
-def test_whatever_goes_wrong_the_page_goes_on(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_any_error_the_page_still_works(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise OSError("disk full")
         yield
@@ -106,7 +106,7 @@ def test_whatever_goes_wrong_the_page_goes_on(page: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def slow(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The tuned model is on a server, and takes its time."""
+    """The tuned model is on a slow server."""
     with MistralServer(deviant=True) as server:
         server.will(*[slowly("word " * 100, 0.05)] * 2)
         own = {"llm_base_url": f"{server.url}/v1", "chat_model": "ours"}
@@ -115,7 +115,7 @@ def slow(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("slow")
-def test_what_is_stopped_stays_as_far_as_it_came() -> None:
+def test_a_stopped_answer_keeps_its_text() -> None:
     growing = app.compare("Hello?", False, Shown())
     busy = next(screen for screen in growing if "word word" in screen[RIGHT])
     app.stop(busy[SHOWN])
@@ -126,7 +126,7 @@ def test_what_is_stopped_stays_as_far_as_it_came() -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_newer_question_takes_the_page_over() -> None:
+def test_a_newer_question_replaces_the_older_one() -> None:
     growing = app.compare("Hello?", False, Shown())
     busy = next(screen for screen in growing if "word word" in screen[RIGHT])
     newer = app.compare("And now?", False, busy[SHOWN])
@@ -138,7 +138,7 @@ def test_a_newer_question_takes_the_page_over() -> None:
 # Votes
 
 
-def test_a_vote_is_kept_with_who_answered_what_and_counted(page: Path) -> None:
+def test_a_vote_is_saved_with_both_answers_and_counted(page: Path) -> None:
     before = compare(RECORDED)[-1]
     assert "vote" not in before[TALLY]
     after = app.vote("second", before[SHOWN])
@@ -154,7 +154,7 @@ def test_a_vote_is_kept_with_who_answered_what_and_counted(page: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [SIDES, SIDES[::-1]])
-def test_blind_nothing_tells_who_is_who_until_the_vote(page: Path, order: Any) -> None:
+def test_in_a_blind_vote_the_names_are_hidden_until_the_vote(page: Path, order: Any) -> None:
     both = {"base": whole("old-model", "No."), "tuned": whole("new-model", "Yes.")}
     hidden = app._screen(Shown("Well?", both, order, blind=True))
     text = "".join(str(part) for part in hidden[:SHOWN])
@@ -167,7 +167,7 @@ def test_blind_nothing_tells_who_is_who_until_the_vote(page: Path, order: Any) -
     assert "1 blind" in seen[TALLY]
 
 
-def test_blind_without_two_answers_there_is_nothing_to_hide(page: Path) -> None:
+def test_in_a_blind_vote_without_two_answers_the_names_are_shown(page: Path) -> None:
     last = compare("When will you deliver my parcel?", blind=True)[-1]
     assert {"Base", "Tuned"} == set(re.findall("<h2>(.*?)</h2>", last[LEFT] + last[RIGHT]))
 
@@ -177,7 +177,7 @@ def test_blind_columns_are_shuffled(page: Path) -> None:
     assert orders == {SIDES, SIDES[::-1]}
 
 
-def test_a_vote_that_cannot_be_kept_breaks_nothing(
+def test_a_vote_that_cannot_be_saved_breaks_nothing(
     page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (page / "file").write_text("", encoding="utf-8")
@@ -237,10 +237,10 @@ def test_the_rows_are_shown(page: Path) -> None:
     assert "train.jsonl" in text
 
 
-# What models and people write stays text
+# Text from models and people is escaped
 
 
-def test_nothing_that_is_shown_is_live(page: Path) -> None:
+def test_all_text_on_the_page_is_escaped(page: Path) -> None:
     answer = Answer(HOSTILE, "model", HOSTILE, HOSTILE, HOSTILE, done=True)
     sample = Sample(1, ({"role": "user", "content": HOSTILE},), HOSTILE, {"base": HOSTILE}, {})
     bad = replace(evaluation(), why=HOSTILE, notes=(HOSTILE,), samples=(sample,))
@@ -253,7 +253,7 @@ def test_nothing_that_is_shown_is_live(page: Path) -> None:
     assert text.count("&lt;script&gt;") > 10
 
 
-# For programs, and with PyTorch
+# The API, and with PyTorch
 
 
 def test_programs_can_ask(page: Path) -> None:

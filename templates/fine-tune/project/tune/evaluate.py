@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune import data, metrics, models, prompts, runs
-from tune.answering.generate import Generator, NotTaken, Reply, TooLong
+from tune.answering.generate import Generator, Reply, TooLong, UnsupportedMessages
 from tune.data import Row
 from tune.errors import TuneError, need_loading
 from tune.judging import held_out, kept, prompted, report, results, verdict
@@ -145,7 +145,7 @@ class _Here:
         for row, messages in zip(rows, asked, strict=True):
             try:
                 generator.check_room(messages, tools=row.tools)
-            except (TooLong, NotTaken) as error:
+            except (TooLong, UnsupportedMessages) as error:
                 where = f"{named(self.settings.test)}, line {row.line}"
                 raise TuneError(f"{where}: {error.problem}", "remove the row") from None
         replace(generator, max_tokens=1).answer(

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # Memory, in bytes:
 #
-# weights      LoRA: 16 bits, 2 bytes each. QLoRA: the matrices of the layers and the vision tower in
-#              4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et al.
-#              2023, "QLoRA", section 3); the embeddings, the output layer and the experts of a
+# weights      LoRA: 16 bits, 2 bytes each. QLoRA: the matrices of the layers and the vision tower
+#              in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et
+#              al. 2023, "QLoRA", section 3); the embeddings, the output layer and the experts of a
 #              mixture in 16 bits. Full tuning: 32 bits, 4 bytes each; layers have a 16-bit copy for
 #              the multiplications as well, 6 bytes each.
 # trained      each trainable parameter, with its gradient and Adam's two moments, all in 32 bits:
