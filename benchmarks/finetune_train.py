@@ -1,13 +1,13 @@
 """How fast the fine-tune template trains: `uv run python benchmarks/finetune_train.py [--quick]`.
 
-Makes a project (or takes an installed one) and trains the same small Mistral on the same rows
-with the same settings by three programs, in turns and each in a process of its own: the template,
-a bare TRL script, a plain loop in PyTorch. A step is the mean time between two steps with no
-evaluation between them; "in all" is the whole training by its steps, which for the template has a
-dozen evaluations and checkpoints in it. Memory is the peak of the process.
+Creates a project (or uses an installed one) and trains the same small Mistral on the same rows
+with the same settings in three programs, in turns and in separate processes: the template, a bare
+TRL script, a plain loop in PyTorch. "ms per step" is the mean time between two steps with no
+evaluation between them; "in all" is the whole training divided by its steps: the template's has a
+dozen evaluations and checkpoints. Memory is the peak of the process.
 
-Where the project finds an NVIDIA GPU, random models of Ministral 3's sizes are trained on it as
-well, and their memory and speed are compared with what `tune plan` estimates.
+If the project finds an NVIDIA GPU, random models of Ministral 3's sizes are trained on it as well,
+and their memory and speed are compared with the estimates of `tune plan`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BATCH = 8
 GPU_RUNS = (("3b", "lora"), ("3b", "qlora"), ("8b", "lora"), ("8b", "qlora"))
 GPU_STEPS, GPU_BATCH, GPU_LENGTH = 12, 4, 1024
 
-# The beginning of each program. argv: the base's folder, the steps, the batch.
+# The start of each program. argv: the folder, the steps, the batch size.
 HEAD = """
 import json, os, resource, statistics, sys, time, warnings
 from pathlib import Path
@@ -45,7 +45,7 @@ settings = Settings(
 times = []
 
 def took_step(checked=False):
-    times.append(None if checked else time.perf_counter())  # what an evaluation takes is no step
+    times.append(None if checked else time.perf_counter())  # None: do not count an evaluation
 
 def print_figures(started, ended):
     unit = 1 if sys.platform == "darwin" else 1024
@@ -148,8 +148,8 @@ print_figures(started, time.perf_counter())
 
 PROGRAMS = {"ours": HEAD + OURS, "TRL": HEAD + SAME + TRL, "PyTorch": HEAD + SAME + LOOP}
 
-# A model of real size with random weights, trained by the template's own trainer. argv: a folder,
-# the size, the method, the steps, the batch, the length.
+# A model of real size with random weights, trained by the template's own trainer. argv: the folder,
+# the size, the method, the steps, the batch size, the length.
 ON_GPU = """
 import json, sys, time
 from pathlib import Path
@@ -218,7 +218,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Bench:
-    """A project and a folder for what its trainings write."""
+    """A project, and a folder for the output of its trainings."""
 
     project: Path
     folder: Path
@@ -248,8 +248,8 @@ class Bench:
         return json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else None
 
 
-def on_the_processor(bench: Bench) -> Iterator[str]:
-    """Train by the three programs in turns; yield each one's medians and our ratio to it."""
+def on_the_cpu(bench: Bench) -> Iterator[str]:
+    """Train with the three programs in turn; yield each one's medians and our ratio to it."""
     words = str(bench.steps), str(BATCH)
     bench.run(HEAD + MAKE, *words)
     taken: dict[str, list[list[float]]] = {name: [] for name in PROGRAMS}
@@ -257,8 +257,8 @@ def on_the_processor(bench: Bench) -> Iterator[str]:
         for name, program in PROGRAMS.items():
             taken[name].append(bench.run(program, *words))
     ours = _medians(taken["ours"])
-    heads = f"{'':10} {'ms a step':>12} {'in all':>8} {'peak MB':>8}"
-    yield f"{heads}   ours to it: step, in all, memory"
+    heads = f"{'':10} {'ms per step':>12} {'in all':>8} {'peak MB':>8}"
+    yield f"{heads}   ours / it: step, in all, memory"
     for name, rows in taken.items():
         cells = _medians(rows)
         ratios = "  ".join(f"{mine / its:5.2f}" for mine, its in zip(ours, cells, strict=True))
@@ -284,7 +284,7 @@ def _medians(rows: list[list[float]]) -> list[float]:
 
 
 def make_project(folder: Path) -> Path:
-    """Generate and install a project as a user does, with what training needs."""
+    """Generate and install a project as a user does, with the extra `train`."""
     project = folder / "my-tune"
     command = [sys.executable, "-m", "hackkit", "new", "fine-tune", str(project)]
     subprocess.run([*command, "--defaults", "--no-git"], check=True, capture_output=True)
@@ -294,7 +294,7 @@ def make_project(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the tables, a line as soon as it is known."""
+    """Print the tables, each line as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, help="an installed project to measure")
     parser.add_argument("--quick", action="store_true", help="one round, fewer steps")
@@ -304,8 +304,8 @@ def main() -> None:
         project = (given.project or make_project(folder)).resolve()
         rounds, steps = (1, STEPS // 3) if given.quick else (5, STEPS)
         bench = Bench(project, folder, rounds, steps)
-        print(f"a Mistral of 4 layers, {BATCH} rows a step, {steps} steps (medians of {rounds})")
-        for measure in (on_the_processor, on_the_gpu):
+        print(f"a Mistral of 4 layers, {BATCH} rows per step, {steps} steps (medians of {rounds})")
+        for measure in (on_the_cpu, on_the_gpu):
             for row in measure(bench):
                 print(row, flush=True)
 
