@@ -316,9 +316,7 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("identity", ["call_Xy-12345678", 7, 123456789])
-def test_call_ids_are_repaired_and_still_match(
-    tmp_path: Path, identity: object
-) -> None:
+def test_call_ids_are_repaired_and_still_match(tmp_path: Path, identity: object) -> None:
     call = {"id": identity, "function": {"name": "find", "arguments": "{}"}}
     value = {
         "messages": [

@@ -54,9 +54,7 @@ def test_one_question_with_two_answers_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("one", "two"), [("1 + 2", "1 - 2"), ("C", "C++"), ("2.5", "25"), ("?", "!"), ("😀", "😡")]
 )
-def test_signs_that_change_the_meaning_are_not_ignored(
-    tmp_path: Path, one: str, two: str
-) -> None:
+def test_signs_that_change_the_meaning_are_not_ignored(tmp_path: Path, one: str, two: str) -> None:
     found = survey([write(tmp_path / "a.jsonl", pair(one, "a"), pair(two, "b"))], LENGTH)
     assert [each.kind for each in found.findings] == ["few"]
 
