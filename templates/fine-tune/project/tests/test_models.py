@@ -95,7 +95,7 @@ def test_a_folder_is_described_by_its_config(tmp_path: Path) -> None:
     assert base.shape == models.Shape(4, 256, 512, 2048, heads=8, kv_heads=2, head_dim=32)
 
 
-def test_a_folder_that_sees_is_known_by_its_two_configs(tmp_path: Path) -> None:
+def test_a_folder_with_vision_is_recognised_by_its_two_configs(tmp_path: Path) -> None:
     base = find(folder(tmp_path, SEEING))
     assert base.image_text and base.trap
     assert base.targets == TEXT_ONLY

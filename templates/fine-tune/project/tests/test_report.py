@@ -118,7 +118,7 @@ def test_each_verdict_has_its_colour(run: Run, verdict: str) -> None:
     assert len(page(run, verdict=verdict).all("section", verdict.replace(" ", "-"))) == 1
 
 
-def test_a_gain_is_green_and_what_is_not_sure_is_not(run: Run) -> None:
+def test_a_proven_gain_is_green_and_others_are_not(run: Run) -> None:
     found = page(run)
     assert len(found.all("td", "good")) == 1
     assert found.all("td", "bad") == []
@@ -216,7 +216,7 @@ def test_what_is_written_from_right_to_left_is_shown_so(run: Run) -> None:
     assert {each.get("dir") for each in [*found.all("pre"), *found.all("p", "ask")]} == {"auto"}
 
 
-def test_seconds_say_that_they_are_not_alike(run: Run) -> None:
+def test_seconds_say_how_they_were_measured(run: Run) -> None:
     systems = {**FOUND.systems, "prompted": system("small, prompted", 60)}
     assert "its share; prompted: one by one" in page(run, systems=systems).text
     assert "one by one" not in page(run).text
