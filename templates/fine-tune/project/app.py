@@ -103,7 +103,7 @@ def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ..
     finally:
         is_on_the_page = _stops.pop(shown.id, None) is not None
     if is_on_the_page:
-        yield _screen(_with_stops(shown))
+        yield _screen(_mark_stopped(shown))
 
 
 def _leave(shown: Shown) -> None:
@@ -118,7 +118,7 @@ def stop(shown: Shown) -> None:
         _stops[shown.id].set()
 
 
-def _with_stops(shown: Shown) -> Shown:
+def _mark_stopped(shown: Shown) -> Shown:
     """Mark answers that are not complete as stopped."""
     both = {
         side: each if each.done else replace(each, notice=prompts.STOPPED, done=True)

@@ -340,7 +340,7 @@ def test_merged_weights_answer_without_a_base(here: Settings, tuned: Tuned) -> N
     merged = changed(here, tuned_model=str(tuned.base))
     found = both(ASKED, merged)
     assert (found["tuned"].kind, found["base"].kind) == ("model", "none")
-    assert "without their base" in found["base"].notice
+    assert "base of these weights" in found["base"].notice
     assert not both(ASKED, merged)["base"].notice  # it is loaded, so this is known
 
 

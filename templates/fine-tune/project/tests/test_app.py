@@ -69,7 +69,7 @@ def test_a_question_is_answered_in_both_columns(page: Path) -> None:
     assert (last[BOX]["submit_btn"], last[BOX]["stop_btn"]) == ("Ask", False)
 
 
-def test_without_anybody_to_ask_the_stand_in_answers_and_cannot_be_voted_on(page: Path) -> None:
+def test_without_a_model_the_offline_answer_cannot_be_voted_on(page: Path) -> None:
     last = compare("When will you deliver my parcel?")[-1]
     assert ">stand-in<" in last[RIGHT] and "quotes data/train.jsonl" in last[RIGHT]
     assert "No base model is available" in last[LEFT]

@@ -150,7 +150,7 @@ def test_very_short_rows_still_cost_a_launch_of_every_layer() -> None:
     assert pass_seconds(short, A100) == pytest.approx(34 * 0.005)
 
 
-def test_time_is_shared_by_alike_gpus_and_unknown_without_a_known_speed() -> None:
+def test_equal_gpus_share_the_time_and_an_unknown_speed_gives_no_time() -> None:
     one = seconds(training(), A100)
     assert one
     assert seconds(training(), replace(A100, count=2)) == pytest.approx(one / 2)
@@ -302,7 +302,7 @@ def test_an_nvidia_gpu_is_known_by_its_driver_s_name(name: str, mebibytes: int, 
     assert seen.memory == mebibytes * MIB and seen.price == 0
 
 
-def test_of_several_gpus_the_largest_counts_and_alike_are_counted() -> None:
+def test_of_several_gpus_the_largest_is_used_and_equal_ones_are_counted() -> None:
     lines = "Quadro P400, 2048\nNVIDIA L4, 23034\nNVIDIA L4, 23034\n"
     seen = gpus.here(says({"nvidia-smi": lines}), "linux")
     assert seen and (seen.name, seen.count) == ("NVIDIA L4", 2)
@@ -318,7 +318,7 @@ def test_output_without_a_memory_size_is_no_gpu(said: str) -> None:
     assert gpus.here(says({"nvidia-smi": said}), "linux") is None
 
 
-def test_apple_silicon_lends_a_share_of_its_memory() -> None:
+def test_apple_silicons_gpu_uses_a_share_of_the_memory() -> None:
     answers = {"machdep.cpu.brand_string": "Apple M3 Max", "hw.memsize": str(64 * GB)}
     seen = gpus.here(says(answers), "darwin")
     assert seen and seen.memory == pytest.approx(44.8 * GB) and not seen.quantizes

@@ -20,13 +20,13 @@ pytest.importorskip("trl")
 
 @pytest.fixture
 def quick(tiny_settings: Settings, tmp_path: Path) -> Settings:
-    """The same rows and base, and a run of a few steps in a folder of its own."""
+    """The same rows and base, and a run of a few steps in its own folder."""
     return tiny_settings.model_copy(update={"runs_dir": tmp_path, "epochs": 0.1})
 
 
 @pytest.fixture
 def started(tuned: Tuned, tmp_path: Path) -> Iterator[Run]:
-    """The run as if it had been killed before its first checkpoint."""
+    """A run that looks as if it was killed before its first checkpoint."""
     run = Run(tmp_path / "started")
     run.write(tuned.run.record)
     run.update(state="training")
@@ -40,7 +40,7 @@ def test_a_training_leaves_a_model_that_learned(tuned: Tuned) -> None:
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
 
 
-def test_the_record_says_what_it_was_made_of(tuned: Tuned) -> None:
+def test_the_record_has_the_settings_the_data_and_the_versions(tuned: Tuned) -> None:
     record = tuned.run.record
     assert record.state == "done" and record.method == "lora" and record.started
     assert record.settings["learning_rate"] == 3e-3 and record.settings["seed"] == 42
@@ -50,7 +50,7 @@ def test_the_record_says_what_it_was_made_of(tuned: Tuned) -> None:
     assert record.figures["peak_memory"] > 1e6 and record.figures["seconds"] > 0
 
 
-def test_the_log_has_a_line_for_each_look_at_the_loss(tuned: Tuned) -> None:
+def test_the_log_has_a_line_for_each_logged_step(tuned: Tuned) -> None:
     entries = read_log(tuned.run.log)
     assert [entry["step"] for entry in entries] == sorted(entry["step"] for entry in entries)
     assert entries[-1]["step"] == tuned.run.record.figures["steps"]

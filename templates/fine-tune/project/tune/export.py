@@ -263,7 +263,7 @@ def _asked_of_run(work: _Work, *, four_bit: bool = False) -> list[str]:
     try:
         return _ask(weights.load_tuned(work.run, four_bit=four_bit), work)
     finally:
-        weights.free()  # the next model may not fit beside it
+        weights.free()  # the next model may not fit at the same time
 
 
 def _ask(model: Any, work: _Work) -> list[str]:

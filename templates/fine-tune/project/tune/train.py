@@ -54,7 +54,7 @@ def train(
     _one_gpu()
     work = job.prepare(settings)
     with ExitStack() as alone:
-        checkpoint = processes.agree(
+        checkpoint = processes.broadcast(
             lambda: _open(alone.enter_context(_locked(run)), settings, work, resume)
         )
         for note in work.notes:
@@ -74,7 +74,7 @@ def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     A new name starts a run, also with `resume`: so a machine that is restarted can use the same
     command. Raises TuneError if there is no unfinished run.
     """
-    return processes.agree(lambda: _chosen(settings, name, resume))
+    return processes.broadcast(lambda: _chosen(settings, name, resume))
 
 
 def saved_settings(

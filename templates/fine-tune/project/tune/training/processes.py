@@ -21,7 +21,7 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def agree(decide: Callable[[], T]) -> T:
+def broadcast(decide: Callable[[], T]) -> T:
     """Run `decide` in the main process and send the result to the others.
 
     Its TuneError is raised in all processes.
