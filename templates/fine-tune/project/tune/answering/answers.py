@@ -147,7 +147,7 @@ def _notice(error: Exception) -> str:
 
 
 def messages(question: str, settings: Settings = SETTINGS) -> list[Message]:
-    """The messages for a model: a test row's conversation, or the question with a system message."""
+    """The prompt: a test row's conversation, or the question with a system message."""
     row = known.test_row(question, settings)
     if row:
         return prompts.with_system(row.question)
