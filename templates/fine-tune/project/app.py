@@ -119,7 +119,6 @@ def stop(shown: Shown) -> None:
 
 
 def _mark_stopped(shown: Shown) -> Shown:
-    """Mark answers that are not complete as stopped."""
     both = {
         side: each if each.done else replace(each, notice=prompts.STOPPED, done=True)
         for side, each in shown.both.items()

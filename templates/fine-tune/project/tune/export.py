@@ -291,8 +291,8 @@ def _compare(before: Sequence[str], after: Sequence[str], *, exact: bool = False
     alike = sum(SequenceMatcher(None, old, new).ratio() for old, new in pairs) / len(pairs)
     if exact or alike < ALIKE:
         old, new = next((old, new) for old, new in pairs if old != new)
-        differs = "The exported model answers differently from the run"
-        problem = f"{differs}: {new[:80]!r} instead of {old[:80]!r}. The export was removed."
+        problem = f"The exported model answers differently from the run: {new[:80]!r} instead of "
+        problem += f"{old[:80]!r}. The export was removed."
         raise TuneError(problem, "uv run python -m tune evaluate")
     return f"{same} of {len(pairs)} answers are the run's; similarity {alike:.0%} (rounding)"
 

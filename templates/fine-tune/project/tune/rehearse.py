@@ -247,7 +247,7 @@ PARTS: dict[str, Callable[[Stage], str]] = {
     "merge": _merge,
     "write a GGUF file": _write_gguf,
     "serve and ask": _serve,
-    "estimate the real training": _estimate,
+    "plan the real training": _estimate,
 }
 
 

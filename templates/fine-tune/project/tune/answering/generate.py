@@ -93,8 +93,7 @@ class Generator:
     ) -> Iterator[dict[int, Reply]]:
         """Like `answers`, but yields each batch: replies by the index of their conversation.
 
-        The longest conversations come first, so that a lack of memory shows early. The batches get
-        smaller when memory runs out.
+        The longest come first, to detect a lack of memory early; batches shrink if memory runs out.
         """
         offered = tools or [()] * len(conversations)
         prompts = [self._encode(*each) for each in zip(conversations, offered, strict=True)]

@@ -18,6 +18,7 @@ OWN = ("f32", "f16", "bf16", "q8_0")
 
 SCRIPT = "convert_hf_to_gguf.py"  # llama.cpp's own script, which supports every architecture
 LLAMA = "https://github.com/ggml-org/llama.cpp"
+CONVERT = f"use {SCRIPT} from {LLAMA}"
 
 # Ministral 3 has its own name in llama.cpp, for its rope and for its attention's temperature.
 ARCHITECTURES = {
@@ -134,10 +135,8 @@ def _config(folder: Path) -> tuple[dict[str, Any], str]:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     name = next(iter(config.get("architectures") or ()), "unknown")
     if name not in ARCHITECTURES:
-        raise TuneError(
-            f"{name} is not supported by our GGUF export, only {', '.join(ARCHITECTURES)}.",
-            f"python {SCRIPT} {folder}   (in a clone of {LLAMA})",
-        )
+        problem = f"{name} is not supported by our GGUF export, only {', '.join(ARCHITECTURES)}."
+        raise TuneError(problem, f"python {SCRIPT} {folder}   (in a clone of {LLAMA})")
     text = {**config, **config.get("text_config", {})}
     text["head_dim"] = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
     return text, ARCHITECTURES[name]
@@ -163,8 +162,7 @@ def _add_rope(writer: Any, config: dict[str, Any], arch: str) -> None:
     rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)}
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind not in ROPES:
-        problem = f'Rope type "{kind}" is not supported by our GGUF export.'
-        raise TuneError(problem, f"use {SCRIPT} from {LLAMA}")
+        raise TuneError(f'Rope type "{kind}" is not supported by our GGUF export.', CONVERT)
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(rope["rope_theta"])
     if kind == "default":
@@ -238,8 +236,7 @@ def _pre(tokenizer: dict[str, Any]) -> str:
         return "tekken"
     if [(step.get("type"), step.get("use_regex", True)) for step in steps] == [("ByteLevel", True)]:
         return "gpt-2"
-    problem = "This tokenizer is not supported by our GGUF export."
-    raise TuneError(problem, f"use {SCRIPT} from {LLAMA}")
+    raise TuneError("This tokenizer is not supported by our GGUF export.", CONVERT)
 
 
 def _adds_space(tokenizer: dict[str, Any]) -> bool:
@@ -296,8 +293,7 @@ def _name(key: str) -> str:
     layer = _LAYER.fullmatch(key)
     prefix, part = (f"blk.{layer[1]}.", layer[2]) if layer else ("", key)
     if part not in _TENSORS:
-        problem = f'The weight "{key}" is not supported by our GGUF export.'
-        raise TuneError(problem, f"use {SCRIPT} from {LLAMA}")
+        raise TuneError(f'The weight "{key}" is not supported by our GGUF export.', CONVERT)
     return f"{prefix}{_TENSORS[part]}.weight"
 
 

@@ -98,8 +98,7 @@ def load_tokenizer(base: Base) -> Any:
 def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
     """Load the base model for inference; `four_bit` takes a quarter of the memory.
 
-    It is loaded onto the GPU if there is one. Raises TuneError if it cannot be loaded or does not
-    fit.
+    It goes onto the GPU if there is one. Raises TuneError if it cannot be loaded or does not fit.
     """
     quiet()
     import transformers
