@@ -4,9 +4,9 @@
 # ///
 """How fast the fine-tune template checks rows: `uv run benchmarks/finetune_data.py [--quick]`.
 
-Writes chat rows as teams have them, and reads them in turns in processes of their own: by a bare
-loop of `json.loads`, and by the template's own check, which counts Mistral's tokens and compares
-every row with every other. Memory is the peak of the process; it should hardly grow with the rows.
+Writes chat rows like those of teams, and reads them in turns in separate processes: with a bare
+loop of `json.loads`, and with the template's check, which counts Mistral's tokens and compares all
+rows with each other. Memory is the process's peak; it should hardly grow with the rows.
 """
 
 import argparse
@@ -28,7 +28,7 @@ ITEMS = ("lamp", "mug", "blanket", "plant", "chair", "kettle", "shelf", "candle"
 FAULTS = ("broken", "late", "missing", "scratched", "wrong", "noisy", "leaking", "empty")
 TEAMS = ("delivery", "billing", "returns", "account", "product", "praise")
 SAID = (
-    "The {0} that I ordered {1} days ago is {2}, and nobody has answered my two messages so far.",
+    "The {0} that I ordered {1} days ago is {2}, and no one has answered my two messages so far.",
     "Hello, my {0} came {2}. I would like to send it back; order {1}. What do I have to do?",
     "Wie lange dauert es noch? Der Artikel ({0}) sollte vor {1} Tagen hier sein und ist {2}.",
 )
@@ -47,7 +47,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def bare(path: Path) -> int:
-    """Read the rows and look at nothing."""
+    """Read the rows without checking them."""
     with path.open(encoding="utf-8") as file:
         return sum(1 for line in file if json.loads(line)["messages"])
 
@@ -63,7 +63,7 @@ def checked(path: Path) -> int:
 
 
 def measure(way: str, path: Path) -> tuple[float, float]:
-    """Run one way in a process of its own; return its seconds and its peak of memory in MB."""
+    """Run one way in a separate process; return its seconds and its peak memory in MB."""
     command = [sys.executable, __file__, "--only", way, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, megabytes = json.loads(done.stdout)

@@ -1,13 +1,13 @@
 """How fast the fine-tune template trains: `uv run python benchmarks/finetune_train.py [--quick]`.
 
-Makes a project (or takes an installed one) and trains the same small Mistral on the same rows
-with the same settings by three programs, in turns and each in a process of its own: the template,
-a bare TRL script, a plain loop in PyTorch. A step is the mean time between two steps with no
-evaluation between them; "in all" is the whole training by its steps, which for the template has a
-dozen evaluations and checkpoints in it. Memory is the peak of the process.
+Creates a project (or uses an installed one) and trains the same small Mistral on the same rows
+with the same settings in three programs, in turns and in separate processes: the template, a bare
+TRL script, a plain loop in PyTorch. "ms per step" is the mean time between two steps with no
+evaluation between them; "in all" is the whole training divided by its steps: the template's has a
+dozen evaluations and checkpoints. Memory is the peak of the process.
 
-Where the project finds an NVIDIA GPU, random models of Ministral 3's sizes are trained on it as
-well, and their memory and speed stand beside what `tune plan` reckons.
+If the project finds an NVIDIA GPU, random models of Ministral 3's sizes are trained on it as well,
+and their memory and speed are compared with the estimates of `tune plan`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BATCH = 8
 GPU_RUNS = (("3b", "lora"), ("3b", "qlora"), ("8b", "lora"), ("8b", "qlora"))
 GPU_STEPS, GPU_BATCH, GPU_LENGTH = 12, 4, 1024
 
-# The beginning of each program. argv: the base's folder, the steps, the batch.
+# The start of each program. argv: the folder, the steps, the batch size.
 HEAD = """
 import json, os, resource, statistics, sys, time, warnings
 from pathlib import Path
@@ -44,10 +44,10 @@ settings = Settings(
 )
 times = []
 
-def told(checked=False):
-    times.append(None if checked else time.perf_counter())  # what an evaluation takes is no step
+def took_step(checked=False):
+    times.append(None if checked else time.perf_counter())  # None: do not count an evaluation
 
-def tell(started, ended):
+def print_figures(started, ended):
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     step = statistics.fmean(b - a for a, b in zip(times, times[1:]) if a and b)
@@ -64,12 +64,12 @@ from tune.runs import Run
 from tune.train import train
 
 run = Run(folder / f"ours-{os.getpid()}")
-record = train(run, settings, report=lambda now: now.note or told(now.checked))
+record = train(run, settings, report=lambda now: now.note or took_step(now.checked))
 assert record.figures["steps"] == steps, record.figures
-tell(0, record.figures["seconds"])
+print_figures(0, record.figures["seconds"])
 """
 
-# What both references train: the same tokens and labels, the same adapter.
+# Shared by both references: the same tokens and labels, the same adapter.
 SAME = """
 weights.quiet()
 from peft import LoraConfig, get_peft_model
@@ -91,7 +91,7 @@ from trl import SFTConfig, SFTTrainer
 
 class Clock(TrainerCallback):
     def on_step_end(self, *_, **__):
-        told()
+        took_step()
 
 arguments = SFTConfig(
     output_dir=str(folder / "trl"), max_steps=steps, per_device_train_batch_size=batch,
@@ -108,7 +108,7 @@ out = sys.stdout
 sys.stdout = sys.stderr
 sft.train()
 sys.stdout = out
-tell(started, time.perf_counter())
+print_figures(started, time.perf_counter())
 """
 
 LOOP = """
@@ -142,22 +142,22 @@ for _ in range(steps):
     optimizer.step()
     schedule.step()
     optimizer.zero_grad()
-    told()
-tell(started, time.perf_counter())
+    took_step()
+print_figures(started, time.perf_counter())
 """
 
 PROGRAMS = {"ours": HEAD + OURS, "TRL": HEAD + SAME + TRL, "PyTorch": HEAD + SAME + LOOP}
 
-# A model of real size with random weights, trained by the template's own trainer. argv: a folder,
-# the size, the method, the steps, the batch, the length.
+# A model of real size with random weights, trained by the template's own trainer. argv: the folder,
+# the size, the method, the steps, the batch size, the length.
 ON_GPU = """
 import json, sys, time
 from pathlib import Path
 
 import torch
 from tune import models
-from tune.planning import gpus, reckoning
-from tune.planning.reckoning import Rows, Training
+from tune.planning import estimate, gpus
+from tune.planning.estimate import Rows, Training
 from tune.settings import Settings
 from tune.training import job, tiny, trainer, weights
 from tune.training.job import Example, Job
@@ -185,9 +185,9 @@ if not (folder / size).is_dir():
 base = models.find(str(folder / size))
 settings = Settings(method=method, batch_size=batch, accumulate=1, max_length=length, epochs=1)
 ids = torch.randint(1000, 30000, (steps * batch, length)).tolist()
-knobs = job.knobs(base, settings) | {"early_stop": 0}
+hyperparameters = job.hyperparameters(base, settings) | {"early_stop": 0}
 tokenizer = tiny.learn_words(["random tokens"])
-work = Job(base, tokenizer, [Example(row, row) for row in ids], [], knobs, {})
+work = Job(base, tokenizer, [Example(row, row) for row in ids], [], hyperparameters, {})
 fitting = trainer.build(work, settings, folder / "checkpoints")
 fitting.sft.args.save_strategy = "no"
 times = []
@@ -205,20 +205,20 @@ sys.stdout = out
 seconds = sorted(b - a for a, b in zip(times, times[1:]))[len(times) // 2 - 1]
 rows = Rows(len(ids), len(ids) * length, length, length)
 plan = Training(base, method, settings.lora_rank, batch, length, rows)
-reckoned = sum(term.bytes for term in reckoning.memory(plan))
+estimated = sum(term.bytes for term in estimate.memory(plan))
 here = gpus.here()
-reckoned_seconds = reckoning.seconds(plan, here) if here else None
+estimated_seconds = estimate.seconds(plan, here) if here else None
 print(json.dumps({
     "gpu": torch.cuda.get_device_name(), "tokens": batch * length / seconds,
-    "memory": torch.cuda.max_memory_reserved() / 1e9, "memory_reckoned": reckoned / 1e9,
-    "tokens_reckoned": len(ids) * length / reckoned_seconds if reckoned_seconds else None,
+    "memory": torch.cuda.max_memory_reserved() / 1e9, "memory_estimated": estimated / 1e9,
+    "tokens_estimated": len(ids) * length / estimated_seconds if estimated_seconds else None,
 }))
 """
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A project and a folder for what its trainings write."""
+    """A project, and a folder for the output of its trainings."""
 
     project: Path
     folder: Path
@@ -248,8 +248,8 @@ class Bench:
         return json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else None
 
 
-def on_the_processor(bench: Bench) -> Iterator[str]:
-    """Train by the three programs in turns; tell each one's medians and our ratio to it."""
+def on_the_cpu(bench: Bench) -> Iterator[str]:
+    """Train with the three programs in turn; yield each one's medians and our ratio to it."""
     words = str(bench.steps), str(BATCH)
     bench.run(HEAD + MAKE, *words)
     taken: dict[str, list[list[float]]] = {name: [] for name in PROGRAMS}
@@ -257,8 +257,8 @@ def on_the_processor(bench: Bench) -> Iterator[str]:
         for name, program in PROGRAMS.items():
             taken[name].append(bench.run(program, *words))
     ours = _medians(taken["ours"])
-    heads = f"{'':10} {'ms a step':>12} {'in all':>8} {'peak MB':>8}"
-    yield f"{heads}   ours to it: step, in all, memory"
+    heads = f"{'':10} {'ms per step':>12} {'in all':>8} {'peak MB':>8}"
+    yield f"{heads}   ours / it: step, in all, memory"
     for name, rows in taken.items():
         cells = _medians(rows)
         ratios = "  ".join(f"{mine / its:5.2f}" for mine, its in zip(ours, cells, strict=True))
@@ -266,16 +266,16 @@ def on_the_processor(bench: Bench) -> Iterator[str]:
 
 
 def on_the_gpu(bench: Bench) -> Iterator[str]:
-    """Train models of real size, and compare with what `tune plan` reckons."""
+    """Train models of real size, and compare with what `tune plan` estimates."""
     if bench.run("import json, torch; print(json.dumps(torch.cuda.is_available()))") is not True:
         yield "No NVIDIA GPU here: models of real size were not trained."
         return
-    yield f"{'':12} {'tokens/s':>9} {'reckoned':>9} {'GB':>6} {'reckoned':>9}"
+    yield f"{'':12} {'tokens/s':>9} {'estimate':>9} {'GB':>6} {'estimate':>9}"
     for size, method in GPU_RUNS:
         words = size, method, str(GPU_STEPS), str(GPU_BATCH), str(GPU_LENGTH)
         found = bench.run(ON_GPU, *words)
-        speed = f"{found['tokens_reckoned']:9,.0f}" if found["tokens_reckoned"] else f"{'?':>9}"
-        memory = f"{found['memory']:6.1f} {found['memory_reckoned']:9.1f}"
+        speed = f"{found['tokens_estimated']:9,.0f}" if found["tokens_estimated"] else f"{'?':>9}"
+        memory = f"{found['memory']:6.1f} {found['memory_estimated']:9.1f}"
         yield f"{size:4} {method:7} {found['tokens']:9,.0f} {speed} {memory}   {found['gpu']}"
 
 
@@ -284,7 +284,7 @@ def _medians(rows: list[list[float]]) -> list[float]:
 
 
 def make_project(folder: Path) -> Path:
-    """Generate and install a project as a user does, with what training needs."""
+    """Generate and install a project as a user does, with the extra `train`."""
     project = folder / "my-tune"
     command = [sys.executable, "-m", "hackkit", "new", "fine-tune", str(project)]
     subprocess.run([*command, "--defaults", "--no-git"], check=True, capture_output=True)
@@ -294,7 +294,7 @@ def make_project(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the tables, a line as soon as it is known."""
+    """Print the tables, each line as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, help="an installed project to measure")
     parser.add_argument("--quick", action="store_true", help="one round, fewer steps")
@@ -304,8 +304,8 @@ def main() -> None:
         project = (given.project or make_project(folder)).resolve()
         rounds, steps = (1, STEPS // 3) if given.quick else (5, STEPS)
         bench = Bench(project, folder, rounds, steps)
-        print(f"a Mistral of 4 layers, {BATCH} rows a step, {steps} steps (medians of {rounds})")
-        for measure in (on_the_processor, on_the_gpu):
+        print(f"a Mistral of 4 layers, {BATCH} rows per step, {steps} steps (medians of {rounds})")
+        for measure in (on_the_cpu, on_the_gpu):
             for row in measure(bench):
                 print(row, flush=True)
 

@@ -182,7 +182,7 @@ def test_an_example_is_answered_by_the_stand_in_which_says_so(
     answered(visit)
     expect(card(visit, "tuned")).to_contain_text("quotes data/train.jsonl, line")
     expect(card(visit, "tuned")).to_contain_text('"team"')
-    expect(card(visit, "base")).to_contain_text("Nobody is here to ask")
+    expect(card(visit, "base")).to_contain_text("No base model is available")
     expect(button(visit, "Tuned is better")).to_be_disabled()
     photograph(visit, "fine-tune-stand-in")
 
@@ -359,7 +359,7 @@ def test_a_model_that_fails_is_told_politely(online: App, model: Model, look: Lo
     visit = look(online)
     ask(visit, NEW)
     expect(card(visit, "base").locator(".notice")).to_contain_text("service has a problem")
-    expect(card(visit, "base")).to_contain_text("Nobody is here to ask")
+    expect(card(visit, "base")).to_contain_text("No base model is available")
     expect(card(visit, "tuned")).to_contain_text("quotes data/train.jsonl")
     assert "Traceback" not in online.log
 
@@ -367,8 +367,8 @@ def test_a_model_that_fails_is_told_politely(online: App, model: Model, look: Lo
 def test_a_server_that_cannot_be_reached_is_stood_in_for(
     project: Path, browser: Browser, tmp_path: Path
 ) -> None:
-    nobody = {"LLM_BASE_URL": f"http://127.0.0.1:{free_port()}/v1", "CHAT_MODEL": "ours"}
-    app = app_in(project, tmp_path, **nobody).start()
+    closed = {"LLM_BASE_URL": f"http://127.0.0.1:{free_port()}/v1", "CHAT_MODEL": "ours"}
+    app = app_in(project, tmp_path, **closed).start()
     visit = Visit.begin(browser, app)
     expect(visit.badge).to_have_text("ours")
     ask(visit, NEW)

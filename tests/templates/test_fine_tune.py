@@ -35,7 +35,7 @@ def test_its_types_hold_beside_the_real_libraries(tuner: Tuner) -> None:
     tuner.must("mypy")
 
 
-def test_a_rehearsal_goes_the_whole_way(rehearsed: dict[str, Any]) -> None:
+def test_a_rehearsal_passes(rehearsed: dict[str, Any]) -> None:
     assert [step["name"] for step in rehearsed["steps"] if not step["ok"]] == []
     assert rehearsed["verdict"] == "better"
 
@@ -52,9 +52,9 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
     kinds = Counter(out["output_type"] for out in outputs)
     assert kinds["display_data"] >= 2  # the plot and the report
     assert kinds["error"] == 0
-    told = "".join("".join(out.get("text", ())) for out in outputs)
-    assert "The whole way went well" in told
-    assert "\x1b" not in told  # colours and moving bars are rubbish there
+    printed = "".join("".join(out.get("text", ())) for out in outputs)
+    assert "The rehearsal passed" in printed
+    assert "\x1b" not in printed  # colours and moving bars are rubbish there
     [page] = [
         "".join(out["data"]["text/html"]) for out in outputs if "text/html" in out.get("data", ())
     ]
@@ -64,7 +64,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
 @pytest.mark.skipif(not BANKING.is_dir(), reason="there is no ../shared/data/banking77")
 def test_a_public_data_set_is_learned_from_its_rows_alone(tuner: Tuner, tmp_path: Path) -> None:
     test = _rows("test")
-    asked = {row["text"].strip().casefold() for row in test}  # a few stand in both of its files
+    asked = {row["text"].strip().casefold() for row in test}  # a few are in both of its files
     rows = [row for row in _rows("train") if row["text"].strip().casefold() not in asked]
     names = sorted({row["category"] for row in rows})[:INTENTS]
     validation = rows[::20]

@@ -59,7 +59,7 @@ def test_the_dry_run_of_a_job_names_all_that_would_be_sent(tuner: Tuner) -> None
 
 
 def test_two_processes_train_one_model(tuner: Tuner, rehearsed: dict[str, Any]) -> None:
-    """As two GPUs would: this machine's processor stands in for each."""
+    """As two GPUs would: this machine's processor takes the place of each."""
     base = f"runs/{rehearsed['run']}/base"
     here = Tuner(tuner.folder, {"BASE_MODEL": base, "METHOD": "lora", "EPOCHS": "1"})
     config = ("--config_file", "cloud/accelerate.yaml")

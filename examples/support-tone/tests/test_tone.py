@@ -1,4 +1,4 @@
-"""The rules of the tone, and the rows that are to teach it."""
+"""The rules of the tone, and the rows that teach it."""
 
 import json
 from pathlib import Path

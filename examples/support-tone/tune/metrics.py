@@ -1,4 +1,4 @@
-"""How good answers are, in figures, and how sure the figures are. Needs no PyTorch."""
+"""Scores answers, with confidence intervals. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf
 
 
 class Metric(NamedTuple):
-    """What people read of a metric. All run from 0 to 100, and more is better."""
+    """A metric's name and description. All run from 0 to 100; higher is better."""
 
     label: str
     about: str
@@ -49,7 +49,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and between which bounds it lies with 95 % confidence."""
+    """A mean with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -58,25 +58,25 @@ class Interval:
 
 @dataclass(frozen=True)
 class Scores:
-    """One system's answers, measured row by row (0 to 100)."""
+    """The scores of one system's answers, row by row (0 to 100)."""
 
     rows: dict[str, Floats]
     ngrams: npt.NDArray[np.int64] = field(repr=False)  # rows × 10: what BLEU is computed from
 
     def first(self, count: int) -> Scores:
-        """Those of the first rows alone."""
+        """The scores of the first rows only."""
         rows = {name: values[:count] for name, values in self.rows.items()}
         return Scores(rows, self.ngrams[:count])
 
     def of(self, weights: Floats) -> dict[str, Floats]:
-        """Each metric, once for each line of `weights` (how often every row counts)."""
+        """Each metric's mean, once for each line of `weights` (how often every row counts)."""
         found = {name: weights @ rows / weights.sum(axis=1) for name, rows in self.rows.items()}
         found["bleu"] = np.array([_bleu(total) for total in weights @ self.ngrams])
         return {name: found[name] for name in METRICS if name in found}
 
 
 def score(expected: Sequence[str], answers: Sequence[str]) -> Scores:
-    """Measure answers against what was expected. JSON is looked for where all expected is JSON."""
+    """Score answers. JSON metrics are added if all expected answers are JSON."""
     pairs = list(zip(expected, answers, strict=True))
     metrics: dict[str, Any] = {"exact_match": exact_match, "token_f1": token_f1}
     metrics |= {"in_tone": tone.in_tone}
@@ -89,7 +89,7 @@ def score(expected: Sequence[str], answers: Sequence[str]) -> Scores:
 
 
 def intervals(scores: Scores) -> dict[str, Interval]:
-    """Each metric, with the bounds between which resamplings of the rows put it."""
+    """Each metric with its confidence interval, from resampled rows."""
     return _bounds(len(scores.ngrams), scores.of)
 
 
@@ -107,15 +107,15 @@ def differences(ours: Scores, theirs: Scores) -> dict[str, Interval]:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of one value for each row, with its bounds."""
+    """The mean of one value per row, with its confidence interval."""
     rows = np.array(values, dtype=float)
     return _bounds(len(rows), lambda weights: {"": weights @ rows / len(rows)})[""]
 
 
 def resamples(rows: int) -> Iterator[Floats]:
-    """How often each row is drawn, when as many rows are drawn as there are, with replacement.
+    """Bootstrap samples: how often each row is drawn, with replacement.
 
-    A line for each resampling, some lines at a time: memory does not grow with the rows.
+    One line for each sample, some lines at a time: memory does not grow with the rows.
     """
     chance, left = np.random.default_rng(SEED), RESAMPLES
     while left:
@@ -125,7 +125,7 @@ def resamples(rows: int) -> Iterator[Floats]:
 
 
 def _bounds(rows: int, measure: Callable[[Floats], dict[str, Floats]]) -> dict[str, Interval]:
-    """What is measured on all rows, and between which bounds it lies on resampled ones."""
+    """The value of each metric on all rows, and its bounds on resampled rows."""
     once, tail = measure(np.ones((1, rows))), 100 * _tail(rows)
     often = [measure(weights) for weights in resamples(rows)]
     found = {}
@@ -137,10 +137,10 @@ def _bounds(rows: int, measure: Callable[[Floats], dict[str, Floats]]) -> dict[s
 
 
 def _tail(rows: int) -> float:
-    """The share of resamplings beyond each bound: 1 in 40 of many rows, fewer where they are few.
+    """The share of samples beyond each bound: 1 in 40 for many rows, less for few rows.
 
-    Few rows vary less among themselves than what they are drawn from, so that plain percentiles
-    would be too sure (Hesterberg 2015, "expanded percentile interval"). The quantile of Student's
+    A few rows vary less than the data that they are drawn from, so plain percentiles would be too
+    narrow (Hesterberg 2015, "expanded percentile interval"). The quantile of Student's
     t is Cornish and Fisher's series: right to 0.1 % from 6 rows on.
     """
     if rows < 2:
@@ -160,12 +160,12 @@ def _odd(z: float, *factors: int) -> float:
 
 
 def exact_match(expected: str, answer: str) -> float:
-    """Whether both are the same text but for space, or the same JSON value."""
+    """Whether both are the same text, apart from spaces, or the same JSON value."""
     return float(normal(expected) == normal(answer))
 
 
 def normal(text: str) -> str:
-    """A text as it is compared: JSON without its layout, else one space between words."""
+    """A text in the form that is compared: JSON without layout, else single spaces."""
     text = unicodedata.normalize("NFC", text).strip()
     try:
         # Not the values themselves: in Python, true equals 1
@@ -175,9 +175,9 @@ def normal(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in small letters, without punctuation, in any script.
+    """The words of a text in lower case, without punctuation, in any script.
 
-    Where nothing stands between words, as in Chinese and Thai, each letter counts as one.
+    In scripts without spaces, such as Chinese and Thai, each letter counts as a word.
     """
     return _word().findall(unicodedata.normalize("NFC", text).casefold())
 
@@ -190,7 +190,7 @@ def _word() -> re.Pattern[str]:
 
 
 def token_f1(expected: str, answer: str) -> float:
-    """The words that both share (Rajpurkar et al. 2016). Articles count: not all is English."""
+    """The F1 of shared words (Rajpurkar et al. 2016). Articles count: not all texts are English."""
     wanted, given = words(expected), words(answer)
     shared = sum((Counter(wanted) & Counter(given)).values())
     if not wanted or not given:
@@ -212,7 +212,7 @@ def _json_shape(expected: str, answer: str) -> float:
 
 
 def _shape(value: Any) -> Any:
-    """Keys and types without the values; of a list, the shapes that occur in it."""
+    """Keys and types without the values; for a list, the shapes that occur in it."""
     if isinstance(value, dict):
         return {key: _shape(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Every knob of this project, read once from the environment and from `.env`."""
+"""All settings of this project, read once from the environment and from `.env`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
 
     # What people see
     title: str = "In our tone"
-    tagline: str = "The same customer, answered by a model as it came, and by ours."
+    tagline: str = "The same customer, answered by the base model and by ours."
     examples: tuple[str, ...] = (
         "My blanket was due on Monday and it is still not here.",
         "The lamp shade came out of the box with a crack.",
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     # How it is trained
     method: Literal["lora", "qlora", "full"] = "lora"
     lora_rank: int = Field(default=16, ge=1)  # RANK alone is set by `accelerate launch`
-    learning_rate: float = Field(default=0, ge=0)  # 0: sane for the base and the method
+    learning_rate: float = Field(default=0, ge=0)  # 0: a default for the base and the method
     epochs: float = Field(default=3, gt=0)
     batch_size: int = Field(default=4, ge=1)  # rows at a time on one GPU
     accumulate: int = Field(default=4, ge=1)  # batches to one step of the optimizer
@@ -68,8 +68,8 @@ class Settings(BaseSettings):
     # The hub: for gated bases, and for `export --push`
     hf_token: SecretStr = SecretStr("")
 
-    # Models that run elsewhere. LLM_BASE_URL: a server that has the tuned model as CHAT_MODEL (and
-    # perhaps its base as BASE_CHAT_MODEL); a key: Mistral's API as the base, well prompted
+    # Remote models. LLM_BASE_URL: a server that has the tuned model as CHAT_MODEL (and perhaps its
+    # base as BASE_CHAT_MODEL); a key: Mistral's API as the base, well prompted
     mistral_api_key: SecretStr = SecretStr("")
     mistral_server_url: str = "https://api.mistral.ai"
     llm_base_url: str = ""
@@ -78,23 +78,23 @@ class Settings(BaseSettings):
     base_chat_model: str = ""
     api_model: str = "mistral-small-latest"
 
-    # How patient to be with them (seconds)
+    # Limits for these models (seconds)
     requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
-    timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
-    patience: float = Field(default=10, ge=0)  # all retries of one request together
-    backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
-    cooldown: float = Field(default=20, ge=0)  # after a failure the model is not asked this long
+    timeout: float = Field(default=30, gt=0)  # without any data, a request has failed
+    patience: float = Field(default=10, ge=0)  # for all retries of one request
+    backoff: float = Field(default=0.5, ge=0)  # the first pause between retries; it doubles
+    cooldown: float = Field(default=20, ge=0)  # after a failure, until the model is asked again
 
     @property
     def provider(self) -> Literal["server", "mistral", "offline"]:
-        """Whom the app can ask elsewhere: a server of your own, Mistral's API, or nobody."""
+        """Where a remote model runs: on your own server, at Mistral's API, or nowhere."""
         if self.llm_base_url:
             return "server"
         return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
 
     @property
     def chat(self) -> str:
-        """The name of the model that is asked elsewhere; empty for nobody."""
+        """The name of the remote model; empty if there is none."""
         names = {"server": self.chat_model or "tuned", "mistral": self.api_model, "offline": ""}
         return names[self.provider]
 
@@ -110,12 +110,12 @@ class Settings(BaseSettings):
 
     @property
     def validation(self) -> Path:
-        """The rows that tell when to stop."""
+        """The validation rows, for early stopping."""
         return ROOT / self.validation_file
 
     @property
     def test(self) -> Path:
-        """The rows that are kept back, for `evaluate`."""
+        """The held-out rows, for `evaluate`."""
         return ROOT / self.test_file
 
     @property
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """Read the settings, or stop with one line for each value that makes no sense."""
+    """Read the settings, or stop with one line for each invalid value."""
     try:
         settings = Settings()
     except SettingsError as error:  # a list that is not JSON
@@ -133,33 +133,33 @@ def load() -> Settings:
         raise SystemExit(f"{error}.\n{fix}") from None
     except ValidationError as error:
         fix = "Fix: correct it in .env (.env.example shows how)"
-        raise SystemExit(f"{_told(error)}\n{fix}") from None
+        raise SystemExit(f"{_problems(error)}\n{fix}") from None
     if token := settings.hf_token.get_secret_value().strip():
         os.environ.setdefault("HF_TOKEN", token)  # where the hub's own library looks for it
     return settings
 
 
 def changed(settings: Settings, wanted: dict[str, Any]) -> Settings:
-    """The settings with what the command line asks for. Raises TuneError where it makes no sense.
+    """The settings with the values of the command line. Raises TuneError if one is invalid.
 
-    Nothing, an empty text and 0 ask for nothing.
+    None, an empty text and 0 change nothing.
     """
     wanted = {name: each for name, each in wanted.items() if each}
     try:
         Settings.model_validate(wanted)
     except ValidationError as error:
-        raise TuneError(_told(error), "correct it in the command; --help shows how") from None
+        raise TuneError(_problems(error), "correct it in the command; --help shows how") from None
     return settings.model_copy(update=wanted)
 
 
-def _told(error: ValidationError) -> str:
-    """A line for each value that makes no sense."""
+def _problems(error: ValidationError) -> str:
+    """One line for each invalid value."""
     lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
     return "\n".join(lines)
 
 
 def named(path: Path) -> str:
-    """A file as records and reports name it: by its place in the project, or its name alone."""
+    """A file's name in records and reports: its path in the project, else its name alone."""
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 

@@ -10,7 +10,7 @@ COLD = ("unfortunately", "policy", "inconvenience", "regret", "as per")
 
 
 def faults(answer: str) -> list[str]:
-    """What in an answer is not our tone, in words; nothing when all of it is."""
+    """List what breaks our tone in an answer; empty if nothing does."""
     body, _, last = answer.strip().rpartition("\n")
     found = []
     if last != SIGNATURE:
@@ -25,5 +25,5 @@ def faults(answer: str) -> list[str]:
 
 
 def in_tone(expected: str, answer: str) -> float:
-    """Whether nothing in the answer breaks the tone; what was expected plays no part."""
+    """Whether the answer is in our tone; the expected answer does not matter."""
     return float(not faults(answer))

@@ -1,4 +1,4 @@
-"""The web app: `uv run app.py`. One question to two models, votes, the training, the figures."""
+"""The web app: `uv run app.py`. Compares two models, and shows votes, training and evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves this machine unasked
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 
 import gradio as gr
 
@@ -36,20 +36,20 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 ASK = "Ask both models"
 TITLES: dict[Side, str] = {"base": "Base", "tuned": "Tuned"}
-LETTERS = ("A", "B")  # what the columns are called while nobody may know who is who
+LETTERS = ("A", "B")  # the columns' titles in a blind vote
 START: dict[Side, str] = {
-    "base": "The model as it came answers here.",
-    "tuned": "The model that learned from our rows answers here.",
+    "base": "The base model answers here.",
+    "tuned": "The fine-tuned model answers here.",
 }
 LONGEST = 10_000  # characters of a question
 Update = dict[str, Any]
 
-_stops: dict[str, threading.Event] = {}  # of the questions that are being answered, by Shown.id
+_stops: dict[str, threading.Event] = {}  # stop events of the running questions, by Shown.id
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What one visitor's page shows; `choice` is his vote."""
+    """The state of one visitor's page; `choice` is the visitor's vote."""
 
     question: str = ""
     both: Both = field(default_factory=dict)
@@ -60,26 +60,26 @@ class Shown:
 
     @property
     def is_done(self) -> bool:
-        """Whether both answers are whole."""
+        """Whether both answers are complete."""
         return bool(self.both) and all(each.done for each in self.both.values())
 
     @property
     def is_votable(self) -> bool:
         """Whether there are two answers to choose from, and no vote yet."""
-        real = all(each.kind != "nobody" for each in self.both.values())
+        real = all(each.kind != "none" for each in self.both.values())
         return self.is_done and real and not self.choice
 
     @property
     def is_hidden(self) -> bool:
-        """Whether the columns must not tell who is who."""
+        """Whether the columns must not show the models' names."""
         return self.blind and not self.choice and (self.is_votable or not self.is_done)
 
 
-# What happens when somebody asks, stops, votes
+# Event handlers: ask, stop, vote
 
 
 def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ...]]:
-    """Put the question to both models, and show both answers as they grow."""
+    """Ask both models, and stream both answers to the page."""
     question = (question or "").strip()[:LONGEST]
     if not question:
         yield tuple(gr.skip() for _ in range(OUTPUTS))
@@ -90,9 +90,9 @@ def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ..
     stop = _stops[shown.id] = threading.Event()
     *first, box, _ = _screen(shown, busy=True)
     try:
-        yield *first, box | {"value": ""}, shown  # only now: the next may be typed meanwhile
+        yield *first, box | {"value": ""}, shown  # clear the box once: the next may be typed now
         for both in answers.compare(question, SETTINGS, stop):
-            if shown.id not in _stops:  # the page has a newer question
+            if shown.id not in _stops:  # replaced by a newer question
                 return
             shown = replace(shown, both=both)
             yield _screen(shown, busy=True)
@@ -103,22 +103,22 @@ def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ..
     finally:
         is_on_the_page = _stops.pop(shown.id, None) is not None
     if is_on_the_page:
-        yield _screen(_as_far_as_it_came(shown))
+        yield _screen(_mark_stopped(shown))
 
 
 def _leave(shown: Shown) -> None:
-    """End what the page is still showing, without another word about it."""
+    """Cancel the question that the page shows, without a notice."""
     if stop := _stops.pop(shown.id, None):
         stop.set()
 
 
 def stop(shown: Shown) -> None:
-    """Stop both models, at once."""
+    """Stop both models."""
     if shown.id in _stops:
         _stops[shown.id].set()
 
 
-def _as_far_as_it_came(shown: Shown) -> Shown:
+def _mark_stopped(shown: Shown) -> Shown:
     both = {
         side: each if each.done else replace(each, notice=prompts.STOPPED, done=True)
         for side, each in shown.both.items()
@@ -127,13 +127,13 @@ def _as_far_as_it_came(shown: Shown) -> Shown:
 
 
 def test_question() -> str:
-    """The question of a test row, whichever."""
+    """The question of a random test row."""
     rows = known.rows(SETTINGS.test)
     return last_words(random.choice(rows).question) if rows else ""
 
 
 def vote(place: str, shown: Shown) -> tuple[Any, ...]:
-    """Keep a visitor's choice (first, second, both or neither), and say who was who."""
+    """Save a visitor's choice (first, second, both or neither), and show the models' names."""
     if not shown.is_votable:  # a second click
         return _screen(shown)
     first, second = shown.order
@@ -142,19 +142,19 @@ def vote(place: str, shown: Shown) -> tuple[Any, ...]:
     try:
         votes.keep(SETTINGS.votes, shown.question, shown.both, meant[place], shown.blind)
     except OSError as error:
-        log.warning("the vote was not kept: %s", error)
-        gr.Warning("The vote could not be written down.")
+        log.warning("the vote was not saved: %s", error)
+        gr.Warning("The vote could not be saved.")
     return _screen(replace(shown, choice=meant[place]))
 
 
-# What the page shows: nothing but `Shown` decides it
+# Rendering: a function of `Shown` only
 
 BUTTONS = 4
 OUTPUTS = 3 + BUTTONS + 4
 
 
 def _screen(shown: Shown, busy: bool = False) -> tuple[Any, ...]:
-    """Question, two cards, four buttons, tally, badge, box, and what is shown."""
+    """Question, two cards, four buttons, tally, badge, box, and the page's state."""
     row = known.test_row(shown.question, SETTINGS)
     expected = row.answer if row else None
     titles = LETTERS if shown.is_hidden else tuple(TITLES[side] for side in shown.order)
@@ -175,7 +175,7 @@ def _screen(shown: Shown, busy: bool = False) -> tuple[Any, ...]:
 
 
 def _buttons(shown: Shown, titles: tuple[str, ...]) -> list[Update]:
-    names = [f"{titles[0]} is better", f"{titles[1]} is better", "Both are good", "Neither is"]
+    names = [f"{titles[0]} is better", f"{titles[1]} is better", "Both are good", "Neither is good"]
     values = [*shown.order, "both", "neither"]
     return [
         gr.update(
@@ -188,18 +188,18 @@ def _buttons(shown: Shown, titles: tuple[str, ...]) -> list[Update]:
 
 
 def _tally(shown: Shown) -> str:
-    """The votes on this pair of models, for those who have voted: a majority persuades."""
+    """The votes on this pair of models. Shown only after voting, so that it sways no vote."""
     if shown.is_hidden or shown.is_votable or not shown.is_done:
-        hint = "Vote, and the names appear." if shown.is_hidden and shown.is_votable else ""
+        hint = "Vote to see the names." if shown.is_hidden and shown.is_votable else ""
         return f'<p class="tally">{hint}</p>'
     found = votes.tally(SETTINGS.votes, shown.both)
     return panels.tally(found) if found.votes else ""
 
 
 def badge(answer: Answer | None = None) -> str:
-    """Who the tuned column is: a model, a recording, or plainly the stand-in."""
+    """The source of the tuned column: a model, a recorded answer, or the offline stand-in."""
     by, kind = (answer.by, answer.kind) if answer and answer.by else answers.who("tuned", SETTINGS)
-    words = "Offline stand-in" if kind in ("stand-in", "nobody") else by
+    words = "Offline stand-in" if kind in ("stand-in", "none") else by
     if kind == "recorded":
         words += " · recorded"
     elif kind == "model" and local.has("tuned", SETTINGS) and by == local.name("tuned", SETTINGS):
@@ -211,13 +211,13 @@ def badge(answer: Answer | None = None) -> str:
 
 
 def training(name: str | None) -> tuple[Update, str]:
-    """The list of the runs, and the chosen one: its curve, settings, data, figures."""
+    """The list of runs, and the chosen run's loss curve, settings, data and figures."""
     picker, run = _pick(name)
     return picker, panels.training(run)
 
 
 def evaluation(name: str | None) -> tuple[Update, str, Update]:
-    """The list of the runs, what `evaluate` found out about the chosen one, its report."""
+    """The list of runs, and the chosen run's evaluation and report."""
     picker, run = _pick(name)
     report = _copied(run) if run and run.report.is_file() else None
     button = gr.update(value=report, visible=report is not None)
@@ -232,7 +232,7 @@ def _pick(name: str | None) -> tuple[Update, Run | None]:
 
 
 def _copied(run: Run) -> str:
-    """The report where Gradio may serve it from, without serving the folder of the weights."""
+    """Copy the report to a folder that Gradio may serve: the run's own folder has the weights."""
     return str(shutil.copy(run.report, _exports() / f"evaluation-{run.name}.html"))
 
 
@@ -249,13 +249,13 @@ def rows() -> str:
     return panels.rows({name: known.rows(path) for name, path in files.items()})
 
 
-# The same for programs: REST (gradio_client)
+# The REST API (gradio_client)
 
 
 def ask(question: str) -> dict[str, Any]:
-    """Put a question to both models: who answered what, and what was expected of a test row."""
+    """Ask both models: their answers, and the expected answer of a test row."""
     if not question.strip():
-        raise gr.Error("Ask something: the question is empty.", print_exception=False)
+        raise gr.Error("The question is empty.", print_exception=False)
     *_, both = answers.compare(question[:LONGEST], SETTINGS)
     row = known.test_row(question, SETTINGS)
     tuned = both["tuned"]
@@ -274,7 +274,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 
 
 def build() -> gr.Blocks:
-    """Lay the page out: head, and a tab each for comparing, training, evaluation, data."""
+    """Lay out the page: a head, and the tabs Compare, Training, Evaluation and Data."""
     with gr.Blocks(title=SETTINGS.title) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
@@ -297,10 +297,10 @@ def build() -> gr.Blocks:
 
 
 def compare_tab(who: gr.HTML) -> None:
-    """The box, the examples, the two columns, the votes."""
+    """The question box, the examples, the two columns and the votes."""
     shown = gr.State(Shown())
     box = gr.Textbox(
-        label="Question",  # for who cannot see the page
+        label="Question",  # for screen readers
         placeholder=ASK,
         show_label=False,
         max_length=LONGEST,
@@ -334,7 +334,7 @@ def _names() -> list[str]:
 
 
 def run_tab(tab: gr.Tab, show: Callable[..., Any], more: list[Any]) -> None:
-    """A run to choose, and what there is to see of it; looked at again each time the tab opens."""
+    """A run picker and the run's details; refreshed each time the tab opens."""
     with gr.Row(elem_classes="picker"):
         picker = gr.Dropdown(label="Run", show_label=False, container=False, visible=False)
         for each in more:
@@ -347,27 +347,27 @@ def run_tab(tab: gr.Tab, show: Callable[..., Any], more: list[Any]) -> None:
 THEME = gr.themes.Soft(
     primary_hue="orange",
     neutral_hue="stone",
-    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: the venue has no Wi-Fi
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: it works offline
     font_mono=["ui-monospace", "Consolas", "monospace"],
 )
 
 
 def warm_up() -> None:
-    """Load what answers while the first page is read."""
+    """Load models and data in the background, before the first question."""
     known.nearest(SETTINGS.train)
     llm.prepare(SETTINGS)
     if local.has("tuned", SETTINGS):
         try:
             local.load(SETTINGS)
-        except Exception as error:  # whoever asks is told, and stood in for
-            print(f"The model of this machine cannot answer: {error}", flush=True)
+        except Exception as error:  # a question then shows the error and a fallback answer
+            print(f"The local model cannot be loaded: {error}", flush=True)
 
 
 def main() -> None:
     """Serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending.listen()
-    page = build().queue(default_concurrency_limit=8)  # several people may ask at once
+    page = build().queue(default_concurrency_limit=8)  # several visitors at the same time
     try:
         _, address, _ = page.launch(
             server_name=SETTINGS.host,
@@ -389,5 +389,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # before the page was there
+    except KeyboardInterrupt:  # before the page was up
         sys.exit(130)

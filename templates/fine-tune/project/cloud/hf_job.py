@@ -1,4 +1,4 @@
-"""Trains on a GPU of Hugging Face Jobs: `uv run python -m cloud.hf_job --push you/name`"""
+"""Trains on a Hugging Face Jobs GPU: `uv run python -m cloud.hf_job --push you/name`"""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
-CODE = ("tune", "plumbing")  # the folders that training needs; nothing else of them but these:
+CODE = ("tune", "plumbing")  # the folders that training needs; only these kinds of files:
 KINDS = {".py", ".j2", ".css"}
-# Settings that the job must have as they are here.
-KNOBS = (
+# Settings that are passed on to the job.
+SETTING_NAMES = (
     *("base_model", "method", "lora_rank", "learning_rate", "epochs", "batch_size", "accumulate"),
     *("max_length", "packing", "early_stop", "seed", "train_file", "validation_file", "test_file"),
 )
-ATTEMPTS = 3  # each goes on from the last checkpoint
+ATTEMPTS = 3  # each resumes from the last checkpoint
 TOKEN = "https://huggingface.co/settings/tokens"
 
-# A job's disk is lost when it ends. What it trains is copied to a bucket once a minute, and the
-# model goes to the hub. The bucket is not mounted: a mounted one may not let a log be added to.
-# Other runs lie in it as well, and may be trained by another job at this moment.
+# A job's disk is deleted when the job ends. So the run is copied to a bucket once a minute, and the
+# model goes to the hub. The bucket is not mounted: a mounted one may not allow appending to a log.
+# Only this run is synced: another job may be training other runs of the bucket at the same time.
 SCRIPT = """\
 set -e
 cp -r /project /work && cd /work
@@ -54,47 +54,48 @@ trap 'kill $saving || true; save' EXIT
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that is sent: these files, to a private dataset that the job reads, and its order.
+    """A job to send: the files, which go to a private dataset that the job reads, and its request.
 
-    `order` is what huggingface_hub.run_job takes, without the token.
+    `request` holds the arguments of huggingface_hub.run_job, without the token.
     """
 
     dataset: str
     bucket: str
     files: tuple[str, ...]
-    order: dict[str, Any]
-    most: float | None  # dollars, if every attempt runs until its time is over; None: not known
+    request: dict[str, Any]
+    max_cost: float | None  # dollars, if every attempt runs until its timeout; None: not known
 
     def shown(self) -> str:
-        """All that would be sent, as JSON; instead of the token its name."""
-        order = {**self.order, "volumes": [each.to_dict() for each in self.order["volumes"]]}
+        """Everything that would be sent, as JSON, with a placeholder for the token."""
+        volumes = [each.to_dict() for each in self.request["volumes"]]
+        request = {**self.request, "volumes": volumes}
         shown = {
             "dataset": {"repo_id": self.dataset, "private": True, "files": list(self.files)},
             "bucket": {"bucket_id": self.bucket, "private": True},
-            "job": {**order, "secrets": {"HF_TOKEN": "(your token)"}},
-            "dollars_at_most": None if self.most is None else round(self.most, 2),
+            "job": {**request, "secrets": {"HF_TOKEN": "(your token)"}},
+            "dollars_at_most": None if self.max_cost is None else round(self.max_cost, 2),
         }
         return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: int = 0) -> Job:
-    """Put a job together: by default on the GPU on which it costs least, for three times as long as
-    the plan says and two hours.
+    """Build a job: by default on the cheapest GPU, with a limit of three times the planned hours
+    plus two.
 
-    Raises TuneError where it cannot work.
+    Raises TuneError if the job cannot work.
     """
     from huggingface_hub import Volume
 
     owner, _, name = push.partition("/")
     if not owner or not name or "/" in name:
-        raise TuneError(f'"{push}" is no name on the hub.', "--push you/name")
+        raise TuneError(f'"{push}" is not a name on the hub.', "--push you/name")
     offer = _offer(settings, flavor)
     hours = hours or math.ceil(2 + 3 * (offer.hours or 1))
     dataset, bucket = f"{push}-training", f"{push}-runs"
-    order = {
+    request = {
         "image": IMAGE,
         "command": ["bash", "-c", SCRIPT],
-        "env": {"RUN": run, "PUSH": push, "BUCKET": _uri(bucket), **_knobs(settings)},
+        "env": {"RUN": run, "PUSH": push, "BUCKET": _uri(bucket), **_variables(settings)},
         "flavor": offer.gpu.flavor,
         "timeout": f"{hours}h",
         "attempts": ATTEMPTS,
@@ -102,12 +103,12 @@ def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: in
         "volumes": [Volume(type="dataset", source=dataset, mount_path="/project")],
         "namespace": owner,
     }
-    most = ATTEMPTS * hours * offer.gpu.price if offer.gpu.seller == gpus.HUB else None
-    return Job(dataset, bucket, tuple(_files(settings)), order, most)
+    max_cost = ATTEMPTS * hours * offer.gpu.price if offer.gpu.seller == gpus.HUB else None
+    return Job(dataset, bucket, tuple(_files(settings)), request, max_cost)
 
 
 def send(job: Job, api: HfApi) -> JobInfo:
-    """Upload the files and start the job. Raises TuneError where the hub says no."""
+    """Upload the files and start the job. Raises TuneError if the hub refuses."""
     import httpx2
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.errors import HfHubHTTPError
@@ -117,16 +118,16 @@ def send(job: Job, api: HfApi) -> JobInfo:
         api.create_repo(job.dataset, repo_type="dataset", private=True, exist_ok=True)
         api.create_commit(job.dataset, files, commit_message="Train", repo_type="dataset")
         api.create_bucket(job.bucket, private=True, exist_ok=True)
-        return api.run_job(**job.order, secrets={"HF_TOKEN": api.token})
+        return api.run_job(**job.request, secrets={"HF_TOKEN": api.token})
     except HfHubHTTPError as error:
         raise _refused(error) from error
-    except (ConnectionError, httpx2.TransportError) as error:  # also where HF_HUB_OFFLINE is set
+    except (ConnectionError, httpx2.TransportError) as error:  # also if HF_HUB_OFFLINE is set
         problem = f"The hub cannot be reached: {error}"
         raise TuneError(problem, "the same command, online") from error
 
 
 def follow(info: JobInfo, api: HfApi) -> bool:
-    """Print what the job says until it ends; whether it ended well."""
+    """Print the job's log until it ends; return whether it succeeded."""
     owner = info.owner.name
     for line in api.fetch_job_logs(job_id=info.id, namespace=owner, follow=True):
         print(line.rstrip("\n"), flush=True)
@@ -134,10 +135,10 @@ def follow(info: JobInfo, api: HfApi) -> bool:
 
 
 def main(
-    push: Annotated[str, typer.Option(help="Where the adapter goes on the hub: you/name.")],
-    run: Annotated[str, typer.Option(help="The run's name; the same one goes on.")] = "night",
-    flavor: Annotated[str, typer.Option(help="Such as l4x1; else what costs least.")] = "",
-    hours: Annotated[int, typer.Option(help="After so many it is stopped.")] = 0,
+    push: Annotated[str, typer.Option(help="The adapter's name on the hub: you/name.")],
+    run: Annotated[str, typer.Option(help="The run's name; an existing run continues.")] = "night",
+    flavor: Annotated[str, typer.Option(help="Hardware, such as l4x1; else the cheapest.")] = "",
+    hours: Annotated[int, typer.Option(help="Time limit; else by the plan.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False,
 ) -> None:
     """Train on a GPU of Hugging Face Jobs, and push the result to the hub."""
@@ -150,16 +151,16 @@ def main(
     token = hub_token()
     if not token:
         raise TuneError(
-            f"No token for the hub. One that may write: {TOKEN}", "uv run hf auth login"
+            f"No token for the hub. Create one with write access: {TOKEN}", "uv run hf auth login"
         )
     api = HfApi(token=token)
     info = send(job, api)
     print(f"Started: {info.url}\nTo stop it: uv run hf jobs cancel {info.id}", file=sys.stderr)
     if not follow(info, api):
         again = f"uv run python -m cloud.hf_job --push {push} --run {run}"
-        raise TuneError(f"The job did not end well: {info.url}", f"{again} (it goes on)")
+        raise TuneError(f"The job failed: {info.url}", f"{again} (it resumes)")
     print(f"Done: {api.endpoint}/{push}", file=sys.stderr)
-    print(f"To have the run here: uv run hf buckets sync {_uri(job.bucket)} runs", file=sys.stderr)
+    print(f"Download the run: uv run hf buckets sync {_uri(job.bucket)} runs", file=sys.stderr)
 
 
 def _uri(bucket: str) -> str:
@@ -167,12 +168,13 @@ def _uri(bucket: str) -> str:
 
 
 def _offer(settings: Settings, flavor: str) -> plan.Offer:
-    """The GPU to take, and how long the training will take on it; it must do for all commands."""
+    """Choose a GPU that can train, evaluate and merge, and estimate its training time."""
     rows = plan.measure(settings.train, settings)
     made = plan.make(plan.training(settings, rows), None)
     base = made.training.base
     if base.local:
-        raise TuneError(f"{base.source} lies on this machine: a job cannot see it.", "another base")
+        problem = f"{base.source} is a folder on this machine: a job cannot read it."
+        raise TuneError(problem, "set BASE_MODEL in .env to a model on the hub")
     ours = [offer for offer in made.offers if offer.gpu.flavor]
     if flavor:
         _check(flavor)
@@ -180,13 +182,13 @@ def _offer(settings: Settings, flavor: str) -> plan.Offer:
         return next((each for each in ours if each.gpu.flavor == flavor), unknown)
     fitting = [offer for offer in ours if offer.fits and plan.can_merge(made.training, offer.gpu)]
     if not fitting:
-        problem = "No single GPU of Hugging Face Jobs takes this."
+        problem = "No single GPU of Hugging Face Jobs is large enough."
         raise TuneError(problem, "uv run python -m tune plan")
     return min(fitting, key=_preference)
 
 
 def _preference(offer: plan.Offer) -> tuple[bool, float]:
-    """Of the GPUs whose price there is known, the one on which it costs least."""
+    """Sort key: GPUs with a known price first, then by cost."""
     return offer.gpu.seller != gpus.HUB, (offer.hours or 0) * offer.gpu.price
 
 
@@ -195,14 +197,14 @@ def _check(flavor: str) -> None:
 
     flavors = [each.value for each in JobHardware]
     if flavor not in flavors:
-        problem = f'Hugging Face Jobs have no hardware "{flavor}".'
+        problem = f'Hugging Face Jobs has no hardware "{flavor}".'
         raise TuneError(problem, f"--flavor {' | '.join(flavors)}")
 
 
-def _knobs(settings: Settings) -> dict[str, str]:
-    """The variables of the settings that are not as they come."""
+def _variables(settings: Settings) -> dict[str, str]:
+    """The settings that differ from their defaults, as variables."""
     fields = type(settings).model_fields
-    values = {name: getattr(settings, name) for name in KNOBS}
+    values = {name: getattr(settings, name) for name in SETTING_NAMES}
     changed = {name: each for name, each in values.items() if each != fields[name].default}
     return {
         str(fields[name].validation_alias or name).upper(): _text(each)
@@ -215,14 +217,14 @@ def _text(value: Any) -> str:
 
 
 def _files(settings: Settings) -> Iterator[str]:
-    """What the job needs of this project, and nothing else: never `.env`."""
+    """The project's files that the job needs, and no others: never `.env`."""
     found = [path for name in CODE for path in sorted((ROOT / name).rglob("*"))]
     found = [path for path in found if path.suffix in KINDS]
     found += [ROOT / name for name in ("pyproject.toml", "uv.lock")]
     found += [settings.train, settings.validation, settings.test]
     for path in found:
         if not path.resolve().is_relative_to(ROOT):
-            raise TuneError(f"{path} lies outside of this project.", "move it to data/")
+            raise TuneError(f"{path} is outside this project.", "move it to data/")
         if path.is_file():
             yield path.resolve().relative_to(ROOT).as_posix()
 
@@ -231,11 +233,11 @@ def _refused(error: Any) -> TuneError:
     status = error.response.status_code if error.response is not None else 0
     if status == 402:
         billing = "https://huggingface.co/settings/billing"
-        return TuneError("Hugging Face Jobs are paid in advance.", f"add credits: {billing}")
+        return TuneError("Hugging Face Jobs needs prepaid credits.", f"add credits: {billing}")
     if status in {401, 403}:
-        problem = "The hub does not let this token write there, or start jobs."
-        return TuneError(problem, f"a token that may, from {TOKEN}")
-    return TuneError(f"The hub refused: {error.server_message or error}", "again later")
+        problem = "This token has no permission to write there, or to start jobs."
+        return TuneError(problem, f"get one that has: {TOKEN}")
+    return TuneError(f"The hub refused: {error.server_message or error}", "try again later")
 
 
 if __name__ == "__main__":

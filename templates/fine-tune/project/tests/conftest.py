@@ -20,7 +20,7 @@ OURS = {
     "RUNS_DIR": str(HOME / "runs"),
     "VOTES_FILE": str(HOME / "votes.jsonl"),
     "HF_HUB_OFFLINE": "1",
-    "CUDA_VISIBLE_DEVICES": "-1",  # the tiny model needs none, and everybody sees the same figures
+    "CUDA_VISIBLE_DEVICES": "-1",  # the tiny model needs none; all get the same figures
     "OMP_NUM_THREADS": "1",  # a tiny model is four times slower when threads share it
 }
 with pytest.MonkeyPatch.context() as patch:  # whatever you have set, even a wrong PORT
@@ -37,11 +37,11 @@ os.environ |= OURS  # for the processes that the tests start
 from tune import prompts  # noqa: E402
 from tune.runs import Run  # noqa: E402
 
-prompts.SYSTEM = ""  # the rows of the tests bring their own; yours may say what you like
+prompts.SYSTEM = ""  # the rows of the tests have their own; yours may be any text
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
-# What the tiny model learns in seconds: which team a message is for. Each with words of its own.
+# What the tiny model learns in seconds: the team for a message, by words of its own.
 TEAMS = {
     "delivery": "parcel van courier late tracking doorstep lost shipped",
     "billing": "invoice charged refund card paid money price twice",

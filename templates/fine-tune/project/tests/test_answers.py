@@ -42,7 +42,7 @@ def api() -> Iterator[MistralServer]:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Settings:
-    """No server, no key, no run; rows that stay as they are when yours change."""
+    """No server, no key, no run; and rows that do not change when yours do."""
     train = tmp_path / "rows.jsonl"
     train.write_text("\n".join([json.dumps(ROW)] * prompts.SHOTS), encoding="utf-8")
     own = {"train_file": train, "votes_file": tmp_path / "votes.jsonl"}
@@ -58,7 +58,7 @@ def served(alone: Settings, local_server: MistralServer) -> Settings:
 
 @pytest.fixture
 def evaluated(alone: Settings) -> Settings:
-    """A run without its weights, as it comes out of git."""
+    """A run without its weights, as in a git clone."""
     run = Run(alone.runs / "first")
     run.write(Record("ministral-3b", state="done"))
     run.evaluation.write_text(to_json(evaluation()), encoding="utf-8")
@@ -96,21 +96,23 @@ def both(question: str, settings: Settings) -> Both:
 # Who answers
 
 
-def test_with_nothing_at_all_the_stand_in_quotes_and_nobody_is_the_base(alone: Settings) -> None:
+def test_without_any_model_the_offline_answer_is_a_quote_and_there_is_no_base(
+    alone: Settings,
+) -> None:
     found = both("When will you deliver my parcel?", alone)
-    assert (found["tuned"].kind, found["base"].kind) == ("stand-in", "nobody")
+    assert (found["tuned"].kind, found["base"].kind) == ("stand-in", "none")
     assert json.loads(found["tuned"].text)["team"]
     assert found["tuned"].source.startswith("quotes rows.jsonl, line ")
     assert f"the answer to “{ROW['prompt']}”" in found["tuned"].source  # it may be another question
-    assert found["base"].text == prompts.NOBODY
+    assert found["base"].text == prompts.NO_MODEL
     assert all(each.done for each in found.values())
 
 
-def test_a_question_that_no_row_is_near_is_told_so(alone: Settings) -> None:
+def test_a_question_that_no_row_matches_gets_a_message(alone: Settings) -> None:
     assert both("?!", alone)["tuned"].text == prompts.NOTHING_NEAR
 
 
-def test_what_evaluate_recorded_is_shown_without_weights(evaluated: Settings) -> None:
+def test_recorded_answers_are_shown_without_weights(evaluated: Settings) -> None:
     found = both(f" {RECORDED.upper()} ", evaluated)
     assert {side: each.text for side, each in found.items()} == {"base": "?", "tuned": "2 kg"}
     assert {each.kind for each in found.values()} == {"recorded"}
@@ -140,22 +142,22 @@ def test_with_a_key_the_base_is_a_well_prompted_model(alone: Settings, api: Mist
     assert found["tuned"].kind == "stand-in"
 
 
-# When somebody cannot answer
+# Fallbacks
 
 
 @pytest.mark.parametrize("reply", [status(500), dropped()], ids=["before", "in mid-answer"])
-def test_who_fails_is_stood_in_for_and_it_is_told(
+def test_a_model_that_fails_is_replaced_with_a_notice(
     served: Settings, local_server: MistralServer, reply: Any
 ) -> None:
     local_server.will(*[reply] * 2)
     found = both(ASKED, changed(served, patience=0))
     assert found["tuned"].kind == "stand-in"
     assert found["tuned"].notice.startswith("The model")
-    assert "The " not in found["tuned"].text  # what came before it broke off
-    assert found["base"].kind == "nobody"
+    assert "The " not in found["tuned"].text  # the text before the stream broke off
+    assert found["base"].kind == "none"
 
 
-def test_a_recorded_answer_is_better_than_the_stand_in(
+def test_a_recorded_answer_comes_before_the_offline_answer(
     evaluated: Settings, local_server: MistralServer
 ) -> None:
     broken = changed(evaluated, llm_base_url=f"{local_server.url}/v1", patience=0)
@@ -177,7 +179,7 @@ def test_one_column_does_not_wait_for_the_other(
     assert 0.3 < seen[-1]["tuned"].seconds < 3
 
 
-def test_closing_it_ends_the_work(served: Settings, local_server: MistralServer) -> None:
+def test_closing_it_cancels_both_models(served: Settings, local_server: MistralServer) -> None:
     local_server.will(slowly("word " * 200, 0.02), hanging())
     threads = threading.active_count()
     growing = answers.compare(ASKED, changed(served, timeout=0.5))
@@ -185,14 +187,14 @@ def test_closing_it_ends_the_work(served: Settings, local_server: MistralServer)
     growing.close()  # type: ignore[attr-defined]
     end = time.monotonic() + 5
     while threading.active_count() > threads + 2 and time.monotonic() < end:
-        time.sleep(0.02)  # the server's own two may go on
+        time.sleep(0.02)  # the server's own two threads may still run
     assert time.monotonic() < end
 
 
-# What they are asked
+# The messages
 
 
-def test_a_test_row_is_asked_as_it_stands_there(alone: Settings, tmp_path: Path) -> None:
+def test_a_test_row_is_asked_as_its_whole_conversation(alone: Settings, tmp_path: Path) -> None:
     before = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "Hi."},
@@ -240,9 +242,9 @@ def test_the_command_line_asks_both(capsys: pytest.CaptureFixture[str]) -> None:
     from tune import __main__
 
     __main__.app(["ask", "When will you deliver my parcel?", "--json"], standalone_mode=False)
-    told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"base", "tuned"}
-    assert told["tuned"]["text"]
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"base", "tuned"}
+    assert printed["tuned"]["text"]
 
 
 # Votes
@@ -287,7 +289,7 @@ def here(tuned: Tuned, tmp_path: Path) -> Settings:
     return changed(tuned.settings, votes_file=tmp_path / "votes.jsonl", **QUICK)
 
 
-def test_both_models_of_this_machine_answer_at_once(here: Settings) -> None:
+def test_both_models_of_this_machine_answer_at_the_same_time(here: Settings) -> None:
     seen = list(answers.compare("My invoice and the refund, what now?", here))
     last = seen[-1]
     assert {each.kind for each in last.values()} == {"model"}
@@ -298,7 +300,7 @@ def test_both_models_of_this_machine_answer_at_once(here: Settings) -> None:
     assert any(not each["base"].done and each["tuned"].text for each in seen)
 
 
-def test_what_is_asked_side_by_side_is_what_each_says_alone(here: Settings) -> None:
+def test_side_by_side_each_model_answers_as_it_does_alone(here: Settings) -> None:
     question = "Is thanks the same as lovely?"
     [*_, last] = answers.compare(question, here)
     pair = local.load(here)
@@ -308,22 +310,22 @@ def test_what_is_asked_side_by_side_is_what_each_says_alone(here: Settings) -> N
     assert last["base"].text == pair.base.answer(asked).text
 
 
-def test_visitors_who_ask_at_once_each_get_their_own_answer(here: Settings) -> None:
+def test_visitors_who_ask_at_the_same_time_each_get_their_own_answer(here: Settings) -> None:
     asked = {"invoice and the refund": "billing", "parcel and the van": "delivery"}
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
 
     def visit(words: str) -> None:
-        told[words] = both(f"My {words}, what now?", here)["tuned"].text
+        texts[words] = both(f"My {words}, what now?", here)["tuned"].text
 
     visitors = [threading.Thread(target=visit, args=(words,)) for words in asked]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
         visitor.join()
-    assert {words: json.loads(text)["team"] for words, text in told.items()} == asked
+    assert {words: json.loads(text)["team"] for words, text in texts.items()} == asked
 
 
-def test_after_a_full_tuning_the_base_is_loaded_beside_it(
+def test_after_full_tuning_the_base_is_loaded_as_well(
     here: Settings, tuned: Tuned, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "runs" / "full")
@@ -337,21 +339,19 @@ def test_after_a_full_tuning_the_base_is_loaded_beside_it(
 def test_merged_weights_answer_without_a_base(here: Settings, tuned: Tuned) -> None:
     merged = changed(here, tuned_model=str(tuned.base))
     found = both(ASKED, merged)
-    assert (found["tuned"].kind, found["base"].kind) == ("model", "nobody")
-    assert "without their base" in found["base"].notice
-    assert not both(ASKED, merged)["base"].notice  # known by now
+    assert (found["tuned"].kind, found["base"].kind) == ("model", "none")
+    assert "base of these weights" in found["base"].notice
+    assert not both(ASKED, merged)["base"].notice  # it is loaded, so this is known
 
 
-def test_an_adapter_that_no_run_made_is_put_on_the_base_that_it_names(
-    here: Settings, tuned: Tuned
-) -> None:
+def test_an_adapter_that_is_no_run_is_loaded_on_its_own_base(here: Settings, tuned: Tuned) -> None:
     foreign = changed(here, tuned_model=str(tuned.run.model))
     found = both("My invoice and the refund, what now?", foreign)
     assert json.loads(found["tuned"].text)["team"] == "billing"
     assert found["base"].kind == "model"
 
 
-def test_a_run_that_was_trained_anew_is_loaded_anew(
+def test_a_run_that_was_trained_again_is_loaded_again(
     here: Settings, tuned: Tuned, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "runs" / "again")
@@ -365,19 +365,19 @@ def test_a_run_that_was_trained_anew_is_loaded_anew(
     assert local.load(again) is not first
 
 
-def test_a_tuned_model_that_is_nowhere_is_told_without_asking_the_hub(here: Settings) -> None:
+def test_a_wrong_tuned_model_is_reported_without_asking_the_hub(here: Settings) -> None:
     found = both(ASKED, changed(here, tuned_model="nonsense"))
-    assert 'TUNED_MODEL says "nonsense"' in found["tuned"].notice
+    assert 'TUNED_MODEL="nonsense"' in found["tuned"].notice
     assert found["tuned"].kind == "stand-in"
 
 
-def test_a_question_that_is_too_long_is_told_so_and_stood_in_for(here: Settings) -> None:
+def test_a_question_that_is_too_long_gets_a_notice_and_a_fallback(here: Settings) -> None:
     found = both("where is the parcel " * 3000, here)
     assert "the model reads 4,096" in found["tuned"].notice
     assert found["tuned"].kind == "stand-in"
 
 
-def test_weights_that_cannot_be_loaded_are_stood_in_for(
+def test_weights_that_cannot_be_loaded_are_replaced_by_a_fallback(
     here: Settings, tuned: Tuned, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "runs" / "broken")

@@ -23,15 +23,15 @@ from tune.rows.row import last_words
 from tune.runs import Record, Run
 from tune.settings import SETTINGS
 
-# Where in the page's parts each one is.
+# The index of each part of the page.
 ASKED, LEFT, RIGHT, FIRST, SECOND, BOTH, NEITHER, TALLY, BADGE, BOX, SHOWN = range(11)
-NAN = float("nan")  # what a training that went astray logs
+NAN = float("nan")  # logged by a training that failed
 HOSTILE = '</p></div><script>alert(1)</script><img src=x onerror=alert(1)>{"a": \'"\'}'
 
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A page with settings of its own: a run that came without its weights, no vote yet."""
+    """A page with its own settings: a run without weights, no votes yet."""
     own = {"runs_dir": tmp_path / "runs", "votes_file": tmp_path / "votes.jsonl"}
     settings = SETTINGS.model_copy(update=own)
     monkeypatch.setattr(app, "SETTINGS", settings)
@@ -69,10 +69,10 @@ def test_a_question_is_answered_in_both_columns(page: Path) -> None:
     assert (last[BOX]["submit_btn"], last[BOX]["stop_btn"]) == ("Ask", False)
 
 
-def test_without_anybody_to_ask_the_stand_in_answers_and_cannot_be_voted_on(page: Path) -> None:
+def test_without_a_model_the_offline_answer_cannot_be_voted_on(page: Path) -> None:
     last = compare("When will you deliver my parcel?")[-1]
     assert ">stand-in<" in last[RIGHT] and "quotes data/train.jsonl" in last[RIGHT]
-    assert "Nobody is here to ask" in last[LEFT]
+    assert "No base model is available" in last[LEFT]
     assert "Offline stand-in" in last[BADGE]
     assert not any(last[button]["interactive"] for button in range(FIRST, NEITHER + 1))
 
@@ -87,12 +87,12 @@ def test_a_test_row_comes_with_the_answer_that_is_expected(page: Path) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", "  \n", None])
-def test_nothing_is_not_asked(page: Path, nothing: Any) -> None:
+def test_an_empty_question_is_not_asked(page: Path, nothing: Any) -> None:
     [screen] = compare(nothing)
     assert len(screen) == app.OUTPUTS
 
 
-def test_whatever_goes_wrong_the_page_goes_on(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_any_error_the_page_still_works(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise OSError("disk full")
         yield
@@ -106,7 +106,7 @@ def test_whatever_goes_wrong_the_page_goes_on(page: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def slow(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The tuned model is on a server, and takes its time."""
+    """The tuned model is on a slow server."""
     with MistralServer(deviant=True) as server:
         server.will(*[slowly("word " * 100, 0.05)] * 2)
         own = {"llm_base_url": f"{server.url}/v1", "chat_model": "ours"}
@@ -115,7 +115,7 @@ def slow(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("slow")
-def test_what_is_stopped_stays_as_far_as_it_came() -> None:
+def test_a_stopped_answer_keeps_its_text() -> None:
     growing = app.compare("Hello?", False, Shown())
     busy = next(screen for screen in growing if "word word" in screen[RIGHT])
     app.stop(busy[SHOWN])
@@ -126,7 +126,7 @@ def test_what_is_stopped_stays_as_far_as_it_came() -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_newer_question_takes_the_page_over() -> None:
+def test_a_newer_question_replaces_the_older_one() -> None:
     growing = app.compare("Hello?", False, Shown())
     busy = next(screen for screen in growing if "word word" in screen[RIGHT])
     newer = app.compare("And now?", False, busy[SHOWN])
@@ -138,7 +138,7 @@ def test_a_newer_question_takes_the_page_over() -> None:
 # Votes
 
 
-def test_a_vote_is_kept_with_who_answered_what_and_counted(page: Path) -> None:
+def test_a_vote_is_saved_with_both_answers_and_counted(page: Path) -> None:
     before = compare(RECORDED)[-1]
     assert "vote" not in before[TALLY]
     after = app.vote("second", before[SHOWN])
@@ -154,11 +154,11 @@ def test_a_vote_is_kept_with_who_answered_what_and_counted(page: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [SIDES, SIDES[::-1]])
-def test_blind_nothing_tells_who_is_who_until_the_vote(page: Path, order: Any) -> None:
+def test_in_a_blind_vote_the_names_are_hidden_until_the_vote(page: Path, order: Any) -> None:
     both = {"base": whole("old-model", "No."), "tuned": whole("new-model", "Yes.")}
     hidden = app._screen(Shown("Well?", both, order, blind=True))
-    told = "".join(str(part) for part in hidden[:SHOWN])
-    assert not re.search("old-model|new-model|Base|Tuned", told)
+    text = "".join(str(part) for part in hidden[:SHOWN])
+    assert not re.search("old-model|new-model|Base|Tuned", text)
     assert hidden[FIRST]["value"] == "A is better"
     seen = app.vote("first", hidden[SHOWN])
     [line] = (page / "votes.jsonl").read_text(encoding="utf-8").splitlines()
@@ -167,7 +167,7 @@ def test_blind_nothing_tells_who_is_who_until_the_vote(page: Path, order: Any) -
     assert "1 blind" in seen[TALLY]
 
 
-def test_blind_without_two_answers_there_is_nothing_to_hide(page: Path) -> None:
+def test_in_a_blind_vote_without_two_answers_the_names_are_shown(page: Path) -> None:
     last = compare("When will you deliver my parcel?", blind=True)[-1]
     assert {"Base", "Tuned"} == set(re.findall("<h2>(.*?)</h2>", last[LEFT] + last[RIGHT]))
 
@@ -177,13 +177,13 @@ def test_blind_columns_are_shuffled(page: Path) -> None:
     assert orders == {SIDES, SIDES[::-1]}
 
 
-def test_a_vote_that_cannot_be_kept_breaks_nothing(
+def test_a_vote_that_cannot_be_saved_breaks_nothing(
     page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (page / "file").write_text("", encoding="utf-8")
     unwritable = app.SETTINGS.model_copy(update={"votes_file": page / "file" / "votes.jsonl"})
     monkeypatch.setattr(app, "SETTINGS", unwritable)
-    with pytest.warns(UserWarning, match="could not be written down"):
+    with pytest.warns(UserWarning, match="could not be saved"):
         after = app.vote("both", compare(RECORDED)[-1][SHOWN])
     assert after[BOTH]["variant"] == "primary"
 
@@ -195,11 +195,11 @@ def test_a_run_is_shown_with_its_curve_its_settings_and_its_data(page: Path) -> 
     steps = [{"step": 5 * n, "loss": 7 / n, "eval_loss": 2.0} for n in range(1, 9)]
     log = "\n".join(map(json.dumps, steps)) + '\n{"step": 45, "lo'  # it is being written
     Run(page / "runs" / "first").log.write_text(log, encoding="utf-8")
-    picker, told = app.training(None)
+    picker, text = app.training(None)
     assert (picker["choices"], picker["value"]) == (["first"], "first")
-    assert told.count("<polyline") == 2
-    assert "<th>rank</th><td>16</td>" in told
-    assert "<th>rows</th><td>3</td>" in told
+    assert text.count("<polyline") == 2
+    assert "<th>rank</th><td>16</td>" in text
+    assert "<th>rows</th><td>3</td>" in text
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_a_curve_can_be_drawn_of_any_losses(page: Path, losses: list[Any]) -> No
 
 def test_an_evaluation_is_shown_with_its_intervals_and_its_report(page: Path) -> None:
     Run(page / "runs" / "first").report.write_text("<h1>All of it</h1>", encoding="utf-8")
-    _, told, button = app.evaluation("first")
-    assert "Better." in told
-    assert "<b>+50.0</b> <small>+40.0 to +60.0</small>" in told
+    _, text, button = app.evaluation("first")
+    assert "Better." in text
+    assert "<b>+50.0</b> <small>+40.0 to +60.0</small>" in text
     assert Path(button["value"]).read_text(encoding="utf-8") == "<h1>All of it</h1>"
 
 
@@ -232,36 +232,36 @@ def test_without_runs_the_tabs_say_what_to_type(page: Path) -> None:
 
 
 def test_the_rows_are_shown(page: Path) -> None:
-    told = app.rows()
-    assert told.count("<table") == 3
-    assert "train.jsonl" in told
+    text = app.rows()
+    assert text.count("<table") == 3
+    assert "train.jsonl" in text
 
 
-# What models and people write stays text
+# Text from models and people is escaped
 
 
-def test_nothing_that_is_shown_is_live(page: Path) -> None:
+def test_all_text_on_the_page_is_escaped(page: Path) -> None:
     answer = Answer(HOSTILE, "model", HOSTILE, HOSTILE, HOSTILE, done=True)
     sample = Sample(1, ({"role": "user", "content": HOSTILE},), HOSTILE, {"base": HOSTILE}, {})
     bad = replace(evaluation(), why=HOSTILE, notes=(HOSTILE,), samples=(sample,))
     run = Run(page / "runs" / "first")
     facts = {HOSTILE: HOSTILE, "deep": {HOSTILE: [HOSTILE]}}
     run.write(Record(HOSTILE, HOSTILE, settings=facts, data=facts))
-    told = "".join(str(part) for part in app._screen(shown(answer, answer))[:3])
-    told += app.badge(answer) + panels.evaluation(bad) + panels.training(run)
-    assert not re.search(r"<(?:script|img)", told)
-    assert told.count("&lt;script&gt;") > 10
+    text = "".join(str(part) for part in app._screen(shown(answer, answer))[:3])
+    text += app.badge(answer) + panels.evaluation(bad) + panels.training(run)
+    assert not re.search(r"<(?:script|img)", text)
+    assert text.count("&lt;script&gt;") > 10
 
 
-# For programs, and with PyTorch
+# The API, and with PyTorch
 
 
 def test_programs_can_ask(page: Path) -> None:
     _, url, _ = app.build().launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
     client = Client(url, verbose=False)
-    told = client.predict(RECORDED, api_name="/ask")
-    assert (told["answer"], told["model"], told["notice"]) == ("2 kg", "ministral-3b", "")
-    assert (told["base"]["text"], told["tuned"]["kind"]) == ("?", "recorded")
+    reply = client.predict(RECORDED, api_name="/ask")
+    assert (reply["answer"], reply["model"], reply["notice"]) == ("2 kg", "ministral-3b", "")
+    assert (reply["base"]["text"], reply["tuned"]["kind"]) == ("?", "recorded")
     with pytest.raises(AppError, match="empty"):
         client.predict("  ", api_name="/ask")
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]

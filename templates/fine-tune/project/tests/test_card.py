@@ -67,7 +67,7 @@ def evaluated(run: Run) -> None:
         ("gguf", "gguf", "quantized"),
     ],
 )
-def test_the_hub_reads_what_it_is_and_what_it_came_from(
+def test_its_yaml_names_the_kind_of_model_and_its_base(
     run: Run, form: str, library: str, relation: str
 ) -> None:
     about = ModelCard(rendered(run, form)).data
@@ -87,13 +87,13 @@ def test_a_base_in_a_folder_is_named_without_its_path(run: Run, tmp_path: Path) 
     assert "base_model:" not in text
 
 
-def test_it_tells_the_rows_by_number_and_digest_and_keeps_them_home(run: Run) -> None:
+def test_it_lists_the_data_by_number_and_digest_without_the_rows(run: Run) -> None:
     text = rendered(run)
     assert f"| train.jsonl (train) | 410 | 400 | 10 | `{DIGEST}` |" in text
     assert "not part of this repository" in text
 
 
-def test_it_tells_settings_figures_and_versions(run: Run) -> None:
+def test_it_lists_settings_figures_and_versions(run: Run) -> None:
     text = rendered(run)
     for line in ("| LoRA rank | 16 |", "| learning rate | 0.0002 |", "| steps | 75 |"):
         assert line in text
@@ -101,21 +101,21 @@ def test_it_tells_settings_figures_and_versions(run: Run) -> None:
 
 
 def test_without_an_evaluation_it_claims_nothing(run: Run) -> None:
-    assert "nothing here shows that it is better" in rendered(run)
+    assert "no proof that it is better" in rendered(run)
 
 
-def test_the_verdict_stands_with_its_intervals(run: Run) -> None:
+def test_the_verdict_comes_with_intervals(run: Run) -> None:
     evaluated(run)
     text = rendered(run)
     assert "90 % exact match against 10 %" in text
     assert "| 10.0 (5.0 to 16.0) | 90.0 (82.0 to 96.0) | 80.0 (70.0 to 88.0) |" in text
 
 
-def test_rows_that_were_too_long_are_a_limit_that_is_told(run: Run) -> None:
-    assert "long questions are new to it" in rendered(run)
+def test_rows_that_were_too_long_are_listed_as_a_limit(run: Run) -> None:
+    assert "it was not trained on long ones" in rendered(run)
 
 
-def test_the_commands_name_the_model_as_the_hub_does(run: Run) -> None:
+def test_the_commands_use_the_model_s_name_on_the_hub(run: Run) -> None:
     assert 'from_pretrained("ada/mine"' in rendered(run, name="ada/mine")
     assert "vllm serve ada/mine" in rendered(run, name="ada/mine")
     assert "--model mine-q8_0.gguf" in rendered(run, "gguf", name="ada/mine")

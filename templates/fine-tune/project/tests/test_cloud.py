@@ -22,8 +22,8 @@ JOB = {
     "owner": {"id": "1", "name": "ada", "type": "user"},
     "status": {"stage": "COMPLETED"},
 }
-# What the hub takes of a job, as huggingface_hub's own JobSpec names it.
-ORDER = {
+# The keys of a job that the hub accepts, from huggingface_hub's JobSpec.
+JOB_KEYS = {
     *("command", "arguments", "environment", "flavor", "secrets", "timeoutSeconds"),
     *("attempts", "labels", "volumes", "dockerImage"),
 }
@@ -31,13 +31,13 @@ ORDER = {
 
 @dataclass
 class Hub:
-    """A hub on loopback that takes files, makes buckets and runs jobs, and refuses what it must."""
+    """A fake hub on loopback: takes files, makes buckets, runs jobs, and refuses bad requests."""
 
-    status: int = 200  # of every answer to a job
+    status: int = 200  # the reply to every job
     stage: str = "COMPLETED"
     files: dict[str, str] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
-    orders: list[dict[str, Any]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
     @property
@@ -69,15 +69,15 @@ class Hub:
             return 200, {**JOB, "status": {"stage": self.stage}}
         return 404, {"error": f"nothing at {path}"}
 
-    def _run(self, order: dict[str, Any]) -> tuple[int, Any]:
+    def _run(self, spec: dict[str, Any]) -> tuple[int, Any]:
         if self.status != 200:
             return self.status, {"error": "no"}
-        well = set(order) <= ORDER and order["flavor"] in {each.value for each in JobHardware}
-        well = well and isinstance(order["timeoutSeconds"], int) and order["arguments"] == []
-        well = well and [Volume(**each).type for each in order["volumes"]] == ["dataset"]
+        well = set(spec) <= JOB_KEYS and spec["flavor"] in {each.value for each in JobHardware}
+        well = well and isinstance(spec["timeoutSeconds"], int) and spec["arguments"] == []
+        well = well and [Volume(**each).type for each in spec["volumes"]] == ["dataset"]
         if not well:
-            return 400, {"error": "this is no job"}
-        self.orders.append(order)
+            return 400, {"error": "not a job"}
+        self.jobs.append(spec)
         return 200, JOB
 
 
@@ -87,7 +87,7 @@ def _regular(file: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # it is on this machine
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # the fake hub is local
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -127,7 +127,7 @@ def problem(**changes: Any) -> str:
     return str(raised.value)
 
 
-# What is put together
+# Building the job
 
 
 def test_only_code_and_rows_are_sent() -> None:
@@ -137,26 +137,26 @@ def test_only_code_and_rows_are_sent() -> None:
     assert all((ROOT / name).is_file() for name in names)
 
 
-def test_settings_that_were_changed_go_along_and_no_others() -> None:
-    env = job(base_model="ministral-8b", method="qlora", epochs=2).order["env"]
+def test_only_changed_settings_are_passed_on() -> None:
+    env = job(base_model="ministral-8b", method="qlora", epochs=2).request["env"]
     assert env["BASE_MODEL"] == "ministral-8b"
     assert (env["METHOD"], env["EPOCHS"]) == ("qlora", "2.0")
     assert "RANK" not in env and not [name for name in env if "KEY" in name or "TOKEN" in name]
 
 
 def test_the_cheapest_hardware_that_is_large_enough_is_taken() -> None:
-    assert job(base_model="ministral-3b", method="qlora").order["flavor"] == "t4-small"
-    # Trained in 4 bits it takes a T4, but is exported in 16 bits
-    assert job(base_model="ministral-8b", method="qlora").order["flavor"] == "a10g-small"
+    assert job(base_model="ministral-3b", method="qlora").request["flavor"] == "t4-small"
+    # In 4 bits it trains on a T4, but the export needs 16 bits
+    assert job(base_model="ministral-8b", method="qlora").request["flavor"] == "a10g-small"
     large = job(base_model="mistral-small")
-    assert large.order["flavor"] == "a100-large"
-    assert large.most is None  # its price there was not read
+    assert large.request["flavor"] == "a100-large"
+    assert large.max_cost is None  # its price there is not known
 
 
 def test_what_it_costs_at_most_counts_every_attempt() -> None:
     small = hf_job.prepare("ada/shop", "night", Settings(), "l4x1", 5)
-    assert small.order["timeout"] == "5h"
-    assert small.most == pytest.approx(3 * 5 * 0.80)
+    assert small.request["timeout"] == "5h"
+    assert small.max_cost == pytest.approx(3 * 5 * 0.80)
 
 
 def test_a_base_in_a_folder_is_refused(tmp_path: Path) -> None:
@@ -164,42 +164,42 @@ def test_a_base_in_a_folder_is_refused(tmp_path: Path) -> None:
         '{"num_attention_heads": 4, "hidden_size": 64, "num_hidden_layers": 1,'
         ' "intermediate_size": 64, "vocab_size": 99}'
     )
-    assert "a job cannot see it" in problem(base_model=str(tmp_path))
+    assert "a job cannot read it" in problem(base_model=str(tmp_path))
 
 
-def test_rows_outside_of_the_project_are_refused(tmp_path: Path) -> None:
+def test_rows_outside_the_project_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes((ROOT / "data" / "train.jsonl").read_bytes())
-    assert "outside of this project" in problem(train_file=file)
+    assert "outside this project" in problem(train_file=file)
 
 
 @pytest.mark.parametrize("push", ["shop", "/shop", "ada/", "ada/shop/x"])
-def test_what_is_no_name_on_the_hub_is_refused(push: str) -> None:
+def test_a_wrong_name_on_the_hub_is_refused(push: str) -> None:
     with pytest.raises(TuneError, match="--push you/name"):
         hf_job.prepare(push, "night", Settings())
 
 
-def test_unknown_hardware_is_refused_with_what_there_is() -> None:
+def test_unknown_hardware_is_refused_with_a_list() -> None:
     with pytest.raises(TuneError, match="l4x1"):
         hf_job.prepare("ada/shop", "night", Settings(), "a1000")
 
 
-# What the hub hears
+# What the hub receives
 
 
 def test_the_hub_gets_what_the_dry_run_shows(hub: Hub) -> None:
-    wish = job(method="qlora")
-    shown = json.loads(wish.shown())
-    info = hf_job.send(wish, hub.api)
+    request = job(method="qlora")
+    shown = json.loads(request.shown())
+    info = hf_job.send(request, hub.api)
     assert info.id == "1a2b"
     assert hub.made == ["dataset ada/shop-training", "bucket ada/shop-runs"]
     assert list(hub.files) == shown["dataset"]["files"]
-    [order] = hub.orders
-    assert order["environment"] == shown["job"]["env"]
-    assert (order["command"], order["flavor"]) == (shown["job"]["command"], shown["job"]["flavor"])
-    assert order["volumes"] == shown["job"]["volumes"]
-    assert order["secrets"] == {"HF_TOKEN": TOKEN}
-    assert TOKEN not in wish.shown() and TOKEN not in json.dumps({**order, "secrets": None})
+    [sent] = hub.jobs
+    assert sent["environment"] == shown["job"]["env"]
+    assert (sent["command"], sent["flavor"]) == (shown["job"]["command"], shown["job"]["flavor"])
+    assert sent["volumes"] == shown["job"]["volumes"]
+    assert sent["secrets"] == {"HF_TOKEN": TOKEN}
+    assert TOKEN not in request.shown() and TOKEN not in json.dumps({**sent, "secrets": None})
 
 
 def test_the_log_is_followed_until_the_job_ends(
@@ -213,7 +213,7 @@ def test_the_log_is_followed_until_the_job_ends(
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(402, "add credits"), (403, "does not let this token"), (422, "refused")]
+    ("status", "words"), [(402, "add credits"), (403, "no permission"), (422, "refused")]
 )
 def test_a_refusal_says_what_to_do(hub: Hub, status: int, words: str) -> None:
     hub.status = status
@@ -226,10 +226,10 @@ def test_without_a_network_it_says_so() -> None:
         hf_job.send(job(), HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))
 
 
-# The files for others' commands
+# Files for other programs' commands
 
 
-def test_both_rented_ways_run_the_same_commands() -> None:
+def test_skypilot_and_jobs_run_the_same_commands() -> None:
     task = yaml.safe_load((ROOT / "cloud" / "skypilot.yaml").read_text("utf-8"))
     for script in (task["run"], hf_job.SCRIPT):
         assert 'tune train --name "$RUN" --resume' in script
@@ -238,14 +238,14 @@ def test_both_rented_ways_run_the_same_commands() -> None:
     assert set(task["envs"]) - known == {"BUCKET", "RUN", "PUSH"}
 
 
-def test_what_a_rented_machine_writes_can_be_added_to() -> None:
-    """Checkpoints are whole files; logs grow, which a bucket that is only mounted may refuse."""
+def test_a_rented_machine_can_append_to_its_log() -> None:
+    """A plain mounted bucket may refuse to append to a file."""
     task = yaml.safe_load((ROOT / "cloud" / "skypilot.yaml").read_text("utf-8"))
     assert task["file_mounts"]["/runs"]["mode"] == "MOUNT_CACHED"
-    order = job().order
-    assert order["env"]["BUCKET"] == "hf://buckets/ada/shop-runs"
-    assert [each.type for each in order["volumes"]] == ["dataset"]
-    assert "RUNS_DIR" not in order["env"]
+    request = job().request
+    assert request["env"]["BUCKET"] == "hf://buckets/ada/shop-runs"
+    assert [each.type for each in request["volumes"]] == ["dataset"]
+    assert "RUNS_DIR" not in request["env"]
 
 
 PROGRAM = """#!/bin/sh
@@ -256,7 +256,7 @@ case "$*" in *"$FAILS"*) exit 1; esac
 
 @pytest.mark.skipif(os.name == "nt", reason="the script runs on Linux")
 @pytest.mark.parametrize("fails", ["tune train", "tune evaluate", "nothing"])
-def test_what_was_trained_is_fetched_first_and_saved_at_the_end(tmp_path: Path, fails: str) -> None:
+def test_a_run_is_downloaded_first_and_saved_at_the_end(tmp_path: Path, fails: str) -> None:
     log, installed = tmp_path / "log", tmp_path / "project" / ".venv" / "bin"
     installed.mkdir(parents=True)
     for program in (installed / "hf", installed / "python", tmp_path / "uv", tmp_path / "sleep"):

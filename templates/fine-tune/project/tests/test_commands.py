@@ -1,4 +1,4 @@
-"""What the command line says to a team that types something odd, or whose disk says no."""
+"""What the command line says after unusual input, or when the disk fails."""
 
 import json
 import os
@@ -43,9 +43,9 @@ def test_a_run_of_a_newer_version_is_read(folder: Path) -> None:
 )
 def test_a_record_that_was_damaged_says_what_to_do(folder: Path, text: str) -> None:
     (folder / "good" / "run.json").write_text(text, "utf-8")
-    with pytest.raises(TuneError, match="cannot be read") as told:
+    with pytest.raises(TuneError, match="cannot be read") as caught:
         _ = Run(folder / "good").record
-    assert "git restore" in told.value.fix
+    assert "git restore" in caught.value.fix
 
 
 def test_no_run_is_found_outside_of_the_folder(folder: Path) -> None:
@@ -56,9 +56,9 @@ def test_no_run_is_found_outside_of_the_folder(folder: Path) -> None:
 
 def test_a_run_that_is_not_found_says_what_to_do_instead(tmp_path: Path) -> None:
     def fix(name: str) -> str:
-        with pytest.raises(TuneError) as told:
+        with pytest.raises(TuneError) as caught:
             runs.find(tmp_path, name)
-        return told.value.fix.removeprefix("uv run python -m tune ")
+        return caught.value.fix.removeprefix("uv run python -m tune ")
 
     assert fix("") == "rehearse"
     Run(tmp_path / "half").write(Record("ministral-3b"))
@@ -79,7 +79,7 @@ def test_a_rehearsal_hides_no_real_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wanted", [{"epochs": -1.0}, {"epochs": float("nan")}, {"lora_rank": -3}, {"max_length": 1}]
 )
-def test_an_option_that_makes_no_sense_is_refused(wanted: dict[str, Any]) -> None:
+def test_an_invalid_option_is_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(TuneError, match=next(iter(wanted)).upper()):
         changed(SETTINGS, wanted)
 
@@ -93,7 +93,7 @@ def test_the_bases_are_listed_as_json() -> None:
     assert [each["name"] for each in listed] == [base.name for base in BASES]
 
 
-def test_a_disk_that_is_full_is_told_in_two_lines(
+def test_a_full_disk_is_an_error_of_two_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(**_: object) -> None:
@@ -101,11 +101,11 @@ def test_a_disk_that_is_full_is_told_in_two_lines(
 
     monkeypatch.setattr(__main__, "app", full)
     assert __main__.main() == 1
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == "runs/one: No space left on device." and told[1].startswith("Fix: ")
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0] == "runs/one: No space left on device." and printed[1].startswith("Fix: ")
 
 
-def test_rows_of_training_that_are_missing_are_told_though_others_are_there(
+def test_missing_training_rows_are_an_error_even_if_there_are_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gone = SETTINGS.model_copy(update={"train_file": tmp_path / "gone.jsonl"})
@@ -115,7 +115,7 @@ def test_rows_of_training_that_are_missing_are_told_though_others_are_there(
     assert "gone.jsonl" in f"{done.output} {done.exception}"
 
 
-def test_a_training_that_is_stopped_before_it_began_offers_nothing_to_go_on_with(
+def test_a_training_that_is_stopped_before_its_run_exists_offers_no_resume(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
@@ -128,7 +128,7 @@ def test_a_training_that_is_stopped_before_it_began_offers_nothing_to_go_on_with
     assert "Stopped" in done.output and "--resume" not in done.output
 
 
-def test_a_rehearsal_that_is_stopped_leaves_nothing_to_go_on_with(
+def test_a_rehearsal_that_is_stopped_leaves_no_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def stopped(stage: rehearse.Stage) -> str:
@@ -149,14 +149,14 @@ def test_an_answer_is_shown_as_the_model_gave_it(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "fix"),
     [
-        ("Error while serializing: No space left on device", "make room"),
-        ("Error while deserializing header: invalid header length", "copy its folder anew"),
+        ("Error while serializing: No space left on device", "free some space"),
+        ("Error while deserializing header: invalid header length", "copy its folder again"),
     ],
 )
 def test_weights_that_cannot_be_written_or_read_end_a_rehearsal_with_a_fix(
-    said: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    said: str, fix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(_: rehearse.Stage) -> str:
         raise type("SafetensorError", (Exception,), {})(said)
@@ -165,4 +165,4 @@ def test_weights_that_cannot_be_written_or_read_end_a_rehearsal_with_a_fix(
     monkeypatch.setattr(rehearse, "PARTS", {"train": broken})
     how = rehearse.rehearse(SETTINGS.model_copy(update={"runs_dir": tmp_path}))
     assert not how.ok
-    assert said in how.steps[0].says and told in how.steps[0].says
+    assert said in how.steps[0].says and fix in how.steps[0].says

@@ -1,4 +1,4 @@
-"""Rows in whichever shape and encoding they come; what is written; what is split."""
+"""Reading rows in every format and encoding, converting them, and splitting them."""
 
 import json
 from pathlib import Path
@@ -49,11 +49,11 @@ def pairs(count: int) -> list[dict[str, str]]:
     ],
     ids=lambda value: ", ".join(value),
 )
-def test_every_known_shape_becomes_the_same_conversation(value: dict) -> None:
+def test_every_supported_format_becomes_the_same_conversation(value: dict) -> None:
     assert asked_and_answered(value) == ("Hi", "Hello")
 
 
-def test_what_to_do_and_on_what_are_one_question() -> None:
+def test_an_instruction_and_its_input_are_one_question() -> None:
     value = {"instruction": "Add.", "input": "1, 2", "output": "3"}
     assert asked_and_answered(value) == ("Add.\n\n1, 2", "3")
 
@@ -96,7 +96,7 @@ def test_a_system_prompt_beside_the_messages_comes_first(value: dict) -> None:
     assert [message["content"] for message in row.messages[:2]] == ["Be brief.", "Hi"]
 
 
-def test_what_was_said_before_an_alpaca_row_is_kept() -> None:
+def test_the_history_of_an_alpaca_row_is_kept() -> None:
     history = [["one", "two"], ["three", "four"]]
     row = to_row({"instruction": "five", "input": "", "output": "six", "history": history})
     assert isinstance(row, Row)
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_an_array_is_named_with_its_line(
     assert (found.kind, found.line) == ("json", line)
 
 
-def test_empty_lines_and_a_mark_of_byte_order_are_passed_over(tmp_path: Path) -> None:
+def test_empty_lines_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(f"\n{json.dumps(CHAT)}\n\n", encoding="utf-8-sig")
     assert [row.line for row in data.load(file)] == [2]
@@ -201,8 +201,8 @@ def test_text_in_another_encoding_is_converted(tmp_path: Path) -> None:
     assert (row.messages[0]["content"], row.answer) == ("Grüße", "à toi")
 
 
-def test_an_encoding_that_does_not_exist_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match='no encoding "utf-99"'):
+def test_an_unknown_encoding_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match='Unknown encoding "utf-99"'):
         data.convert(write(tmp_path / "a.jsonl", CHAT), tmp_path / "b.jsonl", encoding="utf-99")
 
 
@@ -213,8 +213,8 @@ def test_an_encoding_that_does_not_exist_is_said(tmp_path: Path) -> None:
         ('{"messages": [}', "json.dumps"),
         ('{"messages": [', "cut off"),
         ("{", "on one line"),
-        ('{"prompt": "a"} {"prompt": "b"}', "one row a line"),
-        ("[" * 100_000, "as a text"),
+        ('{"prompt": "a"} {"prompt": "b"}', "one row per line"),
+        ("[" * 100_000, "as a string"),
         ('{"prompt": "a", "completion": NaN}', "dropna()"),
         ('{"prompt": ' + "9" * 5000 + ', "completion": "b"}', "a text instead"),
         ("text,label", ".csv"),
@@ -241,7 +241,7 @@ def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> Non
         ({"messages": []}, "write a question"),
         ({"messages": ["Hi"]}, '"role": "user"'),
         ({"messages": [{"role": "user", "content": 3}]}, "as text"),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "only text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "text only"),
         ({**CHAT, "tools": [{"name": "find"}]}, '"type": "function"'),
         ({**CHAT, "tools": "find"}, '"tools": [{…}, {…}]'),
         ({**CHAT, "tools": "[" * 100_000}, "nested too deeply"),
@@ -251,7 +251,7 @@ def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> Non
         ({"instruction": "a", "output": "b", "history": ["c"]}, '"history": [["'),
     ],
 )
-def test_a_shape_that_is_unknown_says_what_to_write(value: object, says: str) -> None:
+def test_an_unknown_format_says_what_to_write(value: object, says: str) -> None:
     found = to_row(value, "rows.jsonl", 7)
     assert isinstance(found, Problem)
     assert says in f"{found} {found.fix}"
@@ -271,7 +271,7 @@ def test_reading_a_csv_goes_on_after_an_empty_cell(tmp_path: Path) -> None:
     assert [each.line for each in found if isinstance(each, Problem)] == [4]
 
 
-def test_an_instruction_that_is_no_text_becomes_json() -> None:
+def test_an_instruction_that_is_not_text_becomes_json() -> None:
     value = {"instruction": ["a"], "input": {"b": 1}, "output": "c"}
     assert asked_and_answered(value)[0] == '["a"]\n\n{"b": 1}'
 
@@ -281,7 +281,7 @@ def test_a_csv_with_too_many_fields_names_the_line(tmp_path: Path) -> None:
     assert (found.line, found.text) == (3, "has 3 fields, the first line has 2.")
 
 
-def test_a_quote_that_never_ends_does_not_swallow_the_rest_silently(tmp_path: Path) -> None:
+def test_a_quote_that_never_ends_is_reported(tmp_path: Path) -> None:
     assert problem(write(tmp_path / "rows.csv", "text,label", '"a,b', "c,d")).kind == "csv"
 
 
@@ -302,7 +302,7 @@ def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None
         data.load(tmp_path / "trian.jsonl")
 
 
-def test_a_spreadsheet_is_told_to_become_a_csv(tmp_path: Path) -> None:
+def test_a_spreadsheet_is_refused_with_advice_to_save_it_as_csv(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="CSV"):
         data.load(write(tmp_path / "rows.xlsx", CHAT))
 
@@ -311,14 +311,12 @@ def test_a_spreadsheet_is_told_to_become_a_csv(tmp_path: Path) -> None:
 def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(TuneError, match="holds no rows"):
+    with pytest.raises(TuneError, match="contains no rows"):
         data.load(file)
 
 
 @pytest.mark.parametrize("identity", ["call_Xy-12345678", 7, 123456789])
-def test_ids_of_calls_are_mended_and_still_belong_together(
-    tmp_path: Path, identity: object
-) -> None:
+def test_call_ids_are_repaired_and_still_match(tmp_path: Path, identity: object) -> None:
     call = {"id": identity, "function": {"name": "find", "arguments": "{}"}}
     value = {
         "messages": [
@@ -329,7 +327,7 @@ def test_ids_of_calls_are_mended_and_still_belong_together(
         ]
     }
     data.convert(write(tmp_path / "a.jsonl", value), tmp_path / "b.jsonl")
-    (row,) = data.load(tmp_path / "b.jsonl")  # which refuses ids that are not right
+    (row,) = data.load(tmp_path / "b.jsonl")  # which refuses invalid ids
     assert row.messages[1]["tool_calls"][0]["id"] == row.messages[2]["tool_call_id"]
 
 
@@ -346,7 +344,7 @@ def test_converting_leaves_out_what_cannot_be_read_and_says_so(tmp_path: Path) -
 
 def test_converting_never_overwrites_unasked(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", CHAT)
-    with pytest.raises(TuneError, match="is there already"):
+    with pytest.raises(TuneError, match="exists already"):
         data.convert(file, file)
 
 
@@ -384,7 +382,7 @@ def test_the_same_rows_are_split_alike_in_any_order(tmp_path: Path) -> None:
     assert one == two
 
 
-def test_another_seed_splits_otherwise(tmp_path: Path) -> None:
+def test_another_seed_gives_another_split(tmp_path: Path) -> None:
     file = write(tmp_path / "all.jsonl", *pairs(100))
     for seed in (1, 2):
         data.split(file, parts(tmp_path / str(seed)), seed=seed)
@@ -416,21 +414,21 @@ def test_a_conversation_stays_with_its_beginning(tmp_path: Path) -> None:
         for x in (each[:2], each)
     ]
     data.split(write(tmp_path / "all.jsonl", *rows), parts(tmp_path), seed=1)
-    begun = [{row.messages[0]["content"] for row in data.load(part)} for part in parts(tmp_path)]
-    assert sum(map(len, begun)) == 50
+    started = [{row.messages[0]["content"] for row in data.load(part)} for part in parts(tmp_path)]
+    assert sum(map(len, started)) == 50
 
 
 def test_a_split_of_a_part_never_loses_the_other_parts(tmp_path: Path) -> None:
     train = write(tmp_path / "train.jsonl", *pairs(100))
     data.split(train, parts(tmp_path), seed=1, overwrite=True)
-    with pytest.raises(TuneError, match="would be lost"):
+    with pytest.raises(TuneError, match="cannot be split into itself"):
         data.split(train, parts(tmp_path), seed=1, overwrite=True)
 
 
 def test_a_split_never_overwrites_unasked(tmp_path: Path) -> None:
     file = write(tmp_path / "all.jsonl", *pairs(100))
     write(tmp_path / "test.jsonl", CHAT)
-    with pytest.raises(TuneError, match=r"test\.jsonl is there already"):
+    with pytest.raises(TuneError, match=r"test\.jsonl exists already"):
         data.split(file, parts(tmp_path), seed=1)
     assert not (tmp_path / "train.jsonl").exists()
 

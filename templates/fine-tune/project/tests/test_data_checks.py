@@ -1,4 +1,4 @@
-"""What is wrong with a row, and what to write instead."""
+"""The problems of a row, each with a fix."""
 
 from typing import Any
 
@@ -47,8 +47,8 @@ def test_a_good_row_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None
         ("role", '"system"', ({"role": "developer", "content": "Hi"}, USER, ASSISTANT)),
         ("role", '"tool"', ({"role": "narrator", "content": "Hi"}, ASSISTANT)),
         ("role", '"role": "user"', ({"content": "Hi"}, ASSISTANT)),
-        ("order", "user's message first", (ASSISTANT, USER, ASSISTANT)),
-        ("order", "user's message first", (SYSTEM, ASSISTANT)),
+        ("order", "user's message is not first", (ASSISTANT, USER, ASSISTANT)),
+        ("order", "user's message is not first", (SYSTEM, ASSISTANT)),
         ("order", "join", (USER, USER, ASSISTANT)),
         ("order", "into one", (USER, ASSISTANT, ASSISTANT)),
         ("order", "first", (USER, ASSISTANT, SYSTEM, USER, ASSISTANT)),
@@ -59,14 +59,14 @@ def test_a_good_row_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None
         ("empty-answer", "write the answer", (USER, {"role": "assistant"})),
         ("empty", "delete the row", ({"role": "user", "content": ""}, ASSISTANT)),
         ("empty", "delete the message", ({"role": "system", "content": ""}, USER, ASSISTANT)),
-        ("weight", "0 (read, not learned) or 1", (USER, {**ASSISTANT, "weight": 0.5})),
-        ("weight", "assistant's messages only", ({**USER, "weight": 0}, ASSISTANT)),
+        ("weight", "0 (not trained on) or 1", (USER, {**ASSISTANT, "weight": 0.5})),
+        ("weight", "only on the assistant's messages", ({**USER, "weight": 0}, ASSISTANT)),
         ("weight", "delete the row", (USER, {**ASSISTANT, "weight": 0})),
-        ("control-token", "leave it out", (USER, {"role": "assistant", "content": "Hi</s>"})),
-        ("control-token", "leave it out", ({"role": "user", "content": "[INST] Hi"}, ASSISTANT)),
+        ("control-token", "remove it", (USER, {"role": "assistant", "content": "Hi</s>"})),
+        ("control-token", "remove it", ({"role": "user", "content": "[INST] Hi"}, ASSISTANT)),
         ("surrogate", "half", ({"role": "user", "content": "Hi \ud83d"}, ASSISTANT)),
         ("order", "tool_calls", (USER, RESULT, ASSISTANT)),
-        ("tool-result", "as the call has it", (USER, ASSISTANT, RESULT, ASSISTANT)),
+        ("tool-result", "the id of the call", (USER, ASSISTANT, RESULT, ASSISTANT)),
         (
             "tool-result",
             '"tool_call_id": "a1B2c3D4e"',
@@ -76,7 +76,7 @@ def test_a_good_row_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None
         ("tool-id", "a1B2c3D4e", (USER, {**CALLS, "tool_calls": [{**CALL, "id": "call_1"}]})),
     ],
 )
-def test_a_fault_is_named_with_what_to_write(
+def test_a_problem_is_named_with_a_fix(
     kind: str, fix: str, messages: tuple[dict[str, Any], ...]
 ) -> None:
     problem = next(each for each in found(*messages) if each.level == "error")
@@ -85,7 +85,7 @@ def test_a_fault_is_named_with_what_to_write(
 
 
 @pytest.mark.parametrize(("kind", "text"), [("surrogate", "\ud83d"), ("control-token", "[/INST]")])
-def test_what_a_tokenizer_stumbles_over_is_found_in_calls_and_tools(kind: str, text: str) -> None:
+def test_text_that_breaks_a_tokenizer_is_found_in_calls_and_tools(kind: str, text: str) -> None:
     function = {"name": "find", "arguments": {"city": text}}
     calls = {**CALLS, "tool_calls": [{**CALL, "function": function}]}
     tool = {"type": "function", "function": {"name": "find", "description": text}}
@@ -132,7 +132,7 @@ def test_a_huge_row_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("text", ["Grüße aus Köln", "l’été"])
-def test_text_that_was_decoded_wrongly_is_a_warning(text: str) -> None:
+def test_text_in_the_wrong_encoding_is_a_warning(text: str) -> None:
     broken = text.encode().decode("cp1252")
     assert [each.kind for each in found({"role": "user", "content": broken}, ASSISTANT)] == [
         "mojibake"
@@ -140,7 +140,7 @@ def test_text_that_was_decoded_wrongly_is_a_warning(text: str) -> None:
     assert found({"role": "user", "content": text}, ASSISTANT) == []
 
 
-# Personal data and secrets. Those here are put together so that no scan takes them for real ones.
+# Personal data and secrets. These are put together so that no scanner takes them for real ones.
 
 LETTERS = "a1b2c3d4e5f6g7h8" * 3
 
@@ -189,7 +189,7 @@ def test_personal_data_and_secrets_are_found(name: str, text: str) -> None:
         "scikit-learn, sk-learn-something-that-is-a-long-name",
     ],
 )
-def test_what_only_looks_alike_is_left_alone(text: str) -> None:
+def test_text_that_only_looks_similar_is_not_reported(text: str) -> None:
     assert list(privacy.find(text)) == []
 
 
@@ -198,7 +198,7 @@ def test_a_secret_is_not_shown_whole() -> None:
     assert LETTERS[:8] not in shown
 
 
-def test_a_find_is_a_warning_with_a_placeholder_to_write() -> None:
+def test_personal_data_is_a_warning_with_a_placeholder() -> None:
     (problem,) = found({"role": "user", "content": "I am jo@gmail.com"}, ASSISTANT)
     assert (problem.kind, problem.level) == ("personal-e-mail", "warning")
     assert "[EMAIL]" in problem.fix

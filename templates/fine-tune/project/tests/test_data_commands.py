@@ -48,11 +48,11 @@ def test_check_prints_one_document_of_json_and_nothing_else(rows: Path) -> None:
     assert done.stderr == b""
 
 
-def test_a_file_that_is_not_there_is_told_in_two_lines(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_of_two_lines(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tune", "check", tmp_path / "rows.jsonl"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 1
-    assert "rows.jsonl is not there" in done.stderr
+    assert "rows.jsonl does not exist" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -71,7 +71,7 @@ def test_convert_ends_with_1_when_it_left_a_row_out(rows: Path) -> None:
     assert "line 2" in done.stderr
 
 
-def test_split_deals_three_files_out_beside_the_rows(rows: Path) -> None:
+def test_split_writes_three_files_beside_the_rows(rows: Path) -> None:
     assert run("split", rows).exit_code == 0
     counts = {
         name: len(rows.with_name(f"{name}.jsonl").read_text("utf-8").splitlines())

@@ -1,4 +1,4 @@
-"""The state of files: figures, and what only shows when rows are seen together."""
+"""The survey of data files: figures, and problems between rows."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def lines(found: Survey, kind: str) -> list[int]:
     ]
 
 
-def test_good_rows_have_nothing_to_find(tmp_path: Path) -> None:
+def test_good_rows_have_no_findings(tmp_path: Path) -> None:
     assert survey([write(tmp_path / "train.jsonl", *pairs(60))], LENGTH).findings == ()
 
 
@@ -54,9 +54,7 @@ def test_one_question_with_two_answers_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("one", "two"), [("1 + 2", "1 - 2"), ("C", "C++"), ("2.5", "25"), ("?", "!"), ("😀", "😡")]
 )
-def test_signs_that_change_what_is_said_are_not_passed_over(
-    tmp_path: Path, one: str, two: str
-) -> None:
+def test_signs_that_change_the_meaning_are_not_ignored(tmp_path: Path, one: str, two: str) -> None:
     found = survey([write(tmp_path / "a.jsonl", pair(one, "a"), pair(two, "b"))], LENGTH)
     assert [each.kind for each in found.findings] == ["few"]
 
@@ -106,7 +104,7 @@ def test_repeats_are_counted_beyond_those_shown(tmp_path: Path) -> None:
     assert (finding.count, len(finding.shown)) == (60, 2)
 
 
-def test_the_figures_tell_rows_turns_and_tokens(tmp_path: Path) -> None:
+def test_the_figures_count_rows_turns_and_tokens(tmp_path: Path) -> None:
     system = {"role": "system", "content": "Be brief."}
     hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
     rows = ({"messages": [hi, hello]}, {"messages": [system, hi, hello, hi, hello]}, "{")
@@ -157,12 +155,12 @@ def test_rows_that_are_too_long_are_named(tmp_path: Path) -> None:
     assert lines(survey([file], 40), "too-long") == [61]
 
 
-def test_how_much_is_read_is_told_on_the_way(tmp_path: Path) -> None:
+def test_progress_is_reported_while_a_file_is_read(tmp_path: Path) -> None:
     file = write(tmp_path / "train.jsonl", *pairs(5000))
-    told: list[int] = []
-    survey([file], LENGTH, on_bytes=told.append)
-    assert len(told) == 5
-    assert 0 < sum(told) <= file.stat().st_size
+    counted: list[int] = []
+    survey([file], LENGTH, on_bytes=counted.append)
+    assert len(counted) == 5
+    assert 0 < sum(counted) <= file.stat().st_size
 
 
 def test_the_survey_is_json(tmp_path: Path) -> None:
@@ -170,14 +168,14 @@ def test_the_survey_is_json(tmp_path: Path) -> None:
     assert json.loads(json.dumps(found))["files"][0]["rows"] == 3
 
 
-def test_the_screen_shows_figures_problems_and_how_to_mend_them(
+def test_the_screen_shows_figures_and_problems_with_their_fix(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     screen.show_data(
         survey([write(tmp_path / "train.jsonl", *pairs(60), "{", "{")], LENGTH, show=1)
     )
     shown = capsys.readouterr().out
-    for text in ("good rows", "line 61", "Fix: write each row on one line", "1 more of this kind"):
+    for text in ("valid rows", "line 61", "Fix: write each row on one line", "1 more of this kind"):
         assert text in shown
 
 

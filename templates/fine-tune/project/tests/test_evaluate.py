@@ -19,7 +19,7 @@ from tune.settings import ROOT
 
 LABELS = {"base": "tiny", "tuned": "tiny, tuned", "prompted": "small, prompted"}
 WANTED = ["card_lost", "card_stolen", "top_up"] * 10
-BARE = "The base got the bare question"
+BARE = "The base got only the question"
 
 
 def row(question: str, answer: str, line: int = 1) -> Row:
@@ -34,7 +34,7 @@ def asked(base: list[str], tuned: list[str], prompted: list[str] | None = None) 
     return Asked(rows, replies, {who: LABELS[who] for who in said})
 
 
-# What is made of the answers
+# Comparing the answers
 
 
 def test_the_better_model_wins_and_every_answer_is_kept() -> None:
@@ -58,7 +58,7 @@ def test_models_that_answer_the_same_are_noticed() -> None:
 
 def test_a_model_that_always_says_the_same_is_noticed() -> None:
     found = compare(asked(WANTED, ["card_lost"] * 30))
-    assert any("one and the same answer" in note for note in found.notes)
+    assert any("the same answer to every question" in note for note in found.notes)
 
 
 def test_answers_that_were_cut_are_counted() -> None:
@@ -67,10 +67,10 @@ def test_answers_that_were_cut_are_counted() -> None:
     given.replies["tuned"][:4] = cut  # type: ignore[index]
     found = compare(given)
     assert found.systems["tuned"].cut == 4
-    assert any(note.startswith("4 rows") and "MAX_TOKENS" in note for note in found.notes)
+    assert any("MAX_TOKENS on 4 rows" in note for note in found.notes)
 
 
-def test_a_reader_is_told_that_the_base_got_no_instruction() -> None:
+def test_a_note_says_that_the_base_got_no_instruction() -> None:
     assert any(note.startswith(BARE) for note in compare(asked(WANTED, WANTED)).notes)
 
 
@@ -98,13 +98,13 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path: Path) -> Non
 
 
 def test_a_run_without_an_evaluation_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="not evaluated yet") as caught:
+    with pytest.raises(TuneError, match="has not been evaluated yet") as caught:
         results.read(tmp_path / "evaluation.json")
     assert caught.value.fix == f"uv run python -m tune evaluate {tmp_path.name}"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"systems": 1}'])
-def test_a_file_that_is_no_evaluation_is_named(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_an_evaluation_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "evaluation.json"
     file.write_text(text, "utf-8")
     with pytest.raises(TuneError, match="cannot be read"):
@@ -121,13 +121,13 @@ def test_the_screen_shows_the_verdict_the_figures_and_the_notes(
     screen.show_evaluation(found, Run(tmp_path / "run"))
     shown = capsys.readouterr().out
     assert found.why in shown
-    for figure in ("Exact match", "+100", "0 to 0", "seconds an answer", "0.50"):
+    for figure in ("Exact match", "+100", "0 to 0", "seconds per answer", "0.50"):
         assert figure in shown
     assert BARE in shown
     assert "evaluation.html" in shown
 
 
-def test_an_unknown_run_is_told_without_a_traceback() -> None:
+def test_an_unknown_run_is_an_error_without_a_traceback() -> None:
     command = [sys.executable, "-m", "tune", "evaluate", "no-such-run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 1
@@ -190,13 +190,13 @@ def test_after_a_stop_only_what_is_missing_is_asked(tuned: Any, run: Run) -> Non
     assert len(found.samples) == 6
 
 
-def test_answers_of_other_weights_or_settings_are_asked_anew(tuned: Any, run: Run) -> None:
+def test_answers_of_other_weights_or_settings_are_not_reused(tuned: Any, run: Run) -> None:
     def asked(**changes: Any) -> dict[str, int]:
         """How many answers each model began with."""
-        begun: dict[str, int] = {}
+        started: dict[str, int] = {}
         settings = tuned.settings.model_copy(update=changes)
-        evaluate(run, settings, Options(rows=6), lambda who, done, _: begun.setdefault(who, done))
-        return begun
+        evaluate(run, settings, Options(rows=6), lambda who, done, _: started.setdefault(who, done))
+        return started
 
     assert asked() == {"tuned": 0, "base": 0}
     assert asked() == {"tuned": 6, "base": 6}
@@ -206,19 +206,19 @@ def test_answers_of_other_weights_or_settings_are_asked_anew(tuned: Any, run: Ru
     assert asked() == {"tuned": 0, "base": 6}
 
 
-def test_in_4_bits_both_are_asked_anew_and_readers_are_told(tuned: Any, run: Run) -> None:
+def test_in_4_bits_both_are_asked_again_and_a_note_says_so(tuned: Any, run: Run) -> None:
     pytest.importorskip("bitsandbytes")
     from tune.training import weights
 
     if weights.device() == "mps":
         pytest.skip("bitsandbytes does not work there")
-    begun: list[tuple[str, int, int]] = []
+    started: list[tuple[str, int, int]] = []
     evaluate(run, tuned.settings, Options(rows=6))
     four = Options(rows=6, four_bit=True)
-    found = evaluate(run, tuned.settings, four, lambda *step: begun.append(step))
-    assert [step for step in begun if step[1] == 0] == [("tuned", 0, 6), ("base", 0, 6)]
+    found = evaluate(run, tuned.settings, four, lambda *step: started.append(step))
+    assert [step for step in started if step[1] == 0] == [("tuned", 0, 6), ("base", 0, 6)]
     for file in (run.evaluation, run.report):
-        assert "Both answered in 4 bits" in file.read_text("utf-8")
+        assert "Both models ran in 4 bits" in file.read_text("utf-8")
     assert found.systems["tuned"].metrics["json_valid"].mean > 50
     found = evaluate(run, tuned.settings, Options(rows=6))
     assert not [note for note in found.notes if "4 bits" in note]

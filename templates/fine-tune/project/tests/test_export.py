@@ -42,14 +42,14 @@ def run(tuned: Tuned) -> Run:
 
 @pytest.fixture(scope="module")
 def exports(run: Run, tuned: Tuned) -> dict[str, Export]:
-    """All three forms, made once."""
+    """All three forms, exported once."""
     forms: tuple[runs.Form, ...] = ("adapter", "merged", "gguf")
-    return {form: export.export(run, form, tuned.settings, tell=lambda _: None) for form in forms}
+    return {form: export.export(run, form, tuned.settings, emit=lambda _: None) for form in forms}
 
 
 @pytest.fixture(scope="module")
 def expected(run: Run, tuned: Tuned) -> list[str]:
-    """What the run itself answers."""
+    """The run's own answers."""
     return asked(weights.load_tuned(run), tuned)
 
 
@@ -59,7 +59,7 @@ def asked(model: Any, tuned: Tuned) -> list[str]:
     return [reply.text for reply in generator.answers(export.questions(tuned.settings))]
 
 
-def test_merged_weights_answer_without_peft_and_without_us(
+def test_merged_weights_answer_without_peft_and_without_this_project(
     exports: dict[str, Export], expected: list[str], tuned: Tuned
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -74,7 +74,7 @@ def test_merged_weights_answer_without_peft_and_without_us(
     assert said == expected[0]
 
 
-def test_the_adapter_names_its_base_and_holds_nothing_of_the_training(
+def test_the_adapter_names_its_base_and_has_no_training_state(
     exports: dict[str, Export], tuned: Tuned
 ) -> None:
     made = exports["adapter"]
@@ -84,46 +84,46 @@ def test_the_adapter_names_its_base_and_holds_nothing_of_the_training(
     assert all(export.FILES.fullmatch(name) for name in made.files)
 
 
-def test_the_gguf_file_lies_beside_what_ollama_needs(exports: dict[str, Export]) -> None:
+def test_the_gguf_file_comes_with_ollamas_modelfile(exports: dict[str, Export]) -> None:
     files = exports["gguf"].files
     assert set(files) == {"exported-f16.gguf", "Modelfile", "README.md"}
     text = (exports["gguf"].folder / "Modelfile").read_text("utf-8")
     assert text.startswith("FROM ./exported-f16.gguf\n")
 
 
-def test_each_says_that_it_answers_as_the_run(exports: dict[str, Export]) -> None:
+def test_each_reports_that_it_answers_like_the_run(exports: dict[str, Export]) -> None:
     for made in exports.values():
-        assert made.checked.startswith(f"all {export.ASKED} answers as the run's")
+        assert made.checked.startswith(f"all {export.ASKED} answers are the run's")
 
 
-def test_nothing_half_done_is_left(exports: dict[str, Export], run: Run) -> None:
+def test_no_temporary_folder_is_left(exports: dict[str, Export], run: Run) -> None:
     assert sorted(path.name for path in run.exports.iterdir()) == ["adapter", "gguf-f16", "merged"]
 
 
-def test_a_second_kind_lies_beside_the_first(
+def test_a_second_gguf_type_has_its_own_folder(
     exports: dict[str, Export], run: Run, tuned: Tuned
 ) -> None:
-    made = export.export(run, "gguf", tuned.settings, kind="q8_0", tell=lambda _: None)
+    made = export.export(run, "gguf", tuned.settings, kind="q8_0", emit=lambda _: None)
     assert made.folder.name == "gguf-q8_0"
     assert exports["gguf"].folder.is_dir()
     shutil.rmtree(made.folder)
 
 
-def test_a_kind_that_cannot_be_made_is_told_before_anything_is_merged(
+def test_a_wrong_gguf_type_is_refused_before_anything_is_merged(
     tuned: Tuned, tmp_path: Path
 ) -> None:
     fresh = Run(tmp_path / "fresh")
     shutil.copytree(tuned.run.folder, fresh.folder)
     with pytest.raises(TuneError, match='"q9"'):
-        export.export(fresh, "gguf", tuned.settings, kind="Q9", tell=lambda _: None)
+        export.export(fresh, "gguf", tuned.settings, kind="Q9", emit=lambda _: None)
     assert not fresh.exports.exists()
 
 
-def test_a_kind_may_be_written_in_capitals(run: Run) -> None:
+def test_a_gguf_type_may_be_written_in_capitals(run: Run) -> None:
     assert export.folder(run, "gguf", "Q8_0") == export.folder(run, "gguf", "q8_0")
 
 
-def test_an_export_that_answers_otherwise_is_refused_and_the_old_one_stays(
+def test_an_export_that_answers_differently_is_refused_and_the_old_one_stays(
     exports: dict[str, Export], run: Run, tuned: Tuned, tmp_path: Path
 ) -> None:
     broken = Run(tmp_path / "exported")
@@ -131,14 +131,14 @@ def test_an_export_that_answers_otherwise_is_refused_and_the_old_one_stays(
     file = broken.exports / "gguf-f16" / "exported-f16.gguf"
     before = file.read_bytes()
     spoil(broken.exports / "merged" / "model.safetensors")
-    with pytest.raises(TuneError, match="otherwise than the run"):
-        export.export(broken, "gguf", tuned.settings, tell=lambda _: None)
+    with pytest.raises(TuneError, match="differently from the run"):
+        export.export(broken, "gguf", tuned.settings, emit=lambda _: None)
     assert file.read_bytes() == before
     assert not list(broken.exports.glob(".*"))
 
 
 def spoil(file: Path) -> None:
-    """Turn a model's last layer upside down."""
+    """Negate a model's last layer."""
     from safetensors.torch import load_file, save_file
 
     stored = load_file(file)
@@ -146,7 +146,7 @@ def spoil(file: Path) -> None:
     save_file(stored, file, metadata={"format": "pt"})
 
 
-def test_embeddings_that_training_moved_apart_are_both_saved(tmp_path: Path) -> None:
+def test_embeddings_that_differ_after_training_are_both_saved(tmp_path: Path) -> None:
     base = models.find(str(tiny.make_image_text(tmp_path / "tied", ["Some words."])))
     model = weights.load_base(base)
     head = torch.nn.Parameter(model.get_input_embeddings().weight.detach() + 1)
@@ -159,7 +159,9 @@ def test_embeddings_that_training_moved_apart_are_both_saved(tmp_path: Path) -> 
     assert not torch.equal(again.get_input_embeddings().weight, head)
 
 
-def test_the_exported_chat_template_says_the_same_without_the_marks(tuned: Tuned) -> None:
+def test_the_exported_chat_template_gives_the_same_text_without_generation_tags(
+    tuned: Tuned,
+) -> None:
     tokenizer = weights.load_tokenizer(models.find(str(tuned.base)))
     talk = [
         {"role": "system", "content": "Be brief."},
@@ -173,7 +175,7 @@ def test_the_exported_chat_template_says_the_same_without_the_marks(tuned: Tuned
     assert tokenizer.apply_chat_template(talk, chat_template=template, tokenize=False) == before
 
 
-def test_rounding_may_turn_a_word_where_numbers_are_short() -> None:
+def test_rounding_may_change_a_word() -> None:
     before = ["the parcel comes on Monday", "yes"]
     after = ["the parcel comes on Sunday", "yes"]
     assert export._compare(before, after).startswith("1 of 2 answers")
@@ -183,26 +185,26 @@ def test_rounding_may_turn_a_word_where_numbers_are_short() -> None:
         export._compare(before, ["}}}}}", ""])
 
 
-def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="free on this disk") as told:
+def test_a_disk_that_is_too_small_is_reported_first(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match="free on this disk") as caught:
         export._need_room(tmp_path, 10**18)
-    assert "RUNS_DIR" in told.value.fix
+    assert "RUNS_DIR" in caught.value.fix
 
 
-def test_a_disk_that_fills_up_meanwhile_is_told_without_a_traceback() -> None:
+def test_a_disk_that_fills_up_is_reported_without_a_traceback() -> None:
     full = "Error while serializing: I/O error: No space left on device (os error 28)"
-    told = explained(SafetensorError(full))
-    assert told and "No space left" in told.problem
-    assert "RUNS_DIR" in told.fix
+    error = explained(SafetensorError(full))
+    assert error and "No space left" in error.problem
+    assert "RUNS_DIR" in error.fix
 
 
 def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path: Path) -> None:
     full = Run(tmp_path / "full")
     shutil.copytree(run.folder, full.folder)
     full.update(method="full")
-    with pytest.raises(TuneError, match="no adapter") as told:
-        export.export(full, "adapter", tuned.settings, tell=lambda _: None)
-    assert "--as merged" in told.value.fix
+    with pytest.raises(TuneError, match="no adapter") as caught:
+        export.export(full, "adapter", tuned.settings, emit=lambda _: None)
+    assert "--as merged" in caught.value.fix
 
 
 # The hub
@@ -210,7 +212,7 @@ def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path
 
 @dataclass
 class Hub:
-    """A hub on loopback that keeps what it is sent."""
+    """A fake hub on loopback that keeps the files it receives."""
 
     url: str = ""
     private: bool | None = None
@@ -220,8 +222,8 @@ class Hub:
         if token != f"Bearer {TOKEN}":
             return 403, {"error": "You don't have write access"}
         if path == "/api/repos/create":
-            wish = json.loads(body)
-            self.private = wish.get("visibility") == "private" or bool(wish.get("private"))
+            request = json.loads(body)
+            self.private = request.get("visibility") == "private" or bool(request.get("private"))
             return 200, {"url": f"{self.url}/ada/mine", "id": "ada/mine"}
         if path.endswith("/preupload/main"):
             about = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
@@ -277,7 +279,7 @@ def command(there: Hub, run: Run, *words: str, token: str = TOKEN) -> tuple[int,
     return done.returncode, done.stdout, done.stderr
 
 
-def test_push_sends_the_export_and_no_rows_for_oneself_alone(
+def test_push_uploads_the_export_privately_and_no_rows(
     exports: dict[str, Export], run: Run, loopback: Hub
 ) -> None:
     code, out, err = command(loopback, run, "--push", "ada/mine", "--json")
@@ -288,19 +290,19 @@ def test_push_sends_the_export_and_no_rows_for_oneself_alone(
     assert b'from_pretrained("ada/mine"' in loopback.files["README.md"]
 
 
-def test_a_dry_run_sends_nothing_and_lists_what_would_go(
+def test_a_dry_run_uploads_nothing_and_lists_the_files(
     exports: dict[str, Export], run: Run, loopback: Hub
 ) -> None:
     code, out, err = command(loopback, run, "--push", "ada/mine", "--dry-run")
     assert code == 0, err
     assert not loopback.files and loopback.private is None
-    assert "model.safetensors" in out and "Would go to" in out
+    assert "model.safetensors" in out and "Would push to" in out
 
 
 @pytest.mark.parametrize(
-    ("token", "problem"), [("", "No token"), ("hf_" + "rEa0d" * 7, "does not let this token write")]
+    ("token", "problem"), [("", "No token"), ("hf_" + "rEa0d" * 7, "no permission to write")]
 )
-def test_without_a_token_that_may_write_it_says_where_to_get_one(
+def test_without_write_access_it_says_where_to_get_a_token(
     exports: dict[str, Export], run: Run, loopback: Hub, token: str, problem: str
 ) -> None:
     code, _, err = command(loopback, run, "--push", "ada/mine", token=token)
@@ -309,19 +311,19 @@ def test_without_a_token_that_may_write_it_says_where_to_get_one(
     assert "Traceback" not in err and (not token or token not in err)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_and_the_export_is_kept(
+def test_a_hub_that_cannot_be_reached_is_reported_and_the_export_is_kept(
     exports: dict[str, Export], run: Run
 ) -> None:
-    with socket.socket() as nobody:  # a port that is taken, and that nobody listens at
-        nobody.bind(("127.0.0.1", 0))
-        away = Hub(f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    with socket.socket() as closed:  # a port that is in use, but does not accept connections
+        closed.bind(("127.0.0.1", 0))
+        away = Hub(f"http://127.0.0.1:{closed.getsockname()[1]}")
         code, _, err = command(away, run, "--push", "ada/mine")
     assert code == 1
     assert "cannot be reached" in err and "Traceback" not in err
     assert exports["merged"].folder.is_dir()
 
 
-def test_what_no_export_made_is_not_sent(exports: dict[str, Export]) -> None:
+def test_other_files_are_not_uploaded(exports: dict[str, Export]) -> None:
     stray = exports["merged"].folder / "train.jsonl"
     stray.write_text("{}")
     try:
@@ -331,9 +333,9 @@ def test_what_no_export_made_is_not_sent(exports: dict[str, Export]) -> None:
         stray.unlink()
 
 
-def test_an_adapter_on_a_folder_of_this_machine_is_of_no_use_on_the_hub(
+def test_an_adapter_whose_base_is_a_local_folder_is_not_uploaded(
     exports: dict[str, Export],
 ) -> None:
-    with pytest.raises(TuneError, match="nobody else") as told:
+    with pytest.raises(TuneError, match="no one else") as caught:
         hub.push(exports["adapter"], "ada/mine", dry_run=True)
-    assert "--as merged" in told.value.fix
+    assert "--as merged" in caught.value.fix

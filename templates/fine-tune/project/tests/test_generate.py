@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from tune import data, models  # noqa: E402
-from tune.answering.generate import Generator, NotTaken  # noqa: E402
+from tune.answering.generate import Generator, UnsupportedMessages  # noqa: E402
 from tune.errors import TuneError  # noqa: E402
 from tune.training import tiny, weights  # noqa: E402
 
@@ -27,7 +27,7 @@ QUESTIONS = [
 
 
 class Forgetful:
-    """A model in a memory that takes so many rows at a time; it counts the rows of each try."""
+    """A model whose memory fits a number of rows; it counts the rows of each attempt."""
 
     def __init__(self, model: Any, most: int) -> None:
         self.model, self.most = model, most
@@ -51,7 +51,7 @@ def loaded(folder: Path, max_tokens: int = 20) -> Generator:
 
 @pytest.fixture(scope="module")
 def random(tiny_settings: Any) -> Generator:
-    """A model that knows nothing: it never ends by itself, and says everything there is to say."""
+    """A model with random weights: it never ends an answer by itself."""
     return loaded(Path(tiny_settings.base_model))
 
 
@@ -69,7 +69,7 @@ def asked(tuned: Any) -> list[list[dict[str, Any]]]:
 # One question, and many
 
 
-def test_many_at_once_are_answered_as_one_by_one(random: Generator) -> None:
+def test_a_batch_gives_the_same_answers_as_single_questions(random: Generator) -> None:
     together = random.answers(QUESTIONS)
     alone = [random.answer(question) for question in QUESTIONS]
     assert [reply.text for reply in together] == [reply.text for reply in alone]
@@ -110,11 +110,11 @@ def test_progress_counts_up_to_the_end(random: Generator) -> None:
     assert seen[-1] == (5, 5)
 
 
-def test_no_question_is_no_answer(random: Generator) -> None:
+def test_no_question_gives_no_answer(random: Generator) -> None:
     assert random.answers([]) == []
 
 
-def test_tools_are_told_to_the_model(random: Generator) -> None:
+def test_tools_are_part_of_the_prompt(random: Generator) -> None:
     parameters = {"type": "object", "properties": {}}
     tool = {"type": "function", "function": {"name": "track", "parameters": parameters}}
     tool["function"]["description"] = ""  # type: ignore[index]
@@ -126,14 +126,14 @@ def test_a_temperature_makes_answers_vary(random: Generator) -> None:
     assert len({reply.text for reply in warm.answers([QUESTIONS[0]] * 4)}) > 1
 
 
-def test_a_model_that_can_see_answers_text_as_well(tmp_path: Path) -> None:
+def test_an_image_text_model_answers_text_as_well(tmp_path: Path) -> None:
     generator = loaded(tiny.make_image_text(tmp_path / "seeing", ["lamp mug blanket"] * 3), 12)
     together = generator.answers(QUESTIONS)
     assert [each.text for each in together] == [generator.answer(q).text for q in QUESTIONS]
     assert "".join(generator.stream(QUESTIONS[1])) == together[1].text
 
 
-# When memory is short
+# Out of memory
 
 
 def test_a_batch_that_does_not_fit_is_halved(random: Generator) -> None:
@@ -144,17 +144,17 @@ def test_a_batch_that_does_not_fit_is_halved(random: Generator) -> None:
 
 
 def test_one_question_that_does_not_fit_is_explained(random: Generator) -> None:
-    with pytest.raises(TuneError, match="memory is too small") as caught:
+    with pytest.raises(TuneError, match="Out of memory") as caught:
         replace(random, model=Forgetful(random.model, most=0)).answers(QUESTIONS)
     assert "MAX_TOKENS" in caught.value.fix
 
 
-def test_a_processor_without_memory_says_it_in_other_words(random: Generator) -> None:
+def test_a_cpu_without_memory_is_explained_as_well(random: Generator) -> None:
     class Full(Forgetful):
         def __call__(self, *, input_ids: Any, **rest: Any) -> Any:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …")
 
-    with pytest.raises(TuneError, match="memory is too small"):
+    with pytest.raises(TuneError, match="Out of memory"):
         replace(random, model=Full(random.model, 1)).answers(QUESTIONS)
 
 
@@ -168,11 +168,11 @@ def test_another_failure_is_passed_on(random: Generator, problem: str) -> None:
         replace(random, model=Broken(random.model, 1)).answers(QUESTIONS)
 
 
-# Word by word
+# Streaming
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_stream_says_what_the_answer_says(random: Generator, question: Any) -> None:
+def test_a_stream_gives_the_same_text_as_the_answer(random: Generator, question: Any) -> None:
     pieces = list(random.stream(question))
     assert "".join(pieces) == random.answer(question).text
     assert len(pieces) > 3
@@ -234,8 +234,9 @@ def test_threads_that_ask_at_once_get_their_own_answers(trained: Generator, aske
     assert [found[at] for at in range(len(streams))] == wanted
 
 
-def test_what_the_chat_template_does_not_take_is_told(random: Generator) -> None:
-    with pytest.raises(NotTaken, match='cannot be sent to the model: The role "narrator" is'):
+def test_messages_that_the_chat_template_rejects_are_explained(random: Generator) -> None:
+    problem = 'cannot be sent to the model: The role "narrator" is'
+    with pytest.raises(UnsupportedMessages, match=problem):
         random.answer([{"role": "narrator", "content": "Meanwhile"}])
 
 

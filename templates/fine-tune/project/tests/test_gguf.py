@@ -22,14 +22,14 @@ TEXTS = ["The parcel is late.", "I was charged twice.", "The lamp is broken, and
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny Mistral as `export` merges it."""
+    """A folder with a tiny Mistral, as `export` writes merged weights."""
     folder = tiny.make(tmp_path_factory.mktemp("models") / "text", TEXTS)
     return with_template(folder)
 
 
 @pytest.fixture(scope="module")
 def seeing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in Ministral 3's build."""
+    """The same for Ministral 3."""
     return with_template(tiny.make_image_text(tmp_path_factory.mktemp("models") / "seeing", TEXTS))
 
 
@@ -53,7 +53,7 @@ def test_every_weight_can_be_read_back_as_it_was(model: Path, tmp_path: Path) ->
     assert all(torch.equal(found[name], before[name]) for name in before)
 
 
-def test_the_part_that_sees_images_stays_out(seeing_model: Path, tmp_path: Path) -> None:
+def test_the_vision_tower_is_left_out(seeing_model: Path, tmp_path: Path) -> None:
     found = dict(gguf_file.read(gguf_file.write(seeing_model, tmp_path / "m.gguf", "f32")))
     before = load_file(seeing_model / "model.safetensors")
     own = {name.replace("language_model.", "") for name in before if "language_model" in name}
@@ -62,7 +62,7 @@ def test_the_part_that_sees_images_stays_out(seeing_model: Path, tmp_path: Path)
     }
 
 
-def test_eight_bits_take_half_the_room_and_stay_close(model: Path, tmp_path: Path) -> None:
+def test_eight_bits_take_half_the_size_and_stay_close(model: Path, tmp_path: Path) -> None:
     half = gguf_file.write(model, tmp_path / "f16.gguf", "f16")
     eight = gguf_file.write(model, tmp_path / "q8.gguf", "q8_0")
     assert eight.stat().st_size < 0.7 * half.stat().st_size
@@ -71,9 +71,7 @@ def test_eight_bits_take_half_the_room_and_stay_close(model: Path, tmp_path: Pat
         assert (weight - after[name]).abs().max() <= weight.abs().max() / 120, name
 
 
-def test_llama_cpp_turns_pairs_of_rows_and_gets_the_same_attention(
-    model: Path, tmp_path: Path
-) -> None:
+def test_with_llama_cpps_rope_the_attention_is_the_same(model: Path, tmp_path: Path) -> None:
     file = gguf_file.write(model, tmp_path / "m.gguf", "f32")
     stored = {tensor.name: torch.tensor(tensor.data) for tensor in GGUFReader(file).tensors}
     ours = load_file(model / "model.safetensors")
@@ -98,7 +96,7 @@ def test_llama_cpp_turns_pairs_of_rows_and_gets_the_same_attention(
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_ministral_3_brings_what_stretches_its_attention(
+def test_ministral_3_has_its_rope_and_temperature_scaling(
     seeing_model: Path, tmp_path: Path
 ) -> None:
     file = gguf_file.write(seeing_model, tmp_path / "m.gguf")
@@ -110,7 +108,9 @@ def test_ministral_3_brings_what_stretches_its_attention(
     assert scale == pytest.approx(rope["llama_4_scaling_beta"])
 
 
-def test_the_file_knows_its_tokens_their_kinds_and_the_chat(model: Path, tmp_path: Path) -> None:
+def test_the_file_has_the_tokens_their_types_and_the_chat_template(
+    model: Path, tmp_path: Path
+) -> None:
     file = gguf_file.write(model, tmp_path / "m.gguf")
     tokens = value(file, "tokenizer.ggml.tokens")
     types = value(file, "tokenizer.ggml.token_type")
@@ -121,7 +121,7 @@ def test_the_file_knows_its_tokens_their_kinds_and_the_chat(model: Path, tmp_pat
     assert "%- generation" not in value(file, "tokenizer.chat_template")
 
 
-def test_mistrals_own_tokenizer_is_known_by_how_it_cuts_words(model: Path, tmp_path: Path) -> None:
+def test_mistrals_own_tokenizer_is_recognized_by_its_pattern(model: Path, tmp_path: Path) -> None:
     data = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
     pattern = json.loads(data.read_text("utf-8"))["config"]["pattern"]
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
@@ -132,13 +132,13 @@ def test_mistrals_own_tokenizer_is_known_by_how_it_cuts_words(model: Path, tmp_p
     assert value(file, "tokenizer.ggml.pre") == "tekken"
 
 
-def test_an_unknown_way_of_cutting_words_is_refused(model: Path, tmp_path: Path) -> None:
+def test_an_unknown_pre_tokenizer_is_refused(model: Path, tmp_path: Path) -> None:
     folder = changed(model, tmp_path, "tokenizer.json", {"pre_tokenizer": {"type": "Whitespace"}})
     with pytest.raises(TuneError, match="tokenizer"):
         gguf_file.write(folder, tmp_path / "m.gguf")
 
 
-def test_sentencepiece_merges_early_what_was_learnt_early(model: Path, tmp_path: Path) -> None:
+def test_sentencepieces_earlier_merges_have_higher_scores(model: Path, tmp_path: Path) -> None:
     pieces = ["<unk>", "<s>", "</s>", "<0x0A>", "a", "b", "c", "ab", "abc"]
     merges = [["a", "b"], ["ab", "c"]]
     vocab = {piece: number for number, piece in enumerate(pieces)}
@@ -158,26 +158,28 @@ def test_sentencepiece_merges_early_what_was_learnt_early(model: Path, tmp_path:
 def test_another_architecture_is_left_to_llama_cpps_own_script(model: Path, tmp_path: Path) -> None:
     change = {"architectures": ["MixtralForCausalLM"]}
     folder = changed(model, tmp_path, "config.json", change)
-    with pytest.raises(TuneError, match="MixtralForCausalLM") as told:
+    with pytest.raises(TuneError, match="MixtralForCausalLM") as caught:
         gguf_file.write(folder, tmp_path / "m.gguf")
-    assert gguf_file.SCRIPT in told.value.fix
+    assert gguf_file.SCRIPT in caught.value.fix
 
 
-def test_an_unknown_kind_names_those_there_are(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match='"q9"') as told:
+def test_an_unknown_type_gets_a_list_of_the_others(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match='"q9"') as caught:
         gguf_file.write(model, tmp_path / "m.gguf", "q9")
-    assert "q8_0" in told.value.fix
+    assert "q8_0" in caught.value.fix
 
 
 @pytest.mark.skipif(gguf_file.can_quantize(), reason="llama.cpp is installed")
-def test_a_kind_that_only_llama_cpp_makes_says_what_to_install(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="q4_k_m") as told:
+def test_a_type_that_only_llama_cpp_writes_says_what_to_install(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TuneError, match="q4_k_m") as caught:
         gguf_file.write(model, tmp_path / "m.gguf", "q4_k_m")
-    assert "llama-cpp-python" in told.value.fix
+    assert "llama-cpp-python" in caught.value.fix
 
 
 @pytest.mark.parametrize("build", ["text", "seeing"])
-def test_llama_cpp_thinks_the_same_of_every_next_token(
+def test_llama_cpp_gives_the_same_probabilities_for_every_next_token(
     build: str, model: Path, seeing_model: Path, tmp_path: Path
 ) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
@@ -194,7 +196,7 @@ def test_llama_cpp_thinks_the_same_of_every_next_token(
 
 
 def changed(model: Path, place: Path, name: str, change: dict[str, Any]) -> Path:
-    """A copy of a model's folder with other entries in one of its JSON files."""
+    """A copy of a model's folder with changes in one of its JSON files."""
     folder = place / "changed"
     shutil.copytree(model, folder)
     content = json.loads((folder / name).read_text("utf-8")) | change

@@ -17,7 +17,7 @@ def row(question: str, answer: str) -> Row:
 
 
 def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
-    """Files of rows that ask these questions, and a run that was trained on them."""
+    """Data files with these questions, and a run that was trained on them."""
     paths = {name: folder / f"{name}.jsonl" for name in ("train", "validation", "test")}
     for name, questions in parts.items():
         lines = [row(question, "yes").as_json() for question in questions]
@@ -32,7 +32,7 @@ def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
 def test_rows_that_were_trained_on_are_refused_with_their_lines(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one", "two"], test=["three", " ONE", "four", "Two"])
     with pytest.raises(
-        TuneError, match=r"2 rows that training saw as well \(line 2, 4\)"
+        TuneError, match=r"2 rows that were in training, too \(line 2, 4\)"
     ) as caught:
         held_out.choose(run, settings)
     assert "--drop-seen" in caught.value.fix
@@ -42,11 +42,11 @@ def test_a_question_within_a_conversation_was_trained_on_too(tmp_path: Path) -> 
     run, settings = files(tmp_path, train=["one"], test=["hello", "three"])
     first = row("Hello", "Hi.").messages
     settings.train.write_text(Row((*first, *row("one", "yes").messages)).as_json() + "\n", "utf-8")
-    with pytest.raises(TuneError, match=r"1 row that training saw as well \(line 1\)"):
+    with pytest.raises(TuneError, match=r"1 row that were in training, too \(line 1\)"):
         held_out.choose(run, settings)
 
 
-def test_another_system_message_than_in_training_is_told(tmp_path: Path) -> None:
+def test_a_changed_system_message_is_noted(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["three"])
     run.update(settings={"system": prompts.SYSTEM})
     assert held_out.choose(run, settings)[1] == ()
@@ -54,9 +54,9 @@ def test_another_system_message_than_in_training_is_told(tmp_path: Path) -> None
     assert "train again" in held_out.choose(run, settings)[1][0]
 
 
-def test_rows_that_told_when_to_stop_are_refused_too(tmp_path: Path) -> None:
+def test_validation_rows_are_refused_too(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], validation=["two"], test=["two", "three"])
-    with pytest.raises(TuneError, match=r"1 row that training saw as well \(line 1\)"):
+    with pytest.raises(TuneError, match=r"1 row that were in training, too \(line 1\)"):
         held_out.choose(run, settings)
 
 
@@ -64,31 +64,31 @@ def test_seen_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["one", "two"])
     rows, notes = held_out.choose(run, settings, drop_seen=True)
     assert [each.line for each in rows] == [2]
-    assert notes == ("Left out: 1 row that training saw as well.",)
+    assert notes == ("Left out: 1 row that were in training, too.",)
 
 
 def test_when_nothing_is_left_there_is_no_evaluation(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["one"])
-    with pytest.raises(TuneError, match="no row to ask"):
+    with pytest.raises(TuneError, match="no row left to ask"):
         held_out.choose(run, settings, drop_seen=True)
 
 
-def test_training_rows_that_have_changed_since_are_told(tmp_path: Path) -> None:
+def test_changed_training_rows_are_noted(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["two"])
     assert held_out.choose(run, settings)[1] == ()
     settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
     [note] = held_out.choose(run, settings)[1]
-    assert "is not what it was" in note
+    assert "has changed since training" in note
 
 
-def test_the_rows_that_a_run_names_count_whatever_the_settings_say_by_now(tmp_path: Path) -> None:
+def test_the_rows_that_a_run_names_count_whatever_the_settings_say(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["one", "two"])
     old = settings.train.rename(tmp_path / "old.jsonl")
     settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
     run.update(data={"train": {"file": str(old), "sha256": data.digest(old)}})
     rows, notes = held_out.choose(run, settings, drop_seen=True)
     assert [each.question[-1]["content"] for each in rows] == ["two"]
-    assert notes == ("Left out: 1 row that training saw as well.",)
+    assert notes == ("Left out: 1 row that were in training, too.",)
 
 
 def test_some_rows_are_drawn_by_chance_always_the_same_in_their_order(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def server() -> Iterator[MistralServer]:
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[MistralServer]:
-    """A loosely compatible server of one's own."""
+    """A self-hosted server that is only loosely compatible."""
     with MistralServer(deviant=True) as server:
         yield server
 
@@ -33,7 +33,7 @@ def online(server: MistralServer) -> Settings:
 
 @pytest.fixture(scope="module")
 def own(local: MistralServer, server: MistralServer) -> Settings:
-    """A server of one's own, and a key beside it."""
+    """A self-hosted server, and a key for the API."""
     return Settings(
         llm_base_url=f"{local.url}/v1",
         chat_model="our-tuned",
@@ -44,7 +44,7 @@ def own(local: MistralServer, server: MistralServer) -> Settings:
 
 
 def streaming(*contents: object) -> Reply:
-    """A stream of these contents, each as it would stand in `delta`."""
+    """A stream of these contents, each as a `delta`."""
 
     def reply(handler: Handler, body: Body) -> None:
         events = [handler.chunk(body, content) for content in contents]  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def streaming(*contents: object) -> Reply:
     return reply
 
 
-def test_the_api_is_asked_as_it_wants_to_be(online: Settings, server: MistralServer) -> None:
+def test_the_api_gets_the_right_request(online: Settings, server: MistralServer) -> None:
     server.will(text("It left on Monday."))
     assert list(llm.chat(QUESTION, online)) == ["It ", "left ", "on ", "Monday."]
     body = server.requests[-1].body
@@ -61,7 +61,7 @@ def test_the_api_is_asked_as_it_wants_to_be(online: Settings, server: MistralSer
     assert body["messages"] == QUESTION
 
 
-def test_a_server_of_one_s_own_is_asked_for_the_named_model(
+def test_a_self_hosted_server_is_asked_for_the_named_model(
     own: Settings, local: MistralServer
 ) -> None:
     local.will(text("Monday."), text("Tuesday."))
@@ -70,7 +70,7 @@ def test_a_server_of_one_s_own_is_asked_for_the_named_model(
     assert [request.body["model"] for request in local.requests[-2:]] == ["our-tuned", "its-base"]
 
 
-def test_beside_a_server_the_api_is_still_asked(own: Settings, server: MistralServer) -> None:
+def test_with_a_server_the_api_can_still_be_asked(own: Settings, server: MistralServer) -> None:
     online = llm.api(own)
     assert online
     server.will(text("From the API."))
@@ -82,7 +82,7 @@ def test_without_a_key_there_is_no_api(own: Settings) -> None:
     assert llm.api(own.model_copy(update={"mistral_api_key": Settings().mistral_api_key})) is None
 
 
-def test_thoughts_are_not_part_of_the_answer(online: Settings, server: MistralServer) -> None:
+def test_reasoning_is_not_part_of_the_answer(online: Settings, server: MistralServer) -> None:
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
     server.will(streaming(thought, [{"type": "text", "text": "Monday."}]))
     assert "".join(llm.chat(QUESTION, online)) == "Monday."
@@ -96,7 +96,7 @@ def test_thoughts_are_not_part_of_the_answer(online: Settings, server: MistralSe
         (dropped(), "could not be reached"),
     ],
 )
-def test_what_fails_is_told_politely(
+def test_a_failure_gets_a_polite_message(
     online: Settings, server: MistralServer, reply: Reply, said: str
 ) -> None:
     server.will(reply)

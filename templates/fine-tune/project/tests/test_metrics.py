@@ -138,7 +138,7 @@ def test_answers_without_a_word_can_be_equal() -> None:
     assert mean("{}", "a word", "rouge_l") == mean("a word", "{}", "rouge_l") == 0
 
 
-def test_silence_gets_nothing() -> None:
+def test_an_empty_answer_scores_0() -> None:
     assert set(means(WANTED, [""] * 3).values()) == {0}
 
 
@@ -220,8 +220,8 @@ def test_few_rows_do_not_make_an_interval_too_sure(rows: int) -> None:
     assert 0.925 < held < 0.975  # plain percentiles: 0.86, 0.91, 0.92
 
 
-def test_rows_drawn_in_several_goes_are_those_drawn_at_once() -> None:
-    rows = 3000  # several goes
+def test_rows_drawn_in_several_parts_are_those_drawn_together() -> None:
+    rows = 3000  # several parts
     drawn = np.random.default_rng(metrics.SEED).multinomial(
         rows, [1 / rows] * rows, metrics.RESAMPLES
     )

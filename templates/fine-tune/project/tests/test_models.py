@@ -26,7 +26,7 @@ SEEING = {
     "text_config": {**PLAIN, "model_type": "ministral3", "head_dim": 64},
     "vision_config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
 }
-# Billions of parameters as the models' pages say, without the part that sees.
+# Billions of parameters as the models' pages say, without the vision part.
 PUBLISHED = {"ministral-3b": 3.4, "ministral-8b": 8.5, "ministral-14b": 13.5, "mistral-7b": 7.2}
 
 
@@ -60,19 +60,19 @@ def test_the_shapes_come_to_the_published_sizes(name: str, billions: float) -> N
     assert (shape.parameters - shape.vision) / 1e9 == pytest.approx(billions, abs=0.06)
 
 
-def test_bases_that_see_are_adapted_only_where_they_read() -> None:
+def test_in_bases_with_vision_only_the_text_part_is_adapted() -> None:
     for base in BASES:
         assert base.targets == (TEXT_ONLY if base.image_text else ALL_SEVEN)
 
 
-def test_what_is_misspelt_is_guessed() -> None:
+def test_a_misspelt_name_gets_a_suggestion() -> None:
     said = problem("minstral-3b")
     assert 'Did you mean "ministral-3b"?' in said
     assert "plan --list" in said
 
 
 @pytest.mark.parametrize("size", ["3B", "8B", "14B"])
-def test_a_copy_in_8_bits_is_refused_with_what_to_take(size: str) -> None:
+def test_a_copy_in_8_bits_is_refused_with_an_alternative(size: str) -> None:
     said = problem(f"mistralai/Ministral-3-{size}-Instruct-2512")
     assert "cannot be trained" in said
     assert f"BASE_MODEL=ministral-{size.lower()}" in said
@@ -95,7 +95,7 @@ def test_a_folder_is_described_by_its_config(tmp_path: Path) -> None:
     assert base.shape == models.Shape(4, 256, 512, 2048, heads=8, kv_heads=2, head_dim=32)
 
 
-def test_a_folder_that_sees_is_known_by_its_two_configs(tmp_path: Path) -> None:
+def test_a_folder_with_vision_is_recognised_by_its_two_configs(tmp_path: Path) -> None:
     base = find(folder(tmp_path, SEEING))
     assert base.image_text and base.trap
     assert base.targets == TEXT_ONLY
@@ -132,7 +132,7 @@ def test_a_broken_config_is_named(tmp_path: Path, text: str) -> None:
     assert "config.json" in problem(str(tmp_path))
 
 
-def test_a_folder_that_is_not_there_is_not_taken_for_an_id(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_taken_for_an_id(tmp_path: Path) -> None:
     assert "no folder" in problem(str(tmp_path / "nowhere"))
     assert "no folder" in problem("data/nowhere")
 

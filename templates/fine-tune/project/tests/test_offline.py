@@ -28,14 +28,12 @@ LAMPE = row("La lampe est arrivée cassée.", "returns")
         ("ma LAMPE cassée", LAMPE),
     ],
 )
-def test_the_row_that_shares_the_rarest_pieces_of_words_is_found(
-    question: str, wanted: Row
-) -> None:
+def test_the_row_that_shares_the_rarest_ngrams_is_found(question: str, wanted: Row) -> None:
     assert Nearest([PARCEL, MONEY, LAMPE]).find(question) is wanted
 
 
 @pytest.mark.parametrize("question", ["", "?!", "xyz"])
-def test_where_nothing_is_shared_nothing_is_found(question: str) -> None:
+def test_without_a_shared_ngram_nothing_is_found(question: str) -> None:
     assert Nearest([PARCEL, MONEY]).find(question) is None
     assert Nearest([]).find(question) is None
 
@@ -64,7 +62,7 @@ def test_many_rows_are_cut_short_and_searched_in_no_time() -> None:
     assert time.perf_counter() - start < 1
 
 
-# What is sent to models
+# Prompts
 
 
 def test_the_system_message_comes_first_and_only_once() -> None:

@@ -11,8 +11,7 @@ from tune.__main__ import app
 from tune.errors import TuneError
 from tune.models import Base, Shape
 from tune.planning import gpus
-from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
-from tune.planning.reckoning import (
+from tune.planning.estimate import (
     QUARTER,
     Rows,
     Training,
@@ -21,6 +20,7 @@ from tune.planning.reckoning import (
     pass_seconds,
     seconds,
 )
+from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
 from tune.settings import Settings
 from tune.training import job
 
@@ -28,8 +28,8 @@ A100 = next(gpu for gpu in RENTABLE if gpu.name == "A100 80GB")
 SMALL = Gpu("NVIDIA T4", 15360 * MIB, 65, 320e9)
 ROWS = Rows(count=1000, tokens=400_000, longest=2048, padded=800)
 
-# What Qwen's README publishes of one A100 with 80 GB: rank 64, one row at a time, eight to a step.
-# Gigabytes and seconds a step, for rows of 512, 2,048 and 8,192 tokens.
+# From Qwen's README, for one A100 with 80 GB: rank 64, batches of one row, eight batches in a step.
+# Gigabytes and seconds per step, for rows of 512, 2,048 and 8,192 tokens.
 QWEN = {
     "7B": Shape(32, 4096, 11008, 151936, kv_heads=32),
     "14B": Shape(40, 5120, 13696, 152064, heads=40, kv_heads=40),
@@ -52,25 +52,25 @@ def training(name: str = "ministral-8b", **changes: Any) -> Training:
     return replace(whole, **changes)
 
 
-def total(wish: Training) -> float:
-    return sum(term.bytes for term in memory(wish))
+def total(planned: Training) -> float:
+    return sum(term.bytes for term in memory(planned))
 
 
-# Against what others measured
+# Against published figures
 
 
 @pytest.mark.parametrize(("size", "method", "length", "gigabytes", "step"), CASES)
-def test_the_arithmetic_meets_published_figures(
+def test_the_estimates_are_close_to_published_figures(
     size: str, method: Any, length: int, gigabytes: float, step: float
 ) -> None:
     rows = Rows(8, 8 * length, length, length)
     base = Base(size, size, shape=QWEN[size])
-    wish = Training(base, method, 64, 1, length, rows, accumulate=8)
-    took = 8 * pass_seconds(wish, A100)
+    planned = Training(base, method, 64, 1, length, rows, accumulate=8)
+    took = 8 * pass_seconds(planned, A100)
     assert took == pytest.approx(step, rel=0.35)
-    # Their trainer kept every word's score in 16 and 32 bits, twice: TRL does not any longer.
-    scores = length * QWEN[size].vocabulary * 12 * 1.1
-    low, high = total(wish) / 1e9, (total(wish) + scores) / 1e9
+    # Their trainer kept all logits in 16 and 32 bits, twice: TRL no longer does.
+    logits = length * QWEN[size].vocabulary * 12 * 1.1
+    low, high = total(planned) / 1e9, (total(planned) + logits) / 1e9
     assert low * 0.85 < gigabytes < high * 1.2
 
 
@@ -84,7 +84,7 @@ def test_the_terms_are_shown_with_their_formulas(method: Any) -> None:
     assert terms[-1].bytes == GB + 0.1 * sum(term.bytes for term in terms[:-1])
 
 
-def test_weights_take_what_their_bits_say() -> None:
+def test_the_weights_memory_follows_from_their_bits() -> None:
     base = models.find("mistral-7b")
     assert base.shape
     lora, qlora, full = (
@@ -92,11 +92,11 @@ def test_weights_take_what_their_bits_say() -> None:
         for method in models.METHODS
     )
     assert lora == 2
-    assert 5.9 < full < 6  # no copy of the embeddings and the output
+    assert 5.9 < full < 6  # no copy of the embeddings and the output layer
     assert 0.5 < qlora < 0.6
 
 
-def test_what_sees_is_quantized_with_the_layers_and_never_trained() -> None:
+def test_the_vision_tower_is_quantized_with_the_layers_and_never_trained() -> None:
     shape = models.find("ministral-3b").shape
     assert shape
     blind = replace(shape, vision=0)
@@ -124,14 +124,14 @@ def test_a_mixture_s_experts_stay_in_16_bits() -> None:
     assert 0.9 * lora < qlora < lora
 
 
-def test_every_knob_that_costs_memory_costs_memory() -> None:
+def test_every_setting_that_costs_memory_costs_memory() -> None:
     now = total(training())
     for more in ({"batch": 8}, {"length": 4096}, {"rank": 64}, {"method": "full"}):
         assert total(training(**more)) > now
     assert total(training(method="qlora")) < now
 
 
-def test_an_unknown_shape_is_a_problem_with_the_command_that_mends_it() -> None:
+def test_an_unknown_shape_is_an_error_with_the_command_that_fixes_it() -> None:
     with pytest.raises(TuneError, match="hf download someone/theirs config.json"):
         memory(training(base=Base("someone/theirs", "someone/theirs")))
 
@@ -150,7 +150,7 @@ def test_very_short_rows_still_cost_a_launch_of_every_layer() -> None:
     assert pass_seconds(short, A100) == pytest.approx(34 * 0.005)
 
 
-def test_time_is_shared_by_alike_gpus_and_unknown_without_a_known_speed() -> None:
+def test_equal_gpus_share_the_time_and_an_unknown_speed_gives_no_time() -> None:
     one = seconds(training(), A100)
     assert one
     assert seconds(training(), replace(A100, count=2)) == pytest.approx(one / 2)
@@ -172,25 +172,25 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 
 
 def test_steps_are_counted_as_the_trainer_does() -> None:
-    wish = training(epochs=2, rows=replace(ROWS, count=330))
-    assert (wish.sequences, wish.passes, wish.steps) == (330, 2 * 83, 2 * 21)
-    knobs = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
-    work = job.Job(wish.base, None, [], [], knobs, {})
-    assert job.pace(work, 330).steps == wish.steps
-    packed = replace(wish, packing=True, rows=replace(ROWS, count=10, tokens=5000))
+    planned = training(epochs=2, rows=replace(ROWS, count=330))
+    assert (planned.sequences, planned.passes, planned.steps) == (330, 2 * 83, 2 * 21)
+    hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
+    work = job.Job(planned.base, None, [], [], hyperparameters, {})
+    assert job.schedule(work, 330).steps == planned.steps
+    packed = replace(planned, packing=True, rows=replace(ROWS, count=10, tokens=5000))
     assert packed.sequences == 3
 
 
-def test_packs_go_one_at_a_time_as_in_training() -> None:
+def test_a_batch_has_one_pack_as_in_training() -> None:
     settings = Settings(packing=True, batch_size=4, accumulate=2, max_length=512)
-    wish = plan.training(settings, ROWS)
-    assert (wish.batch, wish.accumulate, wish.length) == (1, 8, 512)
+    planned = plan.training(settings, ROWS)
+    assert (planned.batch, planned.accumulate, planned.length) == (1, 8, 512)
 
 
 # The rows
 
 
-def test_rows_that_are_too_long_are_left_out_and_a_sample_stands_for_all() -> None:
+def test_rows_that_are_too_long_are_left_out_and_a_sample_is_scaled_up() -> None:
     settings = Settings(max_length=100, batch_size=2)
     rows = Rows.of([10, 20, 30, 900], count=400, settings=settings)
     assert (rows.count, rows.tokens, rows.longest) == (300, 6000, 30)
@@ -205,13 +205,13 @@ def test_padding_is_counted_by_batches() -> None:
 # What would help
 
 
-def test_what_does_not_fit_is_said_with_what_would() -> None:
+def test_a_training_that_does_not_fit_comes_with_changes_that_would() -> None:
     made = plan.make(training(batch=2), SMALL)
     assert made.here and not made.here.fits
     assert [line.split(":")[0] for line in made.advice] == [
         "METHOD=qlora",
         "BASE_MODEL=ministral-3b",
-        "or rent a larger one",
+        "or rent a larger GPU",
     ]
 
 
@@ -229,7 +229,7 @@ def test_a_smaller_base_is_one_of_the_same_kind() -> None:
     assert "BASE_MODEL=ministral-3b-instruct" in made.advice
 
 
-def test_what_fits_needs_no_advice() -> None:
+def test_a_training_that_fits_needs_no_advice() -> None:
     made = plan.make(training(), A100)
     assert made.here and made.here.fits and made.advice == ()
 
@@ -240,19 +240,19 @@ def test_qlora_does_not_fit_where_bitsandbytes_does_not_work() -> None:
     assert made.here and not made.here.fits
 
 
-def test_what_trains_in_4_bits_may_be_too_large_to_be_merged_in_16() -> None:
+def test_a_model_that_trains_in_4_bits_may_be_too_large_to_merge_in_16() -> None:
     large = plan.make(training(method="qlora", rows=ROWS, length=512), SMALL)
     assert large.here and large.here.fits and not plan.can_merge(large.training, SMALL)
     assert plan.can_merge(large.training, A100)
-    assert [note for note in large.notes if "Merging it, for GGUF too, takes 17.6 GB" in note]
-    assert not [note for note in plan.make(training(), SMALL).notes if "16 bits" in note]
+    assert [note for note in large.notes if "Merging, also for GGUF, takes 17.6 GB" in note]
+    assert not [note for note in plan.make(training(), SMALL).notes if "Merging" in note]
 
 
 @pytest.mark.parametrize(
     ("name", "gigabytes", "four"),
     [
         ("ministral-3b", 14.5, False),  # a T4
-        ("ministral-3b", 7, True),  # the same where something else uses half of it
+        ("ministral-3b", 7, True),  # a T4 whose other half is in use
         ("ministral-8b", 14.5, True),
         ("ministral-8b", 22, False),
         ("ministral-14b", 22, True),
@@ -260,13 +260,13 @@ def test_what_trains_in_4_bits_may_be_too_large_to_be_merged_in_16() -> None:
         ("mistral-small", 78, False),
     ],
 )
-def test_what_does_not_fit_in_16_bits_answers_in_4(name: str, gigabytes: float, four: bool) -> None:
+def test_a_model_too_large_for_16_bits_needs_4(name: str, gigabytes: float, four: bool) -> None:
     shape = models.find(name).shape
     assert needs_4_bits(shape, gigabytes * GB, quantizes=True) == four
     assert not needs_4_bits(shape, gigabytes * GB, quantizes=False)
 
 
-def test_two_sets_of_weights_take_twice_the_room_and_unknown_ones_are_tried_in_16_bits() -> None:
+def test_two_copies_take_twice_the_memory_and_unknown_models_are_tried_in_16_bits() -> None:
     small = models.find("ministral-3b").shape
     assert needs_4_bits(small, 14.5 * GB, quantizes=True, copies=2)
     assert not needs_4_bits(None, 1 * GB, quantizes=True)
@@ -302,7 +302,7 @@ def test_an_nvidia_gpu_is_known_by_its_driver_s_name(name: str, mebibytes: int, 
     assert seen.memory == mebibytes * MIB and seen.price == 0
 
 
-def test_of_several_gpus_the_largest_counts_and_alike_are_counted() -> None:
+def test_of_several_gpus_the_largest_is_used_and_equal_ones_are_counted() -> None:
     lines = "Quadro P400, 2048\nNVIDIA L4, 23034\nNVIDIA L4, 23034\n"
     seen = gpus.here(says({"nvidia-smi": lines}), "linux")
     assert seen and (seen.name, seen.count) == ("NVIDIA L4", 2)
@@ -314,11 +314,11 @@ def test_a_gpu_of_unknown_speed_still_has_its_memory() -> None:
 
 
 @pytest.mark.parametrize("said", ["", "no devices were found", "NVIDIA GB10, [N/A]"])
-def test_what_tells_no_memory_is_no_gpu(said: str) -> None:
+def test_output_without_a_memory_size_is_no_gpu(said: str) -> None:
     assert gpus.here(says({"nvidia-smi": said}), "linux") is None
 
 
-def test_apple_silicon_lends_a_share_of_its_memory() -> None:
+def test_apple_silicons_gpu_uses_a_share_of_the_memory() -> None:
     answers = {"machdep.cpu.brand_string": "Apple M3 Max", "hw.memsize": str(64 * GB)}
     seen = gpus.here(says(answers), "darwin")
     assert seen and seen.memory == pytest.approx(44.8 * GB) and not seen.quantizes
@@ -332,7 +332,7 @@ def command(*words: str) -> str:
     return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "100"}).stdout
 
 
-def test_the_command_reckons_with_the_rows_of_a_file(tmp_path: Path) -> None:
+def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": "It is on its way."}
     file = tmp_path / "rows.jsonl"
     for number in range(9):
@@ -350,7 +350,7 @@ def test_the_command_reckons_with_the_rows_of_a_file(tmp_path: Path) -> None:
 
 def test_the_command_shows_the_sum_and_every_gpu() -> None:
     said = command()
-    assert "together" in said
+    assert "total" in said
     assert all(gpu.name in said for gpu in RENTABLE)
 
 

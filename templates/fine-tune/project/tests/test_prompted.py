@@ -62,7 +62,7 @@ def test_a_failure_keeps_what_was_answered_and_the_next_time_goes_on(tmp_path: P
     assert (len(whole.replies), api.asked) == (4, 2)
 
 
-def test_another_model_or_another_example_is_asked_anew(tmp_path: Path) -> None:
+def test_another_model_or_another_example_is_asked_again(tmp_path: Path) -> None:
     cache, api = tmp_path / "cache.jsonl", Api()
     Model("small", Kept(cache), Api()).answers(QUESTIONS, silent)
     Model("large", Kept(cache), api).answers(QUESTIONS[:1], silent)
@@ -95,7 +95,7 @@ def test_the_cache_holds_answers_and_no_key(tmp_path: Path) -> None:
     assert set(json.loads(cache.read_text("utf-8"))) == {"key", "text", "seconds", "tokens", "cut"}
 
 
-def test_without_a_key_nobody_is_asked() -> None:
+def test_without_a_key_no_prompted_model_is_asked() -> None:
     assert prompted.model(Settings(mistral_api_key="")) is None
 
 
@@ -117,14 +117,14 @@ def online(tuned: Any, server: MistralServer) -> Settings:
 
 @pytest.fixture
 def run(tuned: Any, online: Settings) -> Iterator[Run]:
-    """A copy of the tuned run, to write into; the answers of the API are forgotten."""
+    """A copy of the tuned run, to write into; the saved answers of the API are deleted."""
     run = Run(Path(shutil.copytree(tuned.run.folder, tuned.run.folder.with_name("prompted"))))
     yield run
     shutil.rmtree(run.folder)
     (online.runs / "prompted.jsonl").unlink(missing_ok=True)
 
 
-def test_a_key_adds_a_model_that_is_told_the_task(
+def test_a_key_adds_a_model_that_is_prompted_with_the_task(
     server: MistralServer, online: Settings, run: Run
 ) -> None:
     server.will(*[text('{"team": "billing", "urgent": true}')] * 4)
@@ -145,7 +145,8 @@ def test_an_api_that_fails_spoils_nothing(
     found = evaluate(run, online, Options(rows=6))
     assert found.systems["prompted"].rows == 1
     assert any(
-        note.startswith("mistral-small-latest answered 1 of 6 rows, then: ") for note in found.notes
+        note.startswith("mistral-small-latest answered 1 of 6 rows, then failed: ")
+        for note in found.notes
     )
     assert run.report.is_file()
 
@@ -159,7 +160,7 @@ def test_an_api_that_never_answers_is_named_and_left_out(
     assert any("answered 0 of 6 rows" in note for note in found.notes)
 
 
-def test_nobody_is_asked_when_no_rows_are_wanted_for_it(
+def test_no_prompted_model_is_asked_when_no_rows_are_wanted_for_it(
     server: MistralServer, online: Settings, run: Run
 ) -> None:
     assert "prompted" not in evaluate(run, online, Options(rows=6, api_rows=0)).systems

@@ -17,7 +17,7 @@ HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(1)>" onload="alert(
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-KNOBS = {"rank": 16, "learning_rate": 0.0002, "epochs": 3, "batch_size": 4, "accumulate": 2}
+TRAINED_WITH = {"rank": 16, "learning_rate": 0.0002, "epochs": 3, "batch_size": 4, "accumulate": 2}
 
 
 class Page(HTMLParser):
@@ -84,7 +84,7 @@ FOUND = Evaluation(
 def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
     data = {"train": {"file": "data/train.jsonl", "rows": 1300, "used": 1234}}
-    run.write(Record("tiny", "lora", "done", KNOBS | {"processes": 2}, data, {"steps": 57}))
+    run.write(Record("tiny", "lora", "done", TRAINED_WITH | {"processes": 2}, data, {"steps": 57}))
     return run
 
 
@@ -95,7 +95,7 @@ def page(of: Run, **changes: Any) -> Page:
 # What it says
 
 
-def test_the_verdict_stands_on_top_with_its_reason(run: Run) -> None:
+def test_the_verdict_is_on_top_with_its_reason(run: Run) -> None:
     text = page(run).text
     parts = [
         "2026-11-25-1432-tiny: base against tuned",
@@ -118,7 +118,7 @@ def test_each_verdict_has_its_colour(run: Run, verdict: str) -> None:
     assert len(page(run, verdict=verdict).all("section", verdict.replace(" ", "-"))) == 1
 
 
-def test_a_gain_is_green_and_what_is_not_sure_is_not(run: Run) -> None:
+def test_a_proven_gain_is_green_and_others_are_not(run: Run) -> None:
     found = page(run)
     assert len(found.all("td", "good")) == 1
     assert found.all("td", "bad") == []
@@ -137,12 +137,12 @@ def test_a_third_system_has_its_own_column(run: Run) -> None:
     assert len(found.all("path", "reach")) == 6
 
 
-def test_the_record_of_the_run_tells_how_it_was_trained(run: Run) -> None:
+def test_the_record_of_the_run_shows_how_it_was_trained(run: Run) -> None:
     text = page(run).text
     for fact in (
         "Rank16",
-        "Rows learned from1,234",
-        "Rows a step16",
+        "Training rows1,234",
+        "Rows per step16",
         "Learning rate0.0002",
         "Steps57",
     ):
@@ -150,7 +150,7 @@ def test_the_record_of_the_run_tells_how_it_was_trained(run: Run) -> None:
     assert "Validation loss" not in text
 
 
-def test_the_loss_plot_lies_in_the_page(run: Run) -> None:
+def test_the_loss_plot_is_inside_the_page(run: Run) -> None:
     assert page(run).all("img") == []
     run.plot.write_bytes(PIXEL)
     [image] = page(run).all("img")
@@ -161,7 +161,7 @@ def test_the_loss_plot_lies_in_the_page(run: Run) -> None:
 # The answers side by side
 
 
-def test_each_row_is_filed_under_what_happened_to_it(run: Run) -> None:
+def test_each_row_is_filed_under_its_outcome(run: Run) -> None:
     classes = [each["class"] for each in page(run).all("article")]
     assert classes == ["sample gained", "sample lost", "sample right", "sample wrong"]
 
@@ -178,7 +178,7 @@ def test_the_filters_count_their_rows(run: Run) -> None:
         assert filter_ in text
 
 
-def test_every_filter_is_known_to_the_style_sheet(run: Run) -> None:
+def test_every_filter_is_in_the_style_sheet(run: Run) -> None:
     style = report.STYLE.read_text("utf-8")
     names = [str(each["id"]) for each in page(run).all("input")]
     assert len(names) == 6
@@ -216,10 +216,10 @@ def test_what_is_written_from_right_to_left_is_shown_so(run: Run) -> None:
     assert {each.get("dir") for each in [*found.all("pre"), *found.all("p", "ask")]} == {"auto"}
 
 
-def test_seconds_say_that_they_are_not_alike(run: Run) -> None:
+def test_seconds_say_how_they_were_measured(run: Run) -> None:
     systems = {**FOUND.systems, "prompted": system("small, prompted", 60)}
-    assert "its share of a batch; prompted: alone" in page(run, systems=systems).text
-    assert "prompted: alone" not in page(run).text
+    assert "its share; prompted: one by one" in page(run, systems=systems).text
+    assert "one by one" not in page(run).text
 
 
 # Differences
@@ -235,7 +235,7 @@ def test_what_differs_from_the_expected_answer_is_marked() -> None:
 
 
 def test_an_answer_that_is_quite_different_is_not_marked_all_over() -> None:
-    assert report.marked("billing", "I am sorry to hear that.") == "I am sorry to hear that."
+    assert report.marked("billing", "I am sorry about that.") == "I am sorry about that."
 
 
 def test_an_answer_as_expected_has_no_mark() -> None:
@@ -247,8 +247,8 @@ def test_long_texts_are_not_compared_for_minutes() -> None:
     assert report.marked(long, "so and then so") == "so and then so"
 
 
-def test_silence_is_told() -> None:
-    assert report.marked("blue", " \n") == "<i>nothing</i>"
+def test_an_empty_answer_is_shown_as_one() -> None:
+    assert report.marked("blue", " \n") == "<i>no answer</i>"
 
 
 # What it must not do

@@ -1,4 +1,4 @@
-"""A training that was stopped, killed or cut off goes on to the very same model."""
+"""A training that was stopped, killed or interrupted resumes to exactly the same model."""
 
 import _thread
 import os
@@ -28,12 +28,12 @@ MIDDLE = 50  # a step after several checkpoints, and before the last
 
 
 class Enough(BaseException):
-    """Ends a training at once, as a power cut does."""
+    """Ends a training immediately, as a power cut does."""
 
 
 @pytest.fixture(scope="module")
 def killed(tuned: Tuned) -> Run:
-    """The same training in a process of its own, killed after its second checkpoint."""
+    """The same training in a separate process, killed after its second checkpoint."""
     run = Run(tuned.settings.runs / "killed")
     process = _command(tuned.settings, "-m", "tune", "train", "--name", run.name)
     _wait(process, run)
@@ -44,18 +44,18 @@ def killed(tuned: Tuned) -> Run:
 
 @pytest.fixture
 def copy(killed: Run, tmp_path: Path) -> Run:
-    """A copy of what the killed process has left."""
+    """A copy of the killed process's run."""
     return Run(Path(shutil.copytree(killed.folder, tmp_path / "copy")))
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(copy: Run, tuned: Tuned) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(copy: Run, tuned: Tuned) -> None:
     assert copy.record.state == "training"
     assert train.train(copy, tuned.settings, resume=True).state == "done"
     assert _bits(copy) == _bits(tuned.run)
     assert _losses(copy) == _losses(tuned.run)
 
 
-def test_a_checkpoint_that_was_cut_off_is_deleted_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_deleted_and_the_one_before_it_used(
     copy: Run, tuned: Tuned
 ) -> None:
     last = checkpoints.newest(copy.checkpoints)
@@ -68,27 +68,25 @@ def test_a_checkpoint_that_was_cut_off_is_deleted_and_the_one_before_it_taken(
 
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "rng_state.pth"])
-def test_a_checkpoint_is_whole_only_with_all_that_training_needs(copy: Run, name: str) -> None:
+def test_a_checkpoint_is_complete_only_with_every_file(copy: Run, name: str) -> None:
     last = checkpoints.newest(copy.checkpoints)
     assert last and checkpoints.is_whole(last)
     (last / name).write_bytes((last / name).read_bytes()[:50])
     assert not checkpoints.is_whole(last)
 
 
-def test_a_run_that_was_killed_before_its_model_was_put_in_place_only_does_that(
-    copy: Run, tuned: Tuned
-) -> None:
+def test_a_run_killed_before_its_model_was_written_only_writes_it(copy: Run, tuned: Tuned) -> None:
     in_the_way = copy.folder / "model.part"
     in_the_way.touch()
     with pytest.raises(FileExistsError):
         train.train(copy, tuned.settings, resume=True)
     in_the_way.unlink()
-    told: list[Progress] = []
-    train.train(copy, tuned.settings, resume=True, report=told.append)
-    assert told == [] and _bits(copy) == _bits(tuned.run)
+    reported: list[Progress] = []
+    train.train(copy, tuned.settings, resume=True, report=reported.append)
+    assert reported == [] and _bits(copy) == _bits(tuned.run)
 
 
-def test_two_processes_learn_as_one_does_and_one_of_them_speaks(tuned: Tuned) -> None:
+def test_two_processes_train_like_one_and_only_one_reports(tuned: Tuned) -> None:
     run = Run(tuned.settings.runs / "two")
     settings = tuned.settings.model_copy(update={"batch_size": 4})
     launch = ["-m", "accelerate.commands.launch", "--config_file", "cloud/accelerate.yaml", "-m"]
@@ -100,7 +98,7 @@ def test_two_processes_learn_as_one_does_and_one_of_them_speaks(tuned: Tuned) ->
     assert two == pytest.approx(one, rel=0.05)
 
 
-def test_ctrl_c_saves_the_step_and_says_how_to_go_on(
+def test_ctrl_c_saves_the_step_and_says_how_to_resume(
     tuned: Tuned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(main, "SETTINGS", tuned.settings)
@@ -111,16 +109,16 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(
         main.train(name=run.name)
     assert exit.value.exit_code == 130
     how = "uv run python -m tune train --resume ctrl-c"
-    assert capsys.readouterr().err == f"Stopped. Go on: {how}\n"
+    assert capsys.readouterr().err == f"Stopped. Continue: {how}\n"
     at = checkpoints.state(checkpoints.best(run.checkpoints))["global_step"]
     assert 0 < at < tuned.run.record.figures["steps"]
     train.train(run, tuned.settings, resume=True)
     assert _bits(run) == _bits(tuned.run)
 
 
-def test_a_run_without_a_whole_checkpoint_begins_again(copy: Run, tuned: Tuned) -> None:
+def test_a_run_without_a_complete_checkpoint_starts_again(copy: Run, tuned: Tuned) -> None:
     shutil.rmtree(copy.checkpoints)
-    with pytest.raises(TuneError, match="no whole checkpoint"):
+    with pytest.raises(TuneError, match="no complete checkpoint"):
         checkpoints.best(copy.checkpoints)
     with pytest.raises(Enough) as enough:
         train.train(copy, tuned.settings, resume=True, report=_enough)
@@ -129,14 +127,14 @@ def test_a_run_without_a_whole_checkpoint_begins_again(copy: Run, tuned: Tuned) 
 
 
 def _command(settings: Settings, *words: str) -> subprocess.Popen[str]:
-    """Start Python with these settings, as a team would by `.env`."""
+    """Start Python with these settings, as from `.env`."""
     names = ("base_model", "train_file", "validation_file", "runs_dir")
     names += ("batch_size", "accumulate", "learning_rate", "epochs")
-    told = {name.upper(): str(getattr(settings, name)) for name in names}
+    variables = {name.upper(): str(getattr(settings, name)) for name in names}
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
-        env=os.environ | told,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -144,7 +142,7 @@ def _command(settings: Settings, *words: str) -> subprocess.Popen[str]:
 
 
 def _wait(process: subprocess.Popen[str], run: Run) -> None:
-    """Until a run is beyond its middle."""
+    """Wait until a run is past its middle."""
     until = time.monotonic() + PATIENCE
     while not any(entry["step"] > MIDDLE for entry in read_log(run.log)):
         assert process.poll() is None, process.communicate()

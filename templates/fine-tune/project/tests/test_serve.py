@@ -1,4 +1,4 @@
-"""The server's protocol, asked by three vendors' clients, over a model that only repeats."""
+"""Tests the server's API with three vendors' clients and a model that repeats the question."""
 
 import json
 import os
@@ -29,7 +29,7 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
 
 
 class Words:
-    """A tokenizer with a token for each word."""
+    """A tokenizer with one token per word."""
 
     def apply_chat_template(self, messages: Sequence[Any], **_: object) -> dict[str, list[int]]:
         return {"input_ids": [0] * sum(len(each["content"].split()) for each in messages)}
@@ -40,27 +40,27 @@ class Words:
 
 @dataclass(frozen=True)
 class Parrot:
-    """A model that repeats the question, slowly where it is asked to, and keeps what it heard."""
+    """A model that repeats the question, slowly on request, and records its input."""
 
     max_tokens: int = 100
     temperature: float = 0.0
-    heard: list[Any] = field(default_factory=list)
+    received: list[Any] = field(default_factory=list)
     tokenizer: Words = field(default_factory=Words)
 
     def room(self, asked: int) -> int:
         return self.max_tokens
 
     def stream(self, messages: Sequence[Any], *, tools: Sequence[Any] = ()) -> Iterator[str]:
-        self.heard.append((list(messages), self.temperature))
+        self.received.append((list(messages), self.temperature))
         if messages[-1]["role"] not in {"user", "tool"}:
             raise ValueError("no question")
         try:
             for word in messages[-1]["content"].split()[: self.max_tokens]:
                 time.sleep(0.05 if word == "slow" else 0)
                 yield f"{word} "
-            self.heard.append("all said")
+            self.received.append("all said")
         finally:
-            self.heard.append("ended")
+            self.received.append("ended")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def post(url: str, **body: Any) -> httpx2.Response:
 # Three vendors' clients
 
 
-def test_mistrals_strict_sdk_takes_list_answer_and_stream(url: str) -> None:
+def test_mistrals_strict_sdk_reads_list_answer_and_stream(url: str) -> None:
     from mistralai.client import Mistral
 
     client = Mistral(api_key="none", server_url=url)
@@ -95,7 +95,7 @@ def test_mistrals_strict_sdk_takes_list_answer_and_stream(url: str) -> None:
     assert choices[-1].finish_reason == "stop"
 
 
-def test_openais_client_takes_answer_and_stream(url: str) -> None:
+def test_openais_client_reads_answer_and_stream(url: str) -> None:
     from openai import OpenAI
 
     client: Any = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -106,17 +106,17 @@ def test_openais_client_takes_answer_and_stream(url: str) -> None:
     assert "".join(part.choices[0].delta.content for part in parts) == "one two three "
 
 
-def test_langchains_client_takes_answer_and_stream(url: str) -> None:
+def test_langchains_client_reads_answer_and_stream(url: str) -> None:
     langchain = pytest.importorskip("langchain_mistralai")
     client = langchain.ChatMistralAI(model="tuned", base_url=f"{url}/v1", api_key="none")
     assert client.invoke("one two three").content == "one two three "
     assert "".join(part.content for part in client.stream("one two")) == "one two "
 
 
-# What they may ask
+# Requests
 
 
-def test_a_model_by_an_unknown_name_is_the_tuned_one(url: str) -> None:
+def test_an_unknown_model_name_gets_the_tuned_model(url: str) -> None:
     assert post(url, model="gpt-9").json()["model"] == "tuned"
 
 
@@ -125,7 +125,7 @@ def test_the_base_can_be_asked_by_its_name(url: str) -> None:
     assert answer["message"]["content"] == "one "
 
 
-def test_an_answer_that_runs_into_the_limit_says_so(url: str) -> None:
+def test_an_answer_that_reaches_the_limit_says_so(url: str) -> None:
     for limit in ("max_tokens", "max_completion_tokens"):
         answer = post(url, **{limit: 2}).json()["choices"][0]
         assert (answer["message"]["content"], answer["finish_reason"]) == ("one two ", "length")
@@ -135,8 +135,8 @@ def test_an_answer_that_runs_into_the_limit_says_so(url: str) -> None:
     ("stop", "said"),
     [
         ("two", "one "),
-        (["three", "two thr"], "one "),  # over two pieces, and the earlier of both
-        (["two four", ""], "one two three "),  # what only began like one is told after all
+        (["three", "two thr"], "one "),  # across two pieces, and the earlier of both
+        (["two four", ""], "one two three "),  # a partial match is not cut
         ("one", ""),
     ],
 )
@@ -148,24 +148,24 @@ def test_an_answer_ends_before_a_stop_sequence(url: str, stop: Any, said: str) -
     assert "".join(parts) == said
 
 
-def test_a_stop_sequence_ends_the_model_s_work(url: str, parrot: Parrot) -> None:
-    parrot.heard.clear()
+def test_a_stop_sequence_stops_the_model(url: str, parrot: Parrot) -> None:
+    parrot.received.clear()
     post(url, stop="two")
-    assert parrot.heard[1:] == ["ended"]
+    assert parrot.received[1:] == ["ended"]
 
 
-def test_the_temperature_of_the_request_counts(url: str, parrot: Parrot) -> None:
+def test_the_temperature_of_the_request_is_used(url: str, parrot: Parrot) -> None:
     post(url, temperature=0.7)
-    assert ([*QUESTION], 0.7) in parrot.heard
+    assert ([*QUESTION], 0.7) in parrot.received
 
 
 def test_a_developers_message_is_the_system_message(url: str, parrot: Parrot) -> None:
     post(url, messages=[{"role": "developer", "content": "be brief"}, *QUESTION])
     system = {"role": "system", "content": "be brief"}
-    assert ([system, *QUESTION], 0.0) in parrot.heard
+    assert ([system, *QUESTION], 0.0) in parrot.received
 
 
-def test_nonsense_is_refused_and_the_reason_told(url: str) -> None:
+def test_a_wrong_request_is_refused_with_a_reason(url: str) -> None:
     assert post(url, messages=[]).status_code == 422
     assert post(url, messages="hello").status_code == 422
     assert post(url, tools=[{"type": "web_search"}]).status_code == 422
@@ -175,8 +175,10 @@ def test_nonsense_is_refused_and_the_reason_told(url: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_ends_the_answer(url: str, parrot: Parrot, stream: bool) -> None:
-    parrot.heard.clear()
+def test_a_client_that_disconnects_cancels_the_answer(
+    url: str, parrot: Parrot, stream: bool
+) -> None:
+    parrot.received.clear()
     body = {"messages": [{"role": "user", "content": "slow " * 100}], "stream": stream}
     address = url.removeprefix("http://").split(":")
     text = json.dumps(body)
@@ -186,22 +188,22 @@ def test_a_client_that_goes_away_ends_the_answer(url: str, parrot: Parrot, strea
         line.sendall((head + text).encode())
         time.sleep(0.3)  # it is in the midst of it now
     end = time.monotonic() + 4
-    while "ended" not in parrot.heard and time.monotonic() < end:
+    while "ended" not in parrot.received and time.monotonic() < end:
         time.sleep(0.02)
-    assert "ended" in parrot.heard and "all said" not in parrot.heard
+    assert "ended" in parrot.received and "all said" not in parrot.received
 
 
-# Calls of tools
+# Tool calls
 
 
-def test_an_answer_that_calls_a_tool_comes_as_a_call(url: str) -> None:
+def test_a_tool_call_is_returned_as_a_tool_call(url: str) -> None:
     asked = [{"role": "user", "content": 'add{"a": 1}'}]
     for tools, reason in (([TOOL], "tool_calls"), ([], "stop")):
         choice = post(url, messages=asked, tools=tools).json()["choices"][0]
         assert choice["finish_reason"] == reason
 
 
-def test_a_streamed_call_is_taken_by_the_strict_sdk(url: str) -> None:
+def test_the_strict_sdk_reads_a_streamed_call(url: str) -> None:
     from mistralai.client import Mistral
 
     asked: Any = [{"role": "user", "content": 'add{"a": 1}'}]
@@ -213,7 +215,7 @@ def test_a_streamed_call_is_taken_by_the_strict_sdk(url: str) -> None:
     assert len(call.id) == 9 and call.id.isalnum()
 
 
-def test_several_calls_are_told_apart() -> None:
+def test_several_calls_are_separated() -> None:
     tools = [TOOL, {"type": "function", "function": {"name": "add_all"}}]
     calls = server.tool_calls('add{"a": "}{"} add_all{"b": [1]}', tools)
     assert [(call["function"]["name"], call["function"]["arguments"]) for call in calls] == [
@@ -223,38 +225,38 @@ def test_several_calls_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("text", ["add two numbers", 'add{"a": 1', 'sub{"a": 1}', ""])
-def test_what_only_looks_like_a_call_stays_text(text: str) -> None:
+def test_text_that_only_looks_like_a_call_stays_text(text: str) -> None:
     assert server.tool_calls(text, [TOOL]) == []
 
 
 # The command
 
 
-def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_before_anything_is_loaded(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(TuneError, match=f"Port {port}") as told:
+        with pytest.raises(TuneError, match=f"Port {port}") as caught:
             serve.serve(run, "transformers", Address(port=port))
-    assert told.value.fix == f"--port {port + 1}"
+    assert caught.value.fix == f"--port {port + 1}"
 
 
 def test_llama_cpp_without_a_gguf_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="GGUF") as told:
+    with pytest.raises(TuneError, match="GGUF") as caught:
         serve.serve(a_run(tmp_path), "llama.cpp", Address(port=0))
-    assert "--as gguf" in told.value.fix
+    assert "--as gguf" in caught.value.fix
 
 
 def test_the_printed_commands_name_the_files_that_export_makes(tmp_path: Path) -> None:
     text = serve.commands(a_run(tmp_path), Address(port=8001))
     assert f"vllm serve {(tmp_path / 'mine/exports/merged').as_posix()} " in text
-    assert "image" in text  # Ministral 3 is served without its eyes
+    assert "image" in text  # Ministral 3 is served without images
     assert "LLM_BASE_URL=http://127.0.0.1:8001/v1" in text
     assert "mine-q8_0.gguf --alias mine" in text
     assert "--max-model-len 8192 " in text and "--ctx-size 8192 " in text
 
 
-def test_the_printed_commands_take_the_gguf_file_that_is_there(tmp_path: Path) -> None:
+def test_the_printed_commands_use_an_existing_gguf_file(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     file = run.exports / "gguf-f16" / "mine-f16.gguf"
     file.parent.mkdir(parents=True)
@@ -265,7 +267,7 @@ def test_the_printed_commands_take_the_gguf_file_that_is_there(tmp_path: Path) -
     assert "q8_0" not in text
 
 
-def test_an_address_for_everybody_is_shown_as_one_that_works_here() -> None:
+def test_an_address_for_all_interfaces_is_shown_as_loopback() -> None:
     assert Address("0.0.0.0", 80).url == "http://127.0.0.1:80/v1"
     assert Address("::1", 80).url == "http://[::1]:80/v1"
 
@@ -275,13 +277,13 @@ def test_a_server_that_others_can_reach_says_so() -> None:
     assert "no key" not in serve.env_lines(["mine"], Address())
 
 
-def test_ollamas_file_has_no_trace_of_how_it_was_made() -> None:
+def test_ollamas_modelfile_has_no_line_continuations() -> None:
     text = serve.modelfile("m.gguf")
     assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
     assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
 
 
-def test_ollama_writes_an_older_model_its_own_form() -> None:
+def test_ollamas_modelfile_for_an_older_model_has_its_chat_format() -> None:
     text = serve.modelfile("m.gguf", form=ChatForm(system=False, tools=False, blank=" "))
     assert "[SYSTEM_PROMPT]" not in text and "[INST] {{ if and $.System" in text
     assert "{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]" in text and "\\" not in text
@@ -315,7 +317,7 @@ def test_the_tuned_model_and_its_base_answer_under_their_names(tuned: Tuned) -> 
     assert answers[0] == expected != answers[1]
 
 
-def test_what_a_model_cannot_read_is_refused_and_what_it_can_is_not_too_long(tuned: Tuned) -> None:
+def test_only_a_question_beyond_the_context_is_too_long(tuned: Tuned) -> None:
     served: dict[str, Any] = dict(serve.generators(tuned.run, tuned.settings))
     with serve.background(served) as address:
         url = address.url.removesuffix("/v1")
@@ -328,7 +330,7 @@ def test_what_a_model_cannot_read_is_refused_and_what_it_can_is_not_too_long(tun
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
-def test_the_command_serves_until_ctrl_c_and_tells_what_to_write_into_env(tuned: Tuned) -> None:
+def test_the_command_serves_until_ctrl_c_and_prints_the_lines_for_env(tuned: Tuned) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tune", "serve", tuned.run.name, "--port", str(port)]
@@ -336,15 +338,15 @@ def test_the_command_serves_until_ctrl_c_and_tells_what_to_write_into_env(tuned:
     try:
         end = time.monotonic() + 60
         while time.monotonic() < end and program.poll() is None:
-            try:  # it listens from the start, and answers as soon as the weights are loaded
+            try:  # the port is open from the start; it answers when the weights are loaded
                 if httpx2.get(f"http://127.0.0.1:{port}/v1/models", timeout=60).is_success:
                     break
             except httpx2.HTTPError:
                 time.sleep(0.1)
         program.send_signal(signal.SIGINT)
-        told = program.communicate(timeout=20)[1]
+        printed = program.communicate(timeout=20)[1]
     finally:
         program.kill()
-    assert f"LLM_BASE_URL=http://127.0.0.1:{port}/v1\nCHAT_MODEL={tuned.run.name}\n" in told
-    assert "Ended." in told and "Traceback" not in told
+    assert f"LLM_BASE_URL=http://127.0.0.1:{port}/v1\nCHAT_MODEL={tuned.run.name}\n" in printed
+    assert "Stopped." in printed and "Traceback" not in printed
     assert program.returncode == 130

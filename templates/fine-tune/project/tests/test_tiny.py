@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make(tmp_path_factory.mktemp("made") / "tiny", TEXTS)
 
 
-def test_it_is_a_base_that_must_learn_everything(folder: Path) -> None:
+def test_it_is_a_base_with_random_weights(folder: Path) -> None:
     base = models.find(str(folder))
     assert base.tiny and base.local and not base.image_text
     assert tiny.is_tiny(folder) and not tiny.is_tiny(folder.parent)
@@ -43,7 +43,7 @@ def test_the_same_texts_and_seed_make_the_same_files(folder: Path, tmp_path: Pat
     assert (again / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
 
 
-def test_making_one_leaves_the_dice_alone(tmp_path: Path) -> None:
+def test_making_one_does_not_change_the_random_state(tmp_path: Path) -> None:
     import torch
 
     torch.manual_seed(7)
@@ -53,7 +53,7 @@ def test_making_one_leaves_the_dice_alone(tmp_path: Path) -> None:
     assert torch.rand(1) == expected
 
 
-def test_its_tokenizer_writes_any_text_and_knows_mistrals_control_tokens(folder: Path) -> None:
+def test_its_tokenizer_encodes_any_text_and_has_mistrals_control_tokens(folder: Path) -> None:
     tokenizer = weights.load_tokenizer(models.find(str(folder)))
     for text in ("Grüße, 你好, ¿qué tal?", '{"a":  [1, 2]}\n', " two  spaces "):
         ids = tokenizer(text, add_special_tokens=False).input_ids
@@ -64,6 +64,6 @@ def test_its_tokenizer_writes_any_text_and_knows_mistrals_control_tokens(folder:
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mistral"}', "utf-8")
-    with pytest.raises(TuneError, match="no rehearsal model"):
+    with pytest.raises(TuneError, match="not a rehearsal model"):
         tiny.make(tmp_path, TEXTS)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

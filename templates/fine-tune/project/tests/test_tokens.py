@@ -1,4 +1,4 @@
-"""Mistral's tokens: counted as mistral-common counts them, put together as it puts them."""
+"""Mistral's tokens: counted as mistral-common counts them, joined as it joins them."""
 
 import json
 import re
@@ -102,7 +102,7 @@ without_tools = pytest.mark.parametrize("row", WITHOUT_TOOLS.values(), ids=WITHO
 
 @cache
 def mistral(version: TokenizerVersion = TokenizerVersion.v13) -> MistralTokenizer:
-    """Mistral's own way from messages to tokens, at the version of Ministral 3 or of Nemo."""
+    """Messages to tokens by mistral-common, in the version for Ministral 3 or for Nemo."""
     file = max(Path(str(files("mistral_common"))).glob("data/tekken_*.json"))
     held = json.loads(file.read_text("utf-8"))
     config = held["config"]
@@ -124,7 +124,7 @@ def mistral_with(tokenizer: Any, version: TokenizerVersion) -> MistralTokenizer:
 
 
 class SentencePiece:
-    """Stands in for Mistral 7B's, which is not installed: each text is a token, with its blank."""
+    """A fake of Mistral 7B's tokenizer, which is not installed: each text is one token."""
 
     bos_id, eos_id, model_settings_builder = CONTROL.index("<s>"), CONTROL.index("</s>"), None
     version = TokenizerVersion.v3
@@ -150,7 +150,7 @@ def by_mistral(row: Row, tokenizer: MistralTokenizer | None = None) -> list[int]
 
 
 class Generation(Extension):
-    """The block that Transformers knows, which marks nothing here."""
+    """The generation block of Transformers, which marks nothing here."""
 
     tags = {"generation"}
 
@@ -220,7 +220,7 @@ def test_a_million_blanks_in_a_row_are_counted() -> None:
     assert counted.total > 10_000
 
 
-# What training learns from, with a tokenizer of Transformers
+# What is trained on, with a tokenizer of Transformers
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_an_answer_of_weight_0_is_not_learned(tokenizer: Any) -> None:
     assert learned == ["Hello</s>"]
 
 
-def test_our_template_is_found_right(tokenizer: Any) -> None:
+def test_our_template_is_accepted(tokenizer: Any) -> None:
     tokens.verify(tokenizer, ROWS.values())
 
 
@@ -275,11 +275,11 @@ def test_a_template_that_marks_something_else_is_refused(
         tokens.verify(tokenizer, [ROWS["a question"]])
 
 
-# Which form a tokenizer gets
+# Which chat format a tokenizer gets
 
 
 def older(*, blank: bool) -> Any:
-    """A tokenizer as Mistral 7B's; `blank`: it puts one before each text by itself."""
+    """A tokenizer like Mistral 7B's; `blank`: it adds one before each text itself."""
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 

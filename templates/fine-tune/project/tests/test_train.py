@@ -20,14 +20,14 @@ pytest.importorskip("trl")
 
 @pytest.fixture
 def quick(tiny_settings: Settings, tmp_path: Path) -> Settings:
-    """The same rows and base, and a run of a few steps in a folder of its own."""
+    """The same rows and base, and a run of a few steps in its own folder."""
     return tiny_settings.model_copy(update={"runs_dir": tmp_path, "epochs": 0.1})
 
 
 @pytest.fixture
-def begun(tuned: Tuned, tmp_path: Path) -> Iterator[Run]:
-    """The run as if it had been killed before its first checkpoint."""
-    run = Run(tmp_path / "begun")
+def started(tuned: Tuned, tmp_path: Path) -> Iterator[Run]:
+    """A run that looks as if it was killed before its first checkpoint."""
+    run = Run(tmp_path / "started")
     run.write(tuned.run.record)
     run.update(state="training")
     yield run
@@ -40,7 +40,7 @@ def test_a_training_leaves_a_model_that_learned(tuned: Tuned) -> None:
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
 
 
-def test_the_record_says_what_it_was_made_of(tuned: Tuned) -> None:
+def test_the_record_has_the_settings_the_data_and_the_versions(tuned: Tuned) -> None:
     record = tuned.run.record
     assert record.state == "done" and record.method == "lora" and record.started
     assert record.settings["learning_rate"] == 3e-3 and record.settings["seed"] == 42
@@ -50,7 +50,7 @@ def test_the_record_says_what_it_was_made_of(tuned: Tuned) -> None:
     assert record.figures["peak_memory"] > 1e6 and record.figures["seconds"] > 0
 
 
-def test_the_log_has_a_line_for_each_look_at_the_loss(tuned: Tuned) -> None:
+def test_the_log_has_a_line_for_each_logged_step(tuned: Tuned) -> None:
     entries = read_log(tuned.run.log)
     assert [entry["step"] for entry in entries] == sorted(entry["step"] for entry in entries)
     assert entries[-1]["step"] == tuned.run.record.figures["steps"]
@@ -69,13 +69,13 @@ def test_a_done_run_keeps_no_checkpoints(tuned: Tuned) -> None:
     assert not tuned.run.checkpoints.exists()
 
 
-def test_every_step_is_told_with_the_time_that_is_left(quick: Settings) -> None:
-    told: list[Progress] = []
-    train.train(Run(quick.runs / "told"), quick, report=told.append)
-    assert told[-1].step == told[-1].steps > 1
-    assert told[0].seconds_left > 0 == told[-1].seconds_left
-    assert any(each.checked and each.eval_loss for each in told)
-    assert all(each.tokens_per_second > 0 for each in told[2:])
+def test_every_step_is_reported_with_the_time_that_is_left(quick: Settings) -> None:
+    reported: list[Progress] = []
+    train.train(Run(quick.runs / "reported"), quick, report=reported.append)
+    assert reported[-1].step == reported[-1].steps > 1
+    assert reported[0].seconds_left > 0 == reported[-1].seconds_left
+    assert any(each.checked and each.eval_loss for each in reported)
+    assert all(each.tokens_per_second > 0 for each in reported[2:])
 
 
 def test_a_run_that_exists_is_never_overwritten(tuned: Tuned) -> None:
@@ -92,52 +92,52 @@ def test_resuming_a_done_run_changes_nothing(tuned: Tuned) -> None:
     assert model.stat().st_mtime_ns == before
 
 
-def test_a_run_whose_data_changed_does_not_go_on(begun: Run, tuned: Tuned) -> None:
-    shorter = begun.folder / "train.jsonl"
+def test_a_run_whose_data_changed_does_not_resume(started: Run, tuned: Tuned) -> None:
+    shorter = started.folder / "train.jsonl"
     lines = tuned.settings.train.read_text("utf-8").splitlines(keepends=True)
     shorter.write_text("".join(lines[1:]), "utf-8")
     settings = tuned.settings.model_copy(update={"train_file": shorter})
     with pytest.raises(TuneError, match="the train data"):
-        train.train(begun, settings, resume=True)
+        train.train(started, settings, resume=True)
 
 
-def test_a_run_whose_settings_changed_does_not_go_on(begun: Run, tuned: Tuned) -> None:
+def test_a_run_whose_settings_changed_does_not_resume(started: Run, tuned: Tuned) -> None:
     settings = tuned.settings.model_copy(update={"lora_rank": 8, "method": "full"})
     with pytest.raises(TuneError, match="method was lora, now full; rank was 16, now 8"):
-        train.train(begun, settings, resume=True)
+        train.train(started, settings, resume=True)
 
 
-def test_a_run_goes_on_with_the_settings_it_began_with(begun: Run, tuned: Tuned) -> None:
-    told: list[Progress] = []
-    by_now = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
-    assert train.as_begun(begun, by_now, {}, told.append) == tuned.settings
-    assert [each.note for each in told] == [
-        "MAX_LENGTH is 2048 for this run, as it began; by now it would be 99."
+def test_a_run_resumes_with_the_settings_it_started_with(started: Run, tuned: Tuned) -> None:
+    reported: list[Progress] = []
+    changed = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
+    assert train.saved_settings(started, changed, {}, reported.append) == tuned.settings
+    assert [each.note for each in reported] == [
+        "MAX_LENGTH stays 2048 for this run; the setting is now 99."
     ]
 
 
-def test_an_option_that_a_run_did_not_begin_with_is_refused(begun: Run, tuned: Tuned) -> None:
-    with pytest.raises(TuneError, match="began with lora_rank 16"):
-        train.as_begun(begun, tuned.settings, {"lora_rank": 8}, print)
+def test_an_option_that_a_run_did_not_start_with_is_refused(started: Run, tuned: Tuned) -> None:
+    with pytest.raises(TuneError, match="started with lora_rank 16"):
+        train.saved_settings(started, tuned.settings, {"lora_rank": 8}, print)
 
 
-def test_resume_takes_the_run_that_was_begun_last(begun: Run, tuned: Tuned) -> None:
-    settings = tuned.settings.model_copy(update={"runs_dir": begun.folder.parent})
-    assert train.choose(settings, "", resume=True) == (begun, True)
-    begun.update(state="done")
-    Run(begun.folder.parent / "rehearsal-1").write(Record("tiny"))  # a power cut in a rehearsal
-    with pytest.raises(TuneError, match="No run waits"):
+def test_resume_takes_the_newest_unfinished_run(started: Run, tuned: Tuned) -> None:
+    settings = tuned.settings.model_copy(update={"runs_dir": started.folder.parent})
+    assert train.choose(settings, "", resume=True) == (started, True)
+    started.update(state="done")
+    Run(started.folder.parent / "rehearsal-1").write(Record("tiny"))  # a power cut in a rehearsal
+    with pytest.raises(TuneError, match="no unfinished run"):
         train.choose(settings, "", resume=True)
 
 
-def test_a_name_with_resume_begins_a_run_that_is_not_there_yet(quick: Settings) -> None:
+def test_resume_with_a_new_name_starts_a_run(quick: Settings) -> None:
     assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), False)
     Run(quick.runs / "night").write(Record("tiny"))
     assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), True)
 
 
 @pytest.mark.parametrize("name", ["../night", "/night", ".night", "night 2", "a/b"])
-def test_a_name_that_is_no_folder_in_runs_is_refused(name: str, quick: Settings) -> None:
+def test_a_name_that_cannot_be_a_folder_in_runs_is_refused(name: str, quick: Settings) -> None:
     for resume in (False, True):
         with pytest.raises(TuneError, match="cannot be named"):
             train.choose(quick, name, resume)
@@ -148,7 +148,7 @@ def test_a_run_is_named_after_the_hour_and_the_base(quick: Settings) -> None:
     assert run.name.endswith("-tiny") and len(run.name) == len("2026-11-25-1432-tiny")
 
 
-def test_a_training_that_gets_no_better_stops_early(quick: Settings) -> None:
+def test_a_training_that_no_longer_improves_stops_early(quick: Settings) -> None:
     still = {"learning_rate": 1e-12, "early_stop": 1, "epochs": 1}
     record = train.train(Run(quick.runs / "still"), quick.model_copy(update=still))
     assert record.state == "done"
@@ -162,11 +162,11 @@ def test_a_loss_that_is_not_a_number_names_the_learning_rate(quick: Settings) ->
         train.train(Run(quick.runs / "wild"), wild)
 
 
-def test_no_validation_rows_are_told_of(quick: Settings) -> None:
+def test_missing_validation_rows_are_reported(quick: Settings) -> None:
     alone = quick.model_copy(update={"validation_file": Path("none.jsonl")})
-    told: list[Progress] = []
-    record = train.train(Run(quick.runs / "alone"), alone, report=told.append)
-    assert "No validation rows" in told[0].note
+    reported: list[Progress] = []
+    record = train.train(Run(quick.runs / "alone"), alone, report=reported.append)
+    assert "No validation rows" in reported[0].note
     assert record.figures["eval_loss"] is None and "validation" not in record.data
 
 
@@ -223,7 +223,9 @@ def test_full_memory_says_which_settings_to_lower() -> None:
         raise RuntimeError("another trouble")
 
 
-def test_a_log_that_a_crash_has_cut_off_is_read_up_to_there(tuned: Tuned, tmp_path: Path) -> None:
+def test_a_log_that_a_crash_has_cut_off_is_read_without_its_last_line(
+    tuned: Tuned, tmp_path: Path
+) -> None:
     log = tmp_path / "log.jsonl"
     shutil.copy(tuned.run.log, log)
     whole = len(read_log(log))
@@ -231,7 +233,7 @@ def test_a_log_that_a_crash_has_cut_off_is_read_up_to_there(tuned: Tuned, tmp_pa
     assert len(read_log(log)) == whole
 
 
-def test_a_run_that_somebody_else_trains_is_left_alone(
+def test_a_run_that_another_process_trains_is_left_alone(
     tiny_settings: Settings, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "busy")

@@ -10,7 +10,7 @@ EXPECTED = [f"label {n % 3}" for n in range(60)]
 
 
 def judged(base: list[bool], tuned: list[bool]) -> Verdict:
-    """What is said of two systems, each right on the rows that say so."""
+    """The verdict on two systems, each right on the rows that are true."""
     expected = EXPECTED[: len(base)]
     systems = {
         name: metrics.score(
@@ -45,21 +45,21 @@ def test_a_small_gain_is_no_proof_and_says_how_many_rows_would_be_one() -> None:
     assert found.word == "no proof"
     assert "it may be chance" in found.why
     [note] = found.notes
-    assert note == "If the difference of 1.7 points is real, about 470 rows show it."
+    assert note == "If the difference of 1.7 points is real, about 470 rows would show it."
 
 
-def test_equal_models_are_not_promised_proof_from_more_rows() -> None:
+def test_for_equal_models_more_rows_are_no_advice() -> None:
     found = judged([True] * 30 + [False] * 30, [False] * 30 + [True] * 30)
     assert found.word == "no proof"
     assert found.notes == (
-        "Both do equally well on these rows: more of this kind will show nothing else.",
+        "Both do equally well on these rows: more rows of this kind will not change that.",
     )
 
 
 def test_few_rows_always_prove_little() -> None:
     found = judged([False] * 12, [True] * 12)
     assert found.word == "better"
-    assert found.notes == ("12 rows prove little: put more aside.",)
+    assert found.notes == ("12 rows prove little: add test rows.",)
 
 
 def test_so_few_rows_that_luck_could_win_them_all_prove_nothing() -> None:
@@ -71,17 +71,17 @@ def test_so_few_rows_that_luck_could_win_them_all_prove_nothing() -> None:
 def test_so_few_differences_that_luck_could_make_them_all_prove_nothing() -> None:
     found = judged([n >= 5 for n in range(60)], [True] * 60)
     assert found.word == "no proof"
-    assert found.why.endswith("it may be chance, as they differ on 5 of them only.")
+    assert found.why.endswith("it may be chance, as they differ on only 5 of them.")
     assert judged([n >= 6 for n in range(60)], [True] * 60).word == "better"
 
 
-def test_one_row_is_told_without_a_plural() -> None:
+def test_one_row_has_no_plural() -> None:
     found = judged([False], [True])
     assert "on 1 row:" in found.why
     assert found.notes[0].startswith("1 row proves little")
 
 
-def test_a_metric_of_words_is_told_by_its_name() -> None:
+def test_a_verdict_names_a_metric_of_words() -> None:
     expected = [f"The lamp number {n} is on its way to you." for n in range(30)]
     systems = {
         "base": metrics.score(expected, ["No idea."] * 30),
@@ -116,7 +116,7 @@ def test_enough_rows_are_enough_in_four_of_five_cases() -> None:
     [
         (['{"team": "x"}', "[1]"], "exact_match", "JSON"),
         (["card_lost", "top up failed"], "exact_match", "short"),
-        (["We are sorry to hear that, and send a new one."] * 3, "rouge_l", "sentences"),
+        (["We are sorry about that, and send a new one."] * 3, "rouge_l", "sentences"),
         (
             ["yes"] * 9 + ["Yes, but only on the second day after the order."],
             "exact_match",
@@ -140,7 +140,7 @@ def test_what_is_expected_decides_which_metric_decides(
 @pytest.mark.parametrize(
     ("value", "shown"), [(92, "92"), (91.666, "91.7"), (0, "0"), (99.96, "100"), (0.04, "0")]
 )
-def test_a_figure_has_no_needless_zero(value: float, shown: str) -> None:
+def test_a_figure_has_no_trailing_zero(value: float, shown: str) -> None:
     assert verdict.points(value) == shown
 
 
@@ -149,6 +149,6 @@ def test_points_ahead_and_behind_have_a_sign_and_none_have_no_sign() -> None:
     assert shown == ["+4", "−2.5", "0", "0"]
 
 
-@pytest.mark.parametrize(("rows", "told"), [(7, 7), (99, 99), (467, 470), (16_812, 17_000)])
-def test_a_number_of_rows_is_rounded_up(rows: int, told: int) -> None:
-    assert verdict.rounded(rows) == told
+@pytest.mark.parametrize(("rows", "expected"), [(7, 7), (99, 99), (467, 470), (16_812, 17_000)])
+def test_a_number_of_rows_is_rounded_up(rows: int, expected: int) -> None:
+    assert verdict.rounded(rows) == expected

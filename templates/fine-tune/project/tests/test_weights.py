@@ -1,4 +1,4 @@
-"""Loading models: what is adapted, how several rows share a sequence, and what goes wrong."""
+"""Loading models: labels, packing, adapters, and errors."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ TOOL = {"type": "function", "function": {"name": "look", "description": "Look it
 
 @pytest.fixture(scope="module")
 def seeing(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """A tiny base of Ministral 3's build, with a part that sees images."""
+    """A tiny Ministral 3, with a vision tower."""
     folder = tmp_path_factory.mktemp("seeing") / "tiny"
     return models.find(str(tiny.make_image_text(folder, ["a lamp", "a parcel"])))
 
@@ -42,11 +42,11 @@ def tokenizer(base: Base) -> Any:
 
 
 def _row(*messages: tuple[str, str], **more: Any) -> Row:
-    told = tuple({"role": role, "content": text} for role, text in messages)
-    return Row((*told[:-1], told[-1] | more))
+    turns = tuple({"role": role, "content": text} for role, text in messages)
+    return Row((*turns[:-1], turns[-1] | more))
 
 
-def test_the_loss_sees_the_answers_and_their_end_and_nothing_else(tokenizer: Any) -> None:
+def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> None:
     row = _row(
         ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
     )
@@ -55,7 +55,7 @@ def test_the_loss_sees_the_answers_and_their_end_and_nothing_else(tokenizer: Any
     assert tokenizer.decode(seen) == "b</s>d</s>"
 
 
-def test_an_answer_of_weight_0_is_read_but_not_learned(tokenizer: Any) -> None:
+def test_an_answer_of_weight_0_has_no_labels(tokenizer: Any) -> None:
     messages = _row(("user", "a"), ("assistant", "b"), weight=0).messages
     row = Row((*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}))
     (example,) = job.encode([row], tokenizer)
@@ -63,7 +63,7 @@ def test_an_answer_of_weight_0_is_read_but_not_learned(tokenizer: Any) -> None:
     assert tokenizer.decode([x for x in example.labels if x != job.IGNORED]) == "d</s>"
 
 
-def test_a_call_of_a_tool_is_learned_and_its_tools_are_read(tokenizer: Any) -> None:
+def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> None:
     row = Row(
         (
             {"role": "user", "content": "a"},
@@ -87,7 +87,7 @@ def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:
     assert work.data["train"]["too_long"] == 1 and work.data["train"]["used"] == 9
     assert len(work.train) == 9
     assert work.notes == [
-        "1 of 10 rows of some.jsonl are longer than 100 tokens and left out: lines 10."
+        "1 of 10 rows of some.jsonl are longer than 100 tokens and are left out: lines 10."
     ]
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_trained_where_most_rows_are_too_long(tuned: Tuned) -> None:
 
 
 @pytest.mark.parametrize("build", ["text", "image-text"])
-def test_rows_in_one_pack_do_not_see_each_other(build: str, base: Base, seeing: Base) -> None:
+def test_rows_in_one_pack_do_not_attend_to_each_other(build: str, base: Base, seeing: Base) -> None:
     import torch
 
     model = weights.load_base(base if build == "text" else seeing)
@@ -123,7 +123,7 @@ def test_packing_trains_on_the_same_tokens_in_fewer_sequences(tiny_settings: Set
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_an_adapter_changes_the_part_that_reads_and_not_the_part_that_sees(
+def test_an_adapter_changes_the_language_model_and_not_the_vision_tower(
     packing: bool, seeing: Base, tiny_settings: Settings, tmp_path: Path
 ) -> None:
     changes = {"base_model": seeing.source, "epochs": 0.05, "packing": packing, "max_length": 600}
@@ -150,14 +150,14 @@ def test_a_model_in_4_bits_answers_with_its_adapter_and_without(tuned: Tuned) ->
 
 
 def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
-    run = Run(tmp_path / "begun")
+    run = Run(tmp_path / "started")
     run.write(Record("ministral-3b"))
     with pytest.raises(TuneError, match="has no model yet") as error:
         weights.load_tuned(run)
-    assert error.value.fix == "uv run python -m tune train --resume begun"
+    assert error.value.fix == "uv run python -m tune train --resume started"
 
 
-def test_a_model_that_is_not_here_says_so_at_once() -> None:
+def test_a_model_that_is_not_here_is_reported_without_delay() -> None:
     base = Base("what", "who/what")
     for load in (weights.load_tokenizer, weights.load_base, weights.known):
         with pytest.raises(TuneError, match="not on this machine, and HF_HUB_OFFLINE is set"):
@@ -181,7 +181,7 @@ def test_a_pad_token_is_never_the_end_token(tuned: Tuned, tmp_path: Path) -> Non
     assert loaded.chat_template == tokens.training_template()
 
 
-def test_an_older_base_is_asked_in_its_own_form(tuned: Tuned, tmp_path: Path) -> None:
+def test_an_older_base_gets_its_own_chat_format(tuned: Tuned, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         text = (tuned.base / name).read_text("utf-8")
         text = text.replace("[SYSTEM_PROMPT]", "[control_17]").replace("[ARGS]", "[control_20]")

@@ -24,19 +24,20 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Engine = Literal["auto", "transformers", "llama.cpp"]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name; else the latest.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name. Default: the latest.")]
 
 
 @app.command()
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(help="Else those of .env.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Default: those of .env.")] = None,
     length: Annotated[
-        int, typer.Option(min=0, help="Tokens of a row; else MAX_LENGTH.", show_default=False)
+        int,
+        typer.Option(min=0, help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False),
     ] = 0,
-    show: Annotated[int, typer.Option(min=1, help="Problems shown of each kind.")] = 5,
+    show: Annotated[int, typer.Option(min=1, help="How many problems of each kind to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Name what is wrong with the rows, and how long they are. Ends with 1 on errors.
+    """Check the rows for problems, and measure their length. Exit code 1 on errors.
 
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
@@ -58,10 +59,10 @@ def check(
 def convert(
     source: Annotated[Path, typer.Argument(help="CSV, JSON or JSONL.")],
     target: Annotated[Path, typer.Argument(help="The JSONL to write.")],
-    encoding: Annotated[str, typer.Option(help="How it is written: cp1252, utf-16 …")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Of the source: cp1252, utf-16 …")] = "utf-8",
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the target.")] = False,
 ) -> None:
-    """Write rows of any known shape as chat JSONL. Ends with 1 when some could not be read.
+    """Convert a data file to chat JSONL. Exit code 1 if some rows could not be read.
 
     Example: uv run python -m tune convert questions.csv data/all.jsonl
     """
@@ -79,13 +80,13 @@ def convert(
 @app.command()
 def split(
     file: Annotated[Path, typer.Argument(help="All rows.")],
-    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Its share.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0, max=0.4, help="Its share.")] = 0.1,
-    into: Annotated[Path | None, typer.Option(help="The folder; else the file's own.")] = None,
-    seed: Annotated[int, typer.Option(help="Another one gives another split.")] = SETTINGS.seed,
+    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Share of rows.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=0.4, help="Share of rows.")] = 0.1,
+    into: Annotated[Path | None, typer.Option(help="A folder. Default: the file's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = SETTINGS.seed,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the parts.")] = False,
 ) -> None:
-    """Deal rows out to train.jsonl, validation.jsonl and test.jsonl, always in the same way.
+    """Split rows into train.jsonl, validation.jsonl and test.jsonl, always in the same way.
 
     Example: uv run python -m tune split data/all.jsonl
     """
@@ -104,16 +105,16 @@ def plan(
     base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
     method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
     length: Annotated[
-        int, typer.Option(help="Tokens of a row; else MAX_LENGTH.", show_default=False)
+        int, typer.Option(help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False)
     ] = 0,
     batch: Annotated[
-        int, typer.Option(help="Rows at a time; else BATCH_SIZE.", show_default=False)
+        int, typer.Option(help="Rows per batch. Default: BATCH_SIZE.", show_default=False)
     ] = 0,
-    data: Annotated[Path | None, typer.Option(help="The rows; else TRAIN_FILE.")] = None,
-    list_bases: Annotated[bool, typer.Option("--list", help="Name the bases.")] = False,
+    data: Annotated[Path | None, typer.Option(help="The rows. Default: TRAIN_FILE.")] = None,
+    list_bases: Annotated[bool, typer.Option("--list", help="List the bases.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reckon with memory, time and cost: here, and on GPUs to rent.
+    """Estimate memory, time and cost, here and on rented GPUs.
 
     Example: uv run python -m tune plan --base ministral-8b --method qlora
     """
@@ -139,20 +140,22 @@ def plan(
 
 @app.command()
 def train(
-    run: Annotated[str, typer.Argument(help="With --resume: which; else the latest.")] = "",
+    run: Annotated[str, typer.Argument(help="With --resume: a run. Default: the latest.")] = "",
     base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
     method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
     rank: Annotated[
-        int, typer.Option(help="How much LoRA can learn; else LORA_RANK.", show_default=False)
+        int, typer.Option(help="The rank of LoRA. Default: LORA_RANK.", show_default=False)
     ] = 0,
     epochs: Annotated[
-        float, typer.Option(help="How often each row is seen; else EPOCHS.", show_default=False)
+        float, typer.Option(help="Passes over the rows. Default: EPOCHS.", show_default=False)
     ] = 0,
     name: Annotated[str, typer.Option(help="A name for the new run.")] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
+    ] = False,
 ) -> None:
-    """Train; what was stopped goes on with --resume, even after a power cut.
+    """Train. A stopped run continues with --resume, even after a power cut.
 
     Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
     """
@@ -161,7 +164,7 @@ def train(
     from tune.training import job
 
     if run and not resume:
-        raise typer.BadParameter(f"a new run takes --name {run}, an old one --resume {run}")
+        raise typer.BadParameter(f"for a new run use --name {run}, to continue one --resume {run}")
     wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
     wanted = {name: each for name, each in wanted.items() if each}
     settings = changed(SETTINGS, wanted)
@@ -174,13 +177,13 @@ def train(
     try:
         with screen.training() as report:
             if goes_on:
-                settings = training.as_begun(this, SETTINGS, wanted, report)
+                settings = training.saved_settings(this, SETTINGS, wanted, report)
             training.train(this, settings, resume=goes_on, report=report)
     except KeyboardInterrupt:
-        begun = (this.folder / "run.json").is_file()
-        how = f"Go on: uv run python -m tune train --resume {this.name}"
+        started = (this.folder / "run.json").is_file()
+        how = f"Continue: uv run python -m tune train --resume {this.name}"
         if processes.is_main():
-            _note(f"Stopped. {how}" if begun else "Stopped before it began: nothing is there yet.")
+            _note(f"Stopped. {how}" if started else "Stopped before the run was created.")
         raise typer.Exit(130) from None
     if processes.is_main():
         screen.show_trained(this)
@@ -189,12 +192,12 @@ def train(
 @app.command()
 def evaluate(
     run: RunName = "",
-    rows: Annotated[int, typer.Option(min=0, help="Ask so many, drawn by chance; 0: all.")] = 0,
-    api_rows: Annotated[int, typer.Option(min=0, help="Of a prompted model; 0: none.")] = 60,
-    drop_seen: Annotated[bool, typer.Option("--drop-seen", help="Skip rows of training.")] = False,
+    rows: Annotated[int, typer.Option(min=0, help="Size of a random sample; 0: all.")] = 0,
+    api_rows: Annotated[int, typer.Option(min=0, help="Rows for a prompted model; 0: none.")] = 60,
+    drop_seen: Annotated[bool, typer.Option("--drop-seen", help="Skip training rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the base and the tuned model the test rows: which is better, and is that proven?
+    """Compare the base and the tuned model on the test rows, with confidence intervals.
 
     Example: uv run python -m tune evaluate --rows 50
     """
@@ -208,7 +211,7 @@ def evaluate(
         with screen.answering() as on_progress:
             found = evaluating.evaluate(this, SETTINGS, options, on_progress)
     except KeyboardInterrupt:
-        _note("Stopped. Answers so far are kept: the same command goes on.")
+        _note("Stopped. The answers so far are saved. To continue, run the same command.")
         raise typer.Exit(130) from None
     if as_json:
         print(results.to_json(found), end="")
@@ -218,9 +221,10 @@ def evaluate(
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="What to ask both.")], as_json: AsJson = False
+    question: Annotated[str, typer.Argument(help="A question for both models.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Put a question to the base and to the tuned model, as the app does."""
+    """Ask the base and the tuned model a question, as the app does."""
     from tune import screen
     from tune.answering import answers
 
@@ -233,7 +237,7 @@ def ask(
 
 @app.command()
 def rehearse(as_json: AsJson = False) -> None:
-    """Go the whole way with a tiny model, without a GPU or a download. Ends with 1 on a failure.
+    """Run every step with a tiny model, without a GPU or a download. Exit code 1 on a failure.
 
     Example: uv run python -m tune rehearse
     """
@@ -244,7 +248,7 @@ def rehearse(as_json: AsJson = False) -> None:
         with screen.rehearsing(quiet=as_json) as (begin, done):
             how = go(SETTINGS, begin, done)
     except KeyboardInterrupt:
-        _note("Stopped. Nothing of it is left.")
+        _note("Stopped. Its files were removed.")
         raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(how.as_dict(), ensure_ascii=False, indent=2))
@@ -256,14 +260,16 @@ def rehearse(as_json: AsJson = False) -> None:
 @app.command()
 def export(
     run: RunName = "",
-    form: Annotated[runs.Form, typer.Option("--as", help="What to make of it.")] = "merged",
-    kind: Annotated[str, typer.Option(help="Of a GGUF file: f16, q8_0, q4_k_m …")] = "f16",
-    push: Annotated[str, typer.Option(help="To the hub, as your-name/your-model.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="There for everybody.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    form: Annotated[runs.Form, typer.Option("--as", help="The format to export.")] = "merged",
+    kind: Annotated[str, typer.Option(help="The type of a GGUF file: f16, q8_0, q4_k_m …")] = "f16",
+    push: Annotated[str, typer.Option(help="Push to the hub, as your-name/your-model.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Make it public on the hub.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be pushed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what others can use: an adapter, merged weights, a GGUF file for llama.cpp and Ollama.
+    """Export an adapter, merged weights, or a GGUF file for llama.cpp and Ollama.
 
     Example: uv run python -m tune export --as gguf --kind q8_0
     """
@@ -272,10 +278,10 @@ def export(
     from tune.exporting import hub
 
     if (public or dry_run) and not push:
-        raise typer.BadParameter("--public and --dry-run are about --push your-name/your-model")
+        raise typer.BadParameter("--public and --dry-run need --push your-name/your-model")
     this = runs.find(SETTINGS.runs, run)
     made = exporting.there(this, form, kind) if push else None
-    made = made or exporting.export(this, form, SETTINGS, kind=kind, tell=_note)
+    made = made or exporting.export(this, form, SETTINGS, kind=kind, emit=_note)
     sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
     if as_json:
         about = made.as_dict() | ({"push": vars(sent)} if sent else {})
@@ -287,14 +293,14 @@ def export(
 @app.command()
 def serve(
     run: RunName = "",
-    engine: Annotated[Engine, typer.Option(help="Who answers; auto: what is installed.")] = "auto",
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    engine: Annotated[Engine, typer.Option(help="What runs it; auto: what is installed.")] = "auto",
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Write out the commands for vLLM, Ollama, llama.cpp.")
+        bool, typer.Option("--print", help="Print commands for vLLM, Ollama, llama.cpp.")
     ] = False,
 ) -> None:
-    """Put the tuned model behind an address that apps take as LLM_BASE_URL.
+    """Serve the tuned model at an address that apps take as LLM_BASE_URL.
 
     Example: uv run python -m tune serve --port 8001
     """
@@ -306,9 +312,9 @@ def serve(
         print(serving.commands(this, address))
         return
     try:
-        serving.serve(this, engine, address, tell=_note)
+        serving.serve(this, engine, address, emit=_note)
     except KeyboardInterrupt:
-        _note("Ended.")
+        _note("Stopped.")
         raise typer.Exit(130) from None
 
 
@@ -319,7 +325,7 @@ def list_runs(as_json: AsJson = False) -> None:
     for run in runs.every(SETTINGS.runs):
         try:
             found.append({"run": run.name, **vars(run.record)})
-        except TuneError as error:  # one that cannot be read hides no other
+        except TuneError as error:  # one that cannot be read must not hide the others
             _note(error.problem)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -332,7 +338,7 @@ def list_runs(as_json: AsJson = False) -> None:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Tell whom the app asks, and what there is to show."""
+    """Show which models the app uses, and which run is the latest."""
     latest = runs.latest(SETTINGS.runs)
     about = {
         "provider": SETTINGS.provider,
@@ -352,12 +358,12 @@ def status(as_json: AsJson = False) -> None:
 
 
 def _note(line: str) -> None:
-    """What people read while they wait; scripts read the other stream."""
+    """Print a message on stderr; scripts read stdout."""
     print(line, file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Run a command; what goes wrong as expected is told in two lines."""
+    """Run a command; an expected error is two lines, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -365,10 +371,10 @@ def main() -> int:
     try:
         app(prog_name="python -m tune")
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        expected = explained(error)
+        if expected is None:
             raise
-        print(told, file=sys.stderr)
+        print(expected, file=sys.stderr)
         return 1
     return 0
 

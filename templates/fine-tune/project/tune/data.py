@@ -1,4 +1,4 @@
-"""Takes files of rows in: loads them, converts them, splits them."""
+"""Loads, converts and splits data files."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ __all__ = ["Message", "Problem", "Row", "convert", "digest", "fingerprint", "loa
 
 
 def load(path: Path) -> list[Row]:
-    """All rows of a file. Raises TuneError that names the first one that would spoil a training."""
+    """All rows of a file. Raises TuneError for the first one that would spoil the training."""
     rows: list[Row] = []
     for each in read(path):
         problems = [each] if isinstance(each, Problem) else checks.check(each)
         if error := next((problem for problem in problems if problem.level == "error"), None):
             again = f"uv run python -m tune check {label(path)}"
-            raise TuneError(str(error), f"{error.fix}\n(all that is wrong: {again})")
+            raise TuneError(str(error), f"{error.fix}\n(to see all problems: {again})")
         assert isinstance(each, Row)
         rows.append(each)
     if not rows:
-        raise TuneError(f"{label(path)} holds no rows.", "give it one conversation a line")
+        raise TuneError(f"{label(path)} contains no rows.", "write one conversation per line")
     return rows
 
 
 def digest(file: Path) -> str:
-    """What a file holds, as the record of a run names it."""
+    """The SHA-256 of a file, for the record of a run."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-# Files out
+# Writing files
 
 
 def convert(
     source: Path, target: Path, *, encoding: str = "utf-8", overwrite: bool = False
 ) -> tuple[int, list[Problem]]:
-    """Write a file of any known shape as chat JSONL; return how many rows, and what was left out.
+    """Convert a data file to chat JSONL; return how many rows, and what was left out.
 
-    Ids of tool calls that Mistral refuses are written anew. Raises TuneError rather than overwrite.
+    Tool call ids that Mistral rejects are replaced. Raises TuneError rather than overwrite.
     """
     problems: list[Problem] = []
     rows = 0
@@ -63,24 +63,24 @@ def convert(
             rows += 1
         if not rows:
             first = problems[0] if problems else None
-            problem = str(first) if first else f"{label(source)} holds no rows."
-            raise TuneError(problem, first.fix if first else "give it one conversation a line")
+            problem = str(first) if first else f"{label(source)} contains no rows."
+            raise TuneError(problem, first.fix if first else "write one conversation per line")
     return rows, problems
 
 
 def split(
     source: Path, parts: dict[Path, float], *, seed: int, overwrite: bool = False
 ) -> dict[Path, int]:
-    """Deal the rows of a file out to others, by their shares; return the rows of each.
+    """Split the rows of a file into parts, by their shares; return the rows of each.
 
-    The same rows and seed give the same parts in any order of the rows. What asks the same stays
-    together, and so does a conversation with its beginning. Raises TuneError rather than
-    overwrite, or for a row that cannot be read.
+    The same rows and seed give the same parts, in any order of the rows. Rows with the same
+    question stay in one part, and so does a conversation with its beginning. Raises TuneError
+    rather than overwrite, or for a row that cannot be read.
     """
     others = [part for part in parts if part.resolve() != source.resolve()]
     if len(others) < len(parts) and any(part.exists() for part in others):
-        problem = f"{label(source)} is a part itself: what the other parts hold would be lost."
-        raise TuneError(problem, f"rename it: {label(source.with_name('all.jsonl'))}")
+        problem = f"{label(source)} cannot be split into itself and parts that exist."
+        raise TuneError(problem, f"rename it to {label(source.with_name('all.jsonl'))} first")
     asked = np.unique(array("Q", (fingerprint(row.question) for row in _good(source))))
     keys = np.asarray(array("Q", (_key(row, asked, seed) for row in _good(source))))
     part_of = _deal(keys, list(parts.values()))
@@ -91,7 +91,7 @@ def split(
             files.write(part, row)
             rows[part] += 1
         if not all(rows):
-            problem = f"{label(source)} has too few rows to be split: {rows}."
+            problem = f"{label(source)} has too few rows to split: {rows}."
             raise TuneError(problem, "add rows, or ask for larger shares")
     return dict(zip(parts, rows, strict=True))
 
@@ -104,9 +104,9 @@ def _good(source: Path) -> Iterator[Row]:
 
 
 def _key(row: Row, asked: np.ndarray, seed: int) -> int:
-    """A number for the first of a conversation's questions that is all that some row asks."""
-    begun = (row.messages[:place] for place in row.answers)
-    first = next((each for each in begun if _holds(asked, fingerprint(each))), row.question)
+    """Hash the shortest beginning of a conversation that is the whole question of some row."""
+    starts = (row.messages[:place] for place in row.answers)
+    first = next((each for each in starts if _holds(asked, fingerprint(each))), row.question)
     return fingerprint(first, key=str(seed).encode())
 
 
@@ -115,7 +115,7 @@ def _holds(ranked: np.ndarray, number: int) -> bool:
 
 
 def _deal(keys: np.ndarray, shares: list[float]) -> Callable[[int], int]:
-    """Which part each question goes to. In the order of their fingerprints, which is shuffled."""
+    """Assign each question to a part, in the order of their hashes, which is random."""
     questions, counts = np.unique(keys, return_counts=True)
     ends = np.cumsum(shares) / sum(shares) * len(keys)
     middles = np.cumsum(counts) - counts / 2
@@ -124,7 +124,7 @@ def _deal(keys: np.ndarray, shares: list[float]) -> Callable[[int], int]:
 
 
 def _with_right_ids(row: Row) -> Row:
-    """Give calls whose id is not nine letters and digits one that is, always the same."""
+    """Replace call ids that are not nine letters and digits, each always by the same one."""
 
     def right(identity: object) -> object:
         known = str(identity)
@@ -144,17 +144,19 @@ def _with_right_ids(row: Row) -> Row:
 
 
 def _writing(path: Path) -> TextIO:
-    """Half a character cannot be written as UTF-8: its escape is, as JSON knows it, too."""
+    """Open for writing; half a character is written as its JSON escape, as UTF-8 has none."""
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 class _Files:
-    """Files that are written whole or not at all."""
+    """Files that are written completely or not at all."""
 
     def __init__(self, targets: list[Path], *, overwrite: bool) -> None:
         there = [label(target) for target in targets if target.exists()]
         if there and not overwrite:
-            raise TuneError(f"{', '.join(there)} is there already.", "name another, or --replace")
+            raise TuneError(
+                f"{', '.join(there)} exists already.", "choose another name, or add --replace"
+            )
         self.targets = targets
         self.parts = [target.with_name(f"{target.name}.part") for target in targets]
 

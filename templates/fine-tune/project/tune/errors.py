@@ -1,17 +1,17 @@
-"""What goes wrong as expected: what happened, and the command that mends it."""
+"""Expected errors: what happened, and the command that fixes it."""
 
 from __future__ import annotations
 
 import re
 from importlib.util import find_spec
 
-ROOM = "make room, or give yourself the right to it; RUNS_DIR in .env moves the runs elsewhere"
+ROOM = "free some space, or check the permissions; RUNS_DIR in .env moves the runs elsewhere"
 FULL = re.compile("out of memory|not enough memory|allocate memory|alloc_failed")
 INSTALL = "uv pip install --torch-backend auto -r pyproject.toml --extra train"
 
 
 class TuneError(Exception):
-    """Something that the team can mend; `fix` is what to type."""
+    """An error that the team can fix; `fix` is what to type."""
 
     def __init__(self, problem: str, fix: str = "") -> None:
         super().__init__(f"{problem}\nFix: {fix}" if fix else problem)
@@ -19,7 +19,7 @@ class TuneError(Exception):
 
 
 def explained(error: Exception) -> TuneError | None:
-    """What a disk or a file of weights refused, and what to do; None for a mistake of ours."""
+    """Turn errors of the disk or of a weights file into advice; None for a bug of ours."""
     if isinstance(error, TuneError):
         return error
     if isinstance(error, OSError):
@@ -29,34 +29,36 @@ def explained(error: Exception) -> TuneError | None:
         return None
     if "while serializing" in str(error):
         return TuneError(f"The weights cannot be written: {error}.", ROOM)
-    fix = "copy its folder anew, or train again: uv run python -m tune train"
-    return TuneError(f"A file of weights is damaged: {error}.", fix)
+    fix = "copy its folder again, or train again: uv run python -m tune train"
+    return TuneError(f"A weights file is damaged: {error}.", fix)
 
 
 def is_memory_full(error: BaseException) -> bool:
-    """Whether memory ran out, however PyTorch says it. An "illegal memory access" is no sign."""
+    """Whether memory ran out, in any of PyTorch's wordings; not an "illegal memory access"."""
     return isinstance(error, MemoryError) or bool(FULL.search(str(error).lower()))
 
 
 def can_load() -> bool:
-    """Tell whether what runs a model here is installed, without loading it."""
+    """Whether the packages that run a model are installed; does not import them."""
     return all(find_spec(name) for name in ("torch", "transformers", "peft"))
 
 
 def can_train() -> bool:
-    """The same of what trains one."""
+    """Whether the packages that train a model are installed."""
     return can_load() and find_spec("trl") is not None
 
 
 def need_loading() -> None:
-    """Raise TuneError where nothing here can run a model."""
+    """Raise TuneError if the packages that run a model are missing."""
     if not can_load():
-        raise TuneError("This needs PyTorch, Transformers and PEFT, not installed yet.", INSTALL)
+        raise TuneError(
+            "This needs PyTorch, Transformers and PEFT, which are not installed.", INSTALL
+        )
 
 
 def need_training() -> None:
-    """Raise TuneError where PyTorch and its company are not installed."""
+    """Raise TuneError if the packages that train a model are missing."""
     if not can_train():
         raise TuneError(
-            "This needs PyTorch, Transformers, TRL and PEFT, not installed yet.", INSTALL
+            "This needs PyTorch, Transformers, TRL and PEFT, which are not installed.", INSTALL
         )

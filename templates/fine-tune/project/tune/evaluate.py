@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune import data, metrics, models, prompts, runs
-from tune.answering.generate import Generator, NotTaken, Reply, TooLong
+from tune.answering.generate import Generator, Reply, TooLong, UnsupportedMessages
 from tune.data import Row
 from tune.errors import TuneError, need_loading
 from tune.judging import held_out, kept, prompted, report, results, verdict
@@ -22,20 +22,20 @@ from tune.rows import tokens
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings, named
 
-OnProgress = Callable[[str, int, int], None]  # who answers, so many questions, of how many
+OnProgress = Callable[[str, int, int], None]  # the system, questions answered, all questions
 
-KEPT = 500  # rows that are kept word for word
-IN_4_BITS = "Both answered in 4 bits: 16 did not fit into the free memory of the GPU."
+KEPT = 500  # rows whose answers are saved in full
+IN_4_BITS = "Both models ran in 4 bits: 16 bits did not fit into the free memory of the GPU."
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much is asked, and how."""
+    """How many rows to ask, and how."""
 
-    rows: int = 0  # of the test file, drawn by chance; 0: all
-    api_rows: int = 60  # that the well-prompted model is asked, where there is a key
-    drop_seen: bool = False  # leave out rows that were trained on, instead of refusing
-    four_bit: bool | None = None  # both models in 4 bits; None: where 16 do not fit the GPU
+    rows: int = 0  # a random sample of the test file; 0: all
+    api_rows: int = 60  # for the well-prompted model, if there is a key
+    drop_seen: bool = False  # leave out rows that were trained on, instead of an error
+    four_bit: bool | None = None  # both models in 4 bits; None: if 16 do not fit the GPU
 
 
 EVERYTHING = Options()
@@ -43,7 +43,7 @@ EVERYTHING = Options()
 
 @dataclass(frozen=True)
 class Asked:
-    """The rows, and what each system answered; who was stopped has fewer answers than rows."""
+    """The rows, and each system's answers: fewer than rows if it was stopped."""
 
     rows: tuple[Row, ...]
     replies: Mapping[str, Sequence[Reply]]
@@ -59,8 +59,8 @@ def evaluate(
 ) -> Evaluation:
     """Ask both models the same questions, and write the run's evaluation and its report.
 
-    Both are written at the end; answers are kept as they come, so that a second try goes on.
-    Raises TuneError where rows were trained on.
+    Both are written at the end. Answers are saved one by one, so that a second try continues.
+    Raises TuneError if test rows were trained on.
     """
     need_loading()
     rows, notes = held_out.choose(run, settings, options.rows, options.drop_seen)
@@ -83,7 +83,7 @@ def _four_bit(run: Run, options: Options) -> bool:
 
 
 def _ask_here(here: _Here) -> Asked:
-    """What both models answer on this machine. They share one copy of the weights if they can."""
+    """The answers of both models on this machine, with one copy of the weights if possible."""
     from tune.training import weights
 
     run, four_bit, base = here.run, here.four_bit, models.find(here.run.record.base)
@@ -109,7 +109,7 @@ def _ask_here(here: _Here) -> Asked:
 
 @dataclass(frozen=True)
 class _Here:
-    """Asks a model on this machine; what it answered before it was stopped is known."""
+    """Asks a model on this machine; reuses the answers saved before a stop."""
 
     run: Run
     rows: tuple[Row, ...]
@@ -118,7 +118,7 @@ class _Here:
     four_bit: bool
 
     def answers(self, who: str, edition: object, load: Callable[[], Generator]) -> list[Reply]:
-        """Every answer, in the order of the rows. Weights are loaded where one is missing."""
+        """Every answer, in the order of the rows. Weights are loaded only if one is missing."""
         file = Kept(self.run.folder / "answers.jsonl")
         keys, known = [self._key(who, edition, row) for row in self.rows], file.read()
         places = [at for at, key in enumerate(keys) if key not in known]
@@ -145,11 +145,13 @@ class _Here:
         for row, messages in zip(rows, asked, strict=True):
             try:
                 generator.check_room(messages, tools=row.tools)
-            except (TooLong, NotTaken) as error:
+            except (TooLong, UnsupportedMessages) as error:
                 where = f"{named(self.settings.test)}, line {row.line}"
-                raise TuneError(f"{where}: {error.problem}", "take the row out") from None
-        replace(generator, max_tokens=1).answer(asked[0])  # the first one would pay for the start
-        torch.manual_seed(self.settings.seed)  # above temperature 0 both throw the same dice
+                raise TuneError(f"{where}: {error.problem}", "remove the row") from None
+        replace(generator, max_tokens=1).answer(
+            asked[0]
+        )  # warm-up, so that no answer is timed with it
+        torch.manual_seed(self.settings.seed)  # above temperature 0 both sample alike
         yield from generator.batches(asked, tools=[row.tools for row in rows])
 
     def _key(self, who: str, edition: object, row: Row) -> str:
@@ -158,7 +160,7 @@ class _Here:
 
 
 def _edition(folder: Path) -> list[Any]:
-    """Which weights lie in a folder: another training writes others."""
+    """Identifies the weights in a folder, so that answers of other weights are not reused."""
     files = sorted(folder.glob("*.safetensors"))
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
@@ -166,7 +168,7 @@ def _edition(folder: Path) -> list[Any]:
 def _ask_elsewhere(
     asked: Asked, settings: Settings, options: Options, on_progress: OnProgress
 ) -> Asked:
-    """Add what a well-prompted model of the API answers, where there is a key."""
+    """Add the answers of a well-prompted model of the API, if there is a key."""
     model = prompted.model(settings) if options.api_rows else None
     if model is None:
         return asked
@@ -179,7 +181,7 @@ def _ask_elsewhere(
     notes = asked.notes
     if found.problem:
         given = f"{len(found.replies)} of {counted(len(conversations))}"
-        notes += (f"{model.name} answered {given}, then: {found.problem}.",)
+        notes += (f"{model.name} answered {given}, then failed: {found.problem}.",)
     if not found.replies:
         return replace(asked, notes=notes)
     label = f"{model.name}, prompted with {min(len(shown), prompts.SHOTS)} examples"
@@ -192,7 +194,7 @@ def _ask_elsewhere(
 
 
 def compare(asked: Asked) -> Evaluation:
-    """Measure the answers and judge. Needs no model."""
+    """Score the answers and decide the verdict. Needs no model."""
     expected = [row.answer for row in asked.rows]
     scores = {
         who: metrics.score(expected[: len(given)], [reply.text for reply in given])
@@ -201,7 +203,7 @@ def compare(asked: Asked) -> Evaluation:
     headline, because = verdict.headline(expected)
     differences = metrics.differences(scores[TUNED], scores[BASE])
     judged = verdict.judge(headline, scores, differences[headline])
-    ahead, told = _beside_prompted(asked, scores, headline)
+    ahead, compared = _beside_prompted(asked, scores, headline)
     return Evaluation(
         run="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,7 +212,7 @@ def compare(asked: Asked) -> Evaluation:
         headline=headline,
         because=because,
         why=judged.why,
-        notes=(*judged.notes, *_oddities(asked), *asked.notes, *told),
+        notes=(*judged.notes, *_oddities(asked), *asked.notes, *compared),
         systems={who: _system(asked, who, scores[who]) for who in asked.replies},
         differences=differences,
         ahead_of_prompted=ahead,
@@ -247,25 +249,25 @@ def _samples(asked: Asked, scores: Mapping[str, metrics.Floats]) -> tuple[Sample
 
 
 def _oddities(asked: Asked) -> list[str]:
-    """What figures alone would not tell."""
+    """Warnings about what the figures do not show."""
     base, tuned = ([reply.text for reply in asked.replies[who]] for who in (BASE, TUNED))
     notes = []
     if base == tuned:
         notes.append(
-            "Both gave the same answers, word for word: the adapter changes nothing. Was it "
+            "Both models gave exactly the same answers: the adapter changes nothing. Was it "
             "loaded, and did the loss fall?"
         )
     elif len(set(tuned)) == 1 and len({row.answer for row in asked.rows}) > 1:
-        notes.append("The tuned model gives one and the same answer to every question.")
+        notes.append("The tuned model gives the same answer to every question.")
     if cut := sum(reply.cut for reply in asked.replies[TUNED]):
         notes.append(
-            f"{counted(cut)} where the tuned model was cut off at MAX_TOKENS: it did not learn "
-            "to stop, or MAX_TOKENS is too low."
+            f"The tuned model was cut off at MAX_TOKENS on {counted(cut)}: it did not learn to "
+            "stop, or MAX_TOKENS is too low."
         )
     if PROMPTED not in asked.replies:
         notes.append(
-            "The base got the bare question, as the tuned model did. A base that is told the task "
-            "does better: put a MISTRAL_API_KEY into .env, and one is asked as well."
+            "The base got only the question, as the tuned model did. A base with instructions and "
+            "examples does better: to compare with one, set MISTRAL_API_KEY in .env."
         )
     return notes
 
@@ -273,7 +275,7 @@ def _oddities(asked: Asked) -> list[str]:
 def _beside_prompted(
     asked: Asked, scores: Mapping[str, Scores], headline: str
 ) -> tuple[dict[str, metrics.Interval], list[str]]:
-    """How far the tuned model is ahead of the prompted one, on the rows that both were asked."""
+    """How far the tuned model is ahead of the prompted one, on the rows that both answered."""
     if PROMPTED not in scores:
         return {}, []
     rows = len(asked.replies[PROMPTED])
@@ -284,8 +286,8 @@ def _beside_prompted(
     spread = f"{verdict.signed(ahead.low)} to {verdict.signed(ahead.high)} points"
     on = f"on {'the first ' if rows < len(asked.rows) else ''}{counted(rows)}"
     name = verdict.spoken(headline)
-    told = f"Against {asked.labels[PROMPTED]}: {word}, {spread} of {name} {on}."
-    return differences, [told]
+    note = f"Against {asked.labels[PROMPTED]}: {word}, {spread} of {name} {on}."
+    return differences, [note]
 
 
 def _settings(run: Run, settings: Settings) -> dict[str, str | int | float]:

@@ -1,4 +1,4 @@
-"""A run's model in the forms that others take: an adapter, merged weights, one GGUF file."""
+"""Exports a run's model as an adapter, as merged weights, or as one GGUF file."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from tune.settings import SETTINGS, Settings
 if TYPE_CHECKING:
     from tune.models import Base
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 
-ASKED = 5  # questions that an export must answer as the run does
-# Rounding to 16 bits or fewer may turn a word of a long answer; rubbish has nothing in common.
+ASKED = 5  # questions that an export must answer like the run
+# Rounding to 16 bits or fewer may change a word of a long answer; a broken export shares nothing.
 ALIKE = 0.6
 
-# What is copied or sent: never the optimizer's state, a checkpoint, or anything with rows in it.
+# The files that are copied or uploaded: no optimizer state, no checkpoint, no rows.
 FILES = re.compile(
     r"(adapter_model|model)[\w.-]*\.safetensors(\.index\.json)?|(adapter_|generation_)?config\.json"
     r"|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja"
     r"|(pre)?processor_config\.json|[\w.-]+\.gguf|Modelfile|README\.md"
 )
-_SEEING = ("preprocessor_config.json", "processor_config.json")  # of a base that takes images
+_IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")  # of a base that takes images
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was made, and how its answers compare with the run's."""
+    """An export, and how its answers compare with the run's."""
 
     run: Run
     form: Form
@@ -51,25 +51,25 @@ class Export:
 
     @property
     def files(self) -> dict[str, int]:
-        """The files by name, with their bytes."""
+        """The files by name, with their sizes in bytes."""
         return {file.name: file.stat().st_size for file in sorted(self.folder.iterdir())}
 
     def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
+        """The export for `--json`."""
         about = {"form": self.form, "folder": str(self.folder), "checked": self.checked}
         return about | {"files": self.files}
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What the makers of all three forms need."""
+    """The input of all three exporters."""
 
     run: Run
     base: Base
     settings: Settings
     part: Path  # the folder that is being filled
     kind: str
-    tell: Tell
+    emit: Emit
 
     @property
     def questions(self) -> list[list[Message]]:
@@ -77,12 +77,12 @@ class _Work:
 
 
 def export(
-    run: Run, form: Form, settings: Settings = SETTINGS, *, kind: str = "f16", tell: Tell = print
+    run: Run, form: Form, settings: Settings = SETTINGS, *, kind: str = "f16", emit: Emit = print
 ) -> Export:
-    """Make one form of a run's model in its `exports` folder, load it again and ask it.
+    """Export a run's model to its `exports` folder, load it again and compare its answers.
 
-    `kind` is that of a GGUF file: f16, q8_0, q4_k_m, … Raises TuneError, and leaves nothing half
-    done, where it does not answer as the run does.
+    `kind` is the GGUF type: f16, q8_0, q4_k_m, … Raises TuneError, and removes the export, if its
+    answers differ from the run's.
     """
     need_loading()
     from tune.training import weights
@@ -94,33 +94,33 @@ def export(
     target = folder(run, form, kind)
     base = weights.known(models.find(run.record.base))
     if form == "gguf" and not there(run, "merged"):
-        export(run, "merged", settings, tell=tell)
+        export(run, "merged", settings, emit=emit)
     with _replaced(target) as part:
-        checked = makers[form](_Work(run, base, settings, part, kind, tell))
+        checked = makers[form](_Work(run, base, settings, part, kind, emit))
         card.write(part, card.Subject(run, base, form, run.name))
     return Export(run, form, target, checked)
 
 
 def there(run: Run, form: Form, kind: str = "f16") -> Export | None:
-    """An export that was made already, and checked then; None where training has gone on since."""
+    """An earlier export; None if there is none, or if the run was trained again since."""
     place = folder(run, form, kind)
     if not (place / "README.md").is_file():
         return None
     newer = (place / "README.md").stat().st_mtime >= run.model.stat().st_mtime
-    return Export(run, form, place, "checked when it was made") if newer else None
+    return Export(run, form, place, "checked when it was exported") if newer else None
 
 
 def folder(run: Run, form: Form, kind: str = "f16") -> Path:
-    """Where an export lies. GGUF files of several kinds lie side by side."""
+    """The folder of an export. Each GGUF type has its own."""
     return run.exports / (f"gguf-{kind.lower()}" if form == "gguf" else form)
 
 
 def questions(settings: Settings) -> list[list[Message]]:
-    """A few questions that the model was not trained on; without test rows the app's examples."""
+    """A few questions that the model was not trained on: test rows, or the app's examples."""
     from tune import data
 
     asked = [[{"role": "user", "content": text}] for text in settings.examples[:ASKED]]
-    with suppress(TuneError):  # the model is no worse for a test file that cannot be read
+    with suppress(TuneError):  # an unreadable test file is no reason to fail
         rows = [row for row in data.load(settings.test) if not row.tools][:ASKED]
         asked = [row.question for row in rows] or asked
     return [prompts.with_system(messages) for messages in asked]
@@ -130,9 +130,9 @@ def questions(settings: Settings) -> list[list[Message]]:
 
 
 def _adapter(work: _Work) -> str:
-    """The adapter as it was trained, naming its base as the hub does.
+    """Copy the adapter, with its base's name on the hub.
 
-    Nothing is merged: a base that does not fit the GPU in 16 bits is asked in 4, before and after.
+    Nothing is merged: if the base does not fit the GPU in 16 bits, both checks use 4 bits.
     """
     from peft import PeftModel
 
@@ -140,7 +140,7 @@ def _adapter(work: _Work) -> str:
 
     if work.run.record.method == "full":
         fix = f"uv run python -m tune export {work.run.name} --as merged"
-        raise TuneError("A full tuning has no adapter: all its weights are new.", fix)
+        raise TuneError("Full tuning gives no adapter: it changes all weights.", fix)
     four_bit = weights.answers_in_4_bits(work.base)
     before = _asked_of_run(work, four_bit=four_bit)
     for file in sorted(work.run.model.iterdir()):
@@ -150,17 +150,17 @@ def _adapter(work: _Work) -> str:
     about = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": work.base.source}
     config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", "utf-8")
     _save_tokenizer(work)
-    work.tell("Loading the adapter again …")
+    work.emit("Loading the adapter again …")
     base = weights.load_base(work.base, four_bit=four_bit)
     model = PeftModel.from_pretrained(base, str(work.part)).eval()
     return _compare(before, _ask(model, work), exact=_is_exact(model))
 
 
 def _merged(work: _Work) -> str:
-    """All weights in one model that needs no PEFT, in the base's own number format."""
+    """Merge the adapter into the base: one model without PEFT, in the base's number format."""
     from tune.training import weights
 
-    work.tell("Merging into the base, loaded anew …")
+    work.emit("Merging the adapter into the base …")
     model = weights.load_tuned(work.run)
     before = _ask(model, work)
     if hasattr(model, "merge_and_unload"):
@@ -171,24 +171,24 @@ def _merged(work: _Work) -> str:
     _need_room(work.part, size)
     model.save_pretrained(work.part)
     _save_tokenizer(work)
-    _copy_seeing(work)
+    _copy_image_files(work)
     exact = _is_exact(model)
     del model
     weights.free()
-    work.tell("Loading the merged weights again …")
+    work.emit("Loading the merged weights again …")
     again = weights.load_base(models.find(str(work.part)))
     return _compare(before, _ask(again, work), exact=exact)
 
 
 def _gguf(work: _Work) -> str:
-    """One file for llama.cpp and Ollama, made of the merged weights."""
+    """Write one file for llama.cpp and Ollama from the merged weights."""
     from tune import serve
     from tune.training import weights
 
     merged = work.run.exports / "merged"
     _need_room(work.part, gguf_file.size(merged, work.kind))
     before = _asked_of_run(work)
-    work.tell(f"Writing the GGUF file, {work.kind} …")
+    work.emit(f"Writing the GGUF file, {work.kind} …")
     file = gguf_file.write(merged, work.part / f"{work.run.name}-{work.kind}.gguf", work.kind)
     form = tokens.chat_form(weights.load_tokenizer(work.base))
     modelfile = serve.modelfile(file.name, work.settings, form)
@@ -201,7 +201,7 @@ def _gguf(work: _Work) -> str:
 
 
 def _save_tokenizer(work: _Work) -> None:
-    """The tokenizer, with the chat template of training but for the marks that only it reads."""
+    """Save the tokenizer with the training template, without its `generation` tags."""
     from tune.training import weights
 
     tokenizer = weights.load_tokenizer(work.base)
@@ -210,19 +210,19 @@ def _save_tokenizer(work: _Work) -> None:
 
 
 def for_inference(template: str) -> str:
-    """A chat template without `generation`, which most servers do not know.
+    """A chat template without `generation` tags, which most servers do not support.
 
-    A comment takes the tag's place, so that the spaces around it stay as they are.
+    A comment replaces the tag, so that the spaces around it do not change.
     """
     return re.sub(r"\{%([-+]?)\s*(?:end)?generation\s*([-+]?)%\}", r"{#\1 \2#}", template)
 
 
-def _copy_seeing(work: _Work) -> None:
-    """What else a server wants of a base that takes images; one that has none does without."""
+def _copy_image_files(work: _Work) -> None:
+    """Copy the files that a server needs for images; a missing one is skipped."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    for name in _SEEING if work.base.image_text else ():
+    for name in _IMAGE_FILES if work.base.image_text else ():
         source = Path(work.base.source) / name
         if not work.base.local:
             try:
@@ -234,7 +234,7 @@ def _copy_seeing(work: _Work) -> None:
 
 
 def _stored(work: _Work) -> Any:
-    """The number format that the base's own files have."""
+    """The number format of the base's own files."""
     import torch
     from transformers import AutoConfig
 
@@ -243,7 +243,7 @@ def _stored(work: _Work) -> Any:
 
 
 def _untie(model: Any) -> None:
-    """Keep both embeddings where training moved them apart: a tied model would save only one."""
+    """Save input and output embeddings separately if they differ: a tied model saves only one."""
     import torch
 
     first, last = model.get_input_embeddings().weight, model.get_output_embeddings().weight
@@ -253,17 +253,17 @@ def _untie(model: Any) -> None:
         config.tie_word_embeddings = False
 
 
-# Whether it answers as the run does
+# Comparing answers with the run's
 
 
 def _asked_of_run(work: _Work, *, four_bit: bool = False) -> list[str]:
     from tune.training import weights
 
-    work.tell("Asking the run …")
+    work.emit("Asking the run …")
     try:
         return _ask(weights.load_tuned(work.run, four_bit=four_bit), work)
     finally:
-        weights.free()  # the next model may not fit beside it
+        weights.free()  # the next model may not fit at the same time
 
 
 def _ask(model: Any, work: _Work) -> list[str]:
@@ -276,24 +276,25 @@ def _ask(model: Any, work: _Work) -> list[str]:
 
 
 def _is_exact(model: Any) -> bool:
-    """Whether nothing is rounded, so that not a letter may be another one."""
+    """Whether nothing is rounded, so that answers must be identical."""
     import torch
 
     return bool(model.dtype == torch.float32)
 
 
 def _compare(before: Sequence[str], after: Sequence[str], *, exact: bool = False) -> str:
-    """Say how alike the answers are. Raises TuneError where they are not."""
+    """Describe how similar the answers are. Raises TuneError if they differ too much."""
     pairs = list(zip(before, after, strict=True))
     same = sum(old == new for old, new in pairs)
     if same == len(pairs):
-        return f"all {same} answers as the run's"
+        return f"all {same} answers are the run's"
     alike = sum(SequenceMatcher(None, old, new).ratio() for old, new in pairs) / len(pairs)
     if exact or alike < ALIKE:
         old, new = next((old, new) for old, new in pairs if old != new)
-        problem = f"It answers otherwise than the run: {new[:80]!r} instead of {old[:80]!r}."
-        raise TuneError(f"{problem} The export was removed.", "uv run python -m tune evaluate")
-    return f"{same} of {len(pairs)} answers as the run's, all of them {alike:.0%} alike (rounding)"
+        problem = f"The exported model answers differently from the run: {new[:80]!r} instead of "
+        problem += f"{old[:80]!r}. The export was removed."
+        raise TuneError(problem, "uv run python -m tune evaluate")
+    return f"{same} of {len(pairs)} answers are the run's; similarity {alike:.0%} (rounding)"
 
 
 # Files
@@ -301,13 +302,13 @@ def _compare(before: Sequence[str], after: Sequence[str], *, exact: bool = False
 
 @contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the target's place only when nothing went wrong."""
+    """A temporary folder that replaces the target only if nothing fails."""
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
-        gc.collect()  # Windows renames no folder with files that are still mapped into memory
+        gc.collect()  # Windows cannot rename a folder whose files are still mapped into memory
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
     finally:
@@ -315,11 +316,11 @@ def _replaced(target: Path) -> Iterator[Path]:
 
 
 def _need_room(folder: Path, size: int) -> None:
-    """Raise TuneError where the disk is too small, before anything is written."""
+    """Raise TuneError if the disk is too small, before anything is written."""
     free = shutil.disk_usage(folder).free
     if size * 1.05 > free:
         problem = f"The export takes {_shown(size)}; {_shown(free)} are free on this disk."
-        raise TuneError(problem, "free some, or set RUNS_DIR in .env to another disk")
+        raise TuneError(problem, "free some space, or set RUNS_DIR in .env to another disk")
 
 
 def _shown(size: float) -> str:

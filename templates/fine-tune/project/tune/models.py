@@ -1,4 +1,4 @@
-"""The bases that can be tuned: by name, by id on the hub, or as a folder, each with its traps."""
+"""The base models that can be tuned, by name, hub id or folder, with their known problems."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ from tune.errors import TuneError
 Method = Literal["lora", "qlora", "full"]
 METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
 
-REHEARSAL = "rehearsal"  # in config.json: the weights know nothing yet, so that all must learn
+REHEARSAL = (
+    "rehearsal"  # in config.json: the weights are random, so the embeddings are trained, too
+)
 LIST = "uv run python -m tune plan --list"
 
 # LoRA changes the seven matrices of each layer that reads text. PEFT's "all-linear" would also
-# change the part that sees images, which no row of text can teach anything.
+# change the vision part, which rows of text cannot train.
 ALL_SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 TEXT_ONLY = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-ATTENTION_ONLY = ("q_proj", "k_proj", "v_proj", "o_proj")  # experts lie in one block for LoRA
+ATTENTION_ONLY = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+)  # the experts are one block, which LoRA leaves alone
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's measures, as its config.json has them; `vision` counts the parameters that see."""
+    """A model's dimensions, from its config.json; `vision`: the parameters of its vision part."""
 
     layers: int
     hidden: int
@@ -43,14 +50,14 @@ class Shape:
 
     @property
     def attention(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of a layer's four matrices that look at other tokens."""
+        """Inputs and outputs of a layer's four attention matrices."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         keys_and_values = ((self.hidden, keys), (self.hidden, keys))
         return ((self.hidden, queries), *keys_and_values, (queries, self.hidden))
 
     @property
     def feed_forward(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of a layer's other three; a mixture has them once for each expert."""
+        """Inputs and outputs of the three feed-forward matrices, of each expert in a mixture."""
         return ((self.hidden, self.inner), (self.hidden, self.inner), (self.inner, self.hidden))
 
     @property
@@ -60,12 +67,12 @@ class Shape:
 
     @property
     def elsewhere(self) -> float:
-        """The parameters of the embeddings, the output and the part that sees."""
+        """The parameters of the embeddings, the output and the vision part."""
         return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.vision
 
     @property
     def quantized(self) -> float:
-        """The parameters that QLoRA keeps in 4 bits; bitsandbytes leaves a mixture's experts."""
+        """The parameters that QLoRA keeps in 4 bits: not a mixture's experts."""
         experts = self.experts * _size(self.feed_forward) if self.experts > 1 else 0
         return self.in_layers - self.layers * experts + self.vision
 
@@ -75,7 +82,7 @@ class Shape:
 
     @property
     def multiplied(self) -> int:
-        """The parameters that one token is multiplied with on its way through."""
+        """The parameters that one token is multiplied with in a forward pass."""
         layer = _size(self.attention) + self.active * _size(self.feed_forward)
         return self.layers * layer + self.vocabulary * self.hidden
 
@@ -94,25 +101,25 @@ class Base:
     shape: Shape | None = None
     image_text: bool = False  # loaded by AutoModelForImageTextToText
     targets: str | tuple[str, ...] = ALL_SEVEN  # what LoRA changes: a pattern, or names
-    note: str = ""  # what to know before a night is spent on it
-    tiny: bool = False  # for rehearsals, knows nothing: its embeddings are trained, too
+    note: str = ""  # what to know before training it
+    tiny: bool = False  # for rehearsals, with random weights: its embeddings are trained, too
 
     @property
     def trap(self) -> str:
-        """What goes wrong with it later, if one does not know; empty for nothing known."""
+        """A known problem that shows up later; empty if there is none."""
         if self.image_text:
-            return "some versions of vLLM ignore its adapters without a word: serve merged weights"
+            return "some versions of vLLM silently ignore its adapters: serve merged weights"
         return ""
 
     @property
     def local(self) -> bool:
-        """Whether the weights lie in a folder of this machine."""
+        """Whether the weights are in a folder of this machine."""
         return Path(self.source).is_dir()
 
     def learning_rate(self, method: Method) -> float:
-        """A rate that works for most rows; LEARNING_RATE in `.env` overrides it.
+        """A learning rate that works for most data; LEARNING_RATE in `.env` overrides it.
 
-        LoRA's are those of Dettmers et al. 2023, "QLoRA", table 9: half as fast for large models.
+        LoRA's rates are those of Dettmers et al. 2023, "QLoRA", table 9: half for large models.
         """
         if self.tiny:
             return 2e-3
@@ -122,17 +129,17 @@ class Base:
 
 
 # The shapes are those of each config.json; they come to 3.4, 8.5, 13.5, 7.2 and 23.6 billion
-# parameters without the part that sees, as the model pages say.
+# parameters without the vision part, as the model pages say.
 _3B = Shape(26, 3072, 9216, 131072, tied=True, vision=0.4e9)
 _8B = Shape(34, 4096, 14336, 131072, vision=0.4e9)
 _14B = Shape(40, 5120, 16384, 131072, vision=0.4e9)
 _7B = Shape(32, 4096, 14336, 32768)
 _24B = Shape(40, 5120, 32768, 131072, vision=0.4e9)
 
-_RAW = "raw: your rows teach it the form of a chat, too"
-_CHATS = "chats already"
-_NO_TOOLS = "takes no rows with tools"
-_THINKS = "thinks first; rows without thoughts unteach it that"
+_RAW = "raw: your rows must teach it the chat format, too"
+_CHATS = "already tuned for chat"
+_NO_TOOLS = "cannot learn rows with tools"
+_THINKS = "reasons before it answers; rows without reasoning make it forget that"
 
 
 def _ministral(size: str, shape: Shape) -> tuple[Base, ...]:
@@ -182,18 +189,17 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def find(name: str) -> Base:
-    """The base of that name, id on the hub, or folder (looked for from here and in the project).
+    """The base with that name, hub id or folder (relative to here or to the project).
 
-    An id that is not listed here is taken as it is; its shape is known once the hub's cache on this
-    machine has its config.json. Raises TuneError where there is no such base, or one that cannot
-    be trained.
+    Any other hub id is accepted; its shape is known once its config.json is in the hub's cache on
+    this machine. Raises TuneError if there is no such base, or if it cannot be trained.
     """
     known = {key.lower(): base for base in BASES for key in (base.name, base.source)}
     if base := known.get(name.strip().lower()):
         return base
     if eight := _IN_8_BITS.fullmatch(name.strip()):
         raise _refused(name, "8-bit weights", f"BASE_MODEL=ministral-{eight[1].lower()}")
-    from tune.settings import ROOT  # here: the shapes above are of use without any settings
+    from tune.settings import ROOT  # here: the shapes above can be used without any settings
 
     for folder in dict.fromkeys((Path(name).expanduser(), ROOT / name)):
         if name and folder.is_dir():
@@ -212,8 +218,8 @@ def _folder(folder: Path) -> Base:
     if config is None:
         own = folder / "params.json"
         why = "weights in Mistral's own format" if own.is_file() else "no config.json"
-        fix = "take a model that transformers loads: a config.json beside *.safetensors"
-        raise TuneError(f"{folder} holds {why}.", fix)
+        fix = "use a model that transformers can load: config.json and *.safetensors"
+        raise TuneError(f"{folder} has {why}.", fix)
     return _described(folder.name, str(folder), config)
 
 
@@ -226,7 +232,7 @@ def _on_the_hub(name: str) -> Base:
 
 
 def _config(path: Path) -> dict[str, Any] | None:
-    """A config.json; None where there is none. Raises TuneError where it cannot be read."""
+    """A config.json; None if it is missing. Raises TuneError if it cannot be read."""
     try:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -243,7 +249,7 @@ def _described(name: str, source: str, config: Mapping[str, Any]) -> Base:
     quantized = config.get("quantization_config") or text.get("quantization_config")
     if quantized:
         kind = str(quantized.get("quant_method") or "quantized").upper()
-        raise _refused(source, f"{kind} weights", "take the same model in BF16; QLoRA quantizes it")
+        raise _refused(source, f"{kind} weights", "use the same model in BF16; QLoRA quantizes it")
     shape = _shape({**config, **text}, config.get("vision_config"))
     image_text = "vision_config" in config
     targets: str | tuple[str, ...] = TEXT_ONLY if image_text else ALL_SEVEN
@@ -258,7 +264,7 @@ def _refused(name: str, why: str, fix: str) -> TuneError:
 
 
 def _shape(text: Mapping[str, Any], vision: Mapping[str, Any] | None) -> Shape | None:
-    """The measures in a config.json, which most families name alike; None for the others."""
+    """The dimensions in a config.json, if it has the usual keys; else None."""
     try:
         heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
         experts = text.get("num_local_experts") or 1
@@ -280,7 +286,7 @@ def _shape(text: Mapping[str, Any], vision: Mapping[str, Any] | None) -> Shape |
 
 
 def _seeing(vision: Mapping[str, Any]) -> float:
-    """The parameters of the part that sees: its layers; the rest is a hundredth of them."""
+    """The parameters of the vision part's layers; the rest is a hundredth of them."""
     try:
         hidden, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
         return int(vision["num_hidden_layers"]) * (4.0 * hidden * hidden + 3 * hidden * inner)

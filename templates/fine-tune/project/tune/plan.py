@@ -1,4 +1,4 @@
-"""Does it fit, how long will it take, what will it cost: here, and on what can be rented."""
+"""Estimates a training's memory, time and cost, on this machine and on rented GPUs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from typing import Any
 
 from tune import models
 from tune.models import Base, Method
+from tune.planning.estimate import (
+    ACCURACY,
+    Rows,
+    Term,
+    Training,
+    inference_memory,
+    memory,
+    seconds,
+)
 from tune.planning.gpus import GB, RENTABLE, Gpu
-from tune.planning.reckoning import ACCURACY, Rows, Term, Training, asked, memory, seconds
 from tune.settings import Settings
 
 SAMPLE = 2_000  # rows whose tokens are counted
@@ -26,7 +34,7 @@ LAUNCH = "accelerate launch --config_file cloud/accelerate.yaml"
 
 @dataclass(frozen=True)
 class Offer:
-    """A GPU and what the training would be on it; None where that is not known."""
+    """The estimate for one GPU; hours and cost are None if they are not known."""
 
     gpu: Gpu
     fits: bool
@@ -36,7 +44,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked, the arithmetic, this machine, what can be rented, and what would help."""
+    """A training's memory terms, the offers (this machine and GPUs to rent), advice and notes."""
 
     training: Training
     terms: tuple[Term, ...]
@@ -51,12 +59,12 @@ class Plan:
 
     @property
     def cheapest(self) -> Offer | None:
-        """The rentable GPU on which it costs least."""
+        """The GPU to rent with the lowest cost."""
         priced = [each for each in self.offers if each.fits and each.cost is not None]
         return min(priced, key=lambda offer: offer.cost or 0, default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as JSON has it."""
+        """The plan for `--json`."""
         return {
             **asdict(self),
             "bytes": self.bytes,
@@ -69,11 +77,11 @@ class Plan:
 
 
 def training(settings: Settings, rows: Rows) -> Training:
-    """The training that the settings ask for. Raises TuneError where there is no such base."""
+    """The training that the settings describe. Raises TuneError if the base does not exist."""
     base = models.find(settings.base_model)
     length = settings.max_length if settings.packing else min(settings.max_length, rows.longest)
     batch, accumulate = settings.batch_size, settings.accumulate
-    if settings.packing:  # packs go one at a time, as many of them to a step
+    if settings.packing:  # one pack in a batch, and the same number of sequences in a step
         batch, accumulate = 1, batch * accumulate
     return Training(
         base,
@@ -89,7 +97,7 @@ def training(settings: Settings, rows: Rows) -> Training:
 
 
 def make(training: Training, here: Gpu | None) -> Plan:
-    """Reckon with a training on this machine's GPU, if there is one, and on those to rent."""
+    """Estimate a training on this machine's GPU, if there is one, and on GPUs to rent."""
     mine = _offer(training, here) if here else None
     return Plan(
         training=training,
@@ -102,12 +110,12 @@ def make(training: Training, here: Gpu | None) -> Plan:
 
 
 def can_merge(training: Training, gpu: Gpu) -> bool:
-    """Whether what it trains can be merged there: QLoRA's base is loaded in 16 bits for that."""
-    return asked(training.shape) <= gpu.usable
+    """Whether the result can be merged on this GPU: merging loads the base in 16 bits."""
+    return inference_memory(training.shape) <= gpu.usable
 
 
 def measure(path: Path, settings: Settings) -> Rows:
-    """Load the rows and count the tokens of up to 2,000 of them by Mistral's tokenizer."""
+    """Load the rows and count the tokens of up to 2,000 of them with Mistral's tokenizer."""
     from tune import data
     from tune.rows import tokens
 
@@ -134,7 +142,7 @@ def _fits(training: Training, gpu: Gpu) -> bool:
 
 
 def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
-    """The nearest changes that make it fit, each with what to set; then what to rent."""
+    """The smallest changes that make it fit, as settings; then GPUs to rent."""
     changes = [
         _smaller_batch(training, gpu),
         _shorter(training, gpu),
@@ -145,16 +153,16 @@ def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
     yield from found or [change for change in [_all_together(training, gpu)] if change]
     rentable = [each for each in RENTABLE if _fits(training, each)]
     if rentable:
-        yield f"or rent a larger one: {', '.join(each.name for each in rentable[:3])}"
+        yield f"or rent a larger GPU: {', '.join(each.name for each in rentable[:3])}"
     else:
-        yield "no single GPU listed here takes it as it is"
+        yield "it fits no single GPU listed here with these settings"
 
 
 def _smaller_batch(training: Training, gpu: Gpu) -> str:
     for batch in _halves(training.batch, 1):
         if _fits(replace(training, batch=batch), gpu):
             accumulate = training.accumulate * math.ceil(training.batch / batch)
-            return f"BATCH_SIZE={batch} ACCUMULATE={accumulate}: the same step in smaller pieces"
+            return f"BATCH_SIZE={batch} ACCUMULATE={accumulate}: the same step in smaller batches"
     return ""
 
 
@@ -162,7 +170,7 @@ def _shorter(training: Training, gpu: Gpu) -> str:
     for length in _halves(training.length, 256):
         if _fits(replace(training, length=length), gpu):
             lost = "" if training.packing else "; longer rows are left out"
-            return f"MAX_LENGTH={length}: half the tokens or fewer at a time{lost}"
+            return f"MAX_LENGTH={length}: at most half the tokens in a batch{lost}"
     return ""
 
 
@@ -188,7 +196,7 @@ def _size(base: Base) -> float:
 
 
 def _kind(base: Base) -> str:
-    """What it can do already: "instruct", "reasoning", or else only its size."""
+    """The model's kind: "instruct" or "reasoning"; other models have only their size here."""
     return base.name.rsplit("-", 1)[-1]
 
 
@@ -215,11 +223,11 @@ def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
         yield f"All {here.count} GPUs: uv run {LAUNCH} {count} -m tune train"
     if not training.base.local:
         size = training.shape.parameters * 2 / 1e9
-        yield f"First 2 to 7 GB are installed and {size:.0f} GB downloaded: rent half an hour more."
+        yield f"Plan half an hour to install 2 to 7 GB and to download {size:.0f} GB."
     for line in (training.base.note, training.base.trap):
         if line:
             yield f"{training.base.name}: {line}."
     if training.method == "qlora":
         yield "QLoRA needs an NVIDIA GPU and the extra `qlora`."
-        whole = f"{asked(training.shape) / GB:.1f} GB of the GPU"
-        yield f"Merging it, for GGUF too, takes {whole}; with less, all else answers in 4 bits."
+        whole = f"{inference_memory(training.shape) / GB:.1f} GB of GPU memory"
+        yield f"Merging, also for GGUF, takes {whole}; with less, the model answers in 4 bits."

@@ -1,4 +1,4 @@
-"""Every word that is sent to a model besides the rows, and the lines that people read instead."""
+"""All prompts that are sent to a model, and the fixed texts that people read."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from itertools import islice
 
 from tune.rows.row import Message, Row, last_words
 
-# Sent before every question that brings no system message of its own: in training, in `evaluate`,
-# in the app, by `serve` and by Ollama. vLLM and llama.cpp do not know it: there an app sends it.
+# Sent before every question that has no system message of its own: in training, in `evaluate`, in
+# the app, by `serve` and by Ollama. vLLM and llama.cpp do not send it: there an app must send it.
 # After a change, train again. Empty: the rows are sent as they are.
 SYSTEM = ""
 
-# What a model that was not tuned is told, so that the comparison is fair: rows follow it as turns.
+# The instruction for an untuned model, for a fair comparison: rows follow it as example turns.
 WELL_PROMPTED = """\
 You do one task. The conversation so far shows it by examples: each message with the answer that \
 was wanted. Work out the rule behind them, and answer the last message in exactly that way: the \
 same language, form, keys, length and tone. Give the answer alone: no explanation, no code fence, \
 no quotation marks around it."""
-SHOTS = 12  # rows that are shown to it
+SHOTS = 12  # rows that follow it
 
 # What people read
 STAND_IN = "stand-in"  # quotes the nearest training row
-NOBODY = (
-    "Nobody is here to ask. A base answers with BASE_CHAT_MODEL on a server (LLM_BASE_URL), with a "
-    "key of Mistral's API in .env, or after a rehearsal here: uv run python -m tune rehearse"
+NO_MODEL = (
+    "No base model is available. Set BASE_CHAT_MODEL and LLM_BASE_URL for a server, set a Mistral "
+    "API key in .env, or make one on this machine: uv run python -m tune rehearse"
 )
-NOTHING_NEAR = "No tuned model is here to ask, and no training row is near this question."
+NOTHING_NEAR = "No tuned model is available, and no training row is close to this question."
 LOADING = "Loading the weights …"
-BROKE_OFF = "The model failed in mid-answer."
+BROKE_OFF = "The model failed in the middle of its answer."
 STOPPED = "Stopped."
-SORRY = "Something went wrong here. The log has the cause."
+SORRY = "Something went wrong. The log shows the cause."
 
 
 def with_system(messages: Sequence[Message], system: str | None = None) -> list[Message]:
-    """The messages with SYSTEM (or `system`) first, unless it is empty or they bring their own."""
+    """The messages with SYSTEM (or `system`) first, unless it is empty or they have their own."""
     system = SYSTEM if system is None else system
     if not system or (messages and messages[0]["role"] == "system"):
         return list(messages)
@@ -42,9 +42,9 @@ def with_system(messages: Sequence[Message], system: str | None = None) -> list[
 
 
 def well_prompted(messages: Sequence[Message], rows: Iterable[Row]) -> list[Message]:
-    """The question as a model that was not tuned gets it: instruction, examples, then the question.
+    """The prompt for an untuned model: instruction, examples, then the question.
 
-    `rows` are training rows; as different answers as there are among them are shown.
+    `rows` are training rows; the examples have as many different answers as possible.
     """
     own = [message["content"] for message in messages if message["role"] == "system"]
     system = "\n\n".join([WELL_PROMPTED, *own])
@@ -56,7 +56,7 @@ def well_prompted(messages: Sequence[Message], rows: Iterable[Row]) -> list[Mess
 
 
 def varied(rows: Iterable[Row], count: int) -> list[Row]:
-    """So many rows that make good examples: each answer once before any comes twice."""
+    """Choose `count` rows as examples: each answer once before any is repeated."""
     few = [row for row in islice(rows, 2000) if row.answer and _ends_with_user(row)]
     seen: dict[str, int] = {}
     turns = []

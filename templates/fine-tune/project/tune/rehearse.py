@@ -1,4 +1,4 @@
-"""The whole way, from rows to an answer over HTTP, with a tiny model and without a GPU."""
+"""Rehearses every step, from rows to an answer over HTTP, with a tiny model and without a GPU."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tune.planning import gpus
 from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
 
-# What keeps it under two minutes on two cores, however much data there is.
-TOKENS = 250_000  # trained on, all passes together
-PASSES = 8  # over the rows, at most
-CHARS = 4  # of a token of the tiny model, about
+# These limits keep it under two minutes on two cores, for any amount of data.
+TOKENS = 250_000  # to train on, in all epochs together
+EPOCHS = 8  # at most
+CHARS = 4  # per token of the tiny model, about
 TEST_ROWS = 400
 BATCH = 8
 
 
 @dataclass(frozen=True)
 class Step:
-    """One part of the way; `says` is what came out of it, or what went wrong."""
+    """One step; `says` is its result or its error."""
 
     name: str
     ok: bool
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """How it went. `verdict` is that of the evaluation, empty if it did not come so far."""
+    """The result. `verdict` is the evaluation's; empty if it did not get that far."""
 
     run: str
     verdict: str = ""
@@ -53,32 +53,32 @@ class Rehearsal:
         return all(step.ok for step in self.steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """The rehearsal as JSON has it."""
+        """The rehearsal for `--json`."""
         return {"ok": self.ok, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What every part of the way works with: the real settings, and those of the rehearsal."""
+    """The input of every step: the run, the real settings, and the rehearsal's settings."""
 
     run: Run
     real: Settings
     settings: Settings
 
 
-Tell = Callable[[str], None]  # what begins now
+Begin = Callable[[str], None]  # gets the name of the step that starts
 Done = Callable[[Step], None]
 
 
 def rehearse(
-    settings: Settings, begin: Tell = lambda name: None, done: Done = lambda step: None
+    settings: Settings, begin: Begin = lambda name: None, done: Done = lambda step: None
 ) -> Rehearsal:
-    """Go the whole way. A part that fails ends it; `steps` then tells which, and why.
+    """Run every step. The first step that fails ends it; the last of `steps` has the reason.
 
-    After Ctrl-C nothing is left of it: `train --resume` would take half a rehearsal for a training.
+    Ctrl-C deletes the run: `train --resume` would otherwise resume half a rehearsal.
     """
     need_training()
-    # More threads than one only get into each other's way with a model this small.
+    # With a model this small, several threads are slower than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     run = Run(settings.runs / f"{REHEARSAL}{datetime.now():%Y-%m-%d-%H%M%S}")
     try:
@@ -88,7 +88,7 @@ def rehearse(
         raise
 
 
-def _go(stage: Stage, begin: Tell, done: Done) -> Rehearsal:
+def _go(stage: Stage, begin: Begin, done: Done) -> Rehearsal:
     steps: list[Step] = []
     for name, part in PARTS.items():
         begin(name)
@@ -105,15 +105,15 @@ def _took(name: str, part: Callable[[Stage], str], stage: Stage) -> Step:
     try:
         ok, says = True, part(stage)
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        expected = explained(error)
+        if expected is None:
             raise
-        ok, says = False, str(told)
+        ok, says = False, str(expected)
     return Step(name, ok, round(time.monotonic() - began, 1), says)
 
 
 def _small(run: Run, settings: Settings) -> Settings:
-    """The settings of a training that is over in half a minute; the data and the method stay."""
+    """The settings for a training of half a minute; the data and the method stay."""
     folder = run.folder.relative_to(ROOT) if run.folder.is_relative_to(ROOT) else run.folder
     parts = {f"{part}_file": folder / "data" / f"{part}.jsonl" for part in _files(settings)}
     return settings.model_copy(
@@ -134,7 +134,7 @@ def _files(settings: Settings) -> dict[str, Path]:
     return {part: path for part, path in files.items() if path.is_file() or part == "train"}
 
 
-# The parts of the way
+# The steps
 
 
 def _check(stage: Stage) -> str:
@@ -142,11 +142,11 @@ def _check(stage: Stage) -> str:
 
     files = _files(stage.real)
     if "test" not in files:
-        problem = f"There is no {stage.real.test_file}, and so nothing to prove anything with."
+        problem = f"{stage.real.test_file} is missing, so there is nothing to evaluate on."
         raise TuneError(problem, f"uv run python -m tune split {stage.real.train_file} --replace")
     found = survey(list(files.values()), stage.real.max_length)
     if found.errors:
-        raise TuneError(f"{found.errors:,} errors in the rows.", "uv run python -m tune check")
+        raise TuneError(f"The rows have {found.errors:,} errors.", "uv run python -m tune check")
     rows = " + ".join(f"{each.rows:,}" for each in found.files)
     return f"{rows} rows, no errors, {found.warnings:,} warnings"
 
@@ -165,16 +165,16 @@ def _make_base(stage: Stage) -> str:
     ]
     base = models.find(str(tiny.make(stage.run.folder / "base", texts)))
     size = base.shape.parameters / 1e6 if base.shape else 0
-    return f"a Mistral of {size:.1f} million random numbers; it knows nothing yet"
+    return f"a Mistral with {size:.1f} million random parameters"
 
 
 def _drawn(path: Path, part: str, settings: Settings) -> list[data.Row]:
-    """Rows by chance, as many as there is time for, the same ones every time."""
+    """A random sample of rows, as large as the time allows; the same one every time."""
     rows = data.load(path)
     random.Random(settings.seed).shuffle(rows)
     if part == "test":
         return rows[:TEST_ROWS]
-    left = TOKENS * CHARS // 3  # so that each row is seen at least three times
+    left = TOKENS * CHARS // 3  # so that there are at least three epochs
     kept: list[data.Row] = []
     for row in rows:
         left -= len(row.as_json())
@@ -189,8 +189,8 @@ def _train(stage: Stage) -> str:
     from tune.training import job
 
     once = job.prepare(stage.settings).tokens
-    passes = max(1, min(PASSES, TOKENS // once))
-    settings = stage.settings.model_copy(update={"epochs": passes})
+    epochs = max(1, min(EPOCHS, TOKENS // once))
+    settings = stage.settings.model_copy(update={"epochs": epochs})
     figures = train(stage.run, settings).figures
     losses = f"loss {figures['loss_first']:.2f} → {figures['loss']:.2f}"
     return f"{figures['steps']} steps, {losses}, {figures['tokens_per_second']:,.0f} tokens/s"
@@ -201,11 +201,11 @@ def _evaluate(stage: Stage) -> str:
 
 
 def _merge(stage: Stage) -> str:
-    return export(stage.run, "merged", stage.settings, tell=_quietly).checked
+    return export(stage.run, "merged", stage.settings, emit=_quietly).checked
 
 
 def _write_gguf(stage: Stage) -> str:
-    made = export(stage.run, "gguf", stage.settings, tell=_quietly)
+    made = export(stage.run, "gguf", stage.settings, emit=_quietly)
     return f"{sum(made.files.values()) / 1e6:.1f} MB: {made.checked}"
 
 
@@ -218,16 +218,16 @@ def _serve(stage: Stage) -> str:
         there = {"llm_base_url": address.url, "chat_model": stage.run.name}
         said = "".join(llm.chat(row.question, stage.settings.model_copy(update=there)))
     if not said.strip():
-        raise TuneError("The served model said nothing.", "uv run python -m tune serve")
-    return f"asked over HTTP, it said {_short(said)}"
+        raise TuneError("The server returned an empty answer.", "uv run python -m tune serve")
+    return f"the answer over HTTP: {_short(said)}"
 
 
-def _look_ahead(stage: Stage) -> str:
-    """What the real training will need."""
+def _estimate(stage: Stage) -> str:
+    """Estimate the memory and cost of the real training."""
     rows = plan.measure(stage.real.train, stage.real)
     real = plan.training(stage.real, rows)
     if not real.base.shape:
-        return f"{real.base.name}: its measures are not known before it is downloaded"
+        return f"{real.base.name}: its size is not known before it is downloaded"
     made = plan.make(real, gpus.here())
     needs = f"{real.base.name} by {real.method}: {made.bytes / gpus.GB:.0f} GB of GPU memory"
     if made.here and made.here.fits:
@@ -246,13 +246,13 @@ PARTS: dict[str, Callable[[Stage], str]] = {
     "evaluate": _evaluate,
     "merge": _merge,
     "write a GGUF file": _write_gguf,
-    "serve, and ask": _serve,
-    "what the real one needs": _look_ahead,
+    "serve and ask": _serve,
+    "plan the real training": _estimate,
 }
 
 
 def _quietly(_: str) -> None:
-    """Say nothing: the rehearsal has its own lines."""
+    """Print nothing: the rehearsal prints its own lines."""
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A training run's folder: what it was made with, how it went, what came out of it."""
+"""A training run's folder: its record, its log, its model and its evaluation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tune.errors import TuneError
 State = Literal["training", "done"]
 Form = Literal["adapter", "merged", "gguf"]  # that a run can be exported in
 
-REHEARSAL = "rehearsal-"  # how the names of rehearsals begin
+REHEARSAL = "rehearsal-"  # the names of rehearsals start with it
 
 
 @dataclass(frozen=True)
 class Record:
-    """What `run.json` says of a run; everything that its model card needs, and nothing secret."""
+    """The content of `run.json`: everything that the model card needs, and nothing secret."""
 
     base: str  # as `tune.models.find` takes it: a name, an id on the hub, or a folder
     method: str = "lora"
@@ -32,7 +32,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """One folder of `runs/`. Its parts may not be there yet."""
+    """One folder of `runs/`. Some of its files may not exist yet."""
 
     folder: Path
 
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def rehearsed(self) -> bool:
-        """Whether it is a rehearsal's, with a tiny model."""
+        """Whether it is a rehearsal, with a tiny model."""
         return self.name.startswith(REHEARSAL)
 
     @property
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """A line of JSON for each logged step: step, loss or eval_loss, learning rate, seconds."""
+        """One JSON line for each logged step: step, loss or eval_loss, learning rate, seconds."""
         return self.folder / "log.jsonl"
 
     @property
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def evaluation(self) -> Path:
-        """The figures of `evaluate`; the report for people lies beside it."""
+        """The figures of `evaluate`; the report for people is beside it."""
         return self.folder / "evaluation.json"
 
     @property
@@ -78,18 +78,18 @@ class Run:
 
     @property
     def record(self) -> Record:
-        """What `run.json` says. Raises TuneError where there is none or it cannot be read."""
+        """The content of `run.json`. Raises TuneError if it is missing or cannot be read."""
         try:
             return _record(json.loads((self.folder / "run.json").read_text("utf-8")))
         except FileNotFoundError:
-            problem = f"{self.folder} holds no training run."
+            problem = f"{self.folder} is not a training run."
         except (OSError, ValueError, TypeError) as error:
             problem = f"{self.folder / 'run.json'} cannot be read: {error}."
             raise TuneError(problem, f"git restore it, or delete {self.folder}") from None
         raise TuneError(problem, "uv run python -m tune runs")
 
     def write(self, record: Record) -> None:
-        """Write `run.json` anew."""
+        """Write `run.json`, in place of the one before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n"
         write_whole(self.folder / "run.json", text)
@@ -102,7 +102,7 @@ class Run:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, without one that a crash has cut off."""
+    """The lines of a run's log, without a line that a crash cut off."""
     if not path.is_file():
         return []
     entries = []
@@ -115,49 +115,49 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Replace a file in one step: who reads or pulls the plug meets the old one or the new one."""
+    """Replace a file in one step: readers see the old or the new one, even after a power cut."""
     part = file.with_name(f"{file.name}.part")
     part.write_text(text, encoding="utf-8", newline="\n")
     os.replace(part, file)
 
 
 def every(folder: Path) -> list[Run]:
-    """All runs of a folder, the latest first; by name where all are equally old, as in a clone."""
+    """All runs of a folder, the latest first; by name if all have the same time, as in a clone."""
     found = [Run(path.parent) for path in folder.glob("*/run.json")]
     return sorted(found, key=lambda run: (_changed(run), run.name), reverse=True)
 
 
 def latest(folder: Path) -> Run | None:
-    """The run that ended last with a model; None where none has.
+    """The latest run that is done; None if there is none.
 
-    A rehearsal only where there is nothing else: one before the pitch hides no real model.
+    A rehearsal only if there is no other: one just before the pitch must not hide a real model.
     """
     done = (run for run in every(folder) if _is_done(run))
     return min(done, key=lambda run: run.rehearsed, default=None)
 
 
 def find(folder: Path, name: str = "") -> Run:
-    """The run of that name, or the latest that is done. Raises TuneError, which names all."""
+    """The run of that name, or the latest that is done. Raises TuneError, which lists all runs."""
     there = {run.name: run for run in every(folder)}
     if run := there.get(name) if name else latest(folder):  # a path like "../other" is no name
         return run
     names = ", ".join(there) or "none yet"
-    problem = f'There is no run "{name}".' if name else "No run has ended with a model yet."
+    problem = f'There is no run "{name}".' if name else "No run is done yet."
     fix = ("runs" if name else "train --resume") if there else "rehearse"
     raise TuneError(f"{problem} Runs: {names}.", f"uv run python -m tune {fix}")
 
 
 def _record(raw: Any) -> Record:
-    """A record; what a newer version may have added to it is left out."""
+    """A record, without keys that a newer version may have added."""
     if not isinstance(raw, dict):
-        raise TypeError("it does not hold an object")
+        raise TypeError("it is not a JSON object")
     kinds = {each.name: dict if each.default_factory is dict else str for each in fields(Record)}
     known = {name: value for name, value in raw.items() if name in kinds}
     wrong = [name for name, value in known.items() if not isinstance(value, kinds[name])]
     parts = {} if wrong else known.get("data", {})
     wrong += [part for part, about in parts.items() if not isinstance(about, dict)]
     if wrong or "base" not in known:
-        raise TypeError(f'"{wrong[0] if wrong else "base"}" is missing or of the wrong kind')
+        raise TypeError(f'"{wrong[0] if wrong else "base"}" is missing or has the wrong type')
     return Record(**known)
 
 

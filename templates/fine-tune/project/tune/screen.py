@@ -1,4 +1,4 @@
-"""The tables that the command line shows: the only module that knows Rich."""
+"""The tables and progress bars of the command line: the only module that imports Rich."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from rich.text import Text
 
 from tune.judging.verdict import points, signed
 from tune.metrics import METRICS, Interval
+from tune.planning.estimate import ACCURACY
 from tune.planning.gpus import FREE, GB, Gpu
-from tune.planning.reckoning import ACCURACY
 from tune.training import processes
 
 if TYPE_CHECKING:
@@ -48,42 +48,42 @@ SCREEN = Console()
 
 
 def show_bases(bases: Sequence[Base]) -> None:
-    """Which bases there are, with what to know of each."""
+    """The bases, with notes on each."""
     size, about = Column("billion", justify="right"), Column("on the hub", overflow="fold")
     table = Table("name", size, about, box=SIMPLE_HEAD)
     for base in bases:
         billions = f"{base.shape.parameters / 1e9:.1f}" if base.shape else "?"
-        told = f"{base.source}\n[dim]{base.licence}; {base.note}"
-        table.add_row(f"[bold]{base.name}", billions, told)
+        note = f"{base.source}\n[dim]{base.licence}; {base.note}"
+        table.add_row(f"[bold]{base.name}", billions, note)
     SCREEN.print(table)
-    SCREEN.print("Any other: an id on the hub, or a folder with a config.json.", highlight=False)
+    SCREEN.print("Or any other: an id on the hub, or a folder with a config.json.", highlight=False)
 
 
 def show_plan(plan: Plan) -> None:
     """What a training needs, where it fits, how long it takes and what it costs."""
     training, rows = plan.training, plan.training.rows
     SCREEN.print(
-        f"[bold]{training.base.name}[/] by {training.method}: {rows.count:,} rows of "
-        f"{rows.tokens:,} tokens, {training.epochs:g} times, {training.batch} at a time: "
-        f"{training.steps:,} steps"
+        f"[bold]{training.base.name}[/] by {training.method}: {rows.count:,} rows with "
+        f"{rows.tokens:,} tokens, epochs: {training.epochs:g}, batch size: {training.batch}, "
+        f"steps: {training.steps:,}"
     )
     SCREEN.print(_memory(plan))
     SCREEN.print(_offers(plan))
-    told = "Prices are those listed on the day shown, of one GPU on demand."
-    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", told):
+    note = "Prices are list prices of the day shown, for one GPU on demand."
+    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", note):
         SCREEN.print(line, highlight=False)
 
 
 def _memory(plan: Plan) -> Table:
-    table = Table("memory", Column("GB", justify="right"), "how it comes about", box=SIMPLE_HEAD)
+    table = Table("memory", Column("GB", justify="right"), "how it is computed", box=SIMPLE_HEAD)
     for term in plan.terms:
         table.add_row(term.name, f"{term.bytes / GB:.1f}", f"[dim]{term.formula}[/]")
-    table.add_row("[bold]together", f"[bold]{plan.bytes / GB:.1f}", "")
+    table.add_row("[bold]total", f"[bold]{plan.bytes / GB:.1f}", "")
     return table
 
 
 def _offers(plan: Plan) -> Table:
-    columns = [Column(name, justify="right") for name in ("GB", "time", "$ an hour", "cost")]
+    columns = [Column(name, justify="right") for name in ("GB", "time", "$ per hour", "cost")]
     table = Table("GPU", *columns, "where", box=SIMPLE_HEAD)
     mine = [(plan.here, "this machine")] if plan.here else []
     for offer, place in (*mine, *((each, _seller(each.gpu)) for each in plan.offers)):
@@ -97,7 +97,7 @@ def _offers(plan: Plan) -> Table:
 
 
 def _seller(gpu: Gpu) -> str:
-    place = f"{gpu.seller}, {gpu.read}" if gpu.seller else "price not known"
+    place = f"{gpu.seller}, {gpu.read}" if gpu.seller else "price unknown"
     return "; ".join(part for part in (place, FREE.get(gpu.name, "")) if part)
 
 
@@ -111,12 +111,12 @@ def _time(offer: Offer) -> str:
 
 
 def _verdict(plan: Plan) -> Iterator[str]:
-    """What to do now: train here, change something, or rent."""
+    """What to do next: train here, change something, or rent."""
     cheapest = plan.cheapest
     rent = f" To rent: {cheapest.gpu.name}, {cheapest.gpu.seller}." if cheapest else ""
     if plan.here is None:
-        rehearsal = "A rehearsal needs none: uv run python -m tune rehearse."
-        yield f"[bold]No GPU here that trains.[/] {rehearsal}{rent}"
+        rehearsal = "A rehearsal needs no GPU: uv run python -m tune rehearse."
+        yield f"[bold]No GPU here to train on.[/] {rehearsal}{rent}"
     elif plan.here.fits:
         yield f"[bold green]It fits on this machine:[/] {plan.here.gpu.name}."
         yield "Next: uv run python -m tune train"
@@ -130,7 +130,7 @@ def _verdict(plan: Plan) -> Iterator[str]:
 
 @contextmanager
 def reading(size: int) -> Iterator[Callable[[int], None]]:
-    """On a terminal, a bar of how much of `size` bytes is read; yields what to tell bytes to."""
+    """A progress bar for reading `size` bytes, on a terminal; yields its callback."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda more: None
@@ -142,7 +142,7 @@ def reading(size: int) -> Iterator[Callable[[int], None]]:
 
 
 def show_data(survey: Survey) -> None:
-    """What files of rows hold, and what is wrong in them."""
+    """The figures of data files, and their problems."""
     names = [PurePath(figures.file).name for figures in survey.files]
     if len(set(names)) < len(names):
         names = [figures.file for figures in survey.files]
@@ -163,9 +163,9 @@ def show_data(survey: Survey) -> None:
 
 
 def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]]]:
-    yield "good rows", lambda file: f"{file.rows:,}"
+    yield "valid rows", lambda file: f"{file.rows:,}"
     yield "rows with errors", lambda file: f"{file.broken:,}"
-    yield "questions in a row", lambda file: f"{file.turns:.1f}"
+    yield "questions per row", lambda file: f"{file.turns:.1f}"
     yield "with system prompt", lambda file: f"{file.with_system:,}"
     yield "with tools", lambda file: f"{file.with_tools:,}"
     yield "tokens", lambda file: f"{file.tokens:,}"
@@ -174,7 +174,7 @@ def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]
         yield f"  {name} up to", partial(_length, name)
     yield "  the longest row", partial(_length, "max")
     yield "  the longest answer", lambda file: f"{file.answers.get('max', 0):,}"
-    yield f"above {max_length:,}, left out", lambda file: f"{file.too_long:,}"
+    yield f"over {max_length:,}, left out", lambda file: f"{file.too_long:,}"
 
 
 def _length(name: str, file: Figures) -> str:
@@ -195,7 +195,7 @@ def _show_finding(finding: Finding) -> None:
 
 @contextmanager
 def answering() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each model that answers; nothing where nobody watches."""
+    """A progress bar for each model; nothing without a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda who, done, rows: None
@@ -214,7 +214,7 @@ def answering() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def show_evaluation(found: Evaluation, run: Run) -> None:
-    """The verdict, the figures with their intervals, what else to know, where the report lies."""
+    """The verdict, the figures with their intervals, notes, and the path of the report."""
     columns = [Column(each.label, justify="right", max_width=22) for each in found.systems.values()]
     table = Table("", *columns, Column("tuned is ahead", justify="right"), box=SIMPLE_HEAD)
     for name, ahead in found.differences.items():
@@ -223,15 +223,15 @@ def show_evaluation(found: Evaluation, run: Run) -> None:
         style = "bold" if name == found.headline else ""
         table.add_row(METRICS[name].label, *cells, spread, style=style)
     seconds = (f"{each.seconds.mean:.2f}" for each in found.systems.values())
-    table.add_row("seconds an answer", *seconds, "")
+    table.add_row("seconds per answer", *seconds, "")
     SCREEN.print(table)
     colour = {"better": "green", "worse": "red"}.get(found.verdict, "yellow")
     SCREEN.print(Text(found.why, style=f"bold {colour}"), soft_wrap=True)
     for note in found.notes:
         SCREEN.print(Text(f"  {note}"), soft_wrap=True)
-    SCREEN.print(f"With all answers side by side: {run.report}", highlight=False, soft_wrap=True)
+    SCREEN.print(f"All answers side by side: {run.report}", highlight=False, soft_wrap=True)
     if found.verdict == "better":
-        take = f"Take it along: uv run python -m tune export {run.name}"
+        take = f"Next: uv run python -m tune export {run.name}"
         SCREEN.print(take, highlight=False, soft_wrap=True)
 
 
@@ -244,7 +244,7 @@ def _measured(each: Interval) -> str:
 
 @contextmanager
 def training() -> Iterator[Report]:
-    """A line that moves while a model trains; in a log file a line for each evaluation."""
+    """A progress bar while a model trains; in a log file, a line for each evaluation."""
     if not processes.is_main():
         yield _ignore
     elif not SCREEN.is_terminal:
@@ -283,27 +283,29 @@ def _losses(now: Progress) -> str:
 
 def show_job(job: Job) -> None:
     """What a training would do, for `--dry-run`."""
-    knobs = job.knobs
-    together = knobs["batch_size"] * knobs["accumulate"] * knobs["processes"]
+    values = job.hyperparameters
+    together = values["batch_size"] * values["accumulate"] * values["processes"]
     lines = [
-        f"[bold]{job.base.name}[/]: {len(job.train):,} rows of {job.tokens:,} tokens, and "
-        f"{len(job.validation):,} that tell when to stop",
-        f"{knobs['epochs']:g} times through, {together} rows to a step",
-        "  ".join(f"{name} {value}" for name, value in knobs.items()),
+        f"[bold]{job.base.name}[/]: {len(job.train):,} training rows with {job.tokens:,} "
+        f"tokens, {len(job.validation):,} validation rows",
+        f"epochs: {values['epochs']:g}, rows per step: {together}",
+        "  ".join(f"{name} {value}" for name, value in values.items()),
     ]
     for line in (*lines, *job.notes):
         SCREEN.print(line, highlight=False)
 
 
 def show_trained(run: Run) -> None:
-    """How a training went, where its model lies, and what to do next."""
+    """How a training went, where its model is, and what to do next."""
     figures = run.record.figures
     if figures.get("eval_loss") is not None:
         first, best = figures["eval_loss_first"], figures["eval_loss"]
-        SCREEN.print(f"validation loss {first:.3f}, at best {best:.3f}", highlight=False)
+        SCREEN.print(f"validation loss {first:.3f} at first, {best:.3f} at best", highlight=False)
     steps, planned = figures["steps"], figures["steps_planned"]
     ended = f"{steps:,} step{'' if steps == 1 else 's'}"
-    ended += f" of {planned:,}: no more got better" if steps < planned else ""
+    ended += (
+        f" of {planned:,}: stopped early, the loss no longer improved" if steps < planned else ""
+    )
     memory = f"{figures['peak_memory'] / GB:.1f} GB at most"
     SCREEN.print(f"{ended}, {figures['seconds']:,.0f} s, {memory}", highlight=False)
     SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}", highlight=False, soft_wrap=True)
@@ -314,13 +316,13 @@ def show_trained(run: Run) -> None:
 
 
 def show_answers(both: Both) -> None:
-    """Both answers, and who gave them."""
+    """Both answers, and the models that gave them."""
     for side, each in both.items():
         by = f"{each.by}, {each.source}" if each.source else each.by
         SCREEN.print(Text(f"{side}: {by}", style="bold"))
         if each.notice:
             SCREEN.print(Text(each.notice, style="yellow"), soft_wrap=True)
-        SCREEN.print(Text(each.text or "(nothing)"), soft_wrap=True)
+        SCREEN.print(Text(each.text or "(no answer)"), soft_wrap=True)
 
 
 # What `rehearse` shows
@@ -328,7 +330,7 @@ def show_answers(both: Both) -> None:
 
 @contextmanager
 def rehearsing(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[Step], None]]]:
-    """A line for each part of the rehearsal; yields what to tell its beginning and its end."""
+    """A line for each part of the rehearsal; yields callbacks for its start and its end."""
     if quiet:
         yield (lambda name: None), (lambda step: None)
         return
@@ -348,16 +350,16 @@ def _show_step(step: Step) -> None:
 
 
 def show_rehearsal(how: Rehearsal, folder: Path) -> None:
-    """Whether the whole way can be gone, and what comes next."""
+    """Whether the rehearsal passed, and what comes next."""
     seconds = sum(step.seconds for step in how.steps)
     if not how.ok:
         SCREEN.print(
-            f"[bold red]It broke off after {seconds:.0f} s.[/] Mend that and rehearse again."
+            f"[bold red]The rehearsal failed after {seconds:.0f} s.[/] Fix that and rehearse again."
         )
         return
-    went = f"[bold green]The whole way went well, in {seconds:.0f} s.[/] Its parts: "
+    went = f"[bold green]The rehearsal passed in {seconds:.0f} s.[/] Its files: "
     SCREEN.print(Text.from_markup(went).append(str(folder)), soft_wrap=True)
-    SCREEN.print("Look at it: uv run app.py    The real one: uv run python -m tune plan")
+    SCREEN.print("Look at it: uv run app.py    Then the real training: uv run python -m tune plan")
 
 
 # What `export` shows
@@ -371,8 +373,8 @@ def show_export(made: Export, sent: Push | None, dry_run: bool) -> None:
     SCREEN.print(table)
     SCREEN.print(f"[bold]{made.folder}[/]: {made.checked}", highlight=False, soft_wrap=True)
     if sent:
-        verb = "Would go" if dry_run else "Sent"
-        who = "for you alone" if sent.private else "for everybody"
+        verb = "Would push" if dry_run else "Pushed"
+        who = "private" if sent.private else "public"
         SCREEN.print(f"{verb} to {sent.url}, {who}", highlight=False, soft_wrap=True)
     else:
-        SCREEN.print("Put it to work: uv run python -m tune serve", highlight=False)
+        SCREEN.print("Next: uv run python -m tune serve", highlight=False)

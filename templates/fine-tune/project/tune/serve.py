@@ -1,4 +1,4 @@
-"""Starts a server for a tuned model, or says how to start another: vLLM, Ollama, llama.cpp."""
+"""Serves a tuned model over HTTP, or prints the commands for vLLM, Ollama and llama.cpp."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from tune.answering.generate import Generator
     from tune.rows.tokens import ChatForm
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START = 300  # seconds that llama.cpp may take to load a model
-CONTEXT = 8192  # tokens of question and answer; all that Ministral 3 can read would fill a GPU
+CONTEXT = 8192  # tokens of question and answer; Ministral 3's full context would fill a GPU
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens."""
+    """The server's host and port."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -47,24 +47,24 @@ class Address:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
 
-def serve(run: Run, engine: str, address: Address, tell: Tell = print) -> None:
+def serve(run: Run, engine: str, address: Address, emit: Emit = print) -> None:
     """Serve a run until Ctrl-C. `engine`: transformers, llama.cpp, or auto for what is installed.
 
-    Raises TuneError where the port is taken or nothing here can load the model.
+    Raises TuneError if the port is taken, or if nothing installed can load the model.
     """
     engine = choose(run) if engine == "auto" else engine
     with _listening(address) as (listener, address):
         if engine == "transformers":
-            tell(f"Loading {run.name} …")
+            emit(f"Loading {run.name} …")
             served = generators(run)
-            tell(env_lines(list(served), address))
+            emit(env_lines(list(served), address))
             _program(served).run(sockets=[listener])
             return
-    _run_llama(run, address, tell)
+    _run_llama(run, address, emit)
 
 
 def choose(run: Run) -> str:
-    """The engine for this machine: Transformers, else llama.cpp where a GGUF file was exported."""
+    """The engine for this machine: Transformers, or llama.cpp if a GGUF file was exported."""
     if can_load():
         return "transformers"
     if gguf(run) and _llama_command():
@@ -73,7 +73,7 @@ def choose(run: Run) -> str:
 
 
 def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
-    """The models to serve by name, the tuned one first; its base too, where it is an adapter."""
+    """The models to serve, by name: the tuned one first, then the base of an adapter."""
     from tune.answering.generate import Generator
     from tune.training import weights
 
@@ -88,34 +88,34 @@ def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
 
 
 def env_lines(names: Sequence[str], address: Address) -> str:
-    """What goes into the `.env` of an app that is to use the models, the tuned one named first."""
-    lines = [f"{names[0]} answers at {address.url}. Ctrl-C ends it."]
+    """The lines for the `.env` of an app that uses the models; the tuned one is the first name."""
+    lines = [f"{names[0]} answers at {address.url}. Press Ctrl-C to stop."]
     if address.host not in LOOPBACK:
-        lines.append("Everybody who reaches this machine can ask it: there is no key.")
+        lines.append("Anyone who can reach this machine can use it: there is no key.")
     lines += ["For an app's .env:", "", f"LLM_BASE_URL={address.url}", f"CHAT_MODEL={names[0]}"]
     lines += [f"BASE_CHAT_MODEL={name}" for name in names[1:]]
     return "\n".join(lines)
 
 
 def gguf(run: Run) -> Path | None:
-    """The run's GGUF file; where there are several, the smallest."""
+    """The run's GGUF file; the smallest of several."""
     files = sorted(run.exports.glob("gguf-*/*.gguf"), key=lambda file: file.stat().st_size)
     return files[0] if files else None
 
 
 @contextmanager
 def _listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
-    """Take the port before the weights are loaded: that it is not free shows at once."""
+    """Open the port before the weights are loaded, so that a taken port fails immediately."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family)
     try:
-        if sys.platform != "win32":  # there it would share a port that is taken
+        if sys.platform != "win32":  # on Windows this would share a port that is in use
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
         listener.listen()
     except OSError as error:
         listener.close()
-        problem = f"Port {address.port} of {address.host} cannot be had: {error.strerror or error}."
+        problem = f"Port {address.port} on {address.host} is not free: {error.strerror or error}."
         raise TuneError(problem, f"--port {address.port + 1 if address.port else 8001}") from None
     with listener:
         yield listener, replace(address, port=listener.getsockname()[1])
@@ -123,14 +123,14 @@ def _listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
 
 @contextmanager
 def running(run: Run, settings: Settings = SETTINGS) -> Iterator[Address]:
-    """Serve a run in the background, on a free port, as long as the block lasts."""
+    """Serve a run in the background, on a free port, while the block runs."""
     with background(generators(run, settings)) as address:
         yield address
 
 
 @contextmanager
 def background(served: Mapping[str, Generator]) -> Iterator[Address]:
-    """The same with models that are loaded already."""
+    """Like `running`, with models that are already loaded."""
     with _listening(Address(port=0)) as (listener, address):
         program = _program(served)
         thread = threading.Thread(target=program.run, args=([listener],), daemon=True)
@@ -154,8 +154,8 @@ def _program(served: Mapping[str, Generator]) -> uvicorn.Server:
 # llama.cpp
 
 
-def _run_llama(run: Run, address: Address, tell: Tell) -> None:
-    """Let llama.cpp serve the GGUF file; it ends with us."""
+def _run_llama(run: Run, address: Address, emit: Emit) -> None:
+    """Serve the GGUF file with llama.cpp; it stops with this process."""
     file = gguf(run)
     if not file:
         fix = f"uv run python -m tune export {run.name} --as gguf"
@@ -169,15 +169,15 @@ def _run_llama(run: Run, address: Address, tell: Tell) -> None:
     where = ["--host", address.host, "--port", str(address.port), context, str(CONTEXT)]
     child = subprocess.Popen([*program, "--model", str(file), alias, run.name, *where])
     try:
-        _until_it_answers(child, address)
-        tell(env_lines([run.name], address))
+        _wait_until_ready(child, address)
+        emit(env_lines([run.name], address))
         child.wait()
     finally:
         _end(child)
 
 
 def _llama_command() -> list[str]:
-    """The command that starts llama.cpp's server: its own, or the one of its Python package."""
+    """The command that starts llama.cpp's server: `llama-server`, or the Python package's."""
     if program := shutil.which("llama-server"):
         return [program]
     if find_spec("llama_cpp") and find_spec("starlette_context"):
@@ -185,7 +185,7 @@ def _llama_command() -> list[str]:
     return []
 
 
-def _until_it_answers(child: subprocess.Popen[bytes], address: Address) -> None:
+def _wait_until_ready(child: subprocess.Popen[bytes], address: Address) -> None:
     import httpx2
 
     end = time.monotonic() + START
@@ -196,7 +196,7 @@ def _until_it_answers(child: subprocess.Popen[bytes], address: Address) -> None:
         except httpx2.HTTPError:
             pass
         time.sleep(0.2)
-    raise TuneError("llama.cpp did not start; its own words stand above.", "--engine transformers")
+    raise TuneError("llama.cpp did not start; its output is above.", "--engine transformers")
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -207,11 +207,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.kill()
 
 
-# The commands for servers that we do not start
+# The commands for other servers
 
 
 def commands(run: Run, address: Address) -> str:
-    """How vLLM, Ollama and llama.cpp serve the run: what to type, and what to put into `.env`."""
+    """The commands and the `.env` lines to serve the run with vLLM, Ollama and llama.cpp."""
     base = models.find(run.record.base)
     merged = _shown(run.exports / "merged")
     file = gguf(run) or run.exports / "gguf-q8_0" / f"{run.name}-q8_0.gguf"
@@ -220,13 +220,13 @@ def commands(run: Run, address: Address) -> str:
     text_only = " --limit-mm-per-prompt '{\"image\": 0}'" if base.image_text else ""
     ollama = "http://127.0.0.1:11434/v1"
     return f"""\
-# vLLM, on a GPU (uv tool install vllm); the merged folder needs none of its Mistral formats
+# vLLM, on a GPU (uv tool install vllm); no --tokenizer-mode or --config-format is needed
 uv run python -m tune export {run.name} --as merged
 vllm serve {merged} --served-model-name {run.name} --max-model-len {CONTEXT} {port}{text_only}
 LLM_BASE_URL={address.url}
 CHAT_MODEL={run.name}
 
-# Ollama: the Modelfile lies beside the GGUF file
+# Ollama: the Modelfile is next to the GGUF file
 uv run python -m tune export {run.name} --as gguf --kind {kind}
 ollama create {run.name} -f {_shown(file.parent)}/Modelfile
 LLM_BASE_URL={ollama}
@@ -240,7 +240,7 @@ CHAT_MODEL={run.name}
 {SYSTEM_TOO if prompts.SYSTEM else ""}"""
 
 
-# Ollama has a template language of its own, and knows no template of a file that we made.
+# Ollama has its own template language, and does not read the template in our GGUF file.
 MODELFILE = '''\
 FROM ./{file}
 TEMPLATE """{chat}"""
@@ -253,7 +253,7 @@ CHAT = """\
 {{ if eq .Role "system" }}[SYSTEM_PROMPT]{{ .Content }}[/SYSTEM_PROMPT]\
 {{ else if eq .Role "user" }}[INST]{{ .Content }}[/INST]\
 {{ else if eq .Role "assistant" }}{{ .Content }}</s>{{ end }}{{ end }}"""
-# As in chat_template_v3.j2: the system's words stand in the last question.
+# As in chat_template_v3.j2: the system message is part of the last question.
 OLDER_CHAT = """\
 {{ range $at, $_ := .Messages }}\
 {{ if eq .Role "user" }}[INST]BLANK\
@@ -263,12 +263,12 @@ OLDER_CHAT = """\
 {{ else if eq .Role "assistant" }}BLANK{{ .Content }}</s>{{ end }}{{ end }}"""
 
 
-# Neither vLLM nor llama.cpp has a place for it.
-SYSTEM_TOO = "\n# To vLLM and llama.cpp an app sends SYSTEM of tune/prompts.py itself\n"
+# vLLM and llama.cpp have no setting for a system message.
+SYSTEM_TOO = "\n# With vLLM and llama.cpp, the app must send SYSTEM from tune/prompts.py itself\n"
 
 
 def modelfile(file: str, settings: Settings = SETTINGS, form: ChatForm = tokens.NEWEST) -> str:
-    """What Ollama needs beside the GGUF file."""
+    """The Modelfile, which Ollama needs next to the GGUF file."""
     chat = CHAT if form.system else OLDER_CHAT.replace("BLANK", form.blank)
     system = f'SYSTEM """{prompts.SYSTEM}"""\n' if prompts.SYSTEM else ""
     numbers = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}

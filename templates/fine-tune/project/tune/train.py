@@ -1,4 +1,4 @@
-"""Training: a base and rows go in, a run with an adapter (or all weights) comes out."""
+"""Trains a base model on the rows: starts a run, or resumes one."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tune.training.job import Job
 from tune.training.progress import Log, Progress, Report
 from tune.training.trainer import Stopped as Stopped
 
-NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: one is made up
+NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: a name is generated
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One go at a run: the first, or one that goes on from a checkpoint."""
+    """One attempt at a run: the first, or one that resumes from a checkpoint."""
 
     run: Run
     work: Job
@@ -42,10 +42,10 @@ class Attempt:
 def train(
     run: Run, settings: Settings, *, resume: bool = False, report: Report = lambda _: None
 ) -> Record:
-    """Train, or go on with a run that was stopped; keep the state with the best validation loss.
+    """Train, or resume a run that was stopped; keep the state with the best validation loss.
 
-    `report` hears of every logged step, in the main process. Raises TuneError where it cannot be
-    done, and Stopped after Ctrl-C: from there `resume` goes on to the very same result.
+    `report` is called at every logged step, in the main process only. Raises TuneError if it cannot
+    train, and Stopped after Ctrl-C: `resume` then leads to exactly the same result.
     """
     need_training()
     report = report if processes.is_main() else lambda _: None
@@ -54,7 +54,7 @@ def train(
     _one_gpu()
     work = job.prepare(settings)
     with ExitStack() as alone:
-        checkpoint = processes.agree(
+        checkpoint = processes.broadcast(
             lambda: _open(alone.enter_context(_locked(run)), settings, work, resume)
         )
         for note in work.notes:
@@ -69,58 +69,61 @@ def train(
 
 
 def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
-    """The run to train, and whether it goes on: by name, or the one begun last that has not ended.
+    """The run to train, and whether it is resumed: by name, or the newest unfinished one.
 
-    A name that no run has begins one, also with `resume`: so the same command does for a machine
-    that is taken away and given back. Raises TuneError where no run waits.
+    A new name starts a run, also with `resume`: so a machine that is restarted can use the same
+    command. Raises TuneError if there is no unfinished run.
     """
-    return processes.agree(lambda: _chosen(settings, name, resume))
+    return processes.broadcast(lambda: _chosen(settings, name, resume))
 
 
-def as_begun(run: Run, settings: Settings, wanted: dict[str, Any], report: Report) -> Settings:
-    """The settings that a run began with; `report` hears what `.env` says otherwise by now.
+def saved_settings(
+    run: Run, settings: Settings, wanted: dict[str, Any], report: Report
+) -> Settings:
+    """Settings saved when the run started; `report` gets a note for each that differs in .env.
 
-    Raises TuneError where what is `wanted` expressly is not what it began with.
+    Raises TuneError if the command line (`wanted`) asks for different ones.
     """
     record = run.record
     before = {"base_model": record.base, "method": record.method}
-    names = {**job.KNOBS, "learning_rate": "learning_rate"}
-    before |= {names[knob]: each for knob, each in record.settings.items() if knob in names}
-    told = [name for name, each in wanted.items() if each != before.get(name)]
-    if told:
-        listed = ", ".join(f"{name} {before.get(name)}" for name in told)
+    names = {**job.HYPERPARAMETERS, "learning_rate": "learning_rate"}
+    before |= {names[key]: each for key, each in record.settings.items() if key in names}
+    changes = [name for name, each in wanted.items() if each != before.get(name)]
+    if changes:
+        listed = ", ".join(f"{name} {before.get(name)}" for name in changes)
         fix = f"uv run python -m tune train --resume {run.name}"
-        raise TuneError(f"The run {run.name} began with {listed}, and goes on so.", fix)
+        problem = f"The run {run.name} started with {listed}: this cannot change."
+        raise TuneError(problem, fix)
     for name, each in before.items():
         now = getattr(settings, name)
-        if now != each and (now or name != "learning_rate"):  # 0: the one that is sane
-            note = f"{name.upper()} is {each} for this run, as it began; by now it would be {now}."
+        if now != each and (now or name != "learning_rate"):  # 0: chosen by base and method
+            note = f"{name.upper()} stays {each} for this run; the setting is now {now}."
             report(Progress(note=note))
     return settings.model_copy(update=before)
 
 
 def _open(run: Run, settings: Settings, work: Job, resume: bool) -> Path | None:
-    """Begin the run's folder, or find the checkpoint to go on from."""
+    """Create the run's record, or find the checkpoint to resume from."""
     if resume:
         record = run.record
-        told = _changed(record, settings, work)
-        if told:
-            problem = f"The run {run.name} cannot go on: {'; '.join(told)}."
-            raise TuneError(problem, "undo that, or begin anew: uv run python -m tune train")
+        changes = _changed(record, settings, work)
+        if changes:
+            problem = f"The run {run.name} cannot resume: {'; '.join(changes)}."
+            raise TuneError(problem, "undo that, or start a new run: uv run python -m tune train")
         return checkpoints.newest(run.checkpoints)
     if run.folder.joinpath("run.json").exists():
         fix = f"uv run python -m tune train --resume {run.name}, or another --name"
-        raise TuneError(f"There is a run {run.name} already.", fix)
+        raise TuneError(f"The run {run.name} already exists.", fix)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = Record(settings.base_model, settings.method, started=now)
-    licence = {"licence": work.base.licence}
-    run.write(replace(record, settings=work.knobs | licence, data=work.data, versions=_versions()))
+    kept = work.hyperparameters | {"licence": work.base.licence}
+    run.write(replace(record, settings=kept, data=work.data, versions=_versions()))
     return None
 
 
 @contextmanager
 def _locked(run: Run) -> Iterator[Run]:
-    """Keep others out of a run. The lock ends with this process, however that ends."""
+    """Lock a run against other processes. The lock ends with this process, even after a crash."""
     run.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.folder / ".lock", timeout=0):
@@ -128,7 +131,7 @@ def _locked(run: Run) -> Iterator[Run]:
     except Timeout:
         problem = f"The run {run.name} is being trained by another process."
         raise TuneError(
-            problem, "wait for it, or begin another: uv run python -m tune train"
+            problem, "wait for it, or start a new run: uv run python -m tune train"
         ) from None
 
 
@@ -139,12 +142,12 @@ def _log(run: Run, report: Report, checkpoint: Path | None) -> Log:
 
 def _changed(record: Record, settings: Settings, work: Job) -> list[str]:
     pairs = (("base", record.base, settings.base_model), ("method", record.method, settings.method))
-    told = [f"{title} was {old}, now {new}" for title, old, new in pairs if old != new]
-    return told + job.changed(work, record.settings, record.data)
+    changes = [f"{title} was {old}, now {new}" for title, old, new in pairs if old != new]
+    return changes + job.changed(work, record.settings, record.data)
 
 
 def _fit(attempt: Attempt, settings: Settings) -> dict[str, Any]:
-    """Train to the end, or to where nothing gets better; return the figures."""
+    """Train to the end, or until early stopping; return the figures."""
     fitting = trainer.build(attempt.work, settings, attempt.run.checkpoints)
     if processes.is_main():
         checkpoints.need_room(attempt.run.folder, fitting.trained)
@@ -157,7 +160,7 @@ def _fit(attempt: Attempt, settings: Settings) -> dict[str, Any]:
 
 
 def _finish(attempt: Attempt, figures: dict[str, Any]) -> None:
-    """Keep the best state as the run's model; the checkpoints have served."""
+    """Save the best state as the run's model, and delete the checkpoints."""
     run, work = attempt.run, attempt.work
     best = checkpoints.best(run.checkpoints)
     checkpoints.publish(best, run.model, work.tokenizer)
@@ -167,7 +170,7 @@ def _finish(attempt: Attempt, figures: dict[str, Any]) -> None:
 
 
 def _losses(run: Run, best: Path) -> dict[str, Any]:
-    """Steps and losses as the newest checkpoint and the one that is kept tell them."""
+    """Steps and losses, from the newest checkpoint and from the one that is kept."""
     last = checkpoints.newest(run.checkpoints) or best
     history = checkpoints.state(last)["log_history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -203,15 +206,15 @@ def _chosen(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     if name:
         run = Run(settings.runs / name)
         return run, (run.folder / "run.json").is_file()
-    begun = (run for run in runs.every(settings.runs) if not run.rehearsed)
-    waiting = (run for run in begun if _state(run) == "training")
+    started = (run for run in runs.every(settings.runs) if not run.rehearsed)
+    waiting = (run for run in started if _state(run) == "training")
     if (found := next(waiting, None)) is None:
-        raise TuneError("No run waits to go on.", "uv run python -m tune train")
+        raise TuneError("There is no unfinished run.", "uv run python -m tune train")
     return found, True
 
 
 def _name(settings: Settings, now: datetime) -> str:
-    """When it began, and with what; a number where there are two of them."""
+    """A name from the time and the base; with a number if it already exists."""
     base = re.sub("[^a-z0-9]", "-", Path(settings.base_model).name.lower())
     first = f"{now:%Y-%m-%d-%H%M}-{base}"
     names = (first, *(f"{first}-{number}" for number in range(2, 1000)))
@@ -226,14 +229,14 @@ def _state(run: Run) -> str:
 
 
 def _one_gpu() -> None:
-    """Without `accelerate launch` a training takes one GPU: the first, if you have not chosen."""
+    """Use one GPU without `accelerate launch`: the first, unless CUDA_VISIBLE_DEVICES is set."""
     if processes.count() == 1:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
 @contextmanager
 def memory_explained() -> Iterator[None]:
-    """Turn a memory that is full into what to lower."""
+    """Turn out-of-memory errors into advice on which setting to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -241,4 +244,4 @@ def memory_explained() -> Iterator[None]:
             raise
         fix = "halve BATCH_SIZE and double ACCUMULATE in .env (the result stays the same)"
         more = "; then lower MAX_LENGTH, or METHOD=qlora: uv run python -m tune plan"
-        raise TuneError("The memory is full.", fix + more) from error
+        raise TuneError("Out of memory.", fix + more) from error

@@ -1,4 +1,4 @@
-"""Who answers in each column, and who steps in, and says so, when he cannot."""
+"""Answers for both columns; falls back to the next best answer and says so."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from tune.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
 SIDES: tuple[Side, Side] = ("base", "tuned")
-GLANCE = 0.1  # seconds that a visitor's Stop may have to wait
-Kind = Literal["model", "recorded", "stand-in", "nobody"]
+POLL = 0.1  # seconds until a visitor's Stop is noticed, at most
+Kind = Literal["model", "recorded", "stand-in", "none"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What stands in a column; it grows until it is done."""
+    """The content of a column; it grows until it is done."""
 
     by: str = ""
-    kind: Kind = "nobody"
-    source: str = ""  # where he is, or where the answer stands
+    kind: Kind = "none"
+    source: str = ""  # where the model runs, or where the answer was found
     text: str = ""
-    notice: str = ""  # why it is not who should have answered
+    notice: str = ""  # why this is a fallback
     seconds: float = 0.0
     tokens: int = 0  # 0: not known
     done: bool = False
 
 
 Both = dict[Side, Answer]
-News = queue.Queue[tuple[Side, Answer | None]]
+Updates = queue.Queue[tuple[Side, Answer | None]]
 
 
 @dataclass(frozen=True)
-class Voice:
-    """Somebody who can answer. `speak` may take long before it returns the words to come."""
+class Responder:
+    """A source of answers. `respond` may load a model before it returns the stream of text."""
 
     by: str
     kind: Kind
-    speak: Callable[[list[Message]], Iterator[str]]
+    respond: Callable[[list[Message]], Iterator[str]]
     source: str = ""
     by_token: bool = False  # each piece of the answer is one token
     loading: bool = False
@@ -63,20 +63,20 @@ class Voice:
 def compare(
     question: str, settings: Settings = SETTINGS, stop: threading.Event | None = None
 ) -> Iterator[Both]:
-    """Both answers side by side as they grow; the last are whole.
+    """Stream both answers side by side; the last ones are complete.
 
-    `stop` ends it at once from another thread, and both models with it; so does closing it.
+    `stop` cancels both models from another thread; so does closing the iterator.
     """
-    news: News = queue.Queue()
+    updates: Updates = queue.Queue()
     stop = stop or threading.Event()
     for side in SIDES:
-        work = partial(_follow, answer(side, question, settings), side, news, stop)
+        work = partial(_forward, answer(side, question, settings), side, updates, stop)
         threading.Thread(target=work, daemon=True).start()
     both: Both = {side: Answer() for side in SIDES}
     at_work = len(SIDES)
     try:
         while at_work and not stop.is_set():
-            for side, grown in _latest(news):
+            for side, grown in _latest(updates):
                 if grown:
                     both[side] = grown
                 else:
@@ -86,55 +86,57 @@ def compare(
         stop.set()
 
 
-def _latest(news: News) -> list[tuple[Side, Answer | None]]:
-    """What has come since the last look; after a glance without any, nothing."""
+def _latest(updates: Updates) -> list[tuple[Side, Answer | None]]:
+    """The updates since the last call; empty after a short wait without any."""
     try:
-        return [news.get(timeout=GLANCE), *(news.get() for _ in range(news.qsize()))]
+        return [updates.get(timeout=POLL), *(updates.get() for _ in range(updates.qsize()))]
     except queue.Empty:
         return []
 
 
-def _follow(growing: Iterator[Answer], side: Side, news: News, stop: threading.Event) -> None:
-    """Pass a column's answer on as it grows, until it is whole or nobody reads it any more."""
+def _forward(
+    growing: Iterator[Answer], side: Side, updates: Updates, stop: threading.Event
+) -> None:
+    """Put a column's growing answer into the queue, until it is complete or cancelled."""
     try:
         with closing(growing):  # type: ignore[type-var]
             for each in growing:
-                news.put((side, each))
+                updates.put((side, each))
                 if stop.is_set():
                     return
     except Exception:
         log.exception("the column %s has no answer", side)
-        news.put((side, Answer(text=prompts.SORRY, done=True)))
+        updates.put((side, Answer(text=prompts.SORRY, done=True)))
     finally:
-        news.put((side, None))
+        updates.put((side, None))
 
 
 def answer(side: Side, question: str, settings: Settings = SETTINGS) -> Iterator[Answer]:
-    """One column's answer as it grows; whoever fails is stood in for."""
+    """Stream one column's answer; if a responder fails, the next one answers."""
     asked = messages(question, settings)
     notice = ""
-    for voice in voices(side, question, settings):
-        here = Answer(voice.by, voice.kind, voice.source, notice=notice)
-        yield replace(here, notice=prompts.LOADING) if voice.loading else here
+    for responder in responders(side, question, settings):
+        here = Answer(responder.by, responder.kind, responder.source, notice=notice)
+        yield replace(here, notice=prompts.LOADING) if responder.loading else here
         try:
-            yield from _grow(here, voice, asked)
+            yield from _grow(here, responder, asked)
             return
         except Exception as error:
-            notice = _excuse(error)
+            notice = _notice(error)
 
 
-def _grow(here: Answer, voice: Voice, asked: list[Message]) -> Iterator[Answer]:
-    stream = voice.speak(asked)
-    began = time.monotonic()  # not before: the weights were being loaded
+def _grow(here: Answer, responder: Responder, asked: list[Message]) -> Iterator[Answer]:
+    stream = responder.respond(asked)
+    began = time.monotonic()  # not before: this excludes the time to load the weights
     for words in stream:
-        seconds, tokens = time.monotonic() - began, here.tokens + voice.by_token
+        seconds, tokens = time.monotonic() - began, here.tokens + responder.by_token
         here = replace(here, text=here.text + words, seconds=seconds, tokens=tokens)
         yield here
     yield replace(here, seconds=time.monotonic() - began, done=True)
 
 
-def _excuse(error: Exception) -> str:
-    """What an audience reads when somebody could not answer; the log has the cause."""
+def _notice(error: Exception) -> str:
+    """The message for the audience when a responder fails; the cause goes to the log."""
     if isinstance(error, ModelUnavailable):
         return str(error)
     if isinstance(error, TuneError):
@@ -145,7 +147,7 @@ def _excuse(error: Exception) -> str:
 
 
 def messages(question: str, settings: Settings = SETTINGS) -> list[Message]:
-    """What a model gets: a test row's whole conversation, or the question as the rows ask."""
+    """The prompt: a test row's conversation, or the question with a system message."""
     row = known.test_row(question, settings)
     if row:
         return prompts.with_system(row.question)
@@ -153,48 +155,48 @@ def messages(question: str, settings: Settings = SETTINGS) -> list[Message]:
     return prompts.with_system(asked, prompts.SYSTEM or known.habit(settings.train))
 
 
-# Who there is
+# The responders
 
 
-def voices(side: Side, question: str, settings: Settings = SETTINGS) -> Iterator[Voice]:
-    """Who can answer in a column: the best first, and last one who cannot fail."""
+def responders(side: Side, question: str, settings: Settings = SETTINGS) -> Iterator[Responder]:
+    """The responders for a column, the best first; the last one cannot fail."""
     if model := _model(side, question, settings):
         yield model
     sample = known.recorded(question, settings)
     if sample and side in sample.answers:
-        found, speak = _label(side, settings), partial(_say, sample.answers[side])
-        yield Voice(found, "recorded", speak, f"recorded by evaluate, test row {sample.line}")
+        found, respond = _label(side, settings), partial(_say, sample.answers[side])
+        yield Responder(found, "recorded", respond, f"recorded by evaluate, test row {sample.line}")
     if side == "base":
-        yield Voice("nobody", "nobody", partial(_say, prompts.NOBODY))
+        yield Responder("no model", "none", partial(_say, prompts.NO_MODEL))
     elif row := known.nearest(settings.train).find(question):
-        speak = partial(_say, row.answer)
-        yield Voice(prompts.STAND_IN, "stand-in", speak, _quoted(row))
+        respond = partial(_say, row.answer)
+        yield Responder(prompts.STAND_IN, "stand-in", respond, _quoted(row))
     else:
-        yield Voice(prompts.STAND_IN, "nobody", partial(_say, prompts.NOTHING_NEAR))
+        yield Responder(prompts.STAND_IN, "none", partial(_say, prompts.NOTHING_NEAR))
 
 
 def who(side: Side, settings: Settings = SETTINGS) -> tuple[str, Kind]:
-    """Who answers a question that nobody has asked before."""
+    """The name and kind of the responder to a new question."""
     model = _model(side, "", settings)
     if model:
         return model.by, model.kind
-    return (prompts.STAND_IN, "stand-in") if side == "tuned" else ("nobody", "nobody")
+    return (prompts.STAND_IN, "stand-in") if side == "tuned" else ("no model", "none")
 
 
-def _model(side: Side, question: str, settings: Settings) -> Voice | None:
-    """The model in this column: on a server, on this machine, or behind Mistral's API."""
+def _model(side: Side, question: str, settings: Settings) -> Responder | None:
+    """This column's model: on a server, on this machine, or Mistral's API."""
     server = settings.chat if side == "tuned" else settings.base_chat_model
     if settings.provider == "server" and server:
-        speak = partial(llm.chat, settings=settings, model=server)
-        return Voice(server, "model", speak, "on the server", by_token=True)
+        respond = partial(llm.chat, settings=settings, model=server)
+        return Responder(server, "model", respond, "on the server", by_token=True)
     if local.has(side, settings):
         row = known.test_row(question, settings)
         tools = row.tools if row else ()
-        speak = partial(local.speak, side, settings=settings, tools=tools)
+        respond = partial(local.stream, side, settings=settings, tools=tools)
         name, loading = local.name(side, settings), not local.is_ready(settings)
-        return Voice(name, "model", speak, "on this machine", by_token=True, loading=loading)
+        return Responder(name, "model", respond, "on this machine", by_token=True, loading=loading)
     if side == "base" and (online := llm.api(settings)):
-        return Voice(online.chat, "model", partial(_ask_api, settings=online), "well prompted")
+        return Responder(online.chat, "model", partial(_ask_api, settings=online), "well prompted")
     return None
 
 
@@ -208,7 +210,7 @@ def _say(words: str, _: Sequence[Message]) -> Iterator[str]:
 
 
 def _quoted(row: Row) -> str:
-    """Where the answer stands, and to what it is one: the nearest row may be far away."""
+    """The quoted row and its question: the nearest row may be about something else."""
     asked = shorten(last_words(row.question), 70, placeholder=" …")
     return f"quotes {known.place(row)}, the answer to “{asked}”"
 

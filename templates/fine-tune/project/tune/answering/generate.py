@@ -1,4 +1,4 @@
-"""What a loaded model answers: one question, many at once, or word by word."""
+"""Generates answers with a loaded model: one, many in batches, or streamed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from tune.errors import TuneError, is_memory_full
 from tune.rows.row import Message
 
-OnProgress = Callable[[int, int], None]  # answered so far, of how many
+OnProgress = Callable[[int, int], None]  # answers so far, answers in all
 
 BATCH_ROWS = 64
 BATCH_TOKENS = 16_384  # questions and answers of one batch: under 2 GB of cache for a 3B model
@@ -23,8 +23,8 @@ class TooLong(TuneError):
     """A question with more tokens than the model can read."""
 
 
-class NotTaken(TuneError):
-    """Messages that the model's chat template has no form for."""
+class UnsupportedMessages(TuneError):
+    """Messages that the model's chat template does not support."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Reply:
     text: str
     seconds: float
     tokens: int
-    cut: bool = False  # it ran into `max_tokens`
+    cut: bool = False  # it reached `max_tokens`
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A model and its tokenizer, ready to answer. At temperature 0 it always answers the same.
+    """A model and its tokenizer, ready to answer. At temperature 0 answers are always the same.
 
-    `adapted=False` answers as the base: with the same weights, and the adapter switched off for
-    the moment. Several threads may ask at once, also both kinds: they take turns, word by word.
+    `adapted=False` answers as the base: with the same weights and the adapter disabled. Several
+    threads can use both at the same time: they take turns, token by token.
     """
 
     model: Any
@@ -53,21 +53,21 @@ class Generator:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def without_adapter(self) -> Generator:
-        """The base that this model was tuned from, in the same memory.
+        """The base of this model, in the same memory.
 
-        Raises TuneError after a full tuning: there is no adapter to switch off.
+        Raises TuneError after full tuning: there is no adapter to disable.
         """
         if not hasattr(self.model, "disable_adapter"):
-            raise TuneError("This model has no adapter: its base must be loaded by itself.")
+            raise TuneError("This model has no adapter: its base must be loaded separately.")
         return replace(self, adapted=False)
 
     @property
     def four_bit(self) -> bool:
-        """Whether it was loaded in 4 bits."""
+        """Whether the model was loaded in 4 bits."""
         return bool(getattr(self.model, "is_loaded_in_4bit", False))
 
     def answer(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Reply:
-        """Answer one conversation, which ends with the question."""
+        """Answer one conversation that ends with the question."""
         return self.answers([messages], tools=[tools])[0]
 
     def answers(
@@ -77,9 +77,9 @@ class Generator:
         *,
         tools: Sequence[Sequence[Any]] = (),
     ) -> list[Reply]:
-        """Answer many conversations, several at a time; `tools` are those of each.
+        """Answer many conversations in batches; `tools` has one list for each.
 
-        Raises TuneError where the memory is too small for one of them.
+        Raises TuneError if the memory is too small for a single one.
         """
         replies: dict[int, Reply] = {}
         for found in self.batches(conversations, tools=tools):
@@ -91,9 +91,9 @@ class Generator:
     def batches(
         self, conversations: Sequence[Sequence[Message]], *, tools: Sequence[Sequence[Any]] = ()
     ) -> Iterator[dict[int, Reply]]:
-        """The same as they come: some replies at a time, by the places of their conversations.
+        """Like `answers`, but yields each batch: replies by the index of their conversation.
 
-        The longest come first: what does not fit shows at once. Fewer where memory is too small.
+        The longest come first, to detect a lack of memory early; batches shrink if memory runs out.
         """
         offered = tools or [()] * len(conversations)
         prompts = [self._encode(*each) for each in zip(conversations, offered, strict=True)]
@@ -105,15 +105,15 @@ class Generator:
             try:
                 found = self._batch([prompts[index] for index in batch])
             except RuntimeError as error:
-                most = _fewer(len(batch), error)
+                most = _smaller_batch(len(batch), error)
                 continue
             del waiting[-len(batch) :]
             yield dict(zip(batch, found, strict=True))
 
     def stream(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Iterator[str]:
-        """Answer one conversation piece by piece; closing the iterator ends the work.
+        """Stream the answer to one conversation; closing the iterator cancels it.
 
-        Raises TooLong, before the first piece, where the model cannot read so much.
+        Raises TooLong, before the first token, if the conversation exceeds the model's context.
         """
         question = self._encode(messages, tools)
         tokens = replace(self, max_tokens=self.room(len(question)))._tokens([question])
@@ -126,18 +126,18 @@ class Generator:
                 break
             ids += [token for token in step if token not in self._ends]
             text = self._decode(ids)
-            if not text.endswith("\ufffd") and text != said:  # half a letter waits for the rest
+            if not text.endswith("\ufffd") and text != said:  # wait for the rest of a character
                 yield text[len(said) :]
                 said = text
         if rest := self._decode(ids)[len(said) :]:
             yield rest
 
     def check_room(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> None:
-        """Raise TooLong where the model cannot read so much."""
+        """Raise TooLong if the conversation exceeds the model's context."""
         self.room(len(self._encode(messages, tools)))
 
     def room(self, asked: int) -> int:
-        """How many tokens the answer to a question of `asked` tokens may have. Raises TooLong."""
+        """The maximum number of answer tokens after `asked` prompt tokens. Raises TooLong."""
         most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if most is None:
             return self.max_tokens
@@ -147,7 +147,7 @@ class Generator:
 
     @property
     def _ends(self) -> set[int]:
-        """The tokens that end an answer, as the tokenizer and as the model know them."""
+        """The end tokens of the tokenizer and of the model's configuration."""
         config = getattr(self.model, "generation_config", None)
         known = getattr(config, "eos_token_id", None)
         ends = set(known) if isinstance(known, list | tuple) else {known}
@@ -155,7 +155,7 @@ class Generator:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Have the model for oneself, with its adapter or without."""
+        """Lock the model, with the adapter enabled or disabled."""
         with self.lock:
             if self.adapted:
                 yield
@@ -166,21 +166,21 @@ class Generator:
     def _encode(self, messages: Sequence[Message], tools: Sequence[Any]) -> list[int]:
         from jinja2 import TemplateError
 
-        told, offered = list(messages), list(tools) or None
+        turns, offered = list(messages), list(tools) or None
         try:
             encoded = self.tokenizer.apply_chat_template(
-                told, tools=offered, add_generation_prompt=True, return_dict=True
+                turns, tools=offered, add_generation_prompt=True, return_dict=True
             )
         except TemplateError as error:
             problem = f"These messages cannot be sent to the model: {error}"
-            raise NotTaken(problem) from None
+            raise UnsupportedMessages(problem) from None
         return list(encoded["input_ids"])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> list[Reply]:
-        """The replies to encoded questions, all in one batch."""
+        """Answer encoded questions in one batch."""
         start = time.perf_counter()
         with self._turn():
             steps = list(self._tokens(prompts))
@@ -197,10 +197,10 @@ class Generator:
         import torch
 
         ids, mask = self._padded(prompts)
-        places = (mask.cumsum(-1) - 1).clamp(min=0)  # a question begins at 0, wherever it is padded
+        places = (mask.cumsum(-1) - 1).clamp(min=0)  # positions start after the padding
         ends = torch.tensor(sorted(self._ends), device=ids.device)
         ended = torch.zeros(len(prompts), dtype=torch.bool, device=ids.device)
-        seen = self._memory()
+        cache = self._cache()
         for _ in range(self.max_tokens):
             with torch.inference_mode():
                 output = self.model(
@@ -209,7 +209,7 @@ class Generator:
                     position_ids=places,
                     use_cache=True,
                     logits_to_keep=1,
-                    **seen,
+                    **cache,
                 )
                 picked = self._pick(output.logits[:, -1])
             ended |= torch.isin(picked, ends)
@@ -221,18 +221,18 @@ class Generator:
             places = places[:, -1:] + 1
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
-        """Rows of one length, filled up on the left, and what of them is to be read."""
+        """Token ids padded on the left to one length, and the attention mask."""
         import torch
 
         width = max(map(len, prompts))
-        pad = self.tokenizer.pad_token_id or 0  # never read
+        pad = self.tokenizer.pad_token_id or 0  # masked, so any token will do
         ids = [[pad] * (width - len(row)) + list(row) for row in prompts]
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]
         device = self.model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
-    def _memory(self) -> dict[str, Any]:
-        """Where the model keeps what it has read, by the name that this Transformers gives it."""
+    def _cache(self) -> dict[str, Any]:
+        """An empty key-value cache, under the argument name of this version of Transformers."""
         from transformers import DynamicCache
 
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
@@ -241,25 +241,25 @@ class Generator:
         return {name: DynamicCache(config=self.model.config)}
 
     def _pick(self, logits: Any) -> Any:
-        """The likeliest token of each row; above temperature 0 one by its probability."""
+        """The most probable token of each row; above temperature 0, a sampled one."""
         import torch
 
         if self.temperature == 0:
             return logits.argmax(dim=-1)
-        chances = torch.softmax(logits.float() / self.temperature, dim=-1)
-        return torch.multinomial(chances, num_samples=1)[:, 0]
+        probabilities = torch.softmax(logits.float() / self.temperature, dim=-1)
+        return torch.multinomial(probabilities, num_samples=1)[:, 0]
 
 
-def _fewer(rows: int, error: RuntimeError) -> int:
-    """How many rows to try next. Passes on what is not about memory."""
+def _smaller_batch(rows: int, error: RuntimeError) -> int:
+    """The batch size to try after an out-of-memory error. Raises any other error again."""
     import torch
 
     if not is_memory_full(error):
         raise error
     if rows == 1:
         raise TuneError(
-            "The memory is too small for a single question.",
-            "MAX_TOKENS=64 in .env, or a smaller BASE_MODEL",
+            "Out of memory with a single question.",
+            "set MAX_TOKENS=64 in .env, or a smaller BASE_MODEL",
         ) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

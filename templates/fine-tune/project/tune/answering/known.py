@@ -1,4 +1,4 @@
-"""What is known without a model: the rows, and what `evaluate` recorded."""
+"""Reads the data files and the recorded evaluations, cached until the files change."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 
 
 def shown_run(settings: Settings = SETTINGS) -> Run | None:
-    """The run that the app is about: the named one, or the latest that is done."""
+    """The run that the app shows: TUNED_MODEL, or the latest finished run."""
     named = Run(settings.runs / settings.tuned_model)
     is_run = bool(settings.tuned_model) and (named.folder / "run.json").is_file()
     return named if is_run else runs.latest(settings.runs)
 
 
 def evaluation(run: Run | None) -> Evaluation | None:
-    """What `evaluate` found out about a run; None where it has not looked."""
+    """A run's evaluation; None if it was not evaluated."""
     return _evaluation(run.evaluation, _stamp(run.evaluation)) if run else None
 
 
 def recorded(question: str, settings: Settings = SETTINGS) -> Sample | None:
-    """What the models answered when `evaluate` asked this."""
+    """The models' recorded answers to this question, from `evaluate`."""
     run = shown_run(settings)
     if not run:
         return None
@@ -41,29 +41,29 @@ def recorded(question: str, settings: Settings = SETTINGS) -> Sample | None:
 
 
 def test_row(question: str, settings: Settings = SETTINGS) -> Row | None:
-    """The test row that asks this, and with it the answer that is expected."""
+    """The test row with this question, which has the expected answer."""
     return _by_question(settings.test, _stamp(settings.test)).get(_key(question))
 
 
 def rows(path: Path) -> tuple[Row, ...]:
-    """A file's rows; none where it cannot be read: `check` says what is wrong with it."""
+    """A file's rows; empty if it cannot be read (`check` explains why)."""
     return _rows(path, _stamp(path))
 
 
 def nearest(path: Path) -> offline.Nearest:
-    """The rows of a file, ready to be searched."""
+    """A search index of a file's rows."""
     return _nearest(path, _stamp(path))
 
 
 def habit(path: Path) -> str:
-    """The system message that most rows of a file begin with; empty where they have none."""
+    """The most common system message of a file's rows; empty if most have none."""
     first = [row.messages[0] for row in nearest(path).rows]
     said = Counter(str(each["content"]) if each["role"] == "system" else "" for each in first)
     return said.most_common(1)[0][0] if said else ""
 
 
 def place(row: Row) -> str:
-    """Where a row stands, for people."""
+    """A row's file and line, as text."""
     return f"{named(Path(row.file).resolve())}, line {row.line}"
 
 
@@ -72,7 +72,7 @@ def _key(question: str) -> str:
 
 
 def _stamp(path: Path) -> int:
-    """When a file was changed last: what was read of it holds until then."""
+    """A file's time of change, as a key for the caches below; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

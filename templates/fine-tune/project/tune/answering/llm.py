@@ -1,4 +1,4 @@
-"""The only file that calls a model elsewhere: Mistral's API, or a server of your own."""
+"""The only file that calls remote models: Mistral's API, or your own server."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from plumbing.retries import polite_errors, retry
 from tune.rows.row import Message
 from tune.settings import SETTINGS, Settings
 
-if TYPE_CHECKING:  # the real imports wait for the first call: the page is up sooner
+if TYPE_CHECKING:  # imported at the first call, so that the app starts faster
     from mistralai.client import Mistral
     from openai import OpenAI
 
-CONNECT = 5  # seconds: who does not pick up by then is not there
+CONNECT = 5  # seconds, the connect timeout
 
 
 def chat(
     messages: Sequence[Message], settings: Settings = SETTINGS, model: str = ""
 ) -> Iterator[str]:
-    """Stream the answer of `model` (else the settings' own), word by word.
+    """Stream the answer of `model` (by default the one in the settings).
 
-    Raises plumbing.retries.ModelUnavailable, before the first word or after it.
+    Raises plumbing.retries.ModelUnavailable, before the first token or after it.
     """
     model = model or settings.chat
     start = _ask_server if settings.provider == "server" else _ask_mistral
@@ -31,14 +31,14 @@ def chat(
 
 
 def api(settings: Settings = SETTINGS) -> Settings | None:
-    """The settings with which `chat` asks Mistral's API, also beside a server; None without key."""
+    """The settings for Mistral's API, even if a server is set; None without a key."""
     if settings.provider == "server":
         settings = settings.model_copy(update={"llm_base_url": ""})
     return settings if settings.provider == "mistral" else None
 
 
 def prepare(settings: Settings = SETTINGS) -> None:
-    """Load the clients that will be asked: it takes a moment, which no visitor should wait."""
+    """Create the clients in advance, so that the first question is not slower."""
     if settings.provider == "server":
         _server(settings)
     if online := api(settings):
@@ -56,7 +56,7 @@ def _ask_mistral(messages: Sequence[Message], settings: Settings, model: str) ->
 
 
 def _whole(events: Iterator[Any]) -> Iterator[Any]:
-    """The stream's chunks; one that ends before the model said so is a dropped connection."""
+    """The stream's chunks. Without a finish reason, the connection was dropped."""
     finished = False
     for event in events:
         finished = finished or any(choice.finish_reason for choice in event.data.choices)
@@ -70,10 +70,10 @@ def _mistral(settings: Settings) -> Mistral:
     from httpx2 import Client, Request, Response
     from mistralai.client import Mistral
 
-    def shorten(request: Request) -> None:  # the SDK has one time-out for everything
+    def shorten(request: Request) -> None:  # the SDK has one timeout for everything
         request.extensions["timeout"]["connect"] = min(CONNECT, settings.timeout)
 
-    def read_errors(response: Response) -> None:  # the SDK trips over an error without a body
+    def read_errors(response: Response) -> None:  # the SDK fails on an error without a body
         if response.is_error:
             response.read()
 
@@ -86,8 +86,8 @@ def _mistral(settings: Settings) -> Mistral:
     )
 
 
-# A server of your own. Its client is the lenient one: local servers leave out fields
-# (finish_reason, ids, usage) that Mistral's SDK insists on.
+# Your own server. OpenAI's client is less strict: local servers leave out fields (finish_reason,
+# ids, usage) that Mistral's SDK requires.
 
 
 def _ask_server(messages: Sequence[Message], settings: Settings, model: str) -> Iterator[str]:
@@ -102,13 +102,13 @@ def _ask_server(messages: Sequence[Message], settings: Settings, model: str) -> 
 
 
 def _some(chunks: Iterator[Any]) -> Iterator[Any]:
-    """The chunks. Not even one: it was no model, but the Wi-Fi's log-in page or the like."""
+    """The chunks. No chunk at all means that this is no model, but a log-in page or the like."""
     none = True
     for chunk in chunks:
         none = False
         yield chunk
     if none:
-        raise ValueError("the answer has no part that a model sends")
+        raise ValueError("the response has no chunks")
 
 
 @cache
@@ -116,13 +116,13 @@ def _server(settings: Settings) -> OpenAI:
     from httpx2 import Timeout
     from openai import OpenAI
 
-    key = settings.llm_api_key.get_secret_value().strip() or "none"  # local servers want no key
+    key = settings.llm_api_key.get_secret_value().strip() or "none"  # local servers need no key
     timeout = Timeout(settings.timeout, connect=CONNECT)
     return OpenAI(base_url=settings.llm_base_url, api_key=key, timeout=timeout, max_retries=0)
 
 
 def _words(chunks: Iterator[Any] | Any, close: Callable[[], object]) -> Iterator[str]:
-    """The text of each streamed chunk: a string, or a list of chunks when the model reasons."""
+    """The text of each streamed chunk: a string, or a list of parts if the model reasons."""
     try:
         for chunk in chunks:
             for choice in chunk.choices[:1]:
@@ -133,7 +133,7 @@ def _words(chunks: Iterator[Any] | Any, close: Callable[[], object]) -> Iterator
 
 
 def _text(content: Any) -> str:
-    """What is meant to be read, without the thoughts before it."""
+    """The text of the answer, without the reasoning."""
     if content is None or isinstance(content, str):
         return content or ""
     parts = (part if isinstance(part, dict) else vars(part) for part in content)

@@ -1,4 +1,4 @@
-"""The two models on this machine: found, loaded once for everybody, and asked in turns."""
+"""The two models on this machine: found, loaded once, and shared by all visitors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tune.answering.generate import Generator
 
 try:
-    import spaces  # on the hub's ZeroGPU, which lends a GPU to functions that are marked
+    import spaces  # on the hub's ZeroGPU, which gives decorated functions a GPU
 except ImportError:
 
     class spaces:  # type: ignore[no-redef]  # noqa: N801
-        """Elsewhere the mark means nothing."""
+        """Elsewhere the decorator does nothing."""
 
         @staticmethod
         def GPU(function: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802
@@ -38,20 +38,20 @@ Side = Literal["base", "tuned"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Both models, ready to answer; no base where merged weights came without theirs."""
+    """Both models, ready to answer; without a base if merged weights have none here."""
 
     tuned: Generator
     base: Generator | None
     device: str
 
 
-_door = threading.Lock()  # one visitor loads, the others wait
-_shelf: dict[str, Pair] = {}  # one pair at a time: a second might not fit
+_loading = threading.Lock()  # one visitor loads, the others wait
+_loaded: dict[str, Pair] = {}  # one pair at a time: a second might not fit
 _failed: dict[str, tuple[float, Exception]] = {}
 
 
 def wanted(settings: Settings = SETTINGS) -> str:
-    """What this machine would load as the tuned model: a run's folder, another, an id; or ""."""
+    """The tuned model to load here: a run's folder, another folder, an id on the hub, or ""."""
     if not can_load():
         return ""
     name = settings.tuned_model
@@ -62,55 +62,55 @@ def wanted(settings: Settings = SETTINGS) -> str:
 
 
 def name(side: Side, settings: Settings = SETTINGS) -> str:
-    """What people call the model in this column."""
+    """The display name of this column's model."""
     source = wanted(settings)
     return Path(source).name if side == "tuned" else _base_of(source)
 
 
 def device(settings: Settings = SETTINGS) -> str:
-    """What the models run on: "cpu", "cuda, 4 bits" or the like; empty until they are loaded."""
-    ready = _shelf.get(_edition(wanted(settings)))
+    """The models' device: "cpu", "cuda, 4 bits" or the like; empty until they are loaded."""
+    ready = _loaded.get(_edition(wanted(settings)))
     return ready.device if ready else ""
 
 
 def has(side: Side, settings: Settings = SETTINGS) -> bool:
-    """Tell whether this column's model is on this machine: before it is loaded, as far as known."""
+    """Whether this column's model is on this machine; before it is loaded, this is a guess."""
     source = wanted(settings)
-    ready = _shelf.get(_edition(source))
+    ready = _loaded.get(_edition(source))
     return bool(source) and (side == "tuned" or ready is None or ready.base is not None)
 
 
 def is_ready(settings: Settings = SETTINGS) -> bool:
-    """Tell whether the models are loaded."""
-    return _edition(wanted(settings)) in _shelf
+    """Whether the models are loaded."""
+    return _edition(wanted(settings)) in _loaded
 
 
 def load(settings: Settings = SETTINGS) -> Pair:
-    """Both models, loaded at the first call. Raises TuneError, and again for a while."""
+    """Both models, loaded at the first call. A failure is raised again until COOLDOWN is over."""
     source = wanted(settings)
-    with _door:
+    with _loading:
         failed, error = _failed.get(source, (0.0, None))
         if error and time.monotonic() < failed + settings.cooldown:
             raise error
         edition = _edition(source)
-        if edition not in _shelf:
-            _shelf.clear()
+        if edition not in _loaded:
+            _loaded.clear()
             try:
-                _shelf[edition] = _load(source, settings)
+                _loaded[edition] = _load(source, settings)
             except Exception as error:
                 _failed[source] = time.monotonic(), error
                 raise
-        return _shelf[edition]
+        return _loaded[edition]
 
 
-def speak(
+def stream(
     side: Side,
     messages: Sequence[Message],
     settings: Settings = SETTINGS,
     tools: Sequence[Any] = (),
 ) -> Iterator[str]:
-    """Stream an answer word by word. It returns when the models are loaded. Raises TuneError."""
-    load(settings)  # here: what follows may run in a process that was lent a GPU
+    """Load the models, then return the stream of an answer. Raises TuneError."""
+    load(settings)  # here, as `_generate` may run in another process, on ZeroGPU
     return _generate(side, list(messages), settings, list(tools))
 
 
@@ -120,7 +120,8 @@ def _generate(
 ) -> Iterator[str]:
     generator = getattr(load(settings), side)
     if generator is None:
-        raise TuneError("These weights came without their base.", "set BASE_CHAT_MODEL in .env")
+        problem = "The base of these weights is not on this machine."
+        raise TuneError(problem, "set BASE_CHAT_MODEL in .env")
     yield from generator.stream(messages, tools=tools)
 
 
@@ -149,13 +150,13 @@ def _load(source: str, settings: Settings) -> Pair:
 
 
 def _load_foreign(source: str) -> tuple[Any, models.Base]:
-    """A model that no run here made: an adapter with the base that it names, or all weights."""
+    """Load a model that is no run of this project: an adapter on its base, or full weights."""
     from peft import PeftConfig, PeftModel
 
     from tune.training import weights
 
-    if "/" not in source and not Path(source).is_dir():  # at once: the hub is slow to say no
-        problem = f'TUNED_MODEL says "{source}": no run, no folder and no id on the hub.'
+    if "/" not in source and not Path(source).is_dir():  # fail fast: the hub is slow to answer
+        problem = f'TUNED_MODEL="{source}" is no run, no folder and no id on the hub.'
         raise TuneError(problem, "uv run python -m tune runs")
     adapter = _adapter(source)
     if not adapter:
@@ -168,32 +169,32 @@ def _load_foreign(source: str) -> tuple[Any, models.Base]:
 
 
 def _adapter(source: str) -> str:
-    """The folder of an adapter: the source, or the hub's copy here. Empty for other weights."""
+    """The folder of an adapter: the source, or the hub's download. Empty for full weights."""
     from huggingface_hub import auth_check, snapshot_download
 
     folder = Path(source)
     if not folder.is_dir():
         take = partial(snapshot_download, source, allow_patterns="adapter_*")
-        try:  # what is here needs no network
+        try:  # use the cache first, without the network
             folder = Path(take(local_files_only=True))
             if not any(folder.glob("*.safetensors")):
                 raise FileNotFoundError(source)
         except FileNotFoundError:
             try:
-                auth_check(source)  # at once; a download would try for half a minute
+                auth_check(source)  # fail fast: a download would retry for half a minute
             except Exception:
-                return ""  # load_base says why
+                return ""  # load_base reports the reason
             folder = Path(take())
     return str(folder) if (folder / "adapter_config.json").is_file() else ""
 
 
 def _edition(source: str) -> str:
-    """The source and when its weights were written: a run trained anew is loaded anew."""
+    """The source and the time of its weights, so that a run that is trained again is reloaded."""
     run = Run(Path(source))
     folder = run.model if run.model.is_dir() else run.folder
     try:
         written = max((file.stat().st_mtime_ns for file in folder.glob("*.safetensors")), default=0)
-    except OSError:  # deleted while it is looked at
+    except OSError:  # deleted in the meantime
         written = 0
     return f"{source} {written}"
 

@@ -1,4 +1,4 @@
-"""The stand-in where no tuned model can run: it quotes the answer of the nearest training row."""
+"""The offline fallback without a model: quotes the answer of the most similar training row."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from itertools import islice
 
 from tune.rows.row import Row, last_words
 
-MOST = 5_000  # rows that are looked through: a stand-in may be small
-LETTERS = range(3, 6)  # pieces of so many: "delivered" meets "delivery", "lampe" meets "lamp"
+MOST = 5_000  # rows that are searched
+LETTERS = range(3, 6)  # length of n-grams: "delivered" matches "delivery", "lampe" matches "lamp"
 
 
 class Nearest:
-    """Training rows by the pieces of the words in their question (TF-IDF, cosine)."""
+    """Search over the questions of training rows (TF-IDF of character n-grams, cosine)."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = list(islice(rows, MOST))
-        counted = [Counter(pieces(last_words(row.question))) for row in self.rows]
-        seen = Counter(piece for each in counted for piece in each)
-        self.rarity = {piece: math.log(1 + len(counted) / rows) for piece, rows in seen.items()}
+        counted = [Counter(ngrams(last_words(row.question))) for row in self.rows]
+        seen = Counter(ngram for each in counted for ngram in each)
+        self.idf = {ngram: math.log(1 + len(counted) / rows) for ngram, rows in seen.items()}
         self.places: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
         for place, each in enumerate(counted):
-            for piece, weight in self._weights(each):
-                self.places[piece].append((place, weight))
+            for ngram, weight in self._weights(each):
+                self.places[ngram].append((place, weight))
 
     def find(self, question: str) -> Row | None:
-        """The row whose question shares the most and the rarest pieces; None where none does."""
+        """The row with the most similar question; None if no row shares an n-gram with it."""
         scores: defaultdict[int, float] = defaultdict(float)
-        for piece, weight in self._weights(Counter(pieces(question))):
-            for place, other in self.places[piece]:
+        for ngram, weight in self._weights(Counter(ngrams(question))):
+            for place, other in self.places[ngram]:
                 scores[place] += weight * other
         best = max(scores, key=lambda place: (scores[place], -place), default=None)
         return None if best is None else self.rows[best]
 
     def _weights(self, counts: Mapping[str, int]) -> Iterator[tuple[str, float]]:
-        """Each known piece with its weight; the squares of all weights add up to 1."""
-        known = ((piece, count) for piece, count in counts.items() if piece in self.rarity)
-        weights = {piece: (1 + math.log(count)) * self.rarity[piece] for piece, count in known}
+        """Each known n-gram with its TF-IDF weight, as a vector of length 1."""
+        known = ((ngram, count) for ngram, count in counts.items() if ngram in self.idf)
+        weights = {ngram: (1 + math.log(count)) * self.idf[ngram] for ngram, count in known}
         length = math.hypot(*weights.values())
-        return ((piece, weight / length) for piece, weight in weights.items())
+        return ((ngram, weight / length) for ngram, weight in weights.items())
 
 
-def pieces(text: str) -> Iterator[str]:
-    """The pieces of a text's words; a space marks where a word begins and ends."""
+def ngrams(text: str) -> Iterator[str]:
+    """The character n-grams of a text's words; a space marks the start and end of a word."""
     for word in re.findall(r"\w+", text.casefold()):
         whole = f" {word} "
         for size in LETTERS:

@@ -1,7 +1,7 @@
-"""A small server that speaks Mistral's protocol over models that are loaded here.
+"""A small server with Mistral's chat API for models that are loaded in this process.
 
-Not `transformers serve`: its streams lack the finish_reason that Mistral's SDK insists on, it takes
-no name for a model but its folder, and no adapter.
+Not `transformers serve`: its streams lack the finish_reason that Mistral's SDK requires, it names
+models only by their folder, and it does not support adapters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from tune import prompts
-from tune.answering.generate import NotTaken, TooLong
+from tune.answering.generate import TooLong, UnsupportedMessages
 from tune.errors import TuneError
 from tune.rows.row import Message
 
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 
-LETTERS = string.ascii_letters + string.digits  # of a call's id: nine, as Mistral has it
-NEWER = {"developer": "system"}  # what other vendors' clients call it
+LETTERS = string.ascii_letters + string.digits  # for a call's id of nine characters, as Mistral's
+NEWER = {"developer": "system"}  # role names of other vendors' clients
 
 
 class Named(BaseModel, extra="allow"):
-    """What a tool is called, and all else that is said of it."""
+    """A tool's name, and its other fields."""
 
     name: str
 
 
 class Tool(BaseModel, extra="allow"):
-    """A function that the model may call."""
+    """A tool that the model may call."""
 
     function: Named
 
 
 class Ask(BaseModel):
-    """A chat request; what is not listed here is ignored."""
+    """A chat request; other fields are ignored."""
 
     model: str = ""
     messages: list[Body] = Field(min_length=1)
@@ -60,7 +60,7 @@ class Ask(BaseModel):
 
 
 def application(served: Mapping[str, Generator]) -> FastAPI:
-    """The server for these models; a name that is not among them gets the first."""
+    """The server for these models, by name; an unknown name gets the first one."""
     app = FastAPI(title="A tuned model")
 
     @app.get("/v1/models")
@@ -70,34 +70,34 @@ def application(served: Mapping[str, Generator]) -> FastAPI:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(ask: Ask, request: Request) -> Response:
         name = ask.model if ask.model in served else next(iter(served))
-        talk = _begin(ask, served[name], name)
-        try:  # before the first word, while a failure can still be told by the status
-            first = await run_in_threadpool(next, talk.pieces, "")
-        except NotTaken as error:
+        reply = _start(ask, served[name], name)
+        try:  # before the first token, while the status can still report a failure
+            first = await run_in_threadpool(next, reply.pieces, "")
+        except UnsupportedMessages as error:
             return _refused(422, str(error))
         except TuneError as error:
             return _refused(400 if isinstance(error, TooLong) else 500, str(error))
-        except Exception as error:  # whatever the chat template does not take
+        except Exception as error:  # other errors of the chat template
             return _refused(422, f"These messages cannot be sent to the model: {error}")
-        if ask.stream and not talk.tools:
-            return StreamingResponse(_events(talk, first), media_type="text/event-stream")
-        return await _whole(talk, first, request, ask.stream)
+        if ask.stream and not reply.tools:
+            return StreamingResponse(_events(reply, first), media_type="text/event-stream")
+        return await _whole(reply, first, request, ask.stream)
 
     return app
 
 
 @dataclass(frozen=True)
-class Talk:
-    """One answer on its way."""
+class Reply:
+    """One answer in progress."""
 
     generator: Generator
     messages: list[Message]
     tools: tuple[Body, ...]
-    pieces: Any  # a generator of text, which `close` ends
-    about: Body = field(default_factory=dict)  # what every part of the answer carries
+    pieces: Any  # a generator of text; `close` cancels it
+    about: Body = field(default_factory=dict)  # the fields of every part of the answer
 
     def ending(self, text: str) -> tuple[str, Body]:
-        """Why the answer ended, and its tokens: counted anew, as the pieces came without."""
+        """The finish reason and the token usage, counted from the texts."""
         tokenizer = self.generator.tokenizer
         tools = list(self.tools) or None
         prompt = tokenizer.apply_chat_template(self.messages, tools=tools, return_dict=True)
@@ -113,8 +113,8 @@ class Talk:
         return f"data: {json.dumps(event | ({'usage': usage} if usage else {}))}\n\n"
 
 
-def _begin(ask: Ask, generator: Generator, name: str) -> Talk:
-    """The same model with the request's own temperature and limit, and what was said so far."""
+def _start(ask: Ask, generator: Generator, name: str) -> Reply:
+    """Start an answer with the request's temperature, token limit and stop sequences."""
     temperature = generator.temperature if ask.temperature is None else ask.temperature
     limit = ask.max_tokens or ask.max_completion_tokens or generator.max_tokens
     own = replace(generator, temperature=temperature, max_tokens=limit)
@@ -125,11 +125,11 @@ def _begin(ask: Ask, generator: Generator, name: str) -> Talk:
     about = {"id": secrets.token_hex(16), "created": int(time.time()), "model": name}
     ends = [ask.stop] if isinstance(ask.stop, str) else ask.stop or []
     pieces = until([end for end in ends if end], own.stream(messages, tools=tools))
-    return Talk(own, messages, tools, pieces, about)
+    return Reply(own, messages, tools, pieces, about)
 
 
 def until(ends: Sequence[str], pieces: Iterator[str]) -> Iterator[str]:
-    """The pieces as far as the first of `ends`; what may become one is held back until it shows."""
+    """The pieces up to the first stop sequence; a possible start of one is held back."""
     held = ""
     with closing(pieces):  # type: ignore[type-var]
         for piece in pieces:
@@ -137,8 +137,8 @@ def until(ends: Sequence[str], pieces: Iterator[str]) -> Iterator[str]:
             if any(end in held for end in ends):
                 held = min((held.split(end)[0] for end in ends), key=len)
                 break
-            begun = (held[-n:] for end in ends for n in range(1, len(end)) if end[:n] == held[-n:])
-            rest = max(begun, key=len, default="")
+            starts = (held[-n:] for end in ends for n in range(1, len(end)) if end[:n] == held[-n:])
+            rest = max(starts, key=len, default="")
             if said := held.removesuffix(rest):
                 yield said
             held = rest
@@ -146,41 +146,41 @@ def until(ends: Sequence[str], pieces: Iterator[str]) -> Iterator[str]:
         yield held
 
 
-async def _events(talk: Talk, first: str) -> AsyncIterator[str]:
-    """The answer as it comes. A client that goes away ends it."""
-    said = first
-    with closing(talk.pieces):
-        yield talk.event({"role": "assistant", "content": said})
-        async for piece in iterate_in_threadpool(talk.pieces):
-            said += piece
-            yield talk.event({"content": piece})
-        finish, usage = talk.ending(said)
-        yield talk.event({"content": ""}, finish, usage)
+async def _events(reply: Reply, first: str) -> AsyncIterator[str]:
+    """The answer as server-sent events. A client that disconnects cancels it."""
+    text = first
+    with closing(reply.pieces):
+        yield reply.event({"role": "assistant", "content": text})
+        async for piece in iterate_in_threadpool(reply.pieces):
+            text += piece
+            yield reply.event({"content": piece})
+        finish, usage = reply.ending(text)
+        yield reply.event({"content": ""}, finish, usage)
         yield "data: [DONE]\n\n"
 
 
-async def _whole(talk: Talk, first: str, request: Request, stream: bool) -> Response:
-    """The answer in one, or as a stream of one part, where it may turn out to be a tool's call."""
+async def _whole(reply: Reply, first: str, request: Request, stream: bool) -> Response:
+    """The answer as a whole, or as one event: with tools it may be a tool call."""
     text = first
-    with closing(talk.pieces):
-        async for piece in iterate_in_threadpool(talk.pieces):
+    with closing(reply.pieces):
+        async for piece in iterate_in_threadpool(reply.pieces):
             text += piece
             if await request.is_disconnected():
                 break
-    finish, usage = talk.ending(text)
+    finish, usage = reply.ending(text)
     message: Body = {"role": "assistant", "content": text}
-    if calls := tool_calls(text, talk.tools):
+    if calls := tool_calls(text, reply.tools):
         finish, message = "tool_calls", {"role": "assistant", "content": "", "tool_calls": calls}
     if stream:
-        event = talk.event(message, finish, usage)
+        event = reply.event(message, finish, usage)
         return Response(f"{event}data: [DONE]\n\n", media_type="text/event-stream")
     choice = {"index": 0, "message": message, "finish_reason": finish}
-    whole = {**talk.about, "object": "chat.completion", "choices": [choice], "usage": usage}
+    whole = {**reply.about, "object": "chat.completion", "choices": [choice], "usage": usage}
     return JSONResponse(whole)
 
 
 def tool_calls(text: str, tools: Sequence[Body]) -> list[Body]:
-    """The calls that an answer consists of: a tool's name and its arguments, once or more often."""
+    """The tool calls in an answer: one or more times a tool's name and its JSON arguments."""
     names = sorted((tool["function"]["name"] for tool in tools), key=len, reverse=True)
     calls: list[Body] = []
     rest = text.strip()

@@ -1,4 +1,4 @@
-"""The model card: what the hub and a stranger need to know, from the run's own records."""
+"""Writes the model card from the run's record and its evaluation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tune.models import Base
 from tune.runs import Form, Record, Run
 
 METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "full": "full tuning"}
-KNOBS = {  # what a reader would ask for, in this order
+TITLES = {  # the settings in the card, in this order
     "rank": "LoRA rank",
     "learning_rate": "learning rate",
     "epochs": "epochs",
     "batch_size": "batch size",
-    "accumulate": "batches to a step",
+    "accumulate": "batches per step",
     "processes": "GPUs or processes",
-    "max_length": "tokens of a row at most",
+    "max_length": "tokens per row, at most",
     "packing": "packing",
     "seed": "seed",
 }
@@ -32,7 +32,7 @@ KNOBS = {  # what a reader would ask for, in this order
 
 @dataclass(frozen=True)
 class Subject:
-    """What a card is about; `name` is the run's, or the one on the hub."""
+    """The model of a card; `name` is the run's, or the one on the hub."""
 
     run: Run
     base: Base
@@ -49,7 +49,7 @@ def write(folder: Path, subject: Subject) -> Path:
 
 
 def render(subject: Subject, files: Sequence[str] = ()) -> str:
-    """The card's text: YAML for the hub in front, Markdown behind."""
+    """The card's text: YAML for the hub first, then Markdown."""
     record, base = subject.run.record, subject.base
     parts = [
         _front(record, base, subject.form),
@@ -70,7 +70,7 @@ def render(subject: Subject, files: Sequence[str] = ()) -> str:
 
 
 def _front(record: Record, base: Base, form: str) -> str:
-    """What the hub reads. A base in a folder of this machine has no page to point at."""
+    """The YAML for the hub. A base in a local folder has no page to link to."""
     library = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}[form]
     tags = ["mistral", "sft", *(["lora"] if record.method != "full" else []), form]
     lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
@@ -89,14 +89,14 @@ def _relation(form: str) -> str:
 
 
 def _about(record: Record, base: Base) -> str:
-    """One paragraph: from what, by what, on how much, under which licence."""
+    """One paragraph: base, method, number of rows, licence."""
     name = _name(base)
     shown = name if base.local else f"[{name}](https://huggingface.co/{base.source})"
     method = METHODS.get(record.method, record.method)
     rows = _part(record, "train").get("used")
     on = f" on {rows:,} rows" if rows else ""
-    licence = f"The base's licence ({base.licence})" if base.licence else "Its base's own licence"
-    return f"{shown} tuned by {method}{on}. {licence} holds for this model, too."
+    licence = f"The base's licence ({base.licence})" if base.licence else "The base's licence"
+    return f"{shown} fine-tuned with {method}{on}. {licence} also applies to this model."
 
 
 def _name(base: Base) -> str:
@@ -104,13 +104,13 @@ def _name(base: Base) -> str:
 
 
 def _evaluated(run: Run) -> str:
-    """The verdict and the table, or plainly that nobody has looked yet."""
+    """The verdict and the table, or a note that there is no evaluation."""
     try:
         found = results.read(run.evaluation)
     except TuneError:
-        return "It was not evaluated: nothing here shows that it is better than its base."
+        return "It was not evaluated, so there is no proof that it is better than its base."
     intro = (
-        f"{found.why} These {found.rows} rows were kept out of training; what decides is"
+        f"{found.why} These {found.rows} rows were not used for training. The deciding metric is"
         f" {_label(found.headline)}, since {found.because}."
     )
     notes = "".join(f"\n\n{note}" for note in found.notes)
@@ -126,9 +126,9 @@ def _table(found: Evaluation) -> str:
         figures = [_figure(found.systems[name].metrics.get(metric)) for name in names]
         lines.append(_line([_label(metric), *figures, _figure(found.differences.get(metric))]))
     seconds = [f"{found.systems[name].seconds.mean:.2f}" for name in names]
-    lines.append(_line(["Seconds an answer", *seconds, ""]))
+    lines.append(_line(["Seconds per answer", *seconds, ""]))
     return "\n".join(
-        [*lines, "", "The mean, and in brackets its 95 % confidence interval (bootstrap)."]
+        [*lines, "", "Means, with their 95 % confidence intervals in brackets (bootstrap)."]
     )
 
 
@@ -174,7 +174,7 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")
 {_ASK}
 ```
 
-vLLM: better with the merged weights, since some versions ignore adapters of image-text models."""
+vLLM: use the merged weights, since some versions ignore adapters of image-text models."""
 
 
 def _use_merged(name: str, base: Base) -> str:
@@ -210,7 +210,7 @@ def _auto(base: Base) -> str:
     return "AutoModelForImageTextToText" if base.image_text else "AutoModelForCausalLM"
 
 
-# How it was made
+# Data and training
 
 
 def _part(record: Record, part: str) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _part(record: Record, part: str) -> dict[str, Any]:
 
 
 def _data(record: Record) -> str:
-    """Names, sizes and digests: the rows themselves stay with those who own them."""
+    """Names, sizes and digests; the rows themselves are not published."""
     lines = [_line(["file", "rows", "used", "left out as too long", "SHA-256"]), _line(["---"] * 5)]
     for part in record.data:
         about = _part(record, part)
@@ -230,24 +230,24 @@ def _data(record: Record) -> str:
 
 
 def _training(record: Record) -> str:
-    """Settings and figures, and the commands' own versions: enough to do it again."""
-    knobs = [
-        (title, record.settings[key]) for key, title in KNOBS.items() if key in record.settings
+    """Settings, figures and package versions, so that the training can be repeated."""
+    settings = [
+        (title, record.settings[key]) for key, title in TITLES.items() if key in record.settings
     ]
     if record.method == "full":
-        knobs = [knob for knob in knobs if knob[0] != KNOBS["rank"]]
-    rows = [("method", METHODS.get(record.method, record.method)), *knobs, *_figures(record)]
+        settings = [each for each in settings if each[0] != TITLES["rank"]]
+    rows = [("method", METHODS.get(record.method, record.method)), *settings, *_figures(record)]
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines = [_line(["setting", "value"]), _line(["---", "---"])]
     lines += [_line([title, _value(value)]) for title, value in rows]
-    when = f"Begun {record.started}. " if record.started else ""
+    when = f"Started {record.started}. " if record.started else ""
     return "\n".join([*lines, "", f"{when}{versions}."])
 
 
 def _figures(record: Record) -> list[tuple[str, Any]]:
     titles = {
         "steps": "steps",
-        "kept_step": "step that was kept",
+        "kept_step": "best step, which was kept",
         "loss": "training loss at the end",
         "eval_loss": "best validation loss",
         "seconds": "seconds",
@@ -265,14 +265,14 @@ def _value(value: Any) -> str:
 
 def _limits(record: Record, base: Base) -> str:
     limits = [
-        "It answers questions like those it was trained on; elsewhere expect its base, or worse.",
-        "It says wrong things in the trained form and with confidence. Check what matters.",
-        "What was in the training rows it may repeat word for word.",
+        "For questions unlike its training data, expect answers like its base's, or worse.",
+        "Its answers can be wrong and still look right. Check what matters.",
+        "It may repeat training rows word for word.",
     ]
     if base.tiny:
-        limits.insert(0, "A rehearsal: the base has random weights. It is of no use for anything.")
+        limits.insert(0, "A rehearsal: the base has random weights. It is of no practical use.")
     if base.image_text:
-        limits.append("Only text was trained; what it makes of images was not looked at.")
+        limits.append("It was trained on text only; its answers about images were not tested.")
     if _part(record, "train").get("too_long"):
-        limits.append("Rows longer than the limit were left out: long questions are new to it.")
+        limits.append("Rows above the length limit were left out: it was not trained on long ones.")
     return "\n".join(f"- {limit}" for limit in limits)

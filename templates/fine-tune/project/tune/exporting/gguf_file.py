@@ -1,4 +1,4 @@
-"""A merged model as one GGUF file, for llama.cpp and Ollama."""
+"""Writes a merged model as one GGUF file, for llama.cpp and Ollama."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import Any
 
 from tune.errors import TuneError, need_loading
 
-# Written here. Everything else (q4_k_m, q5_k_m, …) is made of the f16 file by llama.cpp.
+# Types that this module writes. llama.cpp makes the others (q4_k_m, q5_k_m, …) from the f16 file.
 OWN = ("f32", "f16", "bf16", "q8_0")
 
-SCRIPT = "convert_hf_to_gguf.py"  # llama.cpp's own, which knows every architecture
+SCRIPT = "convert_hf_to_gguf.py"  # llama.cpp's own script, which supports every architecture
+LLAMA = "https://github.com/ggml-org/llama.cpp"
+CONVERT = f"use {SCRIPT} from {LLAMA}"
 
-# Ministral 3 has a name of its own in llama.cpp, for its rope and for its attention's temperature.
+# Ministral 3 has its own name in llama.cpp, for its rope and for its attention's temperature.
 ARCHITECTURES = {
     "MistralForCausalLM": "llama",
     "Ministral3ForCausalLM": "mistral3",
@@ -42,14 +44,14 @@ _TENSORS = {
 }
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
-# How Tekken cuts text into words before it merges, by a part that no other tokenizer has.
+# Identifies Tekken's pre-tokenizer: a part of its pattern that no other tokenizer has.
 _TEKKEN = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
 
 
 def write(folder: Path, target: Path, kind: str = "f16") -> Path:
-    """Turn a merged model's folder into a GGUF file. One tensor is in memory at a time.
+    """Convert a merged model's folder to a GGUF file. One tensor is in memory at a time.
 
-    Raises TuneError where llama.cpp has no such architecture, tokenizer, or kind of number.
+    Raises TuneError if the architecture, the tokenizer or the type is not supported.
     """
     need_loading()
     if kind not in OWN:
@@ -74,7 +76,7 @@ def write(folder: Path, target: Path, kind: str = "f16") -> Path:
 
 
 def read(file: Path) -> Iterator[tuple[str, Any]]:
-    """The file's weights, one after the other, under the names that Transformers gives them."""
+    """Yield the file's weights with their names in Transformers."""
     import torch
     from gguf import GGUFReader, dequantize
 
@@ -94,25 +96,25 @@ def read(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def can_quantize() -> bool:
-    """Tell whether llama.cpp is at hand for the kinds that are not written here."""
+    """Whether llama.cpp is installed, for the types that are not written here."""
     return bool(shutil.which("llama-quantize") or find_spec("llama_cpp"))
 
 
 def check_kind(kind: str) -> None:
-    """Raise TuneError where this kind of file cannot be made here."""
+    """Raise TuneError if this GGUF type cannot be written here."""
     if kind in OWN:
         return
     if kind.upper() not in _known_kinds():
         kinds = ", ".join([*OWN, "q4_k_m", "q5_k_m", "q6_k"])
-        raise TuneError(f'There is no kind of GGUF called "{kind}".', f"choose one of {kinds}")
+        raise TuneError(f'There is no GGUF type "{kind}".', f"choose one of {kinds}")
     if not can_quantize():
-        problem = f"{kind} is made by llama.cpp, which is not installed; q8_0 needs nothing."
+        problem = f"{kind} needs llama.cpp, which is not installed; q8_0 does not need it."
         raise TuneError(problem, "uv pip install llama-cpp-python")
 
 
 def size(folder: Path, kind: str) -> int:
-    """About how many bytes the file takes, for a look at the disk beforehand."""
-    made_of_f16 = 16 + 6.6  # the larger file lies beside it for a while
+    """The approximate size of the file in bytes, to check the disk first."""
+    made_of_f16 = 16 + 6.6  # the f16 file exists at the same time
     bits = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5}.get(kind, made_of_f16)
     from safetensors import safe_open
 
@@ -125,7 +127,7 @@ def size(folder: Path, kind: str) -> int:
     return int(numbers * bits / 8) + 20_000_000
 
 
-# What the model is
+# The model's configuration
 
 
 def _config(folder: Path) -> tuple[dict[str, Any], str]:
@@ -133,10 +135,8 @@ def _config(folder: Path) -> tuple[dict[str, Any], str]:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     name = next(iter(config.get("architectures") or ()), "unknown")
     if name not in ARCHITECTURES:
-        raise TuneError(
-            f"{name} cannot be written as GGUF here: only {', '.join(ARCHITECTURES)}.",
-            f"python {SCRIPT} {folder}   (in a clone of https://github.com/ggml-org/llama.cpp)",
-        )
+        problem = f"{name} is not supported by our GGUF export, only {', '.join(ARCHITECTURES)}."
+        raise TuneError(problem, f"python {SCRIPT} {folder}   (in a clone of {LLAMA})")
     text = {**config, **config.get("text_config", {})}
     text["head_dim"] = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
     return text, ARCHITECTURES[name]
@@ -156,13 +156,13 @@ def _add_shape(writer: Any, config: dict[str, Any]) -> None:
 
 
 def _add_rope(writer: Any, config: dict[str, Any], arch: str) -> None:
-    """How positions turn the attention; for Ministral 3 also what stretches it to 256k tokens."""
+    """Write the rope parameters; for Ministral 3 also those that extend it to 256k tokens."""
     from gguf import RopeScalingType
 
     rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)}
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind not in ROPES:
-        raise TuneError(f'Positions of the kind "{kind}" cannot be written here.', SCRIPT)
+        raise TuneError(f'Rope type "{kind}" is not supported by our GGUF export.', CONVERT)
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(rope["rope_theta"])
     if kind == "default":
@@ -178,18 +178,18 @@ def _add_rope(writer: Any, config: dict[str, Any], arch: str) -> None:
         writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
 
 
-# Its tokenizer
+# The tokenizer
 
 
 def _add_tokenizer(writer: Any, folder: Path, size: int) -> None:
-    """The tokens with their kinds, and what a chat looks like."""
+    """Write the tokens with their types, the merges and the chat template."""
     from gguf import SpecialVocab
 
     try:
         tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
     except FileNotFoundError:
-        fix = f"python {SCRIPT} {folder}   (in a clone of https://github.com/ggml-org/llama.cpp)"
-        raise TuneError(f"{folder} has no tokenizer.json to put into the file.", fix) from None
+        fix = f"python {SCRIPT} {folder}   (in a clone of {LLAMA})"
+        raise TuneError(f"{folder} has no tokenizer.json.", fix) from None
     pieces = tokenizer["model"].get("byte_fallback", False)  # SentencePiece, as in Mistral 7B v0.3
     tokens, types = _tokens(tokenizer, size)
     writer.add_tokenizer_model("llama" if pieces else "gpt2")
@@ -199,7 +199,7 @@ def _add_tokenizer(writer: Any, folder: Path, size: int) -> None:
     if pieces:
         writer.add_token_scores(_scores(tokenizer, tokens))
         writer.add_add_space_prefix(_adds_space(tokenizer))
-    # The chat template says where the first token goes; llama.cpp drops it where it comes twice.
+    # The chat template adds the first token, too; llama.cpp removes a duplicate.
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
     special = SpecialVocab(folder, load_merges=not pieces, special_token_types=_ENDS, n_vocab=size)
@@ -211,7 +211,7 @@ _ENDS = ("bos", "eos", "unk", "pad")
 
 
 def _tokens(tokenizer: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
-    """Every token by its number, and its type: normal, control, a single byte, unused."""
+    """Every token by its id, and its type: normal, control, a single byte, unused."""
     from gguf import TokenType
 
     tokens = [f"[PAD{number}]" for number in range(size)]
@@ -229,19 +229,18 @@ def _tokens(tokenizer: dict[str, Any], size: int) -> tuple[list[str], list[int]]
 
 
 def _pre(tokenizer: dict[str, Any]) -> str:
-    """llama.cpp's name for the way that text is cut into words before it is merged."""
+    """llama.cpp's name for the pre-tokenizer."""
     steps = tokenizer.get("pre_tokenizer") or {}
     steps = steps.get("pretokenizers", [steps])
     if any(_TEKKEN in str(step.get("pattern", {}).get("Regex")) for step in steps):
         return "tekken"
     if [(step.get("type"), step.get("use_regex", True)) for step in steps] == [("ByteLevel", True)]:
         return "gpt-2"
-    problem = "llama.cpp knows this tokenizer under a name that is not known here."
-    raise TuneError(problem, f"{SCRIPT} of https://github.com/ggml-org/llama.cpp")
+    raise TuneError("This tokenizer is not supported by our GGUF export.", CONVERT)
 
 
 def _adds_space(tokenizer: dict[str, Any]) -> bool:
-    """Whether the text after a control token, as [INST], gets a space in front."""
+    """Whether the tokenizer adds a space after a control token such as [INST]."""
     steps = [tokenizer.get("pre_tokenizer") or {}, tokenizer.get("normalizer") or {}]
     for step in list(steps):
         steps += step.get("pretokenizers", []) + step.get("normalizers", [])
@@ -251,7 +250,7 @@ def _adds_space(tokenizer: dict[str, Any]) -> bool:
 
 
 def _scores(tokenizer: dict[str, Any], tokens: list[str]) -> list[float]:
-    """SentencePiece merges what scores highest; an early merge scored high when it was learnt."""
+    """SentencePiece merges by score, highest first: an earlier merge gets a higher score."""
     ranks: dict[str, float] = {}
     for rank, merge in enumerate(tokenizer["model"]["merges"]):
         left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
@@ -259,7 +258,7 @@ def _scores(tokenizer: dict[str, Any], tokens: list[str]) -> list[float]:
     return [ranks.get(token, 0.0) for token in tokens]
 
 
-# Its weights
+# The weights
 
 
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
@@ -270,7 +269,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _weights(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each weight of the language model, under llama.cpp's name and in its order of rows."""
+    """Yield each weight of the language model, with llama.cpp's name and row order."""
     from safetensors import safe_open
 
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
@@ -286,7 +285,7 @@ def _weights(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _name(key: str) -> str:
-    """llama.cpp's name of a weight; empty for what sees images, which is another file there."""
+    """llama.cpp's name of a weight; empty for the vision tower, which is a separate file there."""
     if re.search(r"vision_tower|multi_modal_projector", key):
         return ""
     key = key.replace("language_model.", "").removesuffix(".weight")
@@ -294,18 +293,18 @@ def _name(key: str) -> str:
     layer = _LAYER.fullmatch(key)
     prefix, part = (f"blk.{layer[1]}.", layer[2]) if layer else ("", key)
     if part not in _TENSORS:
-        raise TuneError(f'The weight "{key}" has no place in GGUF.', SCRIPT)
+        raise TuneError(f'The weight "{key}" is not supported by our GGUF export.', CONVERT)
     return f"{prefix}{_TENSORS[part]}.weight"
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The layer's number, or nothing, and the part: `blk.3.attn_q.weight` is ("3", "attn_q")."""
+    """The layer's number, or "", and the part: `blk.3.attn_q.weight` is ("3", "attn_q")."""
     *layer, part = name.removesuffix(".weight").removeprefix("blk.").split(".")
     return "".join(layer), part
 
 
 def _permute(weight: Any, heads: int) -> Any:
-    """llama.cpp turns neighbours in pairs, Transformers a head's two halves: reorder the rows."""
+    """Reorder the rows for rope: llama.cpp rotates neighbours, Transformers a head's halves."""
     shape = weight.shape
     return weight.reshape(heads, 2, shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(shape)
 
@@ -316,7 +315,7 @@ def _unpermute(weight: Any, heads: int) -> Any:
 
 
 def _kind_of(shape: tuple[int, ...], kind: str) -> str:
-    """Norms stay as they are; rows that are no multiple of a block's 32 numbers stay at 16 bits."""
+    """The type of one tensor: norms stay in 32 bits; rows that do not fill blocks of 32, in 16."""
     if len(shape) == 1:
         return "f32"
     return "f16" if kind == "q8_0" and shape[-1] % 32 else kind
@@ -331,7 +330,7 @@ def _as_kind(weight: Any, kind: str) -> Any:
 
 
 def _add_tensors(writer: Any, folder: Path, config: dict[str, Any], kind: str) -> None:
-    """Announce every tensor, before the first is written."""
+    """Declare every tensor before the first one is written."""
     import numpy
     from gguf import GGMLQuantizationType, quant_shape_to_byte_shape
 
@@ -349,11 +348,11 @@ def _value(reader: Any, key: str) -> Any:
     return reader.fields[f"{arch}.{key}"].contents()
 
 
-# Smaller kinds, by llama.cpp
+# Smaller types, with llama.cpp
 
 
 def _quantize(folder: Path, target: Path, kind: str) -> Path:
-    """Make a smaller file of the f16 one, by llama-quantize or by llama-cpp-python."""
+    """Quantize the f16 file with llama-quantize or llama-cpp-python."""
     check_kind(kind)
     full = write(folder, target.with_suffix(".f16.part"), "f16")
     try:
@@ -365,7 +364,7 @@ def _quantize(folder: Path, target: Path, kind: str) -> Path:
     finally:
         full.unlink()
     if not done:
-        raise TuneError(f"llama.cpp could not make {kind} of this model.", "choose q8_0")
+        raise TuneError(f"llama.cpp could not convert this model to {kind}.", "choose q8_0")
     return target
 
 
@@ -384,11 +383,11 @@ def _quantize_here(source: Path, target: Path, file_type: int) -> bool:
     return bool(llama_cpp.llama_model_quantize(*names, options) == 0)
 
 
-# Asking it
+# Using the file
 
 
 def load(file: Path, model: Any) -> None:
-    """Put the file's weights into a loaded model of the same build."""
+    """Copy the file's weights into a loaded model of the same architecture."""
     import torch
 
     own = {name.replace("language_model.", ""): each for name, each in model.named_parameters()}
@@ -398,10 +397,10 @@ def load(file: Path, model: Any) -> None:
 
 
 def answers(file: Path, conversations: list[list[dict[str, Any]]], limit: int) -> list[str]:
-    """What llama.cpp answers with it, by its own tokenizer and the file's chat template."""
+    """llama.cpp's answers, with its own tokenizer and the file's chat template."""
     import llama_cpp
 
-    # As much as is asked, at a byte a token: all that Ministral 3 can read would take 36 GB
+    # Only as much context as needed, at one byte per token: Ministral 3's full one takes 36 GB
     longest = max((len(json.dumps(each)) for each in conversations), default=0)
     model = llama_cpp.Llama(str(file), n_ctx=longest + limit, verbose=False)
     found = []

@@ -1,4 +1,4 @@
-"""Sends an export to the hub, and never a row of data."""
+"""Uploads an export to the hub, never any rows of data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tune.exporting import card
 
 @dataclass(frozen=True)
 class Push:
-    """What goes to the hub, and where to."""
+    """An upload to the hub: repository and files."""
 
     repo: str
     private: bool
@@ -23,21 +23,23 @@ class Push:
 
 
 def push(made: Export, repo: str, *, private: bool = True, dry_run: bool = False) -> Push:
-    """Send an export to the hub; `dry_run` only says what would go. Data never goes.
+    """Upload an export to the hub, or only list it with `dry_run`. Data is never uploaded.
 
-    Raises TuneError without a token, or where the hub says no.
+    Raises TuneError without a token, or if the hub refuses.
     """
     from huggingface_hub import constants
 
     wrong = [name for name in made.files if not FILES.fullmatch(name)]
     if wrong:
-        problem = f"{made.folder} holds what no export made: {', '.join(wrong)}."
-        raise TuneError(problem, "move it away, or export once more")
+        problem = (
+            f"{made.folder} contains files that are not part of an export: {', '.join(wrong)}."
+        )
+        raise TuneError(problem, "move them away, or export again")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise TuneError(f'"{repo}" is no name on the hub.', "--push your-name/your-model")
+        raise TuneError(f'"{repo}" is not a name on the hub.', "--push your-name/your-model")
     base = models.find(made.run.record.base)
     if made.form == "adapter" and base.local:
-        problem = "The adapter's base lies in a folder of this machine: nobody else could use it."
+        problem = "The adapter's base is a folder on this machine, so no one else could use it."
         fix = f"uv run python -m tune export {made.run.name} --as merged --push {repo}"
         raise TuneError(problem, fix)
     plan = Push(repo, private, made.files, f"{constants.ENDPOINT}/{repo}")
@@ -53,7 +55,8 @@ def _send(folder: Path, plan: Push) -> None:
 
     token = hub_token()
     if not token:
-        problem = "No token for the hub. One that may write: https://huggingface.co/settings/tokens"
+        where = "https://huggingface.co/settings/tokens"
+        problem = f"No token for the hub. Create one with write access: {where}"
         raise TuneError(problem, "HF_TOKEN=… in .env, or: uv run hf auth login")
     api = HfApi(token=token)
     try:
@@ -67,21 +70,21 @@ def _send(folder: Path, plan: Push) -> None:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status in {401, 403}:
-            problem = f"The hub does not let this token write to {plan.repo}."
-            fix = "a token that may write, from https://huggingface.co/settings/tokens"
+            problem = f"This token has no permission to write to {plan.repo}."
+            fix = "create one with write access: https://huggingface.co/settings/tokens"
             raise TuneError(problem, fix) from error
         raise TuneError(
-            f"The hub refused: {error.server_message or error}", "again later"
+            f"The hub refused: {error.server_message or error}", "try again later"
         ) from error
-    except Exception as error:  # of httpx, whichever of its names the hub's library uses
+    except Exception as error:  # httpx's errors, under any of its package names
         if "TransportError" not in {kind.__name__ for kind in type(error).__mro__}:
             raise
         problem = f"The hub cannot be reached: {error}."
-        raise TuneError(problem, "go online, then the same again: the export is kept") from error
+        raise TuneError(problem, "go online, then try again: the export is kept") from error
 
 
 def hub_token() -> str:
-    """The hub's token: HF_TOKEN, or what `hf auth login` has left; empty without one."""
+    """The hub's token: HF_TOKEN, or from `hf auth login`; empty without one."""
     from huggingface_hub import get_token
 
     return get_token() or ""

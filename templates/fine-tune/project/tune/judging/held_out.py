@@ -1,4 +1,4 @@
-"""Chooses the test rows that are asked: none that training has seen."""
+"""Chooses the test rows to ask: none that were in training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tune.errors import TuneError
 from tune.runs import Run
 from tune.settings import ROOT, Settings, named
 
-NAMED = 5  # lines that a message names
+NAMED = 5  # lines that a message lists
 
 
 def choose(
     run: Run, settings: Settings, most: int = 0, drop_seen: bool = False
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows to ask, and what to know of them. Raises TuneError where some were trained on."""
+    """The rows to ask, and notes on them. Raises TuneError if some were trained on."""
     files = _trained_on(run, settings)
     rows, known, notes = data.load(settings.test), _questions(files), []
     seen = [row for row in rows if data.fingerprint(row.question) in known]
@@ -26,34 +26,34 @@ def choose(
         lines = ", ".join(str(row.line) for row in seen[:NAMED])
         lines += f" and {len(seen) - NAMED} more" if len(seen) > NAMED else ""
         raise TuneError(
-            f"{named(settings.test)} has {counted(len(seen))} that training saw as well "
+            f"{named(settings.test)} has {counted(len(seen))} that were in training, too "
             f"(line {lines}): answering those proves nothing.",
-            "take them out of one of the files; --drop-seen leaves them out this time",
+            "remove them from one of the files, or leave them out now with --drop-seen",
         )
     if seen:
-        notes.append(f"Left out: {counted(len(seen))} that training saw as well.")
+        notes.append(f"Left out: {counted(len(seen))} that were in training, too.")
     about = run.record.data.get("train", {})
     if about.get("sha256") not in map(data.digest, files):
         file = about.get("file", named(settings.train))
-        notes.append(f"{file} is not what it was: rows may have been trained on.")
+        notes.append(f"{file} has changed since training: test rows may have been trained on.")
     if run.record.settings.get("system", prompts.SYSTEM) != prompts.SYSTEM:
-        notes.append("SYSTEM in tune/prompts.py is not what it was in training: train again.")
+        notes.append("SYSTEM in tune/prompts.py has changed since training: train again.")
     fresh = [row for row in rows if data.fingerprint(row.question) not in known]
     if not fresh:
-        problem = f"{named(settings.test)} has no row to ask."
+        problem = f"{named(settings.test)} has no row left to ask."
         raise TuneError(problem, "uv run python -m tune split --help")
     return _drawn(fresh, most, settings.seed), tuple(notes)
 
 
 def _trained_on(run: Run, settings: Settings) -> list[Path]:
-    """What a run learned from, or was chosen by: the files that it names, and those of `.env`."""
+    """The training and validation files: those that the run names, and those of `.env`."""
     named = [ROOT / about["file"] for about in run.record.data.values() if "file" in about]
     files = dict.fromkeys((*named, settings.train, settings.validation))
     return [file for file in files if file.is_file()]
 
 
 def _questions(files: Sequence[Path]) -> set[int]:
-    """All that these rows ask, also in the middle of a conversation."""
+    """The hashes of all questions in these files, also in the middle of a conversation."""
     return {
         data.fingerprint(row.messages[:place])
         for file in files
@@ -64,7 +64,7 @@ def _questions(files: Sequence[Path]) -> set[int]:
 
 
 def _drawn(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
-    """So many rows, drawn by chance: a file sorted by answer would give one kind. In file order."""
+    """A random sample, in file order: a file may be sorted by answer."""
     if not most or most >= len(rows):
         return list(rows)
     chosen = sorted(random.Random(seed).sample(range(len(rows)), most))

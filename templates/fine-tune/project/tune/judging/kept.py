@@ -1,4 +1,4 @@
-"""Keeps answers as they come: what was answered before a stop is not asked again."""
+"""Saves answers one by one, so that none is asked for again after a stop."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Kept:
                 key = about.pop("key")
                 found[key] = Reply(**about)
             except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # a line that a power cut left half
+                continue  # a line that a power cut left incomplete
         return found
 
     def add(self, replies: Mapping[str, Reply]) -> None:
-        """Write answers behind those that are there."""
+        """Append answers to the file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # First a line's end: a power cut may have left the last line half
+        # Start with a line break: a power cut may have left the last line incomplete
         lines = [f"\n{json.dumps({'key': key} | asdict(each))}" for key, each in replies.items()]
         with self.file.open("a", encoding="utf-8") as file:
             file.write("".join(lines))
 
 
 def key(*asked: object) -> str:
-    """A name for a question and for all that its answer depends on."""
+    """A hash of a question and of everything that its answer depends on."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

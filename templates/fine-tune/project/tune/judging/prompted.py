@@ -1,4 +1,4 @@
-"""The third system: a well-prompted model of Mistral's API, asked once for each row and model."""
+"""The third system: a well-prompted model of Mistral's API. Its answers are saved."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tune.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PATIENT = 6  # times as patient with "too many requests" as where a visitor waits
+PATIENT = 6  # times the patience with rate limits, as no visitor waits here
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The answers to the first questions, and what stopped the rest, if anything did."""
+    """The answers to the first questions, and the error that stopped the rest, if any."""
 
     replies: tuple[Reply, ...]
     problem: str = ""
@@ -29,23 +29,23 @@ class Asked:
 
 @dataclass(frozen=True)
 class Model:
-    """A model elsewhere. What it said once is kept, so that nothing is paid twice."""
+    """A remote model. Its answers are saved, so that none is paid for twice."""
 
     name: str
     kept: Kept
-    ask: Callable[[Sequence[Message]], str]  # raises where there is no answer
+    ask: Callable[[Sequence[Message]], str]  # raises if there is no answer
 
     def answers(self, conversations: Sequence[Sequence[Message]], on_progress: OnProgress) -> Asked:
-        """Ask one after the other. A failure ends it; the next time it goes on from there."""
+        """Ask one by one. A failure ends it; the next call continues from there."""
         known = self.kept.read()
         replies: list[Reply] = []
         for messages in conversations:
-            # Another model, question, instruction or example is another key
+            # Another model, question, instruction or example gives another key
             key = kept.key(self.name, list(messages))
             try:
                 replies.append(known.get(key) or self._asked(messages, key))
-            except Exception as error:  # an evaluation of an hour is not lost for a lost network
-                log.warning("%s is asked no further: %s", self.name, error)
+            except Exception as error:  # no network error may cost an hour of evaluation
+                log.warning("%s is not asked any more: %s", self.name, error)
                 return Asked(tuple(replies), f"{error}".rstrip(".") or type(error).__name__)
             on_progress(len(replies), len(conversations))
         return Asked(tuple(replies))
@@ -59,7 +59,7 @@ class Model:
 
 
 def model(settings: Settings) -> Model | None:
-    """The API's model, where there is a key; else None."""
+    """The API's model if there is a key, else None."""
     if not settings.mistral_api_key.get_secret_value().strip():
         return None
     from tune.answering import llm

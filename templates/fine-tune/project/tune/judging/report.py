@@ -22,13 +22,13 @@ from tune.runs import Record, Run
 STYLE = Path(__file__).with_name("report.css")
 NAMES = {BASE: "Base", TUNED: "Tuned", PROMPTED: "Prompted"}
 WORDS = {"better": "Better", "no proof": "No proof", "worse": "Worse"}
-COMPARED = 2000  # characters up to which differences are marked; the time grows by the square
+COMPARED = 2000  # characters; differences in longer texts take too long to mark
 ALIKE = 0.3  # below, everything would be marked
 
-# How a row went, and what that is called: answers that are right or wrong, answers more or less so
+# The outcomes of a row, and their labels: if answers are right or wrong, and if they get a score
 OUTCOMES = {
     "lost": ("Base right, tuned wrong", "Base closer"),
-    "wrong": ("Both wrong", "Equally far"),
+    "wrong": ("Both wrong", "Equally close"),
     "gained": ("Base wrong, tuned right", "Tuned closer"),
     "right": ("Both right", "Both exact"),
 }
@@ -48,8 +48,8 @@ PAGE = """\
 <main>
 {main}
 </main>
-<footer>Intervals hold the true figure in about 95 of 100 cases: paired bootstrap over the rows \
-(Koehn 2004), wider where rows are few. Both models got the same prompts and the same \
+<footer>Intervals contain the true value in about 95 of 100 cases: paired bootstrap over the \
+rows (Koehn 2004), wider for few rows. Both models got the same prompts and the same \
 decoding.</footer>
 </body>
 </html>
@@ -57,7 +57,7 @@ decoding.</footer>
 
 
 def to_html(found: Evaluation, run: Run) -> str:
-    """The evaluation as a page that needs nothing else."""
+    """The evaluation as a page that needs no other file."""
     style = STYLE.read_text(encoding="utf-8")
     main = (
         _verdict(found),
@@ -76,7 +76,7 @@ def to_html(found: Evaluation, run: Run) -> str:
 
 
 def _policy(style: str) -> str:
-    """What the browser may do: apply this very style sheet, show images that lie in the page."""
+    """The content security policy: only this style sheet, and only images inside the page."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     allowed = f"style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     return f"default-src 'none'; {allowed}"
@@ -116,8 +116,8 @@ def _figures(found: Evaluation) -> str:
     rows = [_metric(found, name) for name in METRICS if name in found.differences]
     seconds = {who: system.seconds for who, system in found.systems.items()}
     characters = {who: system.characters for who, system in found.systems.items()}
-    share = "its share of a batch" + ("; prompted: alone" if PROMPTED in seconds else "")
-    rows.append(_plain(f"Seconds an answer<small>{share}</small>", seconds, 3))
+    share = "in a batch: its share" + ("; prompted: one by one" if PROMPTED in seconds else "")
+    rows.append(_plain(f"Seconds per answer<small>{share}</small>", seconds, 3))
     rows.append(_plain("Characters", characters, 0))
     return (
         '<h2>Figures</h2><div class="wide"><table><thead><tr><th></th>'
@@ -176,37 +176,37 @@ def _training(found: Evaluation, record: Record, plot: Path) -> str:
     if plot.is_file():
         data = base64.b64encode(plot.read_bytes()).decode()
         image = f'<img alt="Loss by step" src="data:image/png;base64,{data}">'
-    told = "".join(
+    facts = "".join(
         f"<dt>{name}</dt><dd>{escape(value)}</dd>"
         for name, value in _facts(found, record).items()
         if value
     )
     return (
         f'<h2>Training</h2><div class="training{"" if image else " plain"}">'
-        f'{image}<dl class="facts">{told}</dl></div>'
+        f'{image}<dl class="facts">{facts}</dl></div>'
     )
 
 
 def _facts(found: Evaluation, record: Record) -> dict[str, str]:
-    """What matters of how the run was made; empty where its record does not say."""
-    knobs, figures = record.settings, record.figures
+    """How the run was trained; empty if its record does not say."""
+    settings, figures = record.settings, record.figures
     used = {name: part.get("used") for name, part in record.data.items()}
-    step = [knobs.get(name, 0) for name in ("batch_size", "accumulate", "processes")]
+    step = [settings.get(name, 0) for name in ("batch_size", "accumulate", "processes")]
     return {
         "Base": found.systems[BASE].label,
         "Method": record.method,
-        "Rank": "" if record.method == "full" else _number(knobs.get("rank")),
-        "Rows learned from": _number(used.get("train")),
-        "Rows that told when to stop": _number(used.get("validation")),
-        "Passes over the rows": _number(knobs.get("epochs")),
-        "Rows a step": _number(math.prod(step)),
+        "Rank": "" if record.method == "full" else _number(settings.get("rank")),
+        "Training rows": _number(used.get("train")),
+        "Validation rows": _number(used.get("validation")),
+        "Epochs": _number(settings.get("epochs")),
+        "Rows per step": _number(math.prod(step)),
         "Steps": _number(figures.get("steps")),
-        "Learning rate": _number(knobs.get("learning_rate")),
+        "Learning rate": _number(settings.get("learning_rate")),
         "Parameters trained": _number(figures.get("trained_parameters")),
         "Loss": _fall(figures.get("loss_first"), figures.get("loss")),
         "Validation loss": _fall(figures.get("eval_loss_first"), figures.get("eval_loss")),
         "Seconds": _number(figures.get("seconds")),
-        "Seed": _number(knobs.get("seed")),
+        "Seed": _number(settings.get("seed")),
     }
 
 
@@ -244,7 +244,7 @@ def _kept(found: Evaluation) -> str:
 
 
 def _filters(counts: Counter[str], exact: bool) -> str:
-    """Which rows to see; the style sheet hides the others."""
+    """The choice of rows to show; the style sheet hides the others."""
     shown = {"all": ("All", counts.total())}
     if exact:
         shown["missed"] = ("Tuned wrong", counts["lost"] + counts["wrong"])
@@ -285,7 +285,7 @@ def _sample(sample: Sample, outcome: str, found: Evaluation) -> str:
 
 
 def _question(sample: Sample) -> str:
-    """The conversation up to the answer; what stands before the question in small."""
+    """The conversation up to the answer, with earlier messages in small print."""
     *before, last = sample.question
     lines = [
         f'<p class="before" dir="auto">{escape(_said(each, role=True))}</p>' for each in before
@@ -299,9 +299,9 @@ def _said(message: Mapping[str, Any], role: bool = False) -> str:
 
 
 def marked(expected: str, answer: str) -> str:
-    """An answer as HTML in which nothing is live; what is not as expected is marked."""
+    """An answer as escaped HTML; differences from the expected answer are marked."""
     if not answer.strip():
-        return "<i>nothing</i>"
+        return "<i>no answer</i>"
     wanted, given = (re.findall(r"\s+|\w+|[^\w\s]", text.strip()) for text in (expected, answer))
     matcher = SequenceMatcher(None, wanted, given, autojunk=False)
     if max(len(expected), len(answer)) > COMPARED or matcher.ratio() < ALIKE:
@@ -313,7 +313,7 @@ def marked(expected: str, answer: str) -> str:
     return "".join(parts)
 
 
-# How values are written
+# How values are formatted
 
 
 def _figure(each: Interval, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What an evaluation found, and the file that it is kept in."""
+"""The results of an evaluation, and the file that they are saved in."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tune.errors import TuneError
 from tune.metrics import Interval
 from tune.rows.row import Message
 
-BASE, TUNED, PROMPTED = "base", "tuned", "prompted"  # prompted: an API's model that sees examples
+BASE, TUNED, PROMPTED = "base", "tuned", "prompted"  # prompted: an API model with examples
 
 
 @dataclass(frozen=True)
 class System:
-    """One of the models that were compared, and how well it did."""
+    """One of the compared models, and its scores."""
 
     label: str
     rows: int
     metrics: dict[str, Interval]  # by their names in tune/metrics.py, 0 to 100
-    seconds: Interval  # for one answer; in a batch its share
-    characters: Interval  # of one answer
-    cut: int = 0  # answers that ran into MAX_TOKENS
+    seconds: Interval  # per answer; in a batch its share
+    characters: Interval  # per answer
+    cut: int = 0  # answers that were cut off at MAX_TOKENS
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One row: what was asked, what was wanted, what each system answered."""
+    """One row: the question, the expected answer, and the answer of each system."""
 
     line: int
     question: tuple[Message, ...]
@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation as a whole. `differences`: how many points the tuned model is ahead."""
+    """A whole evaluation. `differences`: how many points the tuned model is ahead."""
 
     run: str
     created: str  # ISO 8601, UTC
@@ -50,23 +50,23 @@ class Evaluation:
     why: str  # the verdict in a sentence
     notes: tuple[str, ...]
     systems: dict[str, System]
-    differences: dict[str, Interval]  # from the base
-    ahead_of_prompted: dict[str, Interval] = field(default_factory=dict)  # where one was asked
+    differences: dict[str, Interval]  # to the base
+    ahead_of_prompted: dict[str, Interval] = field(default_factory=dict)  # if one was asked
     settings: dict[str, str | int | float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """The evaluation as it is kept."""
+    """The evaluation as text for its file."""
     return json.dumps(asdict(evaluation), indent=1, ensure_ascii=False) + "\n"
 
 
 def read(file: Path) -> Evaluation:
-    """The evaluation of a file. Raises TuneError where it is missing or cannot be understood."""
+    """The evaluation in a file. Raises TuneError if it is missing or cannot be read."""
     try:
         return _evaluation(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        problem = f"{file.parent.name} was not evaluated yet."
+        problem = f"{file.parent.name} has not been evaluated yet."
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         problem = f"{file} cannot be read: {type(error).__name__}: {error}."
     raise TuneError(problem, f"uv run python -m tune evaluate {file.parent.name}")

@@ -1,4 +1,4 @@
-"""Says in plain words whether the tuned model is better, and how sure that is."""
+"""Decides whether the tuned model is better, and how certain that is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from tune.metrics import METRICS, Floats, Interval, Scores, all_json, words
 
 FEW = 20  # rows that prove little
-# Rows on which two systems differ: one that wins all of fewer does so by chance more often than
-# once in 20 times. The bootstrap, which draws only from these rows, is too sure of itself there.
+# Rows on which two systems must differ: with fewer, even winning all of them happens by chance more
+# often than once in 20 times, and the bootstrap, which draws only from these rows, is too narrow.
 LEAST = 6
-SHORT = 5  # words of an answer that is right or wrong as a whole
+SHORT = 5  # words; an answer of no more is right or wrong as a whole
 SURE = 1.96 + 0.84  # standard errors: seen in 4 of 5 evaluations, at 95 % confidence
 
 Word = Literal["better", "no proof", "worse"]
@@ -23,7 +23,7 @@ Word = Literal["better", "no proof", "worse"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One word, one sentence, and what else should be known."""
+    """One word, one sentence, and notes."""
 
     word: Word
     why: str
@@ -31,13 +31,13 @@ class Verdict:
 
 
 def headline(expected: Sequence[str]) -> tuple[str, str]:
-    """The metric that decides for such answers, and why."""
+    """The metric that decides, and why it fits these answers."""
     if all_json(expected):
         return "exact_match", "the expected answers are JSON: a value is right or wrong"
     short = sum(len(words(text)) <= SHORT for text in expected)
     if short >= 0.9 * len(expected):
         return "exact_match", f"the expected answers are short: {SHORT} words at most"
-    return "rouge_l", "the expected answers are sentences, which can be right in other words"
+    return "rouge_l", "the expected answers are sentences, which can be right in different words"
 
 
 def judge(metric: str, systems: Mapping[str, Scores], ahead: Interval) -> Verdict:
@@ -55,21 +55,21 @@ def judge(metric: str, systems: Mapping[str, Scores], ahead: Interval) -> Verdic
     else:
         but = "it may be chance"
         if ahead.low > 0 or ahead.high < 0:
-            but += f", as they differ on {differ} of them only"
+            but += f", as they differ on only {differ} of them"
         spread = f"{signed(ahead.low)} to {signed(ahead.high)}"
         why = f"No proof: {against}, a difference of {spread} points {on}: {but}."
     return Verdict(found, why, _notes(found, tuned - base))
 
 
 def apart(differences: Floats) -> int:
-    """On how many rows two systems differ."""
+    """The number of rows on which two systems differ."""
     return int(np.count_nonzero(differences))
 
 
 def decide(ahead: Interval, differ: int) -> Word:
-    """The verdict on a difference in points, and on the number of rows that it comes from.
+    """The verdict on a difference in points that comes from `differ` rows.
 
-    No proof unless all of it lies on one side of 0, and enough rows went otherwise.
+    No proof unless the whole interval is on one side of 0, and enough rows differ.
     """
     if differ >= LEAST and ahead.low > 0:
         return "better"
@@ -77,7 +77,7 @@ def decide(ahead: Interval, differ: int) -> Word:
 
 
 def needed(differences: Floats) -> int | None:
-    """How many rows would show a difference of this size, if it is real; None where it is 0."""
+    """How many rows would show a difference of this size, if it is real; None if it is 0."""
     mean, spread = float(np.mean(differences)), float(np.std(differences))
     if abs(mean) < 1e-9:
         return None
@@ -86,7 +86,7 @@ def needed(differences: Floats) -> int | None:
 
 
 def points(value: float) -> str:
-    """A figure from 0 to 100, without a needless zero."""
+    """A figure from 0 to 100, without a trailing zero."""
     return f"{value:.1f}".removesuffix(".0")
 
 
@@ -97,7 +97,7 @@ def signed(value: float) -> str:
 
 
 def spoken(metric: str) -> str:
-    """A metric's name within a sentence."""
+    """A metric's name inside a sentence."""
     label = METRICS[metric].label
     return label if label.isupper() else label.lower()
 
@@ -115,19 +115,20 @@ def _range(low: float, high: float) -> str:
 def _notes(found: Word, differences: Floats) -> tuple[str, ...]:
     rows, notes = len(differences), []
     if rows < FEW:
-        notes.append(f"{rows} row{'s prove' if rows != 1 else ' proves'} little: put more aside.")
+        notes.append(f"{rows} row{'s prove' if rows != 1 else ' proves'} little: add test rows.")
     if found == "no proof":
         enough = needed(differences)
         mean = points(abs(float(np.mean(differences))))
         notes.append(
-            f"If the difference of {mean} points is real, about {rounded(enough):,} rows show it."
+            f"If the difference of {mean} points is real, about {rounded(enough):,} rows would "
+            "show it."
             if enough
-            else "Both do equally well on these rows: more of this kind will show nothing else."
+            else "Both do equally well on these rows: more rows of this kind will not change that."
         )
     return tuple(notes)
 
 
 def rounded(rows: int) -> int:
-    """A number of rows as it is told: two digits that count, rounded up."""
+    """A number of rows, rounded up to two significant digits."""
     unit = int(10 ** max(0, len(str(rows)) - 2))
     return -(-rows // unit) * unit

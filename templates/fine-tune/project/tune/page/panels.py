@@ -1,4 +1,4 @@
-"""What the app's tabs show, as HTML in which nothing that a person or a model wrote is live."""
+"""Renders the app's tabs as HTML, with all text from people and models escaped."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from tune.page.votes import Tally
 from tune.rows.row import last_words
 from tune.runs import Run, read_log
 
-SAMPLES = 40  # of an evaluation that the page shows; the report has them all
-WIDTH, HEIGHT, LEFT, BELOW = 720, 260, 52, 26  # of the loss curve, and the room for its figures
-KINDS = {"model": "", "recorded": "recorded", "stand-in": "stand-in", "nobody": "nobody"}
+SAMPLES = 40  # of an evaluation, on the page; the report has them all
+WIDTH, HEIGHT, LEFT, BELOW = 720, 260, 52, 26  # of the loss curve, and the margins for its labels
+KINDS = {"model": "", "recorded": "recorded", "stand-in": "stand-in", "none": "none"}
 
 
 def empty(words: str) -> str:
-    """What is said where there is nothing yet."""
+    """A message for an empty tab."""
     return f'<p class="empty">{html.escape(words)}</p>'
 
 
-# A column: one answer, and who gave it
+# A column: one answer and its source
 
 
 def card(title: str, answer: Answer, expected: str | None, named: bool = True) -> str:
-    """An answer as a card. Not `named`: nothing on it tells who answers."""
+    """An answer as a card. Without `named`, nothing on it identifies the model."""
     kind = answer.kind if named else "model"
     look = f"card {title.lower()} {kind} {'done' if answer.done else 'busy'}"
     chip = f'<span class="chip">{KINDS[kind]}</span>' if KINDS[kind] else ""
     by = _author(answer) if named else ""
     notice = html.escape(answer.notice) if named else ""
     notice = f'<p class="notice">{notice}</p>' if notice else ""
-    words = html.escape(answer.text) or ("<i>It said nothing.</i>" if answer.done else "")
+    words = html.escape(answer.text) or ("<i>The answer is empty.</i>" if answer.done else "")
     return (
         f'<article class="{look}"><header><h2>{html.escape(title)}</h2>{chip}</header>'
         f'<p class="by">{html.escape(by) or "&nbsp;"}</p>{notice}'
@@ -51,7 +51,7 @@ def card(title: str, answer: Answer, expected: str | None, named: bool = True) -
 
 
 def _author(answer: Answer) -> str:
-    """Who answers, as far as the chip beside the title does not say it."""
+    """The model and the source, unless the chip next to the title shows it."""
     names = (answer.by,) if answer.kind in ("model", "recorded") else ()
     return " · ".join(part for part in (*names, answer.source) if part)
 
@@ -64,7 +64,7 @@ def _figures(answer: Answer, named: bool) -> str:
 
 
 def _match(answer: Answer, expected: str | None) -> str:
-    if expected is None or not answer.done or answer.kind == "nobody":
+    if expected is None or not answer.done or answer.kind == "none":
         return ""
     if metrics.normal(answer.text) == metrics.normal(expected):
         return '<b class="good">as expected</b>'
@@ -83,15 +83,15 @@ def tally(found: Tally) -> str:
     """The votes on a pair of models, as a bar."""
     parts = [(name, found.counts[name]) for name in ("tuned", "both", "neither", "base")]
     bar = "".join(f'<i class="{name}" style="flex:{count}"></i>' for name, count in parts if count)
-    told = " · ".join(f"{name} {count}" for name, count in parts)
+    counts = " · ".join(f"{name} {count}" for name, count in parts)
     blind = f", {found.blind} blind" if found.blind else ""
     plural = "vote" if found.votes == 1 else "votes"
     head = f"{found.votes} {plural} on this pair{blind}"
-    return f'<p class="tally">{head}: {told}</p><div class="bar">{bar}</div>'
+    return f'<p class="tally">{head}: {counts}</p><div class="bar">{bar}</div>'
 
 
 def asked(question: str, row: Row | None) -> str:
-    """The question above the columns; of a test row, the answer that is expected, too."""
+    """The question above the columns, with the expected answer of a test row."""
     wanted = ""
     if row:
         wanted = (
@@ -102,13 +102,13 @@ def asked(question: str, row: Row | None) -> str:
     return f'<div class="asked">{asked}{wanted}</div>'
 
 
-# Training: the curve, and what the run was made with
+# Training: the loss curve and the run's record
 
 
 def training(run: Run | None) -> str:
-    """A run: how its loss went, its settings, its data, its figures."""
+    """A run: loss curve, settings, data and figures."""
     if not run:
-        return empty("No run yet. Make one: uv run python -m tune rehearse")
+        return empty("No run yet. Start one: uv run python -m tune rehearse")
     try:
         record = run.record
     except TuneError as error:
@@ -123,7 +123,7 @@ def training(run: Run | None) -> str:
 
 
 def curve(run: Run) -> str:
-    """The losses of a run, as a drawing that takes the page's colours."""
+    """The losses of a run, as an SVG in the page's colours."""
     lines = read_log(run.log)
     lost = {name: _points(lines, name) for name in ("loss", "eval_loss")}
     every = [point for points in lost.values() for point in points]
@@ -141,7 +141,7 @@ def curve(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a step and a loss lie on the drawing; logarithmic where losses span a wide range."""
+    """Maps steps and losses to the SVG's coordinates; logarithmic if the losses vary widely."""
 
     last: float
     low: float
@@ -162,7 +162,7 @@ class Scale:
         return LEFT + (WIDTH - LEFT - 8) * step / self.last, 8 + (HEIGHT - BELOW - 8) * (1 - high)
 
     def loss(self, share: float) -> float:
-        """The loss at so much of the height."""
+        """The loss at a share of the height."""
         return self.low * (self.top / self.low) ** share if self.log else self.top * share
 
 
@@ -197,7 +197,7 @@ def _grid(scale: Scale) -> str:
 
 
 def _tables(title: str, values: Mapping[str, Any]) -> str:
-    """The values as a table, and one more for each of them that has parts itself."""
+    """The values as a table, and a table for each value that is a dict."""
     plain = {name: each for name, each in values.items() if not isinstance(each, dict)}
     rows = "".join(
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
@@ -225,11 +225,11 @@ def _shown(name: str, value: Any) -> str:
     return f"{text[:12]}…" if name.startswith("sha") else text
 
 
-# Evaluation: the verdict, the figures, the samples
+# Evaluation: verdict, figures and samples
 
 
 def evaluation(found: Evaluation | None) -> str:
-    """What `evaluate` found: verdict, figures with their intervals, samples side by side."""
+    """An evaluation: verdict, figures with intervals, and samples side by side."""
     if not found:
         return empty("Not evaluated yet: uv run python -m tune evaluate")
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in found.notes)
@@ -239,7 +239,7 @@ def evaluation(found: Evaluation | None) -> str:
     return (
         f'<div class="verdict {html.escape(mark)}"><b>{html.escape(found.why)}</b>'
         f"{notes}</div>{_scores(found)}"
-        f"<h3>{len(samples)}{more} rows, side by side <small>a dot for each model, full where it "
+        f"<h3>{len(samples)}{more} rows, side by side <small>one dot per model, filled if it "
         "answers as expected</small></h3>" + "".join(_sample(sample, found) for sample in samples)
     )
 
@@ -251,7 +251,7 @@ def _scores(found: Evaluation) -> str:
     return (
         '<div class="wide"><table class="scores">'
         f"<thead><tr><th>{found.rows} rows</th>{heads}<th>Tuned − base</th></tr></thead>"
-        f"<tbody>{rows}<tr><th>Seconds an answer</th>{seconds}<td></td></tr></tbody></table></div>"
+        f"<tbody>{rows}<tr><th>Seconds per answer</th>{seconds}<td></td></tr></tbody></table></div>"
     )
 
 
@@ -304,7 +304,7 @@ def _dots(sample: Sample) -> str:
 
 
 def rows(files: Mapping[str, Sequence[Row]], count: int = 8) -> str:
-    """How many rows each file has, and its first ones."""
+    """The number of rows of each file, and its first rows."""
     parts = []
     for name, found in files.items():
         lines = "".join(

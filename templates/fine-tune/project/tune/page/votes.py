@@ -1,4 +1,4 @@
-"""What visitors preferred: one line of JSON for each vote, and the tally of a pair of models."""
+"""Stores visitors' votes, one line of JSON each, and counts those on a pair of models."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tune.answering.answers import SIDES, Both
 Choice = Literal["base", "tuned", "both", "neither"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
-_pen = threading.Lock()  # a line at a time, however many visitors vote
+_lock = threading.Lock()  # one line at a time
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How often each choice was made between two models, and how often without their names."""
+    """The votes for each choice on a pair of models, and how many of them were blind."""
 
     counts: dict[Choice, int]
     blind: int = 0
@@ -31,7 +31,7 @@ class Tally:
 
 
 def keep(file: Path, question: str, both: Both, choice: Choice, blind: bool) -> None:
-    """Append a vote, with what was asked and who answered what. Raises OSError."""
+    """Append a vote, with the question and both answers. Raises OSError."""
     line: dict[str, Any] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "choice": choice,
@@ -41,14 +41,14 @@ def keep(file: Path, question: str, both: Both, choice: Choice, blind: bool) -> 
     for side in SIDES:
         each = both[side]
         line[side] = {"by": each.by, "kind": each.kind, "text": each.text}
-    with _pen:
+    with _lock:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8", newline="\n") as votes:
             votes.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def tally(file: Path, both: Both) -> Tally:
-    """The votes so far between those who answered here; a line that is cut off counts for none."""
+    """The votes so far on this pair of models; damaged lines are skipped."""
     counts: Counter[Choice] = Counter()
     blind = 0
     for vote in _read(file):
@@ -74,5 +74,5 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _names(vote: dict[str, Any]) -> list[str]:
-    told = (vote.get(side) for side in SIDES)
-    return [str(each.get("by")) if isinstance(each, dict) else "" for each in told]
+    sides = (vote.get(side) for side in SIDES)
+    return [str(each.get("by")) if isinstance(each, dict) else "" for each in sides]

@@ -1,4 +1,4 @@
-"""The GPUs: the one in this machine, and some that can be rented, with what they cost."""
+"""The GPUs: this machine's own, and some to rent, with prices."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-GB, MIB = 2**30, 2.0**20  # memory is counted as cards are sold
-LEFT = 0.05  # of the memory is left to the desktop and to whatever else draws on the GPU
-LENT = 0.7  # of the memory that a Mac's GPU and processor share: macOS lends 65 to 75 %
-PATIENCE = 2.5  # seconds: a driver that is asleep takes some to wake
+GB, MIB = 2**30, 2.0**20  # memory is counted in powers of two, as on the GPUs' labels
+LEFT = 0.05  # share of the memory for the desktop and other programs
+LENT = 0.7  # share of a Mac's memory for the GPU: macOS allows 65 to 75 %
+PATIENCE = 2.5  # seconds: a sleeping driver needs time to wake up
 
 Run = Callable[..., str]
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU. 0 stands for a speed or a price that is not known.
+    """A GPU. 0 means that a speed or a price is not known.
 
-    memory: bytes, as the driver reports them. tflops: a trillion operations a second of 16-bit
-    matrices without sparsity, from the data sheet. bandwidth: bytes a second. price: dollars an
-    hour, at `seller`, read on `read`. flavor: its name at Hugging Face Jobs.
+    memory: bytes, as the driver reports them. tflops: from the data sheet, for 16-bit matrices
+    without sparsity. bandwidth: bytes per second. price: dollars per hour at `seller`, on the date
+    `read`. flavor: its name at Hugging Face Jobs.
     """
 
     name: str
@@ -34,15 +34,15 @@ class Gpu:
     read: str = ""
     flavor: str = ""
     count: int = 1
-    quantizes: bool = True  # whether bitsandbytes, which QLoRA needs, works on it
+    quantizes: bool = True  # whether bitsandbytes works on it, which QLoRA needs
 
     @property
     def usable(self) -> float:
         return self.memory * (1 - LEFT)
 
 
-# Speeds: NVIDIA's data sheets. Prices: of one GPU on demand, from copies of the sellers' public
-# lists (of RunPod, its secure cloud). They change from week to week, so each says when it was read.
+# Speeds: NVIDIA's data sheets. Prices: one GPU on demand, from the sellers' public lists (RunPod:
+# its secure cloud). They change every week, so each has the date on which it was read.
 HUB = "Hugging Face Jobs"
 _HUB, _RUNPOD = (HUB, "2026-11"), ("RunPod", "2026-11-09")
 RENTABLE: tuple[Gpu, ...] = (
@@ -60,13 +60,13 @@ FREE = {"T4": "free on Colab, Kaggle"}
 
 
 def here(run: Run | None = None, system: str = sys.platform) -> Gpu | None:
-    """This machine's GPU, the largest of several; None where there is none that trains."""
-    ask = run or _said
+    """This machine's GPU, the largest of several; None if no GPU here can train."""
+    ask = run or _output
     return _apple(ask) if system == "darwin" else _nvidia(ask)
 
 
-def _said(*words: str) -> str:
-    """What a command prints; nothing where it is not there, fails, or takes too long."""
+def _output(*words: str) -> str:
+    """A command's output; empty if it is missing, fails, or takes too long."""
     try:
         ran = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=True
@@ -77,8 +77,8 @@ def _said(*words: str) -> str:
 
 
 def _nvidia(run: Run) -> Gpu | None:
-    said = run("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-    rows = [[cell.strip() for cell in line.rsplit(",", 1)] for line in said.splitlines()]
+    table = run("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+    rows = [[cell.strip() for cell in line.rsplit(",", 1)] for line in table.splitlines()]
     found = [(row[0], int(row[1]) * MIB) for row in rows if len(row) == 2 and row[1].isdecimal()]
     if not found:
         return None
@@ -88,7 +88,7 @@ def _nvidia(run: Run) -> Gpu | None:
 
 
 def _like(name: str, memory: float) -> Gpu:
-    """What is known of a GPU of that name: its speed, not its price."""
+    """The GPU with the speed of a listed one that has the same name; without a price."""
     words = set(re.split(r"[\s-]+", name))
     alike = [gpu for gpu in RENTABLE if _key(gpu) <= words]
     if not alike:
@@ -98,12 +98,12 @@ def _like(name: str, memory: float) -> Gpu:
 
 
 def _key(gpu: Gpu) -> set[str]:
-    """The words by which a driver's name for it is known: {"RTX", "4090"}, {"A100"}."""
+    """The words to look for in the driver's name: {"RTX", "4090"}, {"A100"}."""
     return {word for word in gpu.name.split() if not word.endswith("GB")}
 
 
 def _apple(run: Run) -> Gpu | None:
-    """Apple silicon: its GPU takes a share of the machine's memory; its speed is not known."""
+    """Apple silicon: the GPU uses a share of the machine's memory; its speed is not known."""
     chip = run("sysctl", "-n", "machdep.cpu.brand_string").strip()
     memory = run("sysctl", "-n", "hw.memsize").strip()
     if "Apple" not in chip or not memory.isdecimal():

@@ -1,4 +1,4 @@
-"""What can be wrong with a row, and what to write instead."""
+"""Checks a row for problems, each with a fix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER_NAMES = {
     "developer": "system",
     "function": "tool",
 }
-# Who may speak after whom, and what is said where somebody else does
+# Which role may follow which, and the problem if another one does
 FOLLOWS = {
     "": ("system", "user"),
     "system": ("user",),
@@ -32,15 +32,15 @@ FOLLOWS = {
     "tool": ("tool", "assistant", "user"),
 }
 OUT_OF_ORDER = {
-    "assistant": ("it does not begin with the user.", "put the user's message first."),
-    "system": ("the system prompt does not stand first.", "put it first, and once only."),
-    "tool": ("a tool answers and was not called.", "put the assistant's tool_calls before it."),
-    "user": ("the user speaks twice in a row.", "join the two messages, or put an answer between."),
+    "assistant": ("the user's message is not first.", "put it first."),
+    "system": ("the system prompt is not first.", "put it first, and only once."),
+    "tool": ("a tool answers without a call.", "put the assistant's tool_calls before it."),
+    "user": ("there are two user messages in a row.", "join them, or put an answer between."),
 }
-TWICE = ("the assistant speaks twice in a row.", "join the two messages into one.")
-PLACEHOLDER = "write a placeholder such as [EMAIL], or an invented one."
+TWICE = ("there are two assistant messages in a row.", "join them into one.")
+PLACEHOLDER = "replace it with a placeholder such as [EMAIL], or an invented value."
 
-Fault = tuple[str, str, str]  # the kind, what is wrong, what to write instead
+Fault = tuple[str, str, str]  # the kind, the problem, the fix
 
 TOOL_ID = re.compile(r"[A-Za-z0-9]{9}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -54,7 +54,7 @@ _TWICE_DECODED = re.compile("[ÂÃ][\u0080-\u00bf]|â€|\ufffd")
 
 
 def check(row: Row) -> list[Problem]:
-    """All that is wrong with a row. An error spoils the training, a warning deserves a look."""
+    """List a row's problems. An error would spoil the training; a warning is worth a look."""
     errors = [Problem(row.file, row.line, *fault) for fault in _errors(row)]
     return errors + [Problem(row.file, row.line, *fault, "warning") for fault in _warnings(row)]
 
@@ -92,7 +92,7 @@ def _order(row: Row) -> Iterator[Fault]:
         before = role
     if before != "assistant":
         fix = 'add the answer to learn: {"role": "assistant", "content": "…"}'
-        yield "no-answer", "it does not end with the assistant's answer.", fix
+        yield "no-answer", "it does not end with an answer of the assistant.", fix
 
 
 def _content(message: Message) -> Iterator[Fault]:
@@ -109,11 +109,11 @@ def _content(message: Message) -> Iterator[Fault]:
 
 def _text(text: str) -> Iterator[Fault]:
     if ("[" in text or "<" in text) and (found := _CONTROL.search(text)):
-        fix = "leave it out: the chat template writes the control tokens."
-        yield "control-token", f"the text holds the control token {found[0]}.", fix
+        fix = "remove it: the chat template adds the control tokens."
+        yield "control-token", f"the text contains the control token {found[0]}.", fix
     if not text.isascii() and _SURROGATE.search(text):
         fix = "write the character itself, or both halves of its \\u escape."
-        yield "surrogate", "the text holds half a character (a lone surrogate).", fix
+        yield "surrogate", "the text contains half a character (a lone surrogate).", fix
 
 
 def _weights(row: Row) -> Iterator[Fault]:
@@ -121,16 +121,16 @@ def _weights(row: Row) -> Iterator[Fault]:
     for message in row.messages:
         weight = message.get("weight")
         if weight is not None and (weight not in (0, 1) or message["role"] != "assistant"):
-            fix = "write 0 (read, not learned) or 1, and on the assistant's messages only."
+            fix = "write 0 (not trained on) or 1, only on the assistant's messages."
             yield "weight", f"the weight {weight!r} is on the {message['role']}'s message.", fix
         learned = learned or (message["role"] == "assistant" and weight != 0)
     if not learned and row.messages[-1]["role"] == "assistant":
-        fix = 'take the "weight": 0 from the last answer, or delete the row.'
+        fix = 'remove "weight": 0 from the last answer, or delete the row.'
         yield "weight", "every answer has the weight 0: there is nothing to learn.", fix
 
 
 def _tools(row: Row) -> Iterator[Fault]:
-    """The calls of tools, and their results."""
+    """Problems of tool calls and their results."""
     yield from _text(json.dumps(row.tools, ensure_ascii=False))
     open_calls: list[str] = []
     for message in row.messages:
@@ -150,10 +150,10 @@ def _result(message: Message, open_calls: list[str]) -> Iterator[Fault]:
     if wanted in open_calls:
         open_calls.remove(wanted)
     else:
-        fix = f'write "tool_call_id": "{open_calls[0] if open_calls else "…"}", as the call has it.'
+        fix = f'write "tool_call_id": "{open_calls[0] if open_calls else "…"}", the id of the call.'
         yield (
             "tool-result",
-            f"a tool's message answers the call {wanted!r}, which is not made.",
+            f"a tool's message answers the call {wanted!r}, which was not made.",
             fix,
         )
 
@@ -166,8 +166,8 @@ def _call(call: Message) -> Iterator[Fault]:
         )
         yield "tool-id", f"the id {identity!r} of a call is not nine letters and digits.", fix
     if not _TOOL_NAME.fullmatch(function["name"]):
-        fix = "letters, digits, _ and - only, 64 at most."
-        yield "tool-call", f"the function's name {function['name']!r} cannot be called.", fix
+        fix = "use only letters, digits, _ and -, at most 64."
+        yield "tool-call", f"the function name {function['name']!r} is not allowed.", fix
     yield from _text(function["arguments"])
     try:
         wrong = not isinstance(DECODER.decode(function["arguments"]), dict)
@@ -178,18 +178,18 @@ def _call(call: Message) -> Iterator[Fault]:
         yield "tool-arguments", f"the arguments of {function['name']} are not a JSON object.", fix
 
 
-# What deserves a look
+# Warnings
 
 
 def _warnings(row: Row) -> Iterator[Fault]:
     text = "\n".join(map(reply, row.messages))
     if len(text) > HUGE:
-        fix = "split it, or cut what the answer does not need."
+        fix = "split it, or remove what the answer does not need."
         yield "huge", f"the row has {len(text):,} characters.", fix
     if not text.isascii() and (found := _TWICE_DECODED.search(text)):
         around = text[max(0, found.start() - 8) : found.end() + 8]
         fix = "read the source again as UTF-8, or: text.encode('cp1252').decode('utf-8')"
-        yield "mojibake", f"the text was decoded wrongly: {around!r}.", fix
+        yield "mojibake", f"the text was read in the wrong encoding: {around!r}.", fix
     yield from (
         (_slug(name), f"{name}: {shown}.", PLACEHOLDER) for name, shown in privacy.find(text)
     )
@@ -199,7 +199,7 @@ def _warnings(row: Row) -> Iterator[Fault]:
 
 @cache
 def _slug(name: str) -> str:
-    """The kind of a find: all secrets are one."""
+    """The kind of a match: all secrets are of one kind."""
     return "secret" if name in privacy.SECRETS else f"personal-{name.split()[1]}"
 
 
@@ -209,4 +209,4 @@ def _unknown_tools(row: Row) -> Iterator[Fault]:
         for call in message.get("tool_calls") or ():
             if (name := call["function"]["name"]) not in known:
                 fix = 'describe it in "tools", or correct the name.'
-                yield "tool-unknown", f"{name} is called and not described in tools.", fix
+                yield "tool-unknown", f"{name} is called but not described in tools.", fix

@@ -1,4 +1,4 @@
-"""Reads files of rows: JSONL, a JSON array, CSV; in whichever encoding they are."""
+"""Reads data files: JSONL, JSON arrays and CSV, in any encoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TextIO
 from tune.errors import TuneError
 from tune.rows.row import DECODER, TOO_DEEP, Problem, Row, to_row
 
-OnBytes = Callable[[int], None]  # is told, now and then, how many more bytes of the file are read
+OnBytes = Callable[[int], None]  # progress callback: bytes read since the last call
 OTHER_FILES = {
     ".xlsx": "save the sheet as CSV (UTF-8)",
     ".xls": "save the sheet as CSV (UTF-8)",
@@ -26,7 +26,7 @@ OTHER_FILES = {
 
 
 def label(path: Path) -> str:
-    """How a file is named to people: as seen from where they are."""
+    """A file's path as people read it: relative to the current folder."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:
@@ -36,9 +36,9 @@ def label(path: Path) -> str:
 def read(
     path: Path, encoding: str = "utf-8", on_bytes: OnBytes | None = None
 ) -> Iterator[Row | Problem]:
-    """Go through a file row by row: chat, ShareGPT, Alpaca or prompt and completion as JSONL, a
-    JSON array of them, or CSV. What cannot be read is a Problem, and the reading goes on after it.
-    Raises TuneError for what is no such file."""
+    """Read a file row by row: chat, ShareGPT, Alpaca or prompt and completion, as JSONL, a JSON
+    array or CSV. A row that cannot be read is yielded as a Problem, and reading continues. Raises
+    TuneError for any other file."""
     _refuse_others(path)
     name = label(path)
     with path.open("rb") as file:
@@ -50,27 +50,27 @@ def read(
         try:
             yield from _rows(text, name, on_bytes)
         except UnicodeError:
-            raise TuneError(f"{name} is not written in {encoding}.", "--encoding cp1252") from None
+            raise TuneError(f"{name} is not valid {encoding}.", "--encoding cp1252") from None
 
 
 def _open(path: Path, encoding: str) -> TextIO:
-    """Open for reading; a byte that is no text of this encoding is kept, to be shown."""
+    """Open for reading; bytes that are invalid in this encoding are kept, to be shown."""
     codec = "utf-8-sig" if encoding == "utf-8" else encoding
     try:
         return path.open(encoding=codec, errors="surrogateescape", newline="")
     except LookupError:
         fix = "--encoding cp1252 (or utf-16, gb18030, …)"
-        raise TuneError(f'There is no encoding "{encoding}".', fix) from None
+        raise TuneError(f'Unknown encoding "{encoding}".', fix) from None
 
 
 def _refuse_others(path: Path) -> None:
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there"
+        what = "is a folder" if path.is_dir() else "does not exist"
         near = get_close_matches(path.name, [each.name for each in path.parent.glob("*.*")], 1)
-        fix = f"did you mean {near[0]}?" if near else "name a file of rows: JSONL, JSON or CSV"
-        raise TuneError(f"{label(path)} is {what}.", fix)
+        fix = f"did you mean {near[0]}?" if near else "name a data file: JSONL, JSON or CSV"
+        raise TuneError(f"{label(path)} {what}.", fix)
     if advice := OTHER_FILES.get(path.suffix.lower()):
-        problem = f"{label(path)} is neither JSONL, JSON nor CSV."
+        problem = f"{label(path)} is not a JSONL, JSON or CSV file."
         raise TuneError(problem, advice.format(path.as_posix()))
 
 
@@ -113,7 +113,7 @@ def _from_line(line: str, name: str, number: int) -> Row | Problem:
 
 
 def _from_values(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
-    """A JSON array, or rows over several lines. Their text is held in memory, the rows are not."""
+    """Read a JSON array, or rows that span lines. The text is in memory, the rows are not."""
     lines = list(lines)
     problems = (_bad_bytes(part, name, number) for number, part in lines)
     if problem := next(filter(None, problems), None):
@@ -130,13 +130,13 @@ def _from_values(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | 
             if isinstance(error, json.JSONDecodeError):
                 line = first + error.lineno - 1
             problem = _not_json(text[at:], error, name, line)
-            yield replace(problem, text=f"{problem.text} What follows was not read.")
+            yield replace(problem, text=f"{problem.text} The rest was not read.")
             return
         yield to_row(value, name, line)
     if is_array and text[at:] != "]":
         line += text.count("\n", seen, at)
-        fix = "end it with ], and write nothing after it; or write one row a line."
-        yield Problem(name, line, "json", "the file does not end where its array does.", fix)
+        fix = "end it with ] and nothing after it, or write one row per line."
+        yield Problem(name, line, "json", "the array is not closed, or text follows it.", fix)
 
 
 def _from_csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
@@ -152,7 +152,7 @@ def _from_csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | Pro
                 fields if isinstance(fields, Problem) else _from_fields(columns, fields, name, line)
             )
         if isinstance(row, Problem) and (not columns or row.kind == "columns"):
-            yield replace(row, line=number)  # what is wrong with all rows is said once
+            yield replace(row, line=number)  # a problem of all rows is reported once
             return
         if row:
             yield row
@@ -168,14 +168,14 @@ def _from_fields(columns: list[str], fields: list[str], name: str, line: int) ->
     if len(fields) == len(columns):
         return to_row(dict(zip(columns, fields, strict=True)), name, line)
     text = f"has {len(fields)} fields, the first line has {len(columns)}."
-    fix = "put a text that holds the separator into double quotes."
+    fix = "put texts that contain the separator in double quotes."
     return Problem(name, line, "csv", text, fix)
 
 
 def _records(
     lines: Iterable[str], head: str, name: str
 ) -> Iterator[tuple[int, list[str] | Problem]]:
-    """The fields of a CSV, with the line that they begin on; its separator is seen in the head."""
+    """The records of a CSV with their first line; the header shows which separator is used."""
     csv.field_size_limit(2**31 - 1)  # a field may be longer than 128 KB
     unquoted = re.sub('"[^"]*"', "", head)
     reader = csv.reader(lines, delimiter=max(",;\t|", key=unquoted.count), strict=True)
@@ -187,7 +187,7 @@ def _records(
         except StopIteration:
             return
         except csv.Error as error:
-            fix = 'put each text into double quotes, and write a quote in it twice: ""'
+            fix = 'put each text in double quotes, and double the quotes inside it: ""'
             yield line, Problem(name, line, "csv", f"cannot be read: {error}.", fix)
 
 
@@ -205,28 +205,30 @@ def _after_gap(text: str, at: int) -> int:
 def _not_json(line: str, error: Exception, name: str, number: int) -> Problem:
     if isinstance(error, RecursionError):
         return Problem(name, number, "json", *TOO_DEEP)
-    if not isinstance(error, json.JSONDecodeError):  # valid to Python, and to nobody else
-        fix = "write null or a text instead; pandas leaves NaN where a cell is empty: dropna()."
-        return Problem(name, number, "json", "holds NaN, Infinity or an endless number.", fix)
+    if not isinstance(error, json.JSONDecodeError):  # valid in Python only
+        fix = "write null or a text instead; pandas writes NaN for empty cells: use dropna()."
+        return Problem(
+            name, number, "json", "contains NaN, Infinity or a number with too many digits.", fix
+        )
     text = f"is not JSON: {error.msg} (column {error.colno})."
     start, end = line.strip()[:2], line.rstrip()[-1:]
     if start == "{'":
         fix = "use double quotes; Python's json.dumps(row) writes them."
     elif error.msg == "Extra data":
-        fix = "one row a line, and no comma at its end."
+        fix = "write one row per line, without a comma at its end."
     elif line.strip() == "{":
         fix = "write each row on one line: json.dumps(row) without indent."
     elif start[:1] not in {"{", "["}:
-        fix = "a row begins with {; a file of columns is named .csv or .tsv."
+        fix = "start each row with {, or name a file with columns .csv or .tsv."
     elif end not in "}]":
-        fix = "the line is cut off: end it, or delete it."
+        fix = "the line is cut off: complete it, or delete it."
     else:
-        fix = "json.dumps(row, ensure_ascii=False) writes a line that is right."
+        fix = "write the line with json.dumps(row, ensure_ascii=False)."
     return Problem(name, number, "json", text, fix)
 
 
 def _utf_16(head: bytes) -> str:
-    """The UTF-16 or UTF-32 that a file begins in, or nothing."""
+    """The UTF-16 or UTF-32 codec that a file's first bytes show, or an empty string."""
     marks = {b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
     for mark, name in marks.items():
         if head.startswith(mark):
@@ -249,9 +251,9 @@ def _bad_bytes(line: str, name: str, number: int) -> Problem | None:
 
 def _encoding(name: str, number: int, codec: str, sample: str) -> Problem:
     seen = " ".join(sample.split())[:30]
-    text = f'is not UTF-8; it seems to be {codec} and reads "{seen}" then.'
+    text = f'is not UTF-8; as {codec} it reads "{seen}".'
     if not codec:
-        text = "is not UTF-8, and not cp1252 either."
+        text = "is neither UTF-8 nor cp1252."
     target = Path(name).with_suffix(".utf8.jsonl").as_posix()
     files = " ".join(f'"{each}"' if " " in each else each for each in (name, target))
     codec = codec or "… (gb18030, cp1251, …)"

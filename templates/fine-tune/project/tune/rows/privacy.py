@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Each name with its pattern. A model that has learned one of these will tell it to anybody.
+# Each name with its pattern. A model that has learned one of these may repeat it to anyone.
 SECRETS = {
     "a Mistral API key": (
         r"(?i:(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}"
@@ -25,7 +25,9 @@ SECRETS = {
 _SECRETS = [(name, re.compile(pattern)) for name, pattern in SECRETS.items()]
 _EMAIL = re.compile(r"\b[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
 _RESERVED = re.compile(r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net)|\w+\.(?:example|test|invalid))$")
-_DIGITS = re.compile(r"\d(?:[ ().\-/]{0,2}\d){6}")  # without seven digits no number of a person
+_DIGITS = re.compile(
+    r"\d(?:[ ().\-/]{0,2}\d){6}"
+)  # with fewer than seven digits it is no phone, card or account
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _CARD = re.compile(
     r"(?<![\w.-])(?:"
@@ -45,7 +47,7 @@ _PHONE = re.compile(
 
 
 def find(text: str) -> Iterator[tuple[str, str]]:
-    """Each find as its name ("an e-mail address") and a piece of it that may be shown."""
+    """Yield each match as a name ("an e-mail address") and a part that is safe to show."""
     if "@" in text:
         for found in _EMAIL.finditer(text):
             if not _RESERVED.search(found[0].lower()):
@@ -68,7 +70,7 @@ def _numbers(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_iban(text: str) -> bool:
-    """ISO 13616: moved to the end, with letters as numbers, the country gives the remainder 1."""
+    """The checksum of ISO 13616: country at the end, letters as numbers, remainder 1."""
     text = text.replace(" ", "")
     moved = text[4:] + text[:4]
     return len(text) >= 15 and int("".join(str(int(sign, 36)) for sign in moved)) % 97 == 1

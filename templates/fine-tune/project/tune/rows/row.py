@@ -1,4 +1,4 @@
-"""One row, in whichever of the known shapes it was written: a conversation."""
+"""A row of the data: a conversation, read from any of the supported formats."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any, Literal, NoReturn
 Message = dict[str, Any]  # as it goes over the wire: {"role": "user", "content": "…"}
 Level = Literal["error", "warning"]
 
-# The names that people give to a question and to its answer. "instruction" with "input" is
-# Alpaca's shape, and comes first.
+# Common names for the question and for the answer. Alpaca's "instruction" with "input" is looked
+# for first.
 QUESTIONS = ("prompt", "question", "input", "text", "query", "user", "source")
 ANSWERS = ("completion", "output", "answer", "response", "label", "category", "target", "assistant")
 CALLS = 'write "tool_calls": [{"id": "a1B2c3D4e", "function": {"name": "…", "arguments": "{}"}}]'
 FUNCTIONS = 'write "tools": [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
-TOO_DEEP = ("is nested too deeply.", "write what is nested as a text: json.dumps(value).")
+TOO_DEEP = ("is nested too deeply.", "store the nested value as a string: json.dumps(value).")
 SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse)  # else an empty cell is learned as "NaN"
+DECODER = json.JSONDecoder(parse_constant=_refuse)  # or an empty cell would be learned as "NaN"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One conversation that ends with the answer to learn, and where it stands."""
+    """A conversation that ends with the answer to learn, with its file and line."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
@@ -39,17 +39,17 @@ class Row:
 
     @property
     def question(self) -> list[Message]:
-        """All that was said before the last answer."""
+        """All messages before the last answer."""
         return list(self.messages[:-1])
 
     @property
     def answer(self) -> str:
-        """The last answer as a model's text reads; of a call: the name and its arguments."""
+        """The last answer as text; for a tool call, the name and its arguments."""
         return reply(self.messages[-1])
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """The places of the assistant's messages."""
+        """The positions of the assistant's messages."""
         return tuple(n for n, each in enumerate(self.messages) if each["role"] == "assistant")
 
     def as_json(self) -> str:
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a row, where it stands, and what to write instead."""
+    """What is wrong with a row, its file and line, and how to fix it."""
 
     file: str
     line: int
@@ -77,11 +77,11 @@ class Problem:
 
 
 class BadRow(Exception):
-    """Raised while a row is read: its kind, what is wrong, what to write instead."""
+    """Raised while a row is read; its arguments are the kind, the problem and the fix."""
 
 
 def reply(message: Message, calls: str = "", arguments: str = "") -> str:
-    """An assistant's message as the model writes it, with these marks around each call."""
+    """An assistant's message as the model writes it, with the given marks around each call."""
     text = message.get("content") or ""
     for call in message.get("tool_calls") or ():
         text += f"{calls}{call['function']['name']}{arguments}{call['function']['arguments']}"
@@ -89,13 +89,13 @@ def reply(message: Message, calls: str = "", arguments: str = "") -> str:
 
 
 def last_words(messages: Sequence[Message]) -> str:
-    """What the person said last in a conversation."""
+    """The user's last message in a conversation."""
     said = (each.get("content") for each in reversed(messages) if each["role"] == "user")
     return str(next(said, None) or "")
 
 
 def to_row(value: object, file: str = "", line: int = 0) -> Row | Problem:
-    """Make a row of what stands on a line, whichever of the known shapes it has."""
+    """Convert a parsed line in any of the supported formats to a row."""
     try:
         messages, tools = _conversation(value)
     except BadRow as bad:
@@ -119,7 +119,7 @@ def _conversation(value: object) -> tuple[tuple[Message, ...], tuple[dict[str, A
     if not messages:
         raise BadRow("empty", '"messages" is empty.', "write a question and an answer in it.")
     if value.get("functions"):
-        raise BadRow("tool", '"functions" is the old form.', FUNCTIONS)
+        raise BadRow("tool", '"functions" is an outdated format.', FUNCTIONS)
     if system := value.get("system") or value.get("system_prompt"):
         messages = [{"role": "system", "content": system}, *messages]
     tools = value.get("tools")
@@ -138,7 +138,7 @@ def _sharegpt(turns: object) -> object:
 
 
 def _pair(value: dict[str, Any]) -> list[Message]:
-    """The conversation of a question and its answer, whatever these are called."""
+    """Make a conversation of a question and its answer, whatever their names are."""
     answer = next((value[name] for name in ANSWERS if value.get(name) is not None), None)
     question = next((value[name] for name in QUESTIONS if value.get(name) is not None), None)
     if value.get("instruction") is not None:  # Alpaca: what to do, and on what
@@ -146,7 +146,7 @@ def _pair(value: dict[str, Any]) -> list[Message]:
         question = f"{task}\n\n{on}" if task and on else task or on
     if question is None or answer is None:
         _unknown_shape(value)
-    if isinstance(question, list) and isinstance(answer, list):  # TRL's conversational shape
+    if isinstance(question, list) and isinstance(answer, list):  # TRL's conversational format
         return [*question, *answer]
     return [*_history(value.get("history")), *_turn(question, answer)]
 
@@ -157,13 +157,13 @@ def _turn(question: object, answer: object) -> list[Message]:
 
 
 def _history(turns: object) -> list[Message]:
-    """What was said before, as LLaMA-Factory's Alpaca files have it: pairs of texts."""
+    """The earlier turns in LLaMA-Factory's Alpaca files: pairs of texts."""
     if not turns:
         return []
     if not isinstance(turns, list) or any(
         not isinstance(turn, list) or len(turn) != 2 for turn in turns
     ):
-        raise BadRow("shape", '"history" is no list of pairs.', 'write "history": [["…", "…"]]')
+        raise BadRow("shape", '"history" is not a list of pairs.', 'write "history": [["…", "…"]]')
     return [message for turn in turns for message in _turn(*turn)]
 
 
@@ -174,7 +174,7 @@ def _unknown_shape(value: dict[str, Any]) -> NoReturn:
     fix += 'columns "prompt" and "completion"'
     if near:
         fix = f'write "messages" instead of "{near}"'
-    raise BadRow("columns", f"holds {names}: no question with its answer.", fix)
+    raise BadRow("columns", f"has {names}, but no question with an answer.", fix)
 
 
 def _text(value: object) -> str:
@@ -188,7 +188,7 @@ def _message(value: object) -> Message:
         raise BadRow("shape", f"a message is {_kind(value)}.", fix)
     content, calls = value.get("content"), value.get("tool_calls")
     if value.get("function_call"):
-        raise BadRow("tool-call", '"function_call" is the old form of a call.', CALLS)
+        raise BadRow("tool-call", '"function_call" is an outdated format.', CALLS)
     if isinstance(content, list):
         value = {**value, "content": _joined(content)}
     elif content is not None and not isinstance(content, str):
@@ -201,20 +201,20 @@ def _joined(parts: list[Any]) -> str:
     """The text of a message in parts, put together as Mistral's tokenizer does."""
     if all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
         return "\n\n".join(part["text"] for part in parts if part["text"])
-    fix = 'only text is trained on: write "content": "…"'
+    fix = 'use text only: write "content": "…"'
     raise BadRow("content", "a message has parts that are not text.", fix)
 
 
 def _call(value: object) -> dict[str, Any]:
     function = value.get("function") if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRow("tool-call", "a call in tool_calls has no function with a name.", CALLS)
+        raise BadRow("tool-call", "a call in tool_calls has no function name.", CALLS)
     assert isinstance(value, dict)
     return {**value, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
 
 
 def _arguments(value: object) -> str:
-    """JSON with the spaces that Mistral's tokenizer puts; what is no JSON stays for the checks."""
+    """JSON spaced as Mistral's tokenizer writes it; invalid JSON is left for the checks."""
     try:
         value = DECODER.decode(value) if isinstance(value, str) and value else value or {}
     except ValueError:
@@ -223,26 +223,26 @@ def _arguments(value: object) -> str:
 
 
 def _tool(value: object) -> dict[str, Any]:
-    """A tool's description with its parts in the order of Mistral's tokenizer."""
+    """A tool's description with its keys in the order of Mistral's tokenizer."""
     function = value.get("function") if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRow("tool", "an entry of tools is no function with a name.", FUNCTIONS)
+        raise BadRow("tool", "an entry of tools has no function name.", FUNCTIONS)
     names = ("name", "description", "parameters")
     described = {"description": "", "parameters": {}, **function}
     return {"type": "function", "function": {name: described[name] for name in names}}
 
 
 def _listed(value: object) -> list[Any]:
-    """A list, also where it was written as a text of JSON."""
+    """A list, also if it is stored as a JSON string."""
     try:
         value = DECODER.decode(value) if isinstance(value, str) else value
     except ValueError:
         value = None
     if not isinstance(value, list):
-        raise BadRow("shape", "tools or tool_calls is no list.", 'write "tools": [{…}, {…}]')
+        raise BadRow("shape", "tools or tool_calls is not a list.", 'write "tools": [{…}, {…}]')
     return value
 
 
 def _kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     return "nothing" if value is None else kinds.get(type(value), "a number")

@@ -1,4 +1,4 @@
-"""The state of the data: figures of each file, and all that is wrong in them and between them."""
+"""Checks data files: the figures of each, and the problems in and between them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tune.rows import checks, same, tokens
 from tune.rows.formats import OnBytes, label, read
 from tune.rows.row import Level, Problem, Row
 
-FEW, FEW_HELD_BACK = 50, 20  # fewer rows hardly teach, fewer prove hardly anything
-SAME = 0.9  # the share of one answer from which on a model learns to say nothing else
+FEW, FEW_HELD_BACK = 50, 20  # fewer rows teach little, fewer test rows prove little
+SAME = 0.9  # if one answer has this share of the rows, a model learns only that
 PERCENTILES = (50, 90, 95, 99, 100)
 NO_NUMBER = 0
 MIXER = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, as in Fibonacci hashing
@@ -25,7 +25,7 @@ MIXER = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, as in Fibonacci hashi
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of problem: how often, and the first few."""
+    """One kind of problem: its count and the first few."""
 
     kind: str
     level: str
@@ -35,24 +35,24 @@ class Finding:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a file holds. Tokens are Mistral's, with the control tokens of the chat template."""
+    """The figures of a file. Tokens are Mistral's, with the chat template's control tokens."""
 
     file: str
     rows: int
     broken: int  # rows with an error, which are in no other figure
-    turns: float  # questions of a row, on average
+    turns: float  # questions per row, on average
     with_system: int
     with_tools: int
     tokens: int
     learned: int  # tokens that are trained on
     lengths: dict[str, int]  # percentiles of a row's tokens; "max" is the longest row
-    answers: dict[str, int]  # the same of the tokens that are trained on
+    answers: dict[str, int]  # the same for the tokens that are trained on
     too_long: int  # rows above max_length, which training leaves out
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The state of some files: figures of each, and all that is wrong."""
+    """The result for some files: the figures of each, and all problems."""
 
     files: tuple[Figures, ...]
     findings: tuple[Finding, ...]
@@ -67,7 +67,7 @@ class Survey:
         return sum(each.count for each in self.findings if each.level == "warning")
 
     def as_dict(self) -> dict[str, Any]:
-        """The survey as JSON has it."""
+        """The survey as a dictionary, for JSON."""
         return {"errors": self.errors, "warnings": self.warnings, **asdict(self)}
 
 
@@ -86,7 +86,7 @@ class Tally:
             self.shown.setdefault(key, []).append(problem)
 
     def count(self, problems: Iterator[Problem], many: int) -> None:
-        """Make only as many problems as are shown, and count all."""
+        """Create only the problems that are shown, and count all."""
         first = list(islice(problems, self.show))
         for problem in first:
             self.add(problem)
@@ -102,9 +102,9 @@ class Tally:
 
 
 class Columns:
-    """A few numbers of each row of a file: all that is kept of it, 36 bytes a row.
+    """A few numbers for each row of a file, which is all that is kept: 36 bytes per row.
 
-    Texts are kept as their hash, which is another in every process.
+    Texts are kept as hashes, which differ in every process.
     """
 
     def __init__(self, file: str) -> None:
@@ -139,7 +139,7 @@ def survey(
     show: int = 5,
     on_bytes: OnBytes | None = None,
 ) -> Survey:
-    """Check files row by row, and against each other. However many rows, little memory is used."""
+    """Check files row by row and against each other. Uses little memory for any number of rows."""
     tally = Tally(show)
     columns = [_columns(path, tally, on_bytes) for path in paths]
     for each in columns:
@@ -183,7 +183,7 @@ def _figures(columns: Columns, max_length: int) -> Figures:
 
 
 def _percentiles(numbers: np.ndarray) -> dict[str, int]:
-    """Percentiles that are lengths of rows, none of them between two."""
+    """Percentiles that are lengths of real rows, not interpolated."""
     if not len(numbers):
         return {}
     found = np.percentile(numbers, PERCENTILES, method="inverted_cdf")
@@ -191,13 +191,13 @@ def _percentiles(numbers: np.ndarray) -> dict[str, int]:
     return dict(zip([*names, "max"], map(int, found), strict=True))
 
 
-# What only shows when rows are seen together
+# Problems between rows
 
-Found = tuple[Iterator[Problem], int]  # the problems, of which not all need be made; how many
+Found = tuple[Iterator[Problem], int]  # the problems, created only as needed; their number
 
 
 def _earlier(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of those that were there before, and the first place of each."""
+    """The positions of repeated keys, and the first position of each."""
     order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     again = np.flatnonzero(ranked[1:] == ranked[:-1]) + 1
@@ -212,13 +212,13 @@ def _repeats(columns: Columns) -> Iterator[Found]:
     )
     whole = question * np.uint64(MIXER) + answer  # wraps around: a hash of both
     later, first = _earlier(whole)
-    fix = "keep one of them: what is there twice is learned twice."
-    fault = ("duplicate", "says the same or nearly the same as line {}.", fix)
+    fix = "keep one of them: a duplicate is learned twice."
+    fault = ("duplicate", "is the same or nearly the same as line {}.", fix)
     yield _at_both(columns, fault, later, first), len(later)
     later, first = _earlier(question)
     other = whole[later] != whole[first]
-    fix = "keep the answer that is right."
-    text = "asks the same or nearly the same as line {} and answers otherwise."
+    fix = "keep the right answer."
+    text = "asks the same or nearly the same as line {}, with a different answer."
     fault = ("contradiction", text, fix)
     yield _at_both(columns, fault, later[other], first[other]), int(other.sum())
 
@@ -228,12 +228,12 @@ def _at_both(
 ) -> Iterator[Problem]:
     kind, text, fix = fault
     for at, before in zip(later, first, strict=True):
-        told = text.format(columns.line[before])
-        yield Problem(columns.file, columns.line[at], kind, told, fix, "warning")
+        problem = text.format(columns.line[before])
+        yield Problem(columns.file, columns.line[at], kind, problem, fix, "warning")
 
 
 def _leaks(first: Columns, second: Columns) -> Iterator[Found]:
-    """Questions of one file that another has, too: a model that has seen them proves nothing."""
+    """Questions that are in both files: an answer to a row seen in training proves nothing."""
     known = np.concatenate([np.asarray(first.question), np.asarray(first.earlier)])
     lines = np.concatenate([np.asarray(first.line), np.asarray(first.earlier_line)])
     leaked = np.isin(second.question, known)
@@ -241,17 +241,17 @@ def _leaks(first: Columns, second: Columns) -> Iterator[Found]:
     near &= np.asarray(second.but_for_numbers) != NO_NUMBER
 
     def leaks() -> Iterator[Problem]:
-        fix = "delete one of the two; or join the files and split them again."
+        fix = "delete one of the two, or join the files and split them again."
         for at in np.flatnonzero(leaked):
             line = lines[np.argmax(known == second.question[at])]
-            text = f"its question, or nearly the same, is in {first.file}, line {line}, too."
+            text = f"its question, or nearly the same, is also in {first.file}, line {line}."
             yield Problem(second.file, second.line[at], "leak", text, fix)
 
     def near_leaks() -> Iterator[Problem]:
-        fix = "hold back another question, unless the numbers are what matters."
+        fix = "use a different question, unless the numbers are what matters."
         for at in np.flatnonzero(near):
             line = first.line[first.but_for_numbers.index(second.but_for_numbers[at])]
-            text = f"is {first.file}, line {line}, with other numbers and the same answer."
+            text = f"is {first.file}, line {line}, with different numbers and the same answer."
             yield Problem(second.file, second.line[at], "near-leak", text, fix, "warning")
 
     yield leaks(), int(leaked.sum())
@@ -265,15 +265,15 @@ def _alike(columns: Columns) -> Iterator[Found]:
     _, first, counts = np.unique(np.asarray(columns.answer), return_index=True, return_counts=True)
     top = int(np.argmax(counts))
     if (share := counts[top] / rows) >= SAME:
-        text = f"its answer is that of {share:.0%} of the rows: a model learns to say only that."
-        fix = "add rows with other answers."
+        text = f"{share:.0%} of the rows have its answer: a model learns to give only that."
+        fix = "add rows with different answers."
         line = columns.line[int(first[top])]
         yield iter([Problem(columns.file, line, "alike", text, fix, "warning")]), 1
 
 
 def _long(columns: Columns, max_length: int) -> Iterator[Found]:
     places = np.flatnonzero(np.asarray(columns.total) > max_length)
-    fix = "shorten it, or raise MAX_LENGTH in .env; a longer row is left out of the training."
+    fix = "shorten it, or raise MAX_LENGTH in .env; longer rows are left out of training."
 
     def problems() -> Iterator[Problem]:
         for at in places:
@@ -287,9 +287,9 @@ def _few(columns: Columns) -> Iterator[Found]:
     rows, name = len(columns.line), Path(columns.file).stem.lower()
     held_back = any(word in name for word in ("test", "valid", "eval", "dev"))
     enough = FEW_HELD_BACK if held_back else FEW
-    if rows >= enough or (columns.broken and not rows):  # what broke them all is said already
+    if rows >= enough or (columns.broken and not rows):  # the errors are reported already
         return
-    text = f"has {rows} good rows; fewer than {enough} "
-    text += "prove hardly anything." if held_back else "hardly teach anything."
+    text = f"has {rows} valid rows; fewer than {enough} "
+    text += "prove very little." if held_back else "teach very little."
     level: Level = "warning" if rows else "error"
     yield iter([Problem(columns.file, 0, "few", text, "add rows.", level)]), 1

@@ -1,4 +1,4 @@
-"""Counts tokens with Mistral's own tokenizer, and holds what training learns from."""
+"""Counts tokens with Mistral's tokenizer, and applies the chat template for training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 
-PIECE = 20_000  # characters; a longer text is counted to a token for each such piece
+PIECE = 20_000  # characters; a longer text is counted in pieces, to about a token for each
 
 
 class Count(NamedTuple):
@@ -30,9 +30,10 @@ class Count(NamedTuple):
 
 @cache
 def tekken() -> Encoding:
-    """Tekken, as Mistral's models have it since 2024, from the file that mistral-common brings.
+    """Tekken, the tokenizer of Mistral's models since 2024, from a file in mistral-common.
 
-    Read without its classes, which take four times as long to load and twice as long to count.
+    Read without that package's classes, which take four times as long to load and twice as long to
+    count.
     """
     import tiktoken
 
@@ -49,14 +50,14 @@ def tekken() -> Encoding:
 
 
 def count(row: Row) -> Count:
-    """Count a row's tokens as the training template puts them together.
+    """Count a row's tokens as the training template joins them.
 
-    Exact for Ministral 3. SentencePiece, as in Mistral 7B, makes more of the same text.
+    Exact for Ministral 3. SentencePiece, as in Mistral 7B, needs more tokens for the same text.
     """
     total, learned, tools = 1, 0, row.tools
     for message in prompts.with_system(row.messages):
         role = message["role"]
-        if role == "user" and tools:  # the tools stand before the first question
+        if role == "user" and tools:  # the tools come before the first question
             total, tools = total + 2 + _repeated(json.dumps(tools, ensure_ascii=False)), ()
         size = _size(message)
         if role == "assistant" and message.get("weight") != 0:
@@ -79,7 +80,7 @@ def _size(message: Message) -> int:
 
 
 def _length(text: str) -> int:
-    """Counted in pieces: a million blanks in a row are too many for tiktoken."""
+    """The number of tokens, counted in pieces: a million blanks are too many for tiktoken."""
     pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
     return sum(len(tekken().encode_ordinary(piece)) for piece in pieces)
 
@@ -91,9 +92,9 @@ _repeated = lru_cache(maxsize=4096)(_length)  # many rows share system prompt, t
 
 
 class ChatForm(NamedTuple):
-    """How a chat is written for a tokenizer: Mistral's models of 2024 have fewer control tokens."""
+    """The chat format of a tokenizer: Mistral's models of 2024 have fewer control tokens."""
 
-    system: bool = True  # has a place of its own; else it stands in the last question
+    system: bool = True  # has its own control tokens; else it is part of the last question
     tools: bool = True
     blank: str = ""  # what the template puts before each text
 
@@ -101,27 +102,27 @@ class ChatForm(NamedTuple):
 NEWEST = ChatForm()
 NO_TOOLS = """\
 {%- if tools or messages | selectattr('tool_calls') | list %}
-    {{- raise_exception('This base has no control tokens for calls of tools.') }}
+    {{- raise_exception('This base has no control tokens for tool calls.') }}
 {%- endif %}
 """
 
 
 def chat_form(tokenizer: Any) -> ChatForm:
-    """The form that a tokenizer of Transformers has the control tokens for.
+    """The chat format that a Transformers tokenizer has the control tokens for.
 
-    Calls are written in one form only, the newest: what has no [ARGS], as Mistral 7B and Mistral
-    Small 3.1, is tuned without tools. What is not Mistral's gets the newest form as plain text.
+    Tool calls have the newest format only: a base without [ARGS], such as Mistral 7B and Mistral
+    Small 3.1, is tuned without tools. Other makers' bases get the newest format as plain text.
     """
     known = tokenizer.get_vocab()
     older = "[INST]" in known and "[SYSTEM_PROMPT]" not in known
-    # SentencePiece begins every text with a blank, but Transformers may leave that to the template.
+    # SentencePiece starts every text with a blank, but Transformers may leave that to the template.
     missing = older and "▁" in known and "▁" not in "".join(tokenizer.tokenize("[INST]a"))
     return ChatForm(not older, "[ARGS]" in known, " " if missing else "")
 
 
 @cache
 def training_template(form: ChatForm = NEWEST) -> str:
-    """Mistral's chat template, with marks around what is learned."""
+    """Mistral's chat template, with marks around what is trained on."""
     name = "chat_template.j2" if form.system else "chat_template_v3.j2"
     template = (Path(__file__).parent / name).read_text("utf-8")
     if not form.system:
@@ -130,10 +131,10 @@ def training_template(form: ChatForm = NEWEST) -> str:
 
 
 def encode(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
-    """A row's tokens, and for each of them a 1 where it is learned.
+    """A row's tokens, and for each of them a 1 if it is trained on.
 
     The tokenizer is one of Transformers, with a chat template that has generation blocks.
-    Raises TuneError where the template does not take the row.
+    Raises TuneError if the template rejects the row.
     """
     from jinja2 import TemplateError
 
@@ -145,13 +146,13 @@ def encode(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
             return_dict=True,
         )
     except TemplateError as error:
-        fix = "take the row out, or set BASE_MODEL=ministral-3b in .env"
+        fix = "remove the row, or set BASE_MODEL=ministral-3b in .env"
         raise TuneError(f"{row.file}, line {row.line}: {error}", fix) from None
     return list(encoded["input_ids"]), list(encoded["assistant_masks"])
 
 
 def trained_text(tokenizer: Any, row: Row) -> list[str]:
-    """What the loss will see of a row, as text: one piece for each answer that is learned."""
+    """The text that a row is trained on: one piece for each answer."""
     pieces: list[list[int]] = []
     learned = False
     for token, mask in zip(*encode(tokenizer, row), strict=True):
@@ -164,7 +165,7 @@ def trained_text(tokenizer: Any, row: Row) -> list[str]:
 
 
 def verify(tokenizer: Any, rows: Iterable[Row]) -> None:
-    """Raise TuneError where training would learn anything but the answers with their end token."""
+    """Raise TuneError if a row would train on anything but its answers and their end token."""
     for row in rows:
         wanted = [
             reply(message, "[TOOL_CALLS]", "[ARGS]") + tokenizer.eos_token
@@ -173,7 +174,7 @@ def verify(tokenizer: Any, rows: Iterable[Row]) -> None:
         ]
         found = trained_text(tokenizer, row)
         if found != wanted:
-            learned = f"{str(found)[:300]} and not {str(wanted)[:300]}"
+            learned = f"{str(found)[:300]} instead of {str(wanted)[:300]}"
             raise TuneError(
                 f"{row.file}, line {row.line}: training would learn {learned}.",
                 "tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))",

@@ -1,4 +1,4 @@
-"""What a training leaves on the disk while it runs: which checkpoint is whole, which is best."""
+"""The checkpoints of a training: the newest, the best, and which ones are damaged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEEP = 2  # the best and the newest
 
 
 def newest(folder: Path) -> Path | None:
-    """The last checkpoint that is whole; those that a crash has broken are deleted."""
+    """The newest complete checkpoint; damaged ones are deleted."""
     found = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
     for path in found:
         if not is_whole(path):
@@ -28,7 +28,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether training can go on from here: nothing of it is missing or cut off."""
+    """Whether training can resume from here: no file is missing or cut off."""
     tensors = [path for pattern in WEIGHTS for path in checkpoint.glob(pattern)]
     states = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt"]
     states += sorted(checkpoint.glob("rng_state*.pth")) or [checkpoint / "rng_state.pth"]
@@ -38,7 +38,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
-    """What the checkpoint says of its step and of the losses so far; empty if it is broken."""
+    """The trainer's state: the step and the losses so far; empty if it is damaged."""
     try:
         return json.loads((checkpoint / STATE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -46,24 +46,24 @@ def state(checkpoint: Path) -> dict[str, Any]:
 
 
 def stale(history: Sequence[dict[str, Any]]) -> int:
-    """How many evaluations have passed since the one with the best loss."""
+    """The number of evaluations since the best loss."""
     losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def best(folder: Path) -> Path:
-    """The checkpoint with the lowest loss on the validation rows; without such rows the newest."""
+    """The checkpoint with the lowest validation loss; without validation rows, the newest."""
     last = newest(folder)
     if last is None:
-        raise TuneError(f"{folder} holds no whole checkpoint.", "uv run python -m tune train")
+        raise TuneError(f"{folder} has no complete checkpoint.", "uv run python -m tune train")
     kept = folder / Path(state(last).get("best_model_checkpoint") or last).name
     return kept if kept.is_dir() and is_whole(kept) else last
 
 
 def publish(checkpoint: Path, target: Path, tokenizer: Any) -> None:
-    """Copy a checkpoint's model, without what only training needs, to a folder of its own.
+    """Copy a checkpoint's model, without the optimizer and the like, to the target folder.
 
-    The folder appears whole or not at all.
+    The folder appears complete or not at all.
     """
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -71,16 +71,16 @@ def publish(checkpoint: Path, target: Path, tokenizer: Any) -> None:
     for path in (path for pattern in MODEL for path in checkpoint.glob(pattern)):
         shutil.copy2(path, part)
     tokenizer.save_pretrained(part)
-    if target.exists():  # from a run that was killed right after this
+    if target.exists():  # left by a run that was killed right after os.replace
         shutil.rmtree(target)
     os.replace(part, target)
 
 
 def need_room(folder: Path, trained: int, free: int | None = None) -> None:
-    """Raise TuneError where the disk cannot hold the checkpoints of so many trained parameters.
+    """Raise TuneError if the disk has no room for the checkpoints of so many trained parameters.
 
-    Each has the parameters and two moments of Adam in 4 bytes; one more is being written, and the
-    result is a copy of the parameters.
+    A checkpoint has the parameters and Adam's two moments, 4 bytes each. One more is written before
+    an old one is deleted, and the result is a copy of the parameters.
     """
     needed = trained * 4 * (3 * (KEEP + 1) + 1)
     free = shutil.disk_usage(folder).free if free is None else free
@@ -102,7 +102,7 @@ def _opens(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt"):  # it compares the sizes that the file names with its own
+        with safe_open(path, "pt"):  # it checks the file's size against its header
             return True
     except (OSError, SafetensorError):
         return False

@@ -1,4 +1,4 @@
-"""What a training will do, before any weights are loaded: rows as tokens, knobs, steps."""
+"""Prepares a training before any weights are loaded: tokens, hyperparameters, steps."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # PyTorch's label for "no loss here"
 CHECKED = 32  # rows whose trained text is compared with their answers
-EVALUATIONS = 12  # of one training; each ends with a checkpoint
-LOGS = 10  # of the loss between two of them, at most
+EVALUATIONS = 12  # in one training; each ends with a checkpoint
+LOGS = 10  # log lines between two evaluations, at most
 SAME = ("epochs", "batch_size", "accumulate", "max_length", "packing", "early_stop", "seed")
-KNOBS = {"rank": "lora_rank", **{name: name for name in SAME}}  # in the record: among the settings
+# The key in a run's record, and the setting that it comes from
+HYPERPARAMETERS = {"rank": "lora_rank", **{name: name for name in SAME}}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row as the model sees it; `labels` are its answers' tokens, and IGNORED elsewhere."""
+    """A row as tokens; `labels` are the answers' tokens, and IGNORED elsewhere."""
 
     input_ids: list[int]
     labels: list[int]
@@ -36,42 +37,44 @@ class Example:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a training does and that its record keeps."""
+    """A prepared training: base model, tokenizer, examples, and what the run's record keeps."""
 
     base: Base
     tokenizer: Any
     train: list[Example]
     validation: list[Example]
-    knobs: dict[str, Any]
+    hyperparameters: dict[str, Any]
     data: dict[str, Any]
 
     @property
     def tokens(self) -> int:
-        """Tokens of one pass over the data."""
+        """Tokens of one epoch."""
         return sum(len(example.input_ids) for example in self.train)
 
     @property
     def notes(self) -> list[str]:
-        """What the team should know before it waits: rows left out, nothing to stop by."""
-        told = [_left_out(about, self.knobs["max_length"]) for about in self.data.values()]
+        """Notes to show before training: rows that are left out, no early stopping."""
+        limit = self.hyperparameters["max_length"]
+        notes = [_left_out(about, limit) for about in self.data.values()]
         if not self.validation:
-            told.append("No validation rows: nothing tells when to stop; the last state is kept.")
-        return [note for note in told if note]
+            notes.append("No validation rows: no early stopping, and the last state is kept.")
+        return [note for note in notes if note]
 
     @property
     def batch(self) -> tuple[int, int]:
-        """Sequences at a time, and how often before the optimizer steps.
+        """Sequences in a batch, and batches in an optimizer step.
 
-        Packs go one at a time: those beside each other would be one long sequence, whose attention
-        takes the square of its length.
+        A batch has one pack: several would be joined to one long sequence, and the cost of
+        attention grows with the square of the length.
         """
-        size, times = self.knobs["batch_size"], self.knobs["accumulate"]
-        return (1, size * times) if self.knobs["packing"] else (size, times)
+        values = self.hyperparameters
+        size, times = values["batch_size"], values["accumulate"]
+        return (1, size * times) if values["packing"] else (size, times)
 
 
 @dataclass(frozen=True)
-class Pace:
-    """When the optimizer steps, when it is looked at: all counts of steps."""
+class Schedule:
+    """The number of optimizer steps, and the steps between two evaluations and two log lines."""
 
     steps: int
     evaluate: int
@@ -79,9 +82,9 @@ class Pace:
 
 
 def prepare(settings: Settings) -> Job:
-    """Read the data, check what the loss will see, and settle every knob.
+    """Read the data, check which tokens get a loss, and fix every hyperparameter.
 
-    Raises TuneError where that cannot go well.
+    Raises TuneError if the training cannot work.
     """
     need_training()
     base = weights.known(models.find(settings.base_model))
@@ -92,37 +95,37 @@ def prepare(settings: Settings) -> Job:
     if settings.validation.is_file():
         validation, about = _part(settings.validation, settings.max_length, tokenizer)
         files["validation"] = about
-    return Job(base, tokenizer, train, validation, knobs(base, settings), files)
+    return Job(base, tokenizer, train, validation, hyperparameters(base, settings), files)
 
 
-def pace(job: Job, sequences: int) -> Pace:
-    """Count the steps for so many sequences (rows, or packs of rows)."""
+def schedule(job: Job, sequences: int) -> Schedule:
+    """Compute the steps for a number of sequences (rows, or packs of rows)."""
     size, times = job.batch
     batches = math.ceil(sequences / (size * processes.count()))
-    steps = math.ceil(job.knobs["epochs"] * math.ceil(batches / times))
+    steps = math.ceil(job.hyperparameters["epochs"] * math.ceil(batches / times))
     log = max(1, steps // (EVALUATIONS * LOGS))
     evaluate = max(log, math.ceil(steps / EVALUATIONS / log) * log)
-    return Pace(max(1, steps), evaluate, log)
+    return Schedule(max(1, steps), evaluate, log)
 
 
 def encode(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
-    """Turn rows into tokens, with labels where the template marks the assistant's words."""
+    """Turn rows into tokens, with labels where the template marks the assistant's text."""
     return [_example(row, tokenizer) for row in rows]
 
 
-def changed(job: Job, knobs: dict[str, Any], files: dict[str, Any]) -> list[str]:
-    """Say what is not as it was when the run began; empty if nothing is."""
-    pairs = [(name, knobs.get(name), value) for name, value in job.knobs.items()]
-    told = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
+def changed(job: Job, before: dict[str, Any], files: dict[str, Any]) -> list[str]:
+    """List the differences from the run's record; empty if there are none."""
+    pairs = [(name, before.get(name), value) for name, value in job.hyperparameters.items()]
+    changes = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
     for part in sorted({*job.data, *files}):
         old, new = files.get(part, {}), job.data.get(part, {})
         if old.get("sha256") != new.get("sha256"):
-            told.append(f"the {part} data ({(new or old)['file']})")
-    return told
+            changes.append(f"the {part} data ({(new or old)['file']})")
+    return changes
 
 
 def _part(path: Path, limit: int, tokenizer: Any) -> tuple[list[Example], dict[str, Any]]:
-    """One file's rows as tokens, and what the record keeps of it."""
+    """One file's rows as tokens, and its entry for the run's record."""
     rows = data.load(path)
     tokens.verify(tokenizer, rows[:CHECKED])
     examples = encode(rows, tokenizer)
@@ -140,7 +143,7 @@ def _part(path: Path, limit: int, tokenizer: Any) -> tuple[list[Example], dict[s
         )
         raise TuneError(problem, f"set MAX_LENGTH={longest} in .env, or shorten the rows")
     if not kept:
-        raise TuneError(f"{named(path)} has no row to learn from.", "uv run python -m tune check")
+        raise TuneError(f"{named(path)} has no row to train on.", "uv run python -m tune check")
     about = {"file": named(path), "rows": len(rows), "used": len(kept), "sha256": data.digest(path)}
     return kept, about | {"too_long": len(long), "too_long_lines": long[:20]}
 
@@ -150,7 +153,7 @@ def _left_out(about: dict[str, Any], limit: int) -> str:
     if about["too_long"] > len(about["too_long_lines"]):
         lines += ", …"
     many = f"{about['too_long']} of {about['rows']} rows of {about['file']}"
-    left = f"{many} are longer than {limit} tokens and left out: lines {lines}."
+    left = f"{many} are longer than {limit} tokens and are left out: lines {lines}."
     return left if about["too_long"] else ""
 
 
@@ -160,10 +163,10 @@ def _example(row: Row, tokenizer: Any) -> Example:
     return Example(ids, labels)
 
 
-def knobs(base: Base, settings: Settings) -> dict[str, Any]:
-    """The settings that decide the result, as the record keeps them."""
+def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:
+    """The settings that affect the result, as the run's record keeps them."""
     return {
-        **{name: getattr(settings, setting) for name, setting in KNOBS.items()},
+        **{name: getattr(settings, setting) for name, setting in HYPERPARAMETERS.items()},
         "learning_rate": settings.learning_rate or base.learning_rate(settings.method),
         "processes": processes.count(),
         "system": prompts.SYSTEM,

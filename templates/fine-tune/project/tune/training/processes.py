@@ -1,4 +1,4 @@
-"""Several processes, one for each GPU: which of them speaks, and how they agree."""
+"""Multi-GPU helpers: number of processes, main process, sharing a decision."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ T = TypeVar("T")
 
 
 def count() -> int:
-    """How many processes `accelerate launch` has started for this training."""
+    """The number of processes that `accelerate launch` started for this training."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes and prints."""
+    """Whether this process writes and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def agree(decide: Callable[[], T]) -> T:
-    """Let the main process decide, and tell the others; its TuneError is raised in all of them."""
+def broadcast(decide: Callable[[], T]) -> T:
+    """Run `decide` in the main process and send the result to the others.
+
+    Its TuneError is raised in all processes.
+    """
     if count() == 1:
         return decide()
     import torch
@@ -30,8 +33,8 @@ def agree(decide: Callable[[], T]) -> T:
     from accelerate.utils import broadcast_object_list
 
     PartialState(cpu=not torch.cuda.is_available())
-    told: list[Any] = [_decided(decide) if is_main() else None]
-    decided, problem, fix = broadcast_object_list(told)[0]
+    outcome: list[Any] = [_decided(decide) if is_main() else None]
+    decided, problem, fix = broadcast_object_list(outcome)[0]
     if problem:
         raise TuneError(problem, fix)
     return decided

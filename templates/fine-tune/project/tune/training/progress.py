@@ -1,4 +1,4 @@
-"""How a training is going: what is told while it runs, its log, and the picture of its losses."""
+"""The progress of a training: reports, the run's log, and the plot of its losses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LOGGED |= {"mean_token_accuracy": "accuracy", "eval_mean_token_accuracy": "eval_
 
 @dataclass(frozen=True)
 class Progress:
-    """One look at a training, or a sentence about it in `note`, and then nothing else."""
+    """A progress report; if `note` is set, it is only that message."""
 
     step: int = 0
     steps: int = 0
     loss: float | None = None
     eval_loss: float | None = None
     tokens_per_second: float = 0
-    seconds: float = 0  # of training so far, also before it was resumed
+    seconds: float = 0  # of training so far, including the time before a resume
     seconds_left: float = 0
-    checked: bool = False  # the validation rows have just been looked at
+    checked: bool = False  # an evaluation has just finished
     note: str = ""
 
 
@@ -35,10 +35,10 @@ Report = Callable[[Progress], None]
 
 
 class Log:
-    """The lines of a run's log.jsonl, told to `report` as they come."""
+    """Writes the lines of a run's log.jsonl, and passes each to `report`."""
 
     def __init__(self, path: Path, report: Report, step: int = 0) -> None:
-        """Go on after `step`: what a killed run wrote beyond its checkpoint is trained again."""
+        """Continue after `step`: later lines of a killed run are dropped, as it repeats them."""
         self.path, self.report = path, report
         kept = [line for line in read_log(path) if line["step"] <= step]
         path.write_text("".join(_line(entry) for entry in kept), "utf-8")
@@ -48,7 +48,7 @@ class Log:
         self.begin()
 
     def begin(self) -> None:
-        """Start the clock: what comes before, such as loading the base, is no training."""
+        """Start the clock. Time before this, such as loading the base model, does not count."""
         self.started = time.monotonic()
         self._last = (self.started, 0)
 
@@ -57,7 +57,7 @@ class Log:
         return self.before + time.monotonic() - self.started
 
     def add(self, step: int, steps: int, logs: dict[str, Any]) -> None:
-        """Keep what the trainer says at a step, and tell where the training stands."""
+        """Write the trainer's logs of a step to the file, and report the progress."""
         named = {ours: logs[theirs] for theirs, ours in LOGGED.items() if theirs in logs}
         if not named:
             return
@@ -93,7 +93,7 @@ class Log:
 
 
 def memory() -> int:
-    """Bytes that this process has taken at most: of the GPU where there is one, else of the RAM."""
+    """Peak memory of this process in bytes: GPU memory if there is a GPU, else RAM."""
     import torch
 
     if torch.cuda.is_available():
@@ -105,7 +105,7 @@ def memory() -> int:
 
 
 def draw(log: Path, picture: Path) -> None:
-    """Draw the losses of a log: on the rows it learns from, and on those that tell when to stop."""
+    """Plot the training and validation losses of a log."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

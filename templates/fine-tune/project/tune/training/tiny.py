@@ -1,4 +1,4 @@
-"""A tiny Mistral with random weights, made on the spot: a rehearsal needs no download."""
+"""Creates a tiny Mistral with random weights, so that a rehearsal needs no download."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tune.errors import TuneError
 from tune.models import REHEARSAL
 from tune.training import weights
 
-VOCABULARY = 2048  # tokens at most, control tokens among them; fewer learn less
+VOCABULARY = 2048  # tokens at most, with the control tokens; with fewer it learns worse
 LENGTH = 4096  # tokens of one conversation
-# In the order of Mistral's own (Tekken, version 13): [INST] is token 3 here as it is there
+# In the order of Mistral's own tokenizer (Tekken, version 13): [INST] is token 3 in both
 _CONTROL = """
 <unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS]
 [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT]
@@ -33,13 +33,14 @@ SHAPE: dict[str, Any] = {
 
 
 def make(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
-    """Write a model that Transformers loads, its tokenizer trained on the texts; return its folder.
+    """Write a model in Transformers' format, with a tokenizer trained on the texts.
 
-    The same texts and seed give the same files. Raises TuneError where something else lies there.
+    The same texts and seed give the same files. Raises TuneError if the folder holds anything else.
     """
     weights.quiet()
     if folder.exists() and not is_tiny(folder):
-        raise TuneError(f"{folder} is there already and is no rehearsal model.", "name another one")
+        problem = f"{folder} exists and is not a rehearsal model."
+        raise TuneError(problem, "choose another folder")
     from transformers import MistralConfig, MistralForCausalLM
 
     tokenizer = learn_words(texts)
@@ -49,7 +50,7 @@ def make(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
 
 
 def make_image_text(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
-    """Write one of Ministral 3's build, with a tower that sees; like `make` in all else."""
+    """Write a tiny Ministral 3, with a vision tower; otherwise like `make`."""
     weights.quiet()
     from transformers import Mistral3Config, Mistral3ForConditionalGeneration
 
@@ -70,7 +71,7 @@ def make_image_text(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
 
 
 def is_tiny(folder: Path) -> bool:
-    """Whether a folder holds a rehearsal model, whose weights know nothing before training."""
+    """Whether a folder holds a rehearsal model (random weights before training)."""
     try:
         return bool(json.loads((folder / "config.json").read_text("utf-8")).get(REHEARSAL))
     except (OSError, ValueError, AttributeError):
@@ -78,7 +79,7 @@ def is_tiny(folder: Path) -> bool:
 
 
 def learn_words(texts: Iterable[str]) -> Any:
-    """A tokenizer whose words are those of the texts, with Mistral's control tokens."""
+    """Train a BPE tokenizer on the texts, with Mistral's control tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -88,7 +89,7 @@ def learn_words(texts: Iterable[str]) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=CONTROL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # every text can be written
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # any text can be encoded
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
@@ -110,7 +111,7 @@ def _ids(tokenizer: Any) -> dict[str, Any]:
 def _seeded(model: Any, config: Any, seed: int) -> Any:
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # the caller's own dice stay as they are
+    with torch.random.fork_rng(devices=[]):  # the caller's random state does not change
         torch.manual_seed(seed)
         return model(config)
 

@@ -1,4 +1,4 @@
-"""The only module that talks to TRL: builds its trainer, and listens to it."""
+"""The only module that uses TRL: builds its trainer, runs it, and handles its events."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any
 from tune.errors import TuneError
 from tune.settings import Settings
 from tune.training import checkpoints, job, processes, weights
-from tune.training.job import Job, Pace
+from tune.training.job import Job, Schedule
 from tune.training.progress import Log
 
-SCHEDULE = "cosine"  # how the learning rate falls
-WARM_UP = 0.05  # of all steps: it rises first
-DROPOUT = 0.05  # of LoRA, against learning by heart; none where all is to be learned
+LR_SCHEDULE = "cosine"
+WARM_UP = 0.05  # share of the steps in which the learning rate rises
+DROPOUT = 0.05  # of LoRA, against overfitting; 0 for the tiny base, which has everything to learn
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, after the step at hand was finished and saved."""
+    """Ctrl-C, raised after the current step was finished and saved."""
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """TRL's trainer, its pace, and what it trains."""
+    """TRL's trainer, its schedule, and the number of parameters."""
 
     sft: Any
-    pace: Pace
+    schedule: Schedule
     patience: int
-    trained: int  # parameters that change
-    parameters: int  # all of them
+    trained: int  # trainable parameters
+    parameters: int  # all parameters
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -42,17 +42,17 @@ class Fitting:
 
 
 def build(work: Job, settings: Settings, folder: Path) -> Fitting:
-    """Load the base and set everything up; checkpoints go to the folder."""
+    """Load the base model and build the trainer; checkpoints go to the folder."""
     weights.quiet()
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
     train = dataset(work.train, work)
-    pace = job.pace(work, len(train))
+    schedule = job.schedule(work, len(train))
     model = _model(work, settings.method)
     sft: Any = SFTTrainer(
         model=model,
-        args=_arguments(work, pace, folder),
+        args=_arguments(work, schedule, folder),
         train_dataset=train,
         eval_dataset=dataset(work.validation, work) if work.validation else None,
         processing_class=work.tokenizer,
@@ -60,15 +60,15 @@ def build(work: Job, settings: Settings, folder: Path) -> Fitting:
     )
     sft.remove_callback(PrinterCallback)
     trained = [each for each in sft.model.parameters() if each.requires_grad]
-    for each in trained:  # TRL keeps QLoRA's in bfloat16, which older GPUs and processors lack
+    for each in trained:  # TRL keeps QLoRA's in bfloat16, which older GPUs and CPUs lack
         each.data = each.data.float()
-    patience = work.knobs["early_stop"] if work.validation else 0
+    patience = work.hyperparameters["early_stop"] if work.validation else 0
     count, parameters = sum(each.numel() for each in trained), model.num_parameters()
-    return Fitting(sft, pace, patience, count, parameters)
+    return Fitting(sft, schedule, patience, count, parameters)
 
 
 def fit(fitting: Fitting, checkpoint: Path | None, log: Log, board: Path) -> None:
-    """Train until the last step, or until nothing gets better. Raises Stopped after Ctrl-C."""
+    """Train to the last step, or until early stopping. Raises Stopped after Ctrl-C."""
     if checkpoint and _is_over(fitting, checkpoint):
         return
     sft = fitting.sft
@@ -82,19 +82,19 @@ def fit(fitting: Fitting, checkpoint: Path | None, log: Log, board: Path) -> Non
 
 
 def _is_over(fitting: Fitting, checkpoint: Path) -> bool:
-    """Whether a run was killed after its last step, before its model was put in place."""
+    """Whether training is complete: the run was killed after its last step."""
     state = checkpoints.state(checkpoint)
     enough = checkpoints.stale(state["log_history"]) >= fitting.patience > 0
-    return enough or state["global_step"] >= fitting.pace.steps
+    return enough or state["global_step"] >= fitting.schedule.steps
 
 
 def _model(work: Job, method: str) -> Any:
     import torch
 
-    # All weights are trained in 32 bits: in 16, small steps of the optimizer would be lost
+    # Full tuning needs 32 bits: in 16, small updates of the optimizer would be lost
     dtype = torch.float32 if method == "full" else None
     model = weights.load_base(work.base, four_bit=method == "qlora", dtype=dtype)
-    if method == "full" and work.base.image_text:  # what sees learns nothing from text
+    if method == "full" and work.base.image_text:  # text does not train the vision tower
         for name, each in model.named_parameters():
             each.requires_grad_("vision_tower" not in name and "projector" not in name)
     return model
@@ -103,7 +103,7 @@ def _model(work: Job, method: str) -> Any:
 def _lora(work: Job) -> Any:
     from peft import LoraConfig
 
-    targets, rank = work.base.targets, work.knobs["rank"]
+    targets, rank = work.base.targets, work.hyperparameters["rank"]
     return LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
@@ -115,36 +115,36 @@ def _lora(work: Job) -> Any:
 
 
 def _dropout(where: str) -> float:
-    """None on a Mac's GPU: PyTorch throws other dice there when it computes a layer again."""
+    """0 on a Mac's GPU: there PyTorch drops different values when it recomputes a layer."""
     return 0 if where == "mps" else DROPOUT
 
 
-def _arguments(work: Job, pace: Pace, folder: Path) -> Any:
+def _arguments(work: Job, schedule: Schedule, folder: Path) -> Any:
     from trl import SFTConfig
 
-    knobs, (size, times) = work.knobs, work.batch
+    values, (size, times) = work.hyperparameters, work.batch
     return SFTConfig(
         output_dir=str(folder),
-        max_steps=pace.steps,
+        max_steps=schedule.steps,
         per_device_train_batch_size=size,
         per_device_eval_batch_size=size,
         gradient_accumulation_steps=times,
-        learning_rate=knobs["learning_rate"],
-        lr_scheduler_type=SCHEDULE,
-        warmup_steps=math.ceil(WARM_UP * pace.steps),
-        seed=knobs["seed"],
+        learning_rate=values["learning_rate"],
+        lr_scheduler_type=LR_SCHEDULE,
+        warmup_steps=math.ceil(WARM_UP * schedule.steps),
+        seed=values["seed"],
         eval_strategy="steps" if work.validation else "no",
-        eval_steps=pace.evaluate,
-        save_steps=pace.evaluate,
+        eval_steps=schedule.evaluate,
+        save_steps=schedule.evaluate,
         save_total_limit=checkpoints.KEEP,
         metric_for_best_model="loss" if work.validation else None,
         greater_is_better=False,
-        logging_steps=pace.log,
-        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
+        logging_steps=schedule.log,
+        logging_nan_inf_filter=False,  # keep NaN losses visible
         max_length=None,  # longer rows are already left out, and counted
-        padding_free=knobs["packing"],
+        padding_free=values["packing"],
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are tokens and labels already
-        ddp_find_unused_parameters=False,  # all that is trained is used
+        ddp_find_unused_parameters=False,  # every trained parameter is used
         disable_tqdm=True,
         report_to="none",
         **hardware(weights.device(), weights.precision()),
@@ -152,26 +152,27 @@ def _arguments(work: Job, pace: Pace, folder: Path) -> Any:
 
 
 def hardware(where: str, dtype: Any) -> dict[str, Any]:
-    """How a training runs there on weights of that kind; 16-bit ones meet the adapter's 32 bits."""
+    """Trainer arguments for a device and a number format; the adapter is in 32 bits."""
     import torch
 
     return {
         "use_cpu": where == "cpu",
         "bf16": where != "cpu" and dtype == torch.bfloat16,
         "fp16": where != "cpu" and dtype == torch.float16,
-        "gradient_checkpointing": where != "cpu",  # a third more work for a fraction of the memory
+        "gradient_checkpointing": where != "cpu",  # a third more compute, a fraction of the memory
         "dataloader_pin_memory": where == "cuda",
     }
 
 
 def dataset(examples: list[job.Example], work: Job) -> Any:
-    """Rows for TRL; with packing several to a sequence, which do not see each other."""
+    """The examples as a dataset for TRL. Packed examples do not attend to each other."""
     from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset
 
     disable_progress_bars()
     rows = Dataset.from_list([asdict(example) for example in examples])
-    return pack_dataset(rows, work.knobs["max_length"]) if work.knobs["packing"] else rows
+    values = work.hyperparameters
+    return pack_dataset(rows, values["max_length"]) if values["packing"] else rows
 
 
 def _board(folder: Path, checkpoint: Path | None) -> Any:
@@ -183,7 +184,7 @@ def _board(folder: Path, checkpoint: Path | None) -> Any:
 
 
 def _listener(patience: int, log: Log, stop: threading.Event) -> Any:
-    """What reacts to TRL's events: keeps the log, and ends a training that gets no better."""
+    """The callback for TRL's events: writes the log, stops early, and saves after Ctrl-C."""
     from transformers import TrainerCallback
 
     class Listener(TrainerCallback):
@@ -194,7 +195,7 @@ def _listener(patience: int, log: Log, stop: threading.Event) -> Any:
             if processes.is_main():
                 log.add(state.global_step, state.max_steps, logs)
             if not math.isfinite(logs.get("loss", 0)):
-                problem = f"The loss is not a number any more at step {state.global_step}."
+                problem = f"The loss became NaN at step {state.global_step}."
                 raise TuneError(problem, "set a lower LEARNING_RATE in .env, a tenth to begin with")
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -210,26 +211,25 @@ def _listener(patience: int, log: Log, stop: threading.Event) -> Any:
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """Turn Ctrl-C, and a machine that is taken away, into a wish to stop after this step.
+    """Turn Ctrl-C and SIGTERM into a request to stop after this step.
 
-    A second Ctrl-C stops at once. Several processes stop at once as well: they could not agree on
-    a step.
+    A second Ctrl-C stops immediately. So do several processes: they cannot agree on a step.
     """
-    wish = threading.Event()
+    requested = threading.Event()
     kinds = [signal.SIGINT, signal.SIGTERM]
     if threading.current_thread() is not threading.main_thread() or processes.count() > 1:
-        yield wish
+        yield requested
         return
     before = {kind: signal.getsignal(kind) for kind in kinds}
 
     def stop(kind: int, frame: Any) -> None:
-        wish.set()
+        requested.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     for kind in kinds:
         signal.signal(kind, stop)
     try:
-        yield wish
+        yield requested
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)

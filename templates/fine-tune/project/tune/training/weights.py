@@ -1,4 +1,4 @@
-"""The only module that loads weights: a base, a tuned model, and their tokenizer."""
+"""The only module that loads weights: a base model, a tuned model, and their tokenizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune import models
 from tune.errors import TuneError, need_loading
-from tune.planning import reckoning
+from tune.planning import estimate
 from tune.rows import tokens
 from tune.training import processes
 
@@ -23,48 +23,48 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 QLORA = "uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora"
-PADS = ("<pad>", "[PAD]", "<unk>")  # never the end token: a model that learns it as filler goes on
+PADS = ("<pad>", "[PAD]", "<unk>")  # never the end token: the model would not learn to stop
 NOISY = ["bitsandbytes", "torch", "torchao", "accelerate", "peft", "trl", "datasets"]
-NOISY += ["huggingface_hub"]  # it tells of each of its tries
+NOISY += ["huggingface_hub"]  # it logs every retry
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def device() -> str:
-    """Where models run on this machine: "cuda", "mps" or "cpu"."""
+    """The device for models on this machine: "cuda", "mps" or "cpu"."""
     need_loading()
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
-    alone = processes.count() == 1  # several cannot share a Mac's GPU
+    alone = processes.count() == 1  # several processes cannot share a Mac's GPU
     return "mps" if alone and torch.backends.mps.is_available() else "cpu"
 
 
 def precision() -> Any:
-    """The number format of weights here: bfloat16, float16 on older GPUs, float32 without one."""
+    """The weights' number format: bfloat16, on older GPUs float16, without a GPU float32."""
     import torch
 
-    if device() == "cuda":  # a T4 claims bfloat16, but only emulates it
+    if device() == "cuda":  # a T4 reports bfloat16, but only emulates it
         return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
     return torch.bfloat16 if device() == "mps" else torch.float32
 
 
 def known(base: Base) -> Base:
-    """The same base with its shape, which for an unlisted one only the hub knows."""
+    """The base with its shape, which for an unlisted model comes from the hub."""
     if base.shape or base.local:
         return base
     from huggingface_hub import hf_hub_download
 
-    with _told(base):
+    with _explaining(base):
         _ask_the_hub(base)
         hf_hub_download(base.source, "config.json")
     return models.find(base.source)
 
 
 def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
-    """Whether base and tuned model have to answer in 4 bits, as 16 do not fit into this GPU.
+    """Whether base and tuned model must run in 4 bits, as 16 bits do not fit on this GPU.
 
-    Ask before they are loaded; a yes is told on the screen.
+    Call it before they are loaded; if true, it logs a warning.
     """
     if device() != "cuda":
         return False
@@ -72,21 +72,21 @@ def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
 
     free()
     room, _ = torch.cuda.mem_get_info(_place())
-    needed = reckoning.needs_4_bits(known(base).shape, room, _quantizes(), copies)
+    needed = estimate.needs_4_bits(known(base).shape, room, _quantizes(), copies)
     if needed:
-        log.warning("Answering in 4 bits: 16 do not fit into the free memory of this GPU.")
+        log.warning("Answering in 4 bits: 16 bits do not fit in the free memory of this GPU.")
     return needed
 
 
 def load_tokenizer(base: Base) -> Any:
-    """The base's tokenizer with our template, which tells the answers from the rest.
+    """The base's tokenizer with our chat template, which marks the answers.
 
-    Raises TuneError where it cannot be had.
+    Raises TuneError if it cannot be loaded.
     """
     quiet()
     from transformers import PreTrainedTokenizerFast
 
-    with _told(base):  # not AutoTokenizer: it takes one of Mistral's that cannot mark answers
+    with _explaining(base):  # not AutoTokenizer: it picks a Mistral class that cannot mark answers
         tokenizer = _load(base, PreTrainedTokenizerFast, {})
     if "{% generation %}" not in (tokenizer.chat_template or ""):
         tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))
@@ -96,9 +96,9 @@ def load_tokenizer(base: Base) -> Any:
 
 
 def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
-    """The base, ready to answer; `four_bit` takes a quarter of the memory.
+    """Load the base model for inference; `four_bit` takes a quarter of the memory.
 
-    It lies on the GPU where there is one. Raises TuneError where it cannot be had or does not fit.
+    It goes onto the GPU if there is one. Raises TuneError if it cannot be loaded or does not fit.
     """
     quiet()
     import transformers
@@ -107,15 +107,15 @@ def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
     how: dict[str, Any] = {"dtype": dtype or precision(), "device_map": {"": _place()}}
     if four_bit:
         how["quantization_config"] = _four_bit()
-    with _told(base):
+    with _explaining(base):
         return _load(base, getattr(transformers, auto), how).eval()
 
 
 def load_tuned(run: Run, *, four_bit: bool = False) -> Any:
-    """A run's model: its adapter on the base, or all its weights.
+    """Load a run's model: its adapter on the base, or all its weights.
 
-    Always on a base loaded anew. To merge, it must be in full precision, without `four_bit`: a base
-    in 4 bits that has answered once merges into rubbish.
+    The base is always loaded again. Merging needs full precision, without `four_bit`: a base in
+    4 bits that has been used once gives useless weights when merged.
     """
     record = run.record
     if (
@@ -133,7 +133,7 @@ def load_tuned(run: Run, *, four_bit: bool = False) -> Any:
 
 
 def quiet() -> None:
-    """Keep the libraries' own bars and warnings off the screen; ours say what matters."""
+    """Hide the libraries' progress bars and warnings; our own messages say what matters."""
     need_loading()
     warnings.filterwarnings("ignore", module=r"torch|transformers|trl|peft|datasets|bitsandbytes")
     for name in NOISY:
@@ -143,11 +143,11 @@ def quiet() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    enable_progress_bars()  # a download of gigabytes shall be seen
+    enable_progress_bars()  # a download of gigabytes must show progress
 
 
 def free() -> None:
-    """Give the memory of models that nobody holds any more back to the machine."""
+    """Release the memory of models that are no longer used."""
     import torch
 
     gc.collect()
@@ -156,11 +156,11 @@ def free() -> None:
 
 
 def _load(base: Base, kind: Any, how: dict[str, Any]) -> Any:
-    """Load from this machine; what is not there yet comes from the hub."""
+    """Load from this machine, or download from the hub."""
     if base.local:
         return kind.from_pretrained(base.source, **how)
     if _is_cached(base):
-        with suppress(OSError, ValueError):  # a part is missing
+        with suppress(OSError, ValueError):  # a file is missing
             return kind.from_pretrained(base.source, local_files_only=True, **how)
     _ask_the_hub(base)
     return kind.from_pretrained(base.source, **how)
@@ -176,14 +176,14 @@ def _is_cached(base: Base) -> bool:
 
 
 def _ask_the_hub(base: Base) -> None:
-    """Raise at once where the hub has no such model for us; a download would try for minutes."""
+    """Raise immediately if the hub denies access; a download would retry for minutes."""
     from huggingface_hub import auth_check
 
     auth_check(base.source)
 
 
 def _place() -> str | int:
-    """One whole GPU for each process; `accelerate launch` numbers them."""
+    """The device of this process: one GPU for each, by the number from `accelerate launch`."""
     return int(os.environ.get("LOCAL_RANK", 0)) if device() == "cuda" else device()
 
 
@@ -195,7 +195,7 @@ def _four_bit() -> Any:
     if not _quantizes():
         raise TuneError("QLoRA needs bitsandbytes, which is not installed.", QLORA)
     if device() == "mps":
-        raise TuneError("QLoRA needs an NVIDIA GPU or a processor.", "set METHOD=lora in .env")
+        raise TuneError("QLoRA needs an NVIDIA GPU or a CPU.", "set METHOD=lora in .env")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -211,30 +211,30 @@ def _pad(tokenizer: Any, base: Base) -> str:
     for pad in PADS:
         if pad in known:
             return pad
-    problem = f"The tokenizer of {base.name} has no token to fill short rows with."
-    raise TuneError(problem, "take another base: uv run python -m tune plan")
+    problem = f"The tokenizer of {base.name} has no padding token."
+    raise TuneError(problem, "use another base model: uv run python -m tune plan --list")
 
 
 @contextmanager
-def _told(base: Base) -> Iterator[None]:
-    """Say in our words why a model cannot be loaded."""
+def _explaining(base: Base) -> Iterator[None]:
+    """Turn loading errors into a TuneError with a fix."""
     try:
         yield
     except Exception as error:
-        told = _explained(base, error)
-        if told is None:
+        explained = _explained(base, error)
+        if explained is None:
             raise
-        raise told from error
+        raise explained from error
 
 
 def _explained(base: Base, error: Exception) -> TuneError | None:
     page = f"https://huggingface.co/{base.source}"
     names = _names(error)
     if "GatedRepoError" in names:
-        problem = f"{base.source} is gated: its makers want your consent first."
-        return TuneError(problem, f"agree at {page}, then: uv run hf auth login")
+        problem = f"{base.source} is a gated model: its licence must be accepted first."
+        return TuneError(problem, f"accept it at {page}, then: uv run hf auth login")
     if "RepositoryNotFoundError" in names or "RevisionNotFoundError" in names:
-        problem = f"The hub has no model {base.source}, or your token may not see it."
+        problem = f"The hub has no model {base.source}, or your token has no access to it."
         return TuneError(problem, "correct BASE_MODEL in .env, or: uv run hf auth login")
     if "OutOfMemoryError" in names or isinstance(error, MemoryError):
         problem = f"{base.name} does not fit in the memory of this machine."
@@ -244,16 +244,16 @@ def _explained(base: Base, error: Exception) -> TuneError | None:
         why = f"{off} is set" if off else "the hub cannot be reached"
         problem = f"{base.source} is not on this machine, and {why}."
         first = f"unset {off}" if off else "go online"
-        return TuneError(problem, f"{first} once and: uv run hf download {base.source}")
+        return TuneError(problem, f"{first}, then: uv run hf download {base.source}")
     if isinstance(error, OSError | ValueError) or "SafetensorError" in names:
         problem = f"{base.source} cannot be loaded: {_first_line(error)}"
-        again = "copy the folder anew" if base.local else f"uv run hf download {base.source}"
-        return TuneError(problem, f"is it whole? try: {again}")
+        again = "copy the folder again" if base.local else f"uv run hf download {base.source}"
+        return TuneError(problem, f"a file may be missing: {again}")
     return None
 
 
 def _names(error: BaseException | None) -> set[str]:
-    """The kinds of an error and of all that led to it."""
+    """The class names of an error and of its causes."""
     names: set[str] = set()
     while error is not None:
         names |= {kind.__name__ for kind in type(error).__mro__}

@@ -1,4 +1,4 @@
-"""The arithmetic of a training: which bytes it takes, and which seconds."""
+"""Estimates a training's GPU memory (bytes) and time (seconds)."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ if TYPE_CHECKING:
 
 # Memory, in bytes:
 #
-# weights      LoRA keeps them in 16 bits: 2 each. QLoRA keeps the matrices of the layers and of the
-#              part that sees in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits
-#              each (Dettmers et al. 2023, "QLoRA", section 3), and the embeddings, the output and a
-#              mixture's experts in 16. Full tuning keeps all in 32 bits: 4, and of the layers a
-#              16-bit copy to multiply with: 6.
-# trained      each number that is trained, with its gradient and Adam's two moments, all in 32
-#              bits: 16; with full tuning the weights are counted above: 12, and what sees is not
-#              trained. LoRA trains rank * (inputs + outputs) numbers for each matrix (Hu et al.
-#              2021, "LoRA").
-# activations  with checkpoints: one 16-bit state for each token and layer, and while a layer is
-#              computed again its matrices' inputs and outputs, in 16 bits and in the adapter's 32.
+# weights      LoRA: 16 bits, 2 bytes each. QLoRA: the matrices of the layers and the vision tower
+#              in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et
+#              al. 2023, "QLoRA", section 3); the embeddings, the output layer and the experts of a
+#              mixture in 16 bits. Full tuning: 32 bits, 4 bytes each; layers have a 16-bit copy for
+#              the multiplications as well, 6 bytes each.
+# trained      each trainable parameter, with its gradient and Adam's two moments, all in 32 bits:
+#              16 bytes. With full tuning the weights are counted above: 12 bytes, and the vision
+#              tower is not trained. LoRA trains rank * (inputs + outputs) parameters for each
+#              matrix (Hu et al. 2021, "LoRA").
+# activations  with gradient checkpointing: one 16-bit state for each token and layer, and while a
+#              layer is recomputed, its matrices' inputs and outputs, in 16 bits and in the
+#              adapter's 32.
 # output       TRL computes the loss of 4,096 tokens and 32,768 words at a time, in 16 bits; it
 #              keeps each token's last state (in 16 bits) and its gradient (in 32 and in 16).
 # overhead     about 1 GB for the driver's context, libraries and workspace; a tenth of the rest is
-#              lost to fragmentation. Both are experience, not derived.
+#              lost to fragmentation. Both are from experience, not derived.
 FULL, QUARTER = 2.0, (4 + 8 / 64 + 32 / (64 * 256)) / 8
 TRAINED = 16
 TILE = (4096, 32768)
 FIXED, LOST = 1 * GB, 0.1
 
-# Time, for each batch that goes through:
+# Time, for each batch:
 #
-# computing    forward is 2 operations for each parameter and token, backward 2 more for LoRA and 4
-#              for full tuning, and checkpoints cost a second forward: 6 and 8. What looks back at
-#              other tokens is left out: a tenth at 4,096 tokens.
-# sustained    the share of a data sheet's speed that training reaches.
-# least        what a layer costs however short the rows are: its kernels have to be launched.
-# unpacking    QLoRA's weights become 16 bits again on each of three ways through: 0.5 bytes read,
-#              2 written, 2 read, at the share of the bandwidth that this reaches.
+# computing    the forward pass takes 2 operations for each parameter and token, the backward pass 2
+#              more for LoRA and 4 for full tuning, and gradient checkpointing a second forward
+#              pass: 6 and 8. Attention is left out: a tenth at 4,096 tokens.
+# sustained    the share of the data sheet's speed that training reaches.
+# least        the minimum for a layer, however short the rows are: launching its kernels.
+# unpacking    QLoRA converts its weights to 16 bits in each of three passes: 0.5 bytes read, 2
+#              written, 2 read, at the share of the bandwidth that this reaches.
 #
-# The shares and the least are fitted to the table of single-GPU figures that Qwen's README
-# publishes (an A100, 1.8B to 14B, LoRA and QLoRA, 256 to 8,192 tokens): all 36 times are met within
-# 35 %, those of 7B and 14B within 17 % but for one. No other GPU has been compared.
+# The shares and the minimum are fitted to the single-GPU figures in Qwen's README (an A100, 1.8B to
+# 14B, LoRA and QLoRA, 256 to 8,192 tokens): all 36 times are within 35 %, those of 7B and 14B
+# within 17 % except for one. No other GPU has been compared.
 SUSTAINED = 0.43
 LEAST = 0.005  # seconds
 UNPACKED, UNPACKING = 3 * (0.5 + 2 + 2), 0.18
@@ -58,7 +59,7 @@ ACCURACY = "an estimate: within 35 % of published figures for an A100, not compa
 
 @dataclass(frozen=True)
 class Rows:
-    """What the data come to; `padded` is a row's mean length once it is as long as its batch."""
+    """The size of the data; `padded` is a row's mean length in tokens, with padding."""
 
     count: int
     tokens: int
@@ -67,7 +68,7 @@ class Rows:
 
     @classmethod
     def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> Rows:
-        """Reckon from the lengths of `count` rows, or of a sample of them."""
+        """Estimate from the lengths of `count` rows, or of a sample of them."""
         kept = [length for length in lengths if length <= settings.max_length] or [0]
         random.Random(settings.seed).shuffle(kept)
         size = settings.batch_size
@@ -79,7 +80,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Training:
-    """A training as it would be run on one GPU; `length` is that of the longest row."""
+    """A training on one GPU; `length` is the longest row's, in tokens."""
 
     base: Base
     method: Method
@@ -93,7 +94,7 @@ class Training:
 
     @property
     def shape(self) -> Shape:
-        """The base's measures. Raises TuneError where they are not known."""
+        """The base's shape. Raises TuneError if it is not known."""
         if self.base.shape is None:
             problem = f"The shape of {self.base.source} is not known on this machine."
             raise TuneError(problem, f"uv run hf download {self.base.source} config.json")
@@ -101,12 +102,12 @@ class Training:
 
     @property
     def tokens(self) -> int:
-        """The most tokens that go through at a time."""
+        """The tokens of the largest batch."""
         return self.batch * self.length
 
     @property
     def sequences(self) -> int:
-        """What one epoch puts through: the rows, or what they are packed into."""
+        """The sequences of one epoch: rows, or packs of rows."""
         packed = math.ceil(self.rows.tokens / self.length) if self.length else 0
         return packed if self.packing else self.rows.count
 
@@ -117,18 +118,18 @@ class Training:
 
     @property
     def passes(self) -> int:
-        """How many batches go through in all."""
+        """The batches of all epochs."""
         return math.ceil(self.batches * self.epochs)
 
     @property
     def steps(self) -> int:
-        """How often the optimizer changes the weights; each epoch begins with a step of its own."""
+        """The steps of the optimizer; no step crosses the end of an epoch."""
         return math.ceil(self.epochs * math.ceil(self.batches / self.accumulate))
 
 
 @dataclass(frozen=True)
 class Term:
-    """One line of the arithmetic: bytes, and how they come about."""
+    """One line of the memory estimate: bytes, and the formula as text."""
 
     name: str
     bytes: float
@@ -139,24 +140,24 @@ class Term:
 
 
 def memory(training: Training) -> tuple[Term, ...]:
-    """The bytes that it takes on one GPU, term by term."""
+    """The memory estimate for one GPU, term by term."""
     counted = [part(training) for part in (_weights, _trained, _activations, _output)]
     rest = sum(term.bytes for term in counted)
     formula = f"{FIXED / GB:.0f} GB + {LOST:.0%} of the rest"
     return (*counted, Term("overhead", FIXED + LOST * rest, formula))
 
 
-def asked(shape: Shape, copies: int = 1) -> float:
-    """The bytes that it takes on a GPU to be asked, or exported, with its weights in 16 bits."""
+def inference_memory(shape: Shape, copies: int = 1) -> float:
+    """The bytes that a model takes on a GPU to answer, or to be exported, in 16 bits."""
     return copies * shape.parameters * FULL + FIXED
 
 
 def needs_4_bits(shape: Shape | None, free: float, quantizes: bool, copies: int = 1) -> bool:
-    """Whether a GPU with so much free memory can only ask it in 4 bits, where bitsandbytes works.
+    """Whether a model fits the free memory only in 4 bits, which needs bitsandbytes.
 
-    Without a known shape 16 bits are tried.
+    False if the shape is not known: then 16 bits are tried.
     """
-    return quantizes and shape is not None and asked(shape, copies) > free
+    return quantizes and shape is not None and inference_memory(shape, copies) > free
 
 
 def _weights(training: Training) -> Term:
@@ -200,7 +201,7 @@ def _output(training: Training) -> Term:
 
 
 def _adapted(training: Training) -> tuple[tuple[int, int], ...]:
-    """The matrices of a layer that LoRA changes."""
+    """The matrices of a layer that LoRA adapts."""
     shape = training.shape
     return shape.attention if shape.experts > 1 else (*shape.attention, *shape.feed_forward)
 
@@ -217,14 +218,14 @@ def _billions(number: float) -> str:
 
 
 def seconds(training: Training, gpu: Gpu) -> float | None:
-    """How long all passes take, without evaluations; None where the GPU's speed is not known."""
+    """The time of all batches, without evaluations; None if the GPU's speed is not known."""
     if not gpu.tflops:
         return None
     return training.passes * pass_seconds(training, gpu) / gpu.count
 
 
 def pass_seconds(training: Training, gpu: Gpu) -> float:
-    """How long one batch takes, forward and backward, on a GPU of known speed."""
+    """The time of one batch, forward and backward, on a GPU with a known speed."""
     shape = training.shape
     length = training.length if training.packing else training.rows.padded
     each = 8 if training.method == "full" else 6
