@@ -396,13 +396,13 @@ class Handler(BaseHTTPRequestHandler):
         *deltas, last = said.deltas(called)
         for delta in deltas:
             time.sleep(said.pause)
-            yield self.event(body, self.without_names(delta))
-        yield self.event(body, self.without_names(last), said.reason, said.whole())
+            yield self.event(body, self.loosened(delta))
+        yield self.event(body, self.loosened(last), said.reason, said.whole())
         if self.server.deviant:
             yield f"data: {json.dumps(self.filled(body, {'choices': []}, None))}\n\n"
         yield "data: [DONE]\n\n"
 
-    def without_names(self, delta: Body) -> Body:
+    def loosened(self, delta: Body) -> Body:
         """Deviant servers omit a tool's id and name in the later deltas of a call."""
         [call] = delta.get("tool_calls") or [None]
         if not self.server.deviant or not call or call["function"]["name"]:

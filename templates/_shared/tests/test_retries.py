@@ -105,7 +105,7 @@ def shown(settings: Quick, error: Exception, model: str = MODEL, optional: bool 
         ConnectionResetError("no"),
     ],
 )
-def test_a_temporary_failure_is_retried(settings: Quick, error: Exception) -> None:
+def test_a_passing_failure_is_tried_again(settings: Quick, error: Exception) -> None:
     assert retry(Call(error, error), MODEL, settings) == "Now."
 
 
@@ -125,13 +125,13 @@ def test_the_status_is_found_on_the_errors_of_all_clients() -> None:
     assert status(httpx.ConnectError("no")) is None
 
 
-def test_the_pause_is_as_long_as_the_server_asks(settings: Quick) -> None:
+def test_the_server_says_how_long_to_wait(settings: Quick) -> None:
     started = time.monotonic()
     assert retry(Call(refused(429, retry_after="0.1")), MODEL, settings) == "Now."
     assert time.monotonic() - started >= 0.1
 
 
-def test_a_retry_after_date_is_not_an_error(settings: Quick) -> None:
+def test_a_date_to_wait_for_is_no_failure_of_ours(settings: Quick) -> None:
     later = refused(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT")
     assert retry(Call(later), MODEL, settings) == "Now."
 
@@ -143,7 +143,7 @@ def test_a_wait_over_the_limit_fails_immediately(settings: Quick) -> None:
     assert call.tries == 1
 
 
-def test_the_rate_limit_may_have_more_patience_than_other_errors(settings: Quick) -> None:
+def test_the_rate_limit_may_be_waited_for_longer_than_a_broken_server(settings: Quick) -> None:
     hasty = replace(settings, patience=0)
     assert retry(Call(refused(429), refused(429)), MODEL, hasty, patience=60) == "Now."
     with pytest.raises(httpx.HTTPStatusError):
