@@ -14,11 +14,7 @@ from rag.settings import ROOT, SETTINGS, Settings
 
 LANGUAGE = "english"  # of the course; a short answer is not enough to guess it from
 FILLER = set(keywords.stems("another because can must one those while whose yet", LANGUAGE))
-VERDICTS = (
-    (0.6, "Looks right"),
-    (0.3, "Partly there"),
-    (0.0, "Not yet"),
-)  # by the share of words that match
+VERDICTS = ((0.6, "Looks right"), (0.3, "Partly there"), (0.0, "Not yet"))  # minimum share
 NOT_READ = "Compared word by word with the course's answer; no model has read yours."
 
 
