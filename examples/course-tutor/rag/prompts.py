@@ -123,7 +123,5 @@ def cited(
         return space + "".join(f"[{number}]" for number in numbers)
 
     parts = CODE.split(text if whole else _UNFINISHED.sub("", text))
-    parts[::2] = [
-        _NUMBERS.sub(keep, part) for part in parts[::2]
-    ]  # the other parts are code: row[1]
+    parts[::2] = [_NUMBERS.sub(keep, part) for part in parts[::2]]  # the others are code: row[1]
     return "".join(parts), tuple(Citation(n, passages[n - 1]) for n in sorted(used))

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 
     # Timeouts and retries (seconds)
     requests_per_second: float = Field(default=1.0, ge=0)  # as Mistral's free tier; 0: no limit
-    timeout: float = Field(default=30, gt=0)  # without any data, then it failed
+    timeout: float = Field(default=30, gt=0)  # no data for this long is a failure
     patience: float = Field(default=6, ge=0)  # for all retries of one question
     backoff: float = Field(default=0.5, ge=0)  # first pause before a retry; then it doubles
     cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
