@@ -4,9 +4,9 @@
 # ///
 """Which passage size finds the most reference text: `uv run benchmarks/chunking.py`.
 
-Cuts the five texts of ../shared/data/chunking with the template's own splitter, searches them
-with its own keyword search, and counts the characters of the reference answers that the first
-five passages hold. The data is not in the repository; without it there is nothing to do.
+Splits the five texts of ../shared/data/chunking with the template's splitter, searches them with
+its keyword search, and counts the characters of the reference answers in the first five passages.
+The data is not in the repository; without it there is nothing to measure.
 """
 
 import csv
@@ -32,11 +32,11 @@ Span = tuple[int, int]
 
 def main() -> None:
     if not DATA.is_dir():
-        print(f"Nothing to measure: {DATA} is not here.")
+        print(f"Nothing to measure: {DATA} does not exist.")
         return
     texts = {name: (DATA / f"{name}.md").read_text(encoding="utf-8") for name in TEXTS}
     questions = list(_questions())
-    print("recall: reference characters in the first k passages; share: of what was retrieved")
+    print("recall: reference text in the first k passages; share: reference text in the retrieved")
     print(" size  overlap  passages  recall@1  recall@3  recall@5  share@5  split s")
     for size in SIZES:
         for overlap in (0, size // 8, size // 4):
@@ -71,7 +71,7 @@ def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> Non
 
 
 def _held(spans: list[Span], name: str, passages: Iterable[Passage]) -> int:
-    """How many characters of the spans lie inside the passages, none counted twice."""
+    """Count the characters of the spans that are in the passages, each one once."""
     wanted = {at for start, end in spans for at in range(start, end)}
     mine = (each for each in passages if each.source == name)
     return len(wanted.intersection(*[{

@@ -1,9 +1,9 @@
-"""How fast a generated rag-app is: `uv run python benchmarks/rag.py [--quick] [PROJECT]`.
+"""Speed of a generated rag-app: `uv run python benchmarks/rag.py [--quick] [PROJECT]`.
 
-Makes a project (or takes an installed one) and measures inside its environment, each figure
-beside a reference that is run in turns with it, so that a busy machine slows both: the start
-beside a bare Gradio chat, the first token beside the same requests made with nothing around
-them, ingest beside a bare SQLite full-text index of the same text.
+Generates a project (or uses an installed one) and measures in its environment. Each result has a
+reference, which runs alternately with it, so that a busy machine slows both: a bare Gradio chat
+for the start, the same requests over a bare connection for the first token, and a bare SQLite
+full-text index of the same text for ingest.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import Any
 
 WIDTH = 1600  # characters of the reference's passages
 FILE = 500_000  # characters in a document
-REPEATED = 10  # megabytes; more are ingested once, which takes long enough to be steady
+REPEATED = 10  # megabytes; a larger set is ingested once, which is long enough for a stable result
 
 BARE_CHAT = """
 import os, gradio as gr
@@ -69,7 +69,7 @@ print(json.dumps([count / (time.perf_counter() - started), peak / 1024]))
 """
 
 # The questions come on stdin. The reference sends the same chat (and embedding) request over a
-# bare connection that is kept open: that is the model's own delay.
+# bare keep-alive connection: this is the delay of the model itself.
 FIRST_WORD = """
 import http.client, json, sys, time, urllib.parse
 from rag import pipeline, prompts
@@ -112,7 +112,7 @@ print(json.dumps(times[5:]))
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: medians of ours and of the reference, and what it should be."""
+    """A row of the table: the medians of ours and of the reference, and the ratio or the aim."""
 
     name: str
     ours: float
@@ -123,7 +123,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """A project to measure, a folder to litter, and how long we may take."""
+    """The project to measure, a temporary folder, and the number of repetitions."""
 
     project: Path
     folder: Path
@@ -133,21 +133,21 @@ class Bench:
 
     @property
     def python(self) -> Path:
-        """The interpreter of the project's environment."""
+        """The Python of the project's environment."""
         return self.project / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def environment(self, **settings: object) -> dict[str, str]:
-        """Return this machine's environment with an empty home and these settings."""
+        """Return the environment variables with an empty home and these settings."""
         kept = {key: value for key, value in os.environ.items() if key not in LOUD}
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         quiet = {"HOME": str(home), "GRADIO_ANALYTICS_ENABLED": "False", "MISTRAL_API_KEY": ""}
         return kept | quiet | {key: str(value) for key, value in settings.items()}
 
-    def child(self, code: str, word: str, settings: Mapping[str, object], stdin: str = "") -> Any:  # noqa: ANN401 - JSON
-        """Run the code in the project, with a word to read, and return what it prints as JSON."""
+    def child(self, code: str, arg: str, settings: Mapping[str, object], stdin: str = "") -> Any:  # noqa: ANN401 - JSON
+        """Run code in the project with one argument, and return the JSON that it prints."""
         done = subprocess.run(
-            [self.python, "-c", code, word],
+            [self.python, "-c", code, arg],
             cwd=self.project,
             env=self.environment(**settings),
             input=stdin,
@@ -158,11 +158,11 @@ class Bench:
         return json.loads(done.stdout)
 
 
-# Without compiled files every start would compile them again; the others change what is run.
+# Without .pyc files each start would compile again; the other variables change what runs.
 LOUD = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "LLM_BASE_URL", "LLM_API_KEY"}
 
 
-# What the most frequent words of real text are: search leaves them out.
+# The most frequent words of real text, which search ignores.
 COMMON = (  # noqa: SIM905 - a list of forty strings is no easier to read
     "the of and to in is that for it was on are as with be by this from or an a at which have has "
     "had not they you we he she his her its if but can will would could should about into than"
@@ -171,7 +171,7 @@ SHORT = 6  # letters; such words are more frequent than longer ones
 
 
 def write_documents(folder: Path, size: int) -> list[str]:
-    """Fill the folder with about `size` characters of made-up text; return some questions."""
+    """Write about `size` characters of made-up text into the folder; return some questions."""
     folder.mkdir(parents=True)
     chance = random.Random(size)  # noqa: S311 - the same text every time, no secret
     sentences = prose(chance)
@@ -190,7 +190,7 @@ def write_documents(folder: Path, size: int) -> list[str]:
 
 
 def prose(chance: random.Random) -> Iterator[str]:
-    """Make sentences of words that are as frequent as words are: the n-th one 1/n as often."""
+    """Generate sentences with a natural word frequency: the n-th word is 1/n as frequent."""
     starts, ends = [*"bcdfghklmnprstvw", "br", "ch", "pl", "st"], ["", *"nrslmt", "st", "nd"]
     syllables = [start + vowel + end for start in starts for vowel in "aeiou" for end in ends]
     made = {"".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(30_000)}
@@ -202,7 +202,7 @@ def prose(chance: random.Random) -> Iterator[str]:
 
 
 def start(bench: Bench) -> Iterator[Row]:
-    """Time from the command to the first page, with the documents in the index."""
+    """Time from the command to the first page, with all documents indexed."""
     script = bench.folder / "bare_chat.py"
     script.write_text(BARE_CHAT, "utf-8")
     index = bench.folder / "start"
@@ -239,7 +239,7 @@ def first_page(bench: Bench, script: Path, index: Path) -> float:
 
 
 def first_token(bench: Bench) -> Iterator[Row]:
-    """Time from the question to the first word, beyond what the model itself takes."""
+    """Time from the question to the first token, compared with the model alone."""
     docs = bench.folder / "questioned"
     asked = write_documents(docs, bench.passages * WIDTH)
     chance = random.Random(0)  # noqa: S311 - the same questions every time, no secret
@@ -267,7 +267,7 @@ def medians(rows: Sequence[Sequence[float]]) -> list[float]:
 
 @contextmanager
 def model(bench: Bench) -> Iterator[str]:
-    """Run the project's own loopback model, which answers at once; give its address."""
+    """Run the project's own test server, which answers without delay; yield its address."""
     command = [str(bench.python), "-c", MODEL]
     environment = bench.environment(PYTHONPATH=bench.project / "tests")
     pipe = subprocess.PIPE
@@ -280,7 +280,7 @@ def model(bench: Bench) -> Iterator[str]:
 
 
 def ingest(bench: Bench) -> Iterator[Row]:
-    """Passages a second and peak memory of reading text into the keyword index."""
+    """Passages per second and peak memory while text is indexed for keyword search."""
     for size in bench.megabytes:
         docs = bench.folder / f"docs-{size}"
         write_documents(docs, size * 1_000_000)
@@ -299,14 +299,14 @@ def ingest(bench: Bench) -> Iterator[Row]:
 
 
 def size(bench: Bench) -> Iterator[Row]:
-    """Disk that the project's environment takes."""
+    """Disk space of the project's environment."""
     files = (path for path in (bench.project / ".venv").rglob("*") if path.is_file())
     taken = sum(path.stat().st_size for path in files if not path.is_symlink())
     yield Row("project environment", taken / 2**20, None, "MB", "(aim: under 600)")
 
 
 def make_project(folder: Path) -> Path:
-    """Generate and install a project as a user does."""
+    """Generate and install a project, as users do."""
     project = folder / "my-app"
     command = [sys.executable, "-m", "hackkit", "new", "rag-app", str(project)]
     subprocess.run([*command, "--defaults", "--no-git"], check=True, capture_output=True)
@@ -314,10 +314,10 @@ def make_project(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the table, a line as soon as it is known."""
+    """Print the table row by row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", nargs="?", type=Path, help="an installed project to measure")
-    parser.add_argument("--quick", action="store_true", help="small and few: minutes become one")
+    parser.add_argument("--quick", action="store_true", help="less data and fewer rounds")
     given = parser.parse_args()
     scale = (2, (1,), 1_000) if given.quick else (7, (1, 50), 10_000)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:

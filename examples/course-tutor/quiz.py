@@ -1,4 +1,4 @@
-"""The quiz: the questions of quiz.jsonl, and how an answer compares with the course's own."""
+"""The quiz: its questions (quiz.jsonl), and the comparison of answers with the course's own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rag import keywords, llm, prompts
 from rag.passages import Passage
 from rag.settings import ROOT, SETTINGS, Settings
 
-LANGUAGE = "english"  # the course's: an answer of two words is too short to guess it from
+LANGUAGE = "english"  # of the course; a short answer is not enough to guess it from
 FILLER = set(keywords.stems("another because can must one those while whose yet", LANGUAGE))
-VERDICTS = ((0.6, "Looks right"), (0.3, "Partly there"), (0.0, "Not yet"))  # by share of words
-UNREAD = "Compared word by word with the course's answer; no model has read yours."
+VERDICTS = ((0.6, "Looks right"), (0.3, "Partly there"), (0.0, "Not yet"))  # minimum share
+NOT_READ = "Compared word by word with the course's answer; no model has read yours."
 
 
 @dataclass(frozen=True)
@@ -33,34 +33,35 @@ def deck() -> list[Card]:
     return [Card(**json.loads(line)) for line in random.sample(lines, len(lines))]
 
 
-def mark(card: Card, said: str) -> tuple[str, list[str]]:
-    """A verdict, and the words that are missing. To repeat the question is no answer."""
-    given, told = (set(keywords.stems(text, LANGUAGE)) for text in (card.question, said))
-    wanted = set(keywords.content(card.answer, LANGUAGE)) - given - FILLER
-    share = len(wanted & told) / len(wanted)
+def mark(card: Card, answer: str) -> tuple[str, list[str]]:
+    """A verdict, and the missing words. Words of the question do not count."""
+    asked, present = (set(keywords.stems(text, LANGUAGE)) for text in (card.question, answer))
+    expected = set(keywords.content(card.answer, LANGUAGE)) - asked - FILLER
+    share = len(expected & present) / len(expected)
     words = dict.fromkeys(re.findall(r"\w+", card.answer))
-    missing = [word for word in words if (wanted - told) & set(keywords.stems(word, LANGUAGE))]
+    absent = expected - present
+    missing = [word for word in words if absent & set(keywords.stems(word, LANGUAGE))]
     return next(verdict for least, verdict in VERDICTS if share >= least), missing
 
 
 def passage(card: Card, settings: Settings = SETTINGS) -> Passage | None:
-    """The passage of the card's document that fits best; None if it is not indexed."""
+    """The best passage from the card's document; None if it is not indexed."""
     try:
         hits = keywords.search(settings.index, f"{card.question} {card.answer}", 50)
         found = keywords.fetch(settings.index, [hit.id for hit in hits])
-    except keywords.Damaged:  # the chat says what to do
+    except keywords.Damaged:  # the chat shows how to fix it
         return None
     return next((each for each in found if each.source == card.source), None)
 
 
-def comment(card: Card, said: str, settings: Settings = SETTINGS) -> str:
-    """What the model says to an answer, or plainly that none has read it."""
+def comment(card: Card, answer: str, settings: Settings = SETTINGS) -> str:
+    """The model's comment on an answer, or a note that no model has read it."""
     if settings.provider == "offline":
-        return UNREAD
-    said = said.replace("<", "‹")  # it must not step out of its tag
-    text = prompts.QUIZ.format(question=card.question, answer=card.answer, said=said)
+        return NOT_READ
+    answer = answer.replace("<", "‹")  # it must not be able to close its tag
+    text = prompts.QUIZ.format(question=card.question, answer=card.answer, given=answer)
     try:
         pieces = llm.chat([{"role": "user", "content": text}], settings)
         return f"{settings.chat}: {''.join(piece.text for piece in pieces).strip()}"
     except ModelUnavailable as error:
-        return f"{error} {UNREAD}"
+        return f"{error} {NOT_READ}"

@@ -1,4 +1,4 @@
-"""When an app ends: at Ctrl-C, or at SIGTERM, which is how a container is stopped."""
+"""Shuts the app down on Ctrl-C and on SIGTERM (how a container is stopped)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _ENDING = threading.Event()
 
 
 def listen() -> None:
-    """Let both end what the app is doing, with a KeyboardInterrupt."""
+    """Install the handlers: both signals raise KeyboardInterrupt in the main thread."""
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, _end)
 
 
 def wait() -> None:
-    """Wait until one of them comes, or return at once where it has come already.
+    """Block until one of the signals arrives; return immediately if it already has.
 
-    Gradio's own `block_thread` would go on for five seconds while a page is open.
+    Gradio's own `block_thread` takes five seconds to end while a page is open.
     """
     with suppress(KeyboardInterrupt):
         while not _ENDING.wait(1):
@@ -26,5 +26,5 @@ def wait() -> None:
 
 
 def _end(kind: int, frame: object) -> None:
-    _ENDING.set()  # Python drops the exception where it meets the end of some object
+    _ENDING.set()  # Python drops the exception when it is raised in a __del__
     raise KeyboardInterrupt

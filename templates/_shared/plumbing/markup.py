@@ -1,16 +1,16 @@
-"""Markdown that models and documents wrote, made so that nothing in it is live."""
+"""Makes Markdown from models and documents safe to show: no HTML tag or image is rendered."""
 
 from __future__ import annotations
 
 import re
 
-JOINER = "\u2060"  # invisible; "<" and "!" followed by it begin no tag and no image
+JOINER = "\u2060"  # invisible; after it, "<" starts no tag and "!" no image
 
 
 def inert(text: str) -> str:
-    """The text with its tags, images and diagrams broken; bold, lists, links and code stay.
+    """Disable the tags, images and diagrams in a text; bold, lists, links and code still work.
 
-    They are broken even inside code, where Markdown and we might disagree about what is code.
+    Inside code too: the Markdown renderer may not agree with us about what is code.
     """
     text = re.sub(r"<(?=[a-zA-Z/!?])|!(?=\[)", rf"\g<0>{JOINER}", text)
-    return re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # it can load images, too
+    return re.sub(r"(?i)(`{3,}|~{3,})(\s*)mermaid", r"\1\2text", text)  # a diagram can load images

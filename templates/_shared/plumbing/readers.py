@@ -1,4 +1,4 @@
-"""Readers: the bytes of each kind of file become pages of text here, and nowhere else."""
+"""Readers: turn the bytes of a file into pages of text, one reader for each file type."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-MAX_UNPACKED_MB = 300  # what a DOCX or PPTX may hold once unpacked
+MAX_UNPACKED_MB = 300  # the largest size of a DOCX or PPTX once unpacked
 
 
 class Unreadable(Exception):
-    """What is wrong with a document, in words that follow its name: "is empty"."""
+    """A document cannot be read. The message continues the document's name: "is empty"."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A stretch of a document, as its reader found it."""
+    """A page, a slide, or the whole text of a document without pages."""
 
     text: str
     page: int | None = None  # PDF page or slide number, from 1
@@ -27,16 +27,16 @@ class Page:
 
 
 def reader(ending: str) -> Callable[[bytes], Iterator[Page]]:
-    """The reader for files of this ending. Raises Unreadable."""
+    """The reader for a file extension. Raises Unreadable."""
     try:
         return READERS[ending.lower()]
     except KeyError:
         kinds = ", ".join(sorted(READERS))
-        raise Unreadable(f"is of a kind that is not read ({kinds} are)") from None
+        raise Unreadable(f"has an unsupported file type (supported: {kinds})") from None
 
 
 def read(ending: str, data: bytes) -> list[Page]:
-    """A document's pages, in order; its `ending` (".pdf") chooses the reader. Raises Unreadable."""
+    """A document's pages, in order; its extension (".pdf") picks the reader. Raises Unreadable."""
     pages_of = reader(ending)
     if not data.strip():
         raise Unreadable("is empty")
@@ -44,15 +44,15 @@ def read(ending: str, data: bytes) -> list[Page]:
         pages = [page for page in pages_of(data) if page.text.strip()]
     except Unreadable:
         raise
-    except Exception as error:  # the readers are other people's code, the files are anybody's
-        problem = f"is broken or not what its name says ({type(error).__name__})"
+    except Exception as error:  # third-party parsers, unknown files
+        problem = f"is broken, or is not a {ending} file ({type(error).__name__})"
         raise Unreadable(problem) from error
     if not pages:
-        raise Unreadable("holds no text (a scan, perhaps)")
+        raise Unreadable("contains no text (is it a scan?)")
     return pages
 
 
-# One reader for each kind of file
+# One reader for each file type
 
 
 def _text(data: bytes) -> Iterator[Page]:
@@ -77,7 +77,7 @@ def _csv(data: bytes) -> Iterator[Page]:
     except csv.Error:
         dialect = csv.excel
     rows = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect, restval="")
-    # Each row as a list item: it is kept whole, found and quoted on its own.
+    # Each row becomes a list item, so that it stays whole and can be found and quoted alone.
     lines = ("; ".join(f"{k}: {v}" for k, v in row.items() if k and v) for row in rows)
     yield Page("\n".join(f"- {line}" for line in lines if line))
 
@@ -86,14 +86,14 @@ def _pdf(data: bytes) -> Iterator[Page]:
     from pypdf import PdfReader
     from pypdf.errors import DependencyError
 
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it has a line for every odd byte
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it logs a line for every odd byte
     try:
         reader = PdfReader(io.BytesIO(data))
         locked = reader.is_encrypted and not reader.decrypt("")
-    except DependencyError:  # the stronger ciphers would need one more package
+    except DependencyError:  # strong ciphers need one more package
         locked = True
     if locked:
-        raise Unreadable("is encrypted")
+        raise Unreadable("is encrypted (a password is needed)")
     for number, page in enumerate(reader.pages, start=1):
         text = re.sub(r"(?<=\w)-\n(?=[a-zß-ÿ])", "", page.extract_text())  # a hyphenated word
         yield Page(re.sub(r"(?<=\S)\n(?=[a-zß-ÿ(])", " ", text), page=number)  # a broken sentence
@@ -147,7 +147,7 @@ def _html(data: bytes) -> Iterator[Page]:
         tag.decompose()
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for node in soup.find_all(string=True):
-        if isinstance(node, PreformattedString):  # a comment and the like, not for readers
+        if isinstance(node, PreformattedString):  # comments and the like: not visible text
             node.extract()
         elif not node.find_parent("pre"):
             node.replace_with(NavigableString(re.sub(r"\s+", " ", node)))

@@ -1,4 +1,4 @@
-"""Patience with a model: tries again, keeps to its rate limit, and says politely what failed."""
+"""Calls to a model: retries, the rate limit, and error messages that users may see."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pydantic import SecretStr
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-GLANCE = 0.1  # seconds of waiting after which `stop` is asked again
+GLANCE = 0.1  # seconds between two calls of `stop` during a pause
 
 
 class ModelUnavailable(Exception):
-    """The model did not answer. The text is fit for an audience; the log has the cause."""
+    """The model did not answer. The text may be shown to users; the log has the cause."""
 
 
 class Stopped(BaseException):
-    """Somebody does not want the answer any more. No handler on the way may swallow it."""
+    """Raised to cancel a request; must not be caught on the way."""
 
 
 class ModelSettings(Hashable, Protocol):
-    """What settings say about the server and the patience with it (seconds); they never change."""
+    """The settings that are used here (times in seconds). They must be immutable."""
 
     @property
     def provider(self) -> str: ...
@@ -53,10 +53,10 @@ def retry(
     patience: float | None = None,
     stop: Callable[[], None] = lambda: None,
 ) -> T:
-    """Try until it works; pause as the server asks (Retry-After), else longer each time.
+    """Call the model until it works; pause for Retry-After, or twice as long each time.
 
-    `patience` is for "too many requests"; a server that is not there is given up sooner. `stop`
-    is called before each try and all through the pauses: it ends them by raising Stopped.
+    `patience` is the limit in seconds for "too many requests"; other errors use the settings'.
+    `stop` is called before each try and during the pauses; it may raise Stopped.
     """
     started, pause = time.monotonic(), settings.backoff
     while True:
@@ -74,7 +74,7 @@ def retry(
 
 
 class Gate:
-    """Spaces out the requests to one model, and lets it rest after a failure."""
+    """Rate limiter of one model; also blocks it for a while after a failure."""
 
     def __init__(self, interval: float) -> None:
         self.interval, self.next_turn, self.closed_until = interval, 0.0, 0.0
@@ -90,7 +90,7 @@ class Gate:
 
 @cache
 def gate(settings: ModelSettings, model: str = "") -> Gate:
-    """The one gate of a model; without a name the server's own, which closes all its models."""
+    """The gate of a model; without a model's name the server's, which blocks all its models."""
     limited = settings.provider == "mistral" and settings.requests_per_second
     return Gate(1 / settings.requests_per_second if limited else 0.0)
 
@@ -105,10 +105,9 @@ def _sleep(seconds: float, stop: Callable[[], None]) -> None:
 
 @contextmanager
 def polite_errors(model: str, settings: ModelSettings, optional: bool = False) -> Iterator[None]:
-    """Turn whatever goes wrong on the wire into ModelUnavailable, and the cause into the log.
+    """Turn any error of a request into ModelUnavailable, and log the cause.
 
-    `optional`: the app can do without this model, so a server that lacks it (404) is not asked
-    for it again.
+    `optional`: the app works without this model, so after a 404 it is not requested again.
     """
     server, own = gate(settings), gate(settings, model)
     if time.monotonic() < max(server.closed_until, own.closed_until):
@@ -123,11 +122,11 @@ def polite_errors(model: str, settings: ModelSettings, optional: bool = False) -
             own.closed_until = math.inf
         cause = f"{type(error).__name__}: {error}"
         log.warning("%s failed: %s", model, without_keys(cause, settings))
-        raise ModelUnavailable(_say(error, model)) from None
+        raise ModelUnavailable(_message(error, model)) from None
 
 
 def without_keys(text: str, settings: ModelSettings) -> str:
-    """The text with every API key blotted out (servers do quote a refused key)."""
+    """Replace every API key in a text with *** (some servers repeat a rejected key)."""
     for secret in (settings.mistral_api_key, settings.llm_api_key):
         key = secret.get_secret_value().strip()
         text = text.replace(key, "***") if key else text
@@ -135,19 +134,18 @@ def without_keys(text: str, settings: ModelSettings) -> str:
 
 
 def status(error: Exception) -> int | None:
-    """The HTTP status that the server answered with; None when it did not answer."""
-    # Both SDKs put it on the error, httpx on the response; bodies come in several shapes and are
-    # not relied on.
+    """The HTTP status of the server's response; None when there was no response."""
+    # Both SDKs put it on the error, httpx on the response. The body has no common format.
     code = getattr(error, "status_code", None)
     return getattr(getattr(error, "response", None), "status_code", None) if code is None else code
 
 
 def is_passing(error: Exception) -> bool:
-    """Worth another try: too many requests, the server's own trouble, or no connection."""
+    """Whether to retry: too many requests, a server error (5xx), or no connection."""
     code = status(error)
     if code is not None:
         return code in {408, 425, 429} or code >= 500
-    names = {base.__name__ for base in type(error).__mro__}  # of httpx and httpx2 alike
+    names = {base.__name__ for base in type(error).__mro__}  # both httpx and httpx2 use these
     return bool(names & {"TransportError", "APIConnectionError", "OSError"})
 
 
@@ -157,11 +155,11 @@ def _retry_after(error: Exception, default: float) -> float:
     )
     try:
         return max(0.0, float(headers.get("retry-after", default)))
-    except ValueError:  # an HTTP date: rare, and the pause serves as well
+    except ValueError:  # an HTTP date: rare, so use our own pause
         return default
 
 
-def _say(error: Exception, model: str) -> str:
+def _message(error: Exception, model: str) -> str:
     code = status(error)
     if code in {401, 403}:
         return "The model refused the API key."

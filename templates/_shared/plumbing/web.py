@@ -1,4 +1,4 @@
-"""The web: fetches a page or a file that anybody may see, and nothing from the own network."""
+"""Downloads public web pages and files; refuses addresses inside your own network."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def fetch(
     allowed: Callable[[str], bool] | None = None,
     seconds: float = FETCH_SECONDS,
 ) -> tuple[str, bytes]:
-    """Download a page or file; returns the ending that tells its kind (".html"), and the bytes.
+    """Download a page or file; returns its file extension (".html") and its bytes.
 
-    Addresses inside this machine or its network are refused, at every redirect anew.
+    Addresses of this machine or its network are refused, also after a redirect.
     `allowed` decides on an IP address. Raises Unreadable.
     """
     import httpx2
 
-    # No proxy from the environment: it would resolve names again, and elsewhere.
+    # No proxy from the environment: it would look up the name again, after our check.
     client = httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted())
     alarm = threading.Timer(seconds, client.close)  # the time-out counts one silence, not the whole
     try:
@@ -58,7 +58,7 @@ def fetch(
 def _trusted() -> ssl.SSLContext:
     import httpx2
 
-    return httpx2.create_ssl_context(trust_env=False)  # takes longer than a small page
+    return httpx2.create_ssl_context(trust_env=False)  # slower than a small page
 
 
 def _body(chunks: Iterable[bytes], max_mb: int) -> bytes:
@@ -71,10 +71,10 @@ def _body(chunks: Iterable[bytes], max_mb: int) -> bytes:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address lies on the open internet, not in this machine or its network."""
+    """Whether an IP address is on the public internet, not on this machine or its network."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 inside IPv6, by NAT64
+        if ip in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 inside IPv6 (NAT64)
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         else:
             ip = ip.ipv4_mapped or ip.sixtofour or ip
@@ -82,15 +82,15 @@ def is_public(address: str) -> bool:
 
 
 def _checked(url: str, allowed: Callable[[str], bool]) -> dict[str, Any]:
-    """The request for a URL, aimed at the very address that was checked (no second look-up)."""
+    """The request for a URL, to the same IP address that was checked (no second DNS lookup)."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Unreadable("only http:// and https:// addresses are read")
+        raise Unreadable("is not an http:// or https:// address")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     addresses = [str(info[4][0]) for info in found]
     if not all(allowed(address) for address in addresses):
-        raise Unreadable("addresses inside your own network are not read")
+        raise Unreadable("is an address inside your own network, which is not allowed")
     address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     host = parts.netloc.rpartition("@")[2].encode("idna").decode()
     return {
@@ -101,7 +101,7 @@ def _checked(url: str, allowed: Callable[[str], bool]) -> dict[str, Any]:
 
 
 def _ending(url: str, content_type: str) -> str:
-    """The kind of what came from a URL: as the server says, else as the address ends."""
+    """The file extension for a download: from its content type, else from the URL."""
     kinds = {"html": ".html", "pdf": ".pdf", "wordprocessing": ".docx", "presentation": ".pptx"}
     kinds |= {"csv": ".csv", "markdown": ".md"}
     for kind, ending in kinds.items():

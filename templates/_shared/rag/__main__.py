@@ -38,7 +38,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="How many passages.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the passages that fit a question best."""
+    """Show the best passages for a question."""
     ready()
     try:
         found = pipeline.search(question, limit)
@@ -65,7 +65,7 @@ def ask(
         return
     shown, answer = "", pipeline.Answer("")
     for answer in pipeline.stream(question):
-        if not answer.text.startswith(shown):  # the stand-in took over from a model that broke off
+        if not answer.text.startswith(shown):  # the model failed, and the offline answer follows
             print("\n")
             shown = ""
         print(answer.text.removeprefix(shown), end="", flush=True)
@@ -82,7 +82,7 @@ def ask(
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell who answers, and whether the index is in step with the documents."""
+    """Show which model answers, and whether the index is up to date."""
     now, index = ingest.status(), documents.name_of(SETTINGS.index)
     if as_json:
         about = {
@@ -97,10 +97,10 @@ def status(
         }
         print(json.dumps(about | asdict(now), ensure_ascii=False, indent=2))
         return
-    search = f"keywords and meaning ({SETTINGS.embedder})" if SETTINGS.embedder else "keywords"
+    search = f"keywords and vectors ({SETTINGS.embedder})" if SETTINGS.embedder else "keywords"
     port = SETTINGS.port or "7860, or the next free one"
     rows = [
-        ("Answers", SETTINGS.chat or "the offline stand-in"),
+        ("Model", SETTINGS.chat or "none (offline mode)"),
         ("Search", search),
         ("Address", f"{SETTINGS.host}, port {port}"),
         ("Index", f"{index}: {now.documents} documents, {now.passages} passages"),
@@ -120,13 +120,13 @@ def status(
 
 
 def as_rows(found: Sequence[pipeline.Found]) -> list[dict[str, object]]:
-    """Passages as plain values, as `--json` and the REST interface give them."""
+    """Passages as JSON values, for `--json` and the REST API."""
     keys = ("source", "page", "text")
     return [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
 
 
 def as_dict(answer: pipeline.Answer) -> dict[str, object]:
-    """An answer as plain values, as `--json` and the REST interface give it."""
+    """An answer as JSON values, for `--json` and the REST API."""
     citations = [
         {
             "number": citation.number,
@@ -147,7 +147,7 @@ def as_dict(answer: pipeline.Answer) -> dict[str, object]:
 
 
 def ready() -> None:
-    """Index docs/ before the first question, so that asking works at once."""
+    """Index docs/ if the index is empty, so that the first question works."""
     with suppress(keywords.Damaged):
         if keywords.look(SETTINGS.index)[1]:
             return
@@ -155,24 +155,24 @@ def ready() -> None:
 
 
 def run_ingest(paths: list[str] | None = None) -> bool:
-    """Ingest with a progress bar and a line for every problem; True when there was none."""
+    """Ingest with a progress bar and a line per problem; True if there was no problem."""
     try:
         with _bar() as show:
             result = ingest.ingest(paths, progress=show)
     except ingest.IndexBusy as busy:
         notes.print(str(busy), style="yellow", highlight=False)
         return False
-    except keywords.Damaged:  # found only now: the next ingest mends it
+    except keywords.Damaged:  # found while writing: the next ingest repairs it
         notes.print(pipeline.DAMAGED, style="yellow", highlight=False)
         return False
-    except Exception:  # the app starts all the same, with what is in the index
-        log.exception("The index could not be brought up to date. Deleting its folder rebuilds it.")
+    except Exception:  # the app starts anyway, with the documents in the index
+        log.exception("The index could not be updated. Delete its folder to rebuild it.")
         return False
     for problem in result.problems:
         notes.print(f"! {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     notes.print(
         f"{result.changed} documents read, {result.removed} removed; "
-        f"the index holds {result.passages} passages.",
+        f"the index has {result.passages} passages.",
         highlight=False,
     )
     return not result.problems
@@ -192,6 +192,6 @@ def _bar() -> Iterator[ingest.Progress]:
 
 if __name__ == "__main__":
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # JSON is; a pipe on Windows is not
+        sys.stdout.reconfigure(encoding="utf-8")  # Windows uses another one for pipes
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     app()

@@ -1,4 +1,4 @@
-"""Documents: finds them, gives each its one name, and loads their bytes from disk or the web."""
+"""Finds documents, gives each one name, and loads its bytes from disk or the web."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rag.settings import ROOT
 
 
 def find(paths: Iterable[str | Path]) -> Iterator[str]:
-    """The names of the files and URLs given, and of the files in folders; hidden ones are left out.
+    """The names of these files and URLs, and of the files in these folders, without hidden ones.
 
-    A URL is its own name, a file is named by its path from the project.
+    A URL is its own name; a file's name is its path from the project folder.
     """
     for path in paths:
         if is_url(path):
@@ -31,7 +31,7 @@ def find(paths: Iterable[str | Path]) -> Iterator[str]:
 
 
 def name_of(path: Path) -> str:
-    """A file's one name, whichever way it is given: its path from the project, if it lies there."""
+    """A file's name, the same for any spelling of its path: relative to the project, if inside."""
     for place in (Path(os.path.abspath(path)), path.resolve()):
         if place.is_relative_to(ROOT):
             return place.relative_to(ROOT).as_posix()
@@ -39,16 +39,16 @@ def name_of(path: Path) -> str:
 
 
 def is_url(name: str | Path) -> bool:
-    """Tell the web's documents from files."""
+    """Whether a document's name is a URL."""
     return "://" in str(name)
 
 
 def load(name: str, max_mb: int) -> tuple[str, bytes]:
-    """A document's kind, as the ending of a file (".md"), and its bytes. Raises Unreadable."""
+    """A document's file extension (".md") and its bytes. Raises Unreadable."""
     if is_url(name):
         return fetch(name, max_mb)
     path = ROOT / name
-    reader(path.suffix)  # else it is not even opened
+    reader(path.suffix)  # an unsupported type is not opened
     try:
         if path.stat().st_size > max_mb * 2**20:
             raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")

@@ -1,4 +1,4 @@
-"""Owns what enters and leaves the index: documents come, change and go, damage is mended."""
+"""Keeps the index in sync with docs/: adds, updates, removes, repairs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from rag.settings import ROOT, SETTINGS, Settings
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 600  # seconds that embedding may be held up by the rate limit
+PATIENCE = 600  # seconds that embedding may wait for the rate limit
 BATCH = 500  # passages that are embedded and stored together
 
-Progress = Callable[[int, int, str], None]  # documents done, documents in all, what happens now
+Progress = Callable[[int, int, str], None]  # documents done, documents in total, current step
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an ingest did; `problems` has a line for each document that could not be read."""
+    """The result of an ingest; `problems` has a line for each document that failed."""
 
     changed: int
     removed: int
@@ -50,23 +50,23 @@ def ingest(
     settings: Settings = SETTINGS,
     progress: Progress = lambda done, total, now: None,
 ) -> Ingested:
-    """Bring the index up to date with files, folders and URLs; without any, with docs/.
+    """Bring the index up to date with these files, folders and URLs; by default with docs/.
 
-    Unchanged documents cost nothing, changed ones are replaced, deleted ones disappear. May be
-    killed anywhere: the next ingest does again what was cut short. What is damaged is put aside,
-    and all documents are read again. Raises IndexBusy.
+    Unchanged documents are skipped, changed ones replaced, deleted ones removed. Safe to kill at
+    any time: the next ingest completes it. A damaged index is moved away, and all documents are
+    read again. Raises IndexBusy.
     """
     with _one_at_a_time:
         _claim(settings.index)
         known, sound = _ledger(settings)
         gone = _gone(known)
         for name in gone:
-            _forget(name, settings)
+            _remove(name, settings)
         names = list(documents.find(paths or []))
         if paths is None or not sound:
             names += _everything(known, settings)
         names = [name for name in dict.fromkeys(names) if name not in gone]
-        changed, problems = _take_in(names, known, settings, progress)
+        changed, problems = _update(names, known, settings, progress)
     return Ingested(changed, len(gone), keywords.count(settings.index), problems)
 
 
@@ -77,14 +77,14 @@ class _Document:
     passages: list[Passage]
 
 
-def _take_in(
+def _update(
     names: Sequence[str], known: Mapping[str, str], settings: Settings, progress: Progress
 ) -> tuple[int, tuple[str, ...]]:
-    """Read these documents and store what is new: how many, and a line for each problem."""
+    """Read these documents and store the changed ones: their number, a line per problem."""
     changed, problems, batch = 0, list[str](), list[_Document]()
     for done, name in enumerate(names):
-        tell = partial(progress, done, len(names))
-        tell(name)
+        report = partial(progress, done, len(names))
+        report(name)
         try:
             document = _read(name, known.get(name), settings)
         except Unreadable as error:
@@ -94,16 +94,16 @@ def _take_in(
             changed += 1
             batch.append(document)
         if sum(len(each.passages) for each in batch) >= BATCH:
-            problems += _write(batch, settings, tell)
+            problems += _write(batch, settings, report)
             batch = []
-    tell = partial(progress, len(names), len(names))
-    problems += _write(batch, settings, tell)
-    tell("")
+    report = partial(progress, len(names), len(names))
+    problems += _write(batch, settings, report)
+    report("")
     return changed, tuple(dict.fromkeys(problems))
 
 
 def _read(name: str, known_digest: str | None, settings: Settings) -> _Document | None:
-    """The document cut into passages; None when it is in the index as it is."""
+    """A document split into passages; None when the index has this version of it."""
     kind, data, digest = _load(name, settings)
     if digest == known_digest:
         return None
@@ -113,35 +113,35 @@ def _read(name: str, known_digest: str | None, settings: Settings) -> _Document 
 
 
 def _load(name: str, settings: Settings) -> tuple[str, bytes, str]:
-    """Kind, bytes, and a digest that other sizes of passages change, too."""
+    """Extension, bytes, and a digest, which also depends on the passage size."""
     kind, data = documents.load(name, settings.max_file_mb)
     cut = f"{settings.passage_chars} {settings.overlap_chars} "
     return kind, data, hashlib.sha256(cut.encode() + data).hexdigest()
 
 
 def _write(
-    batch: Sequence[_Document], settings: Settings, tell: Callable[[str], None]
+    batch: Sequence[_Document], settings: Settings, report: Callable[[str], None]
 ) -> list[str]:
-    """Store documents; the ledger calls each complete only once all of it is written."""
+    """Store documents; each is marked complete only after all of it is written."""
     problems = []
     try:
         if batch and settings.embedder:
-            _embed(batch, settings, tell)
+            _embed(batch, settings, report)
     except ModelUnavailable as error:
-        problems = [f"{error} Until {settings.embedder} answers, search goes by keywords alone."]
-    except Exception as error:  # a damaged store must not keep the app from starting
+        problems = [f"{error} Search uses keywords alone until {settings.embedder} answers."]
+    except Exception as error:  # the app must start even with a damaged store
         log.warning("the vector store failed: %s: %s", type(error).__name__, error)
         where = f"{settings.index.name} in {settings.index_dir}"
         problems = [f"The vector store failed. Delete {where} to rebuild it."]
-    for document in batch:  # without vectors it stays "begun", and the next ingest tries again
+    for document in batch:  # without vectors it stays unfinished: the next ingest retries
         digest = "" if problems else document.digest
         keywords.add(settings.index, document.name, digest, document.passages)
     return problems
 
 
-def _embed(batch: Sequence[_Document], settings: Settings, tell: Callable[[str], None]) -> None:
-    """Put the passages' vectors into the store."""
-    from rag import store  # here, not above: without an embedding model nobody waits for it
+def _embed(batch: Sequence[_Document], settings: Settings, report: Callable[[str], None]) -> None:
+    """Embed the passages and store their vectors."""
+    from rag import store  # slow to import, and not needed without an embedding model
 
     for document in batch:
         keywords.begin(settings.index, document.name)
@@ -151,10 +151,10 @@ def _embed(batch: Sequence[_Document], settings: Settings, tell: Callable[[str],
     for vectors in llm.embed(texts, settings, PATIENCE):
         store.add(settings.index, passages[done : done + len(vectors)], vectors)
         done += len(vectors)
-        tell(f"{done} of {len(passages)} passages embedded")
+        report(f"{done} of {len(passages)} passages embedded")
 
 
-def _forget(name: str, settings: Settings) -> None:
+def _remove(name: str, settings: Settings) -> None:
     keywords.begin(settings.index, name)
     if settings.embedder:
         from rag import store
@@ -164,9 +164,9 @@ def _forget(name: str, settings: Settings) -> None:
 
 
 def _everything(known: Mapping[str, str], settings: Settings) -> list[str]:
-    """What is in docs/ or in the index; of the web only pages that were cut short."""
+    """All documents in docs/ or in the index; of web pages only the unfinished ones."""
     again = (name for name, digest in known.items() if not (documents.is_url(name) and digest))
-    uploads = settings.docs / "uploads"  # in a container a link, which is not followed by itself
+    uploads = settings.docs / "uploads"  # a link in a container, and rglob follows no links
     folders = [settings.docs, *filter(Path.is_dir, [uploads])]
     return [*documents.find(folders), *again]
 
@@ -175,7 +175,7 @@ def _gone(known: Mapping[str, str]) -> list[str]:
     return [name for name in known if not documents.is_url(name) and not (ROOT / name).is_file()]
 
 
-# One writer at a time: two processes that write one vector store corrupt it silently
+# One writer at a time: two processes that write to one vector store damage it silently
 
 _one_at_a_time = threading.Lock()
 _refused: set[Path] = set()
@@ -183,26 +183,27 @@ _refused: set[Path] = set()
 
 @cache
 def _claim(folder: Path) -> FileLock:
-    """Take the index for this process, until it ends. Raises IndexBusy."""
+    """Lock the index for this process, until it ends. Raises IndexBusy."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "writer.lock", timeout=0, thread_local=False)
-    if folder not in _refused:  # a store that was opened beside a writer is stale for good
+    if folder not in _refused:  # a store opened while another process wrote is stale
         with suppress(Timeout):
             lock.acquire()
-            if damage := _vector_damage(folder):  # once the store has opened it, it cannot move
-                _put_aside(folder, "vectors", damage)
+            if damage := _vector_damage(folder):  # before the store opens the files
+                _move_away(folder, "vectors", damage)
             return lock
         _refused.add(folder)
     raise IndexBusy(
-        "Another process is using this index (the app, perhaps). Stop it, or add documents there."
+        "Another process is using this index (is the app running?). Stop it, or add the documents "
+        "in the app."
     )
 
 
-# Damage: the bad part is put aside and made anew
+# Repair: the damaged part is moved away and rebuilt
 
 
 def _ledger(settings: Settings) -> tuple[dict[str, str], bool]:
-    """Each known document with its digest; and False when damage made them all unfinished."""
+    """Every document with its digest; and False if damage made all of them unfinished."""
     folder = settings.index
     try:
         known, _ = keywords.look(folder)
@@ -210,14 +211,14 @@ def _ledger(settings: Settings) -> tuple[dict[str, str], bool]:
             return known, True
     except keywords.Damaged as error:
         known = dict.fromkeys(keywords.rescue(folder), "")
-        _put_aside(folder, "keywords.db*", str(error))
+        _move_away(folder, "keywords.db*", str(error))
     for name in known:
         keywords.begin(folder, name)
     return dict.fromkeys(known, ""), False
 
 
 def _lacks_vectors(settings: Settings) -> bool:
-    """Whether passages that the ledger calls complete have no vector."""
+    """Whether passages of complete documents have no vector."""
     finished = keywords.finished(settings.index)
     if not settings.embedder or not finished:
         return False
@@ -225,18 +226,18 @@ def _lacks_vectors(settings: Settings) -> bool:
 
     try:
         missing = finished - store.count(settings.index)
-    except Exception as error:  # a server that is away, perhaps
+    except Exception as error:  # for example a server that is down
         log.warning("the vector store failed: %s: %s", type(error).__name__, error)
         return False
     if missing > 0:
-        log.warning("%d vectors are missing: the documents are embedded again.", missing)
+        log.warning("%d vectors are missing: embedding the documents again.", missing)
     return missing > 0
 
 
 def _vector_damage(folder: Path) -> str:
-    """What is wrong with the store's files. It is not loaded: that takes a second."""
+    """What is damaged in the store's files. The store is not imported: that takes a second."""
     for file in sorted((folder / "vectors").rglob("*.sqlite*")):
-        journal = Path(f"{file}-journal")  # of a write that was cut short: SQLite undoes it
+        journal = Path(f"{file}-journal")  # of an interrupted write: SQLite undoes it
         if "-" not in file.name and not journal.exists():
             try:
                 with keywords.inspecting(file):
@@ -246,27 +247,26 @@ def _vector_damage(folder: Path) -> str:
     return ""
 
 
-def _put_aside(folder: Path, part: str, damage: str) -> None:
-    """Move a part of the index into a folder beside it, in place of what lay there."""
+def _move_away(folder: Path, part: str, damage: str) -> None:
+    """Move a part of the index into a folder beside it, which keeps the last damage only."""
     aside = folder.with_name(f"{folder.name}.damaged")
     aside.mkdir(exist_ok=True)
     for old in aside.glob(part):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    for path in sorted(folder.glob(part), reverse=True):  # a database's log goes before it
+    for path in sorted(folder.glob(part), reverse=True):  # a database's log before the database
         path.rename(aside / path.name)
-    log.warning(
-        "The index was damaged (%s): put aside in %s, made anew.", damage, documents.name_of(aside)
-    )
+    name = documents.name_of(aside)
+    log.warning("The index was damaged (%s). It was moved to %s; rebuilding it.", damage, name)
 
 
-# Status: how the index stands. Looks only: nothing is made or changed
+# Status of the index: read-only
 
 
 @dataclass(frozen=True)
 class Status:
-    """Documents that an ingest would take in (`new`, `changed`), drop (`gone`) or complain about.
+    """What an ingest would add (`new`), update (`changed`), remove (`gone`) or fail on.
 
-    `busy`: another process has the index open. `damage`: why the index cannot be used.
+    `busy`: a process has the index open. `damage`: why the index cannot be used.
     """
 
     documents: int
@@ -280,7 +280,7 @@ class Status:
 
 
 def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
-    """Compare index and documents. New ones are read on trial, as far as `seconds` allow."""
+    """Compare the index with the documents; new ones are test-read for at most `seconds`."""
     busy, known, passages, damage = _is_held(settings.index), dict[str, str](), 0, ""
     try:
         known, passages = keywords.look(settings.index)
@@ -295,7 +295,7 @@ def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
     waiting, problems = _compare(names, known, settings)
     trial = threading.Thread(target=_try, args=(waiting, problems, settings), daemon=True)
     trial.start()
-    trial.join(seconds)  # one document alone may take minutes
+    trial.join(seconds)  # a single document may take minutes
     problems = problems.copy()
     fine = [name for name in waiting if name not in problems]
     return Status(
@@ -311,7 +311,7 @@ def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
 def _compare(
     names: Sequence[str], known: Mapping[str, str], settings: Settings
 ) -> tuple[list[str], dict[str, str]]:
-    """The documents that an ingest would read, and what is wrong with others."""
+    """The documents that an ingest would read, and the problems of others."""
     waiting, problems = list[str](), dict[str, str]()
     for name in names:
         try:
@@ -323,7 +323,7 @@ def _compare(
 
 
 def _try(names: Sequence[str], problems: dict[str, str], settings: Settings) -> None:
-    """Read files as an ingest would, and note what it would complain about."""
+    """Read files as an ingest would, and collect the problems."""
     for name in names:
         try:
             if not documents.is_url(name):
@@ -334,7 +334,7 @@ def _try(names: Sequence[str], problems: dict[str, str], settings: Settings) -> 
 
 def _is_held(folder: Path) -> bool:
     """Whether a process has the index open, this one included."""
-    with suppress(OSError):  # not ours to lock: then we cannot be in its way either
+    with suppress(OSError):  # no permission to lock it, so no writer either
         try:
             if (folder / "writer.lock").is_file():
                 FileLock(folder / "writer.lock", timeout=0).acquire().lock.release()

@@ -1,9 +1,9 @@
-"""Owns the keyword index: the only file that talks to SQLite.
+"""The keyword index (BM25, in SQLite), and the store of the passages.
 
-BM25 over stems and, unless the question is plainly English, over five-letter pieces of words: they
-find compounds and endings that no stemmer joins ("Netzwerk" in "Netzwerkadministrator").
-Hashed vectors are not fused in: they lowered MRR@10 in English, French and Spanish and left German
-as it was.
+BM25 over stems and, unless the question is clearly English, over five-letter n-grams of words
+(`pieces`): they find compounds and endings that a stemmer misses ("Netzwerk" in
+"Netzwerkadministrator"). Hashed vectors are not used: they lowered MRR@10 in English, French and
+Spanish and changed nothing in German.
 """
 
 import re
@@ -21,12 +21,12 @@ import snowballstemmer
 
 from rag.passages import Hit, Passage
 
-WORDS = 64  # of a long question, only the longest words are looked up
+WORDS = 64  # of a long question, only the longest words are searched for
 WAIT = 30  # seconds for another process to finish its write
-PIECE, STEP = 5, 3  # letters; of a question's word, every third piece is looked up
+PIECE, STEP = 5, 3  # letters; of a word in the question, every third n-gram is searched for
 
-_MARK = "keywords.db-damaged"  # a file that is made when damage is met: a look may not find it
-_VERSION = 2  # an index of another version is emptied, and the next ingest fills it
+_MARK = "keywords.db-damaged"  # a file, created when damage is found: `look` may miss it
+_VERSION = 2  # an index of another version is emptied; the next ingest refills it
 _SCHEMA = (
     "DROP TABLE IF EXISTS sources",
     "DROP TABLE IF EXISTS passages",
@@ -41,7 +41,7 @@ _SCHEMA = (
     f"PRAGMA user_version = {_VERSION}",
 )
 
-# The words that give a language away, and that a question is searched without.
+# Stop words: they identify a language, and search ignores them.
 _STOP_WORDS = {
     "english": "the of and to in is that for it was on are as with be by this from or an a at "
     "which have has had not what who whom how when where why did does do many much were their "
@@ -71,17 +71,17 @@ _stemming = Lock()
 
 
 class Damaged(Exception):
-    """Which file of the index cannot be read, and why."""
+    """The index is damaged; the text names the file and the error."""
 
 
 def ledger(folder: Path) -> dict[str, str]:
-    """Every known source with the digest it was indexed at; "" where that was cut short."""
+    """Every source in the index with its digest; "" where indexing was interrupted."""
     with _database(folder) as db:
         return dict(db.execute("SELECT source, digest FROM sources"))
 
 
 def begin(folder: Path, source: str) -> None:
-    """Mark a source as unfinished, before anything of it is written anywhere."""
+    """Mark a source as unfinished, before its vectors and passages are written."""
     with _database(folder) as db:
         db.execute("INSERT OR REPLACE INTO sources VALUES (?, '')", (source,))
 
@@ -108,14 +108,14 @@ def add(folder: Path, source: str, digest: str, passages: Sequence[Passage]) -> 
 
 
 def remove(folder: Path, source: str) -> None:
-    """Forget a source and its passages."""
+    """Delete a source and its passages."""
     with _database(folder) as db:
         _forget(db, source)
         db.execute("DELETE FROM sources WHERE source = ?", (source,))
 
 
 def search(folder: Path, question: str, limit: int) -> list[Hit]:
-    """The passages that match a question best, best first; any text is a valid question."""
+    """The best hits for a question, best first; any text is a valid question."""
     with _database(folder) as db:
         query = _query(db, question)
         if not query or limit < 1:
@@ -138,32 +138,32 @@ def fetch(folder: Path, ids: Sequence[str]) -> list[Passage]:
 
 
 def count(folder: Path) -> int:
-    """How many passages are indexed."""
+    """The number of passages in the index."""
     with _database(folder) as db:
         return int(db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
 
 def finished(folder: Path) -> int:
-    """How many passages belong to documents that are complete."""
+    """The number of passages of documents that are complete."""
     mine = "SELECT count(*) FROM passages JOIN sources USING (source) WHERE digest != ''"
     with _database(folder) as db:
         return int(db.execute(mine).fetchone()[0])
 
 
 def stems(text: str, language: str = "") -> list[str]:
-    """The normalised words of a text that search compares; the language is guessed if not given."""
+    """The stems of a text, as search compares them; the language is guessed if not given."""
     language = language or guess_language(text)
     return [_stem(word, language) for word in _words(text)]
 
 
 def content(text: str, language: str = "") -> list[str]:
-    """The stems of the words that say something: stop words count only when alone."""
+    """The stems of a text without its stop words, unless it has no other words."""
     language = language or guess_language(text)
-    return [_stem(word, language) for word in _telling(_words(text), _STOP[language])]
+    return [_stem(word, language) for word in _without_stop_words(_words(text), _STOP[language])]
 
 
 def guess_language(text: str, fallback: str = "english") -> str:
-    """The language whose stop words are the most frequent, when that is clear."""
+    """The language with the most stop words in the text; `fallback` when it is not clear."""
     words = _WORD.findall(text[:2000].lower())
     hits = {name: sum(word in known for word in words) for name, known in _STOP.items()}
     best, second = sorted(hits.values(), reverse=True)[:2]
@@ -171,12 +171,12 @@ def guess_language(text: str, fallback: str = "english") -> str:
 
 
 def look(folder: Path) -> tuple[dict[str, str], int]:
-    """The ledger and how many passages there are; makes and mends nothing. Raises Damaged."""
+    """The ledger and the number of passages; creates and repairs nothing. Raises Damaged."""
     file = folder / "keywords.db"
     if not file.is_file():
         return {}, 0
     if (folder / _MARK).exists():
-        raise Damaged(f"{file.name}: a part of it could not be read")
+        raise Damaged(f"{file.name}: a part could not be read")
     with inspecting(file) as db:
         if _version(db) != _VERSION:
             return {}, 0
@@ -185,10 +185,10 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
 
 
 def rescue(folder: Path) -> list[str]:
-    """The sources that a damaged index still tells."""
+    """The sources that can still be read from a damaged index."""
     names = []
     with suppress(sqlite3.Error), closing(_read_only(folder / "keywords.db")) as db:
-        db.execute("PRAGMA writable_schema = ON")  # else nothing is read of a file cut short
+        db.execute("PRAGMA writable_schema = ON")  # otherwise a truncated file gives nothing
         for (name,) in db.execute("SELECT source FROM sources"):
             names.append(name)
     return [name for name in names if isinstance(name, str)]
@@ -196,12 +196,12 @@ def rescue(folder: Path) -> list[str]:
 
 @contextmanager
 def inspecting(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]:
-    """Any SQLite file, to look into; tested for as long as `seconds` allow. Raises Damaged."""
+    """Open an SQLite file read-only, checked for at most `seconds`. Raises Damaged."""
     try:
         with closing(_read_only(file)) as db:
             end = time.monotonic() + seconds
             db.set_progress_handler(lambda: time.monotonic() > end, 1000)
-            with suppress(sqlite3.OperationalError):  # interrupted: no damage so far
+            with suppress(sqlite3.OperationalError):  # out of time: no damage found so far
                 [[found]] = db.execute("PRAGMA quick_check(1)")
                 if found != "ok":
                     raise Damaged(f"{file.name}: {found.splitlines()[-1]}")
@@ -212,21 +212,21 @@ def inspecting(file: Path, seconds: float = 0.1) -> Iterator[sqlite3.Connection]
 
 
 def _read_only(file: Path) -> sqlite3.Connection:
-    # A writer's log is read as well; where there is none, none must be made.
+    # `ro` also reads the write-ahead log; without one, `immutable` creates none.
     mode = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
     return sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True)
 
 
 def _query(db: sqlite3.Connection, question: str) -> str:
-    """Any stem, under each language that the documents are in, or any piece of a word."""
+    """An FTS query: any stem, in each language of the documents, or any n-gram of a word."""
     here = "SELECT EXISTS (SELECT 1 FROM passages WHERE language = ?)"
     languages = [name for name in _STOP if db.execute(here, (name,)).fetchone()[0]]
     spoken = guess_language(question, "")
     common = _STOP[spoken] if spoken else frozenset().union(*(_STOP[name] for name in languages))
-    words = _telling(dict.fromkeys(_words(question)), common)
+    words = _without_stop_words(dict.fromkeys(_words(question)), common)
     longest = sorted(words, key=len, reverse=True)[:WORDS]
     stems = _any(_stem(word, name) for name in languages for word in longest)
-    # Neighbouring pieces say the same thing: every third one is as good, and twice as fast.
+    # Neighbouring n-grams overlap: every third one finds as much, twice as fast.
     pieces = _any(piece for word in longest for piece in _pieces(word)[::STEP])
     if not stems:
         return ""
@@ -238,13 +238,13 @@ def _any(terms: Iterable[str]) -> str:
     return " OR ".join(f'"{term}"' for term in dict.fromkeys(terms))
 
 
-def _telling(words: Iterable[str], common: frozenset[str]) -> list[str]:
+def _without_stop_words(words: Iterable[str], common: frozenset[str]) -> list[str]:
     words = list(words)
     return [word for word in words if word not in common] or words
 
 
 def _words(text: str) -> list[str]:
-    """Lower-case words; text that is written without spaces gives pairs of characters."""
+    """Lower-case words; text without spaces (Chinese, Japanese) gives pairs of characters."""
     found = _WORD.findall(unicodedata.normalize("NFC", text).casefold())
     if not _CJK.search(text):
         return found
@@ -257,13 +257,13 @@ def _pairs(word: str) -> list[str]:
 
 @lru_cache(maxsize=200_000)
 def _stem(word: str, language: str) -> str:
-    with _stemming:  # a stemmer keeps its working state in itself
+    with _stemming:  # a stemmer is not thread-safe
         return _plain(_stemmer(language).stemWord(word[:64])) or word
 
 
 @lru_cache(maxsize=200_000)
 def _pieces(word: str) -> tuple[str, ...]:
-    """Every run of five letters, the ends of the word marked: _wort_ has _wort and wort_."""
+    """The five-letter n-grams of a word with marked ends: _wort_ gives _wort and wort_."""
     marked = f"_{_plain(word[:64])}_"
     return tuple(marked[at : at + PIECE] for at in range(len(marked) - PIECE + 1))
 
@@ -282,7 +282,7 @@ def _stemmer(language: str) -> Any:
 
 
 def _storable(text: str) -> str:
-    """SQLite cannot store half a surrogate pair."""
+    """Replace lone surrogates, which SQLite cannot store."""
     return text.encode(errors="replace").decode()
 
 
@@ -294,7 +294,7 @@ def _forget(db: sqlite3.Connection, source: str) -> None:
 
 @contextmanager
 def _database(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, closed afterwards: safe in any thread. Raises Damaged."""
+    """A connection for one transaction; safe in any thread. Raises Damaged."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "keywords.db"
     try:
@@ -309,12 +309,12 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
             raise
         with suppress(OSError):
             (folder / _MARK).touch()
-        problem, *_ = str(error).partition(" with text ")  # which are a document's own words
+        problem, *_ = str(error).partition(" with text ")  # what follows is text of a document
         raise Damaged(f"{file.name}: {problem}") from error
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Bad pages, no database at all, or garbage where there was text."""
+    """Whether an error means a damaged file: bad pages, not a database, or invalid text."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in str(error)
 
@@ -327,19 +327,19 @@ def _create(db: sqlite3.Connection) -> None:
     _use_write_ahead_log(db)
     with db:
         db.execute("BEGIN IMMEDIATE")
-        if _version(db) != _VERSION:  # nobody else was faster
+        if _version(db) != _VERSION:  # another process may have been faster
             for statement in _SCHEMA:
                 db.execute(statement)
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:
-    """So that readers and the writer do not wait for each other."""
+    """Use write-ahead logging: readers and the writer do not block each other."""
     deadline = time.monotonic() + WAIT
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError:  # alone of all statements, this one does not wait
+        except sqlite3.OperationalError:  # this statement ignores the timeout
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The only file that calls a model: chat and embeddings, and the two clients for them."""
+"""Calls the models, here only: chat and embeddings, with two clients."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rag.passages import Vector
 from rag.prompts import Message
 from rag.settings import SETTINGS, Settings
 
-if TYPE_CHECKING:  # the real imports wait for the first call: the page is up sooner
+if TYPE_CHECKING:  # imported on the first call, so that the app starts faster
     from mistralai.client import Mistral
     from openai import OpenAI
 
-BATCH_CHARS = 24_000  # under the API's 16,384 tokens for one request, in any language we met
+BATCH_CHARS = 24_000  # below the API's 16,384 tokens per request, in the languages we tried
 BATCH_TEXTS = 64
-CONNECT = 5  # seconds: who does not pick up by then is not there
+CONNECT = 5  # connect timeout, seconds
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The next words of an answer; the token counts come once, when the server tells them."""
+    """A streamed token; the token counts arrive once, at the end."""
 
     text: str = ""
     tokens_in: int = 0
@@ -31,7 +31,7 @@ class Piece:
 
 
 def chat(messages: Sequence[Message], settings: Settings = SETTINGS) -> Iterator[Piece]:
-    """Stream the model's answer. Raises ModelUnavailable, before the first word or after it."""
+    """Stream the model's answer. Raises ModelUnavailable, also in the middle of an answer."""
     start = _chat_server if settings.provider == "server" else _chat_mistral
     with polite_errors(settings.chat, settings):
         yield from retry(partial(start, messages, settings), settings.chat, settings)
@@ -40,12 +40,13 @@ def chat(messages: Sequence[Message], settings: Settings = SETTINGS) -> Iterator
 def embed(
     texts: Sequence[str], settings: Settings = SETTINGS, patience: float | None = None
 ) -> Iterator[list[Vector]]:
-    """Vectors for the texts, in order, one list for each request that the API's limits allow.
+    """Vectors for the texts, in order, one list per request (the API limits its size).
 
-    `patience`: seconds that the rate limit may hold up one request. Raises ModelUnavailable.
+    `patience`: how long one request may wait for the rate limit, in seconds. Raises
+    ModelUnavailable.
     """
     call = _embed_server if settings.provider == "server" else _embed_mistral
-    # Optional: on a server without embeddings the keywords have to do.
+    # Optional: without embeddings, search uses keywords alone.
     with polite_errors(settings.embedder, settings, optional=True):
         for batch in batches(texts):
             vectors = retry(partial(call, batch, settings), settings.embedder, settings, patience)
@@ -55,7 +56,7 @@ def embed(
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut a list of texts into runs that fit into one embedding request."""
+    """Split a list of texts into batches that fit into one embedding request."""
     start = size = 0
     for end, text in enumerate(texts):
         if end > start and (size + len(text) > BATCH_CHARS or end - start == BATCH_TEXTS):
@@ -80,7 +81,7 @@ def _chat_mistral(messages: Sequence[Message], settings: Settings) -> Iterator[P
 
 
 def _whole(events: Iterator[Any]) -> Iterator[Any]:
-    """The stream's chunks; one that ends before the model said so is a dropped connection."""
+    """The chunks of a stream; without a finish reason the connection was dropped."""
     finished = False
     for event in events:
         finished = finished or any(choice.finish_reason for choice in event.data.choices)
@@ -95,7 +96,7 @@ def _embed_mistral(texts: Sequence[str], settings: Settings) -> list[Vector]:
 
 
 def client(settings: Settings = SETTINGS) -> Mistral | OpenAI:
-    """The client that talks to the model; the first call imports it, which takes a moment."""
+    """The client for the model. The first call imports it, which takes a moment."""
     return _server(settings) if settings.provider == "server" else _mistral(settings)
 
 
@@ -104,10 +105,10 @@ def _mistral(settings: Settings) -> Mistral:
     from httpx2 import Client, Request, Response
     from mistralai.client import Mistral
 
-    def shorten(request: Request) -> None:  # the SDK has one time-out for everything
+    def shorten(request: Request) -> None:  # the SDK has a single timeout for everything
         request.extensions["timeout"]["connect"] = min(CONNECT, settings.timeout)
 
-    def read_errors(response: Response) -> None:  # the SDK trips over an error without a body
+    def read_errors(response: Response) -> None:  # the SDK crashes on an error without a body
         if response.is_error:
             response.read()
 
@@ -120,8 +121,8 @@ def _mistral(settings: Settings) -> Mistral:
     )
 
 
-# Any server that speaks the same protocol. Its client is the lenient one: local servers leave
-# out fields (finish_reason, ids, usage) that Mistral's SDK insists on.
+# Any server with the same API. It gets OpenAI's client, which is less strict: local servers omit
+# fields (finish_reason, ids, usage) that Mistral's SDK requires.
 
 
 def _chat_server(messages: Sequence[Message], settings: Settings) -> Iterator[Piece]:
@@ -147,7 +148,7 @@ def _server(settings: Settings) -> OpenAI:
     from httpx2 import Timeout
     from openai import OpenAI
 
-    key = settings.llm_api_key.get_secret_value().strip() or "none"  # local servers want no key
+    key = settings.llm_api_key.get_secret_value().strip() or "none"  # local servers need no key
     timeout = Timeout(settings.timeout, connect=CONNECT)
     return OpenAI(base_url=settings.llm_base_url, api_key=key, timeout=timeout, max_retries=0)
 
@@ -168,7 +169,7 @@ def _pieces(chunks: Iterator[Any] | Any, close: Callable[[], object]) -> Iterato
 
 
 def _words(content: Any) -> str:
-    """What is meant to be read, without the thoughts before it."""
+    """The answer's text, without the reasoning before it."""
     if content is None or isinstance(content, str):
         return content or ""
     parts = (part if isinstance(part, dict) else vars(part) for part in content)

@@ -1,4 +1,4 @@
-"""Owns what a passage is, and how a document's text is cut into passages."""
+"""Passages: splits the text of a document into the parts that are searched and cited."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ OVERLAP = 0
 
 @dataclass(frozen=True)
 class Passage:
-    """What is searched, quoted and cited; `page.text[start:start + len(text)] == text`."""
+    """A part of a document; `page.text[start:start + len(text)] == text`."""
 
     id: str
     source: str  # "docs/guide.pdf" or a URL
@@ -27,7 +27,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Hit:
-    """A passage's id and how well it matched: higher is better."""
+    """A search result: a passage's id and its score (higher is better)."""
 
     id: str
     score: float
@@ -35,18 +35,18 @@ class Hit:
 
 @dataclass(frozen=True)
 class Citation:
-    """A number that stands in an answer, and the passage that it points to."""
+    """A number in an answer, and the passage that it points to."""
 
     number: int
     passage: Passage
 
 
-# A line that begins something new: a list item, a table row, a quotation, a heading, a fence.
+# The start of a list item, a table row, a quotation, a heading or a code fence.
 _MARK = r"(?:[-*+•|>]|\d{1,3}[.)]|#{1,6})[ \t]|\||```|~~~"
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
-_BLOCK = re.compile(r"\n[ \t]*\n\s*|^#{1,6}[ \t].*\n", re.MULTILINE)  # a heading is one, too
+_BLOCK = re.compile(r"\n[ \t]*\n\s*|^#{1,6}[ \t].*\n", re.MULTILINE)  # a heading is a block, too
 _END = re.compile(
     r"""(?P<stop>(?<![.!?…])[.!?…]+["'’”»)\]*_]*)\s+(?=\S)"""  # Latin scripts: a mark, then a space
     r"""|[。！？]+[」』”）]*\s*"""  # Chinese and Japanese: no space
@@ -66,7 +66,7 @@ Span = tuple[int, int]
 def split(
     source: str, pages: Iterable[Page], size: int = SIZE, overlap: int = OVERLAP
 ) -> list[Passage]:
-    """Cut pages into passages of at most `size` characters, at the best break there is."""
+    """Split pages into passages of at most `size` characters, at the best break in reach."""
     passages = []
     for number, page in enumerate(pages):
         for section, span in _sections(page):
@@ -81,14 +81,14 @@ def split(
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, in order, without the space around them."""
+    """The sentences of a text, in order and stripped."""
     blocks = _cut(text, (0, len(text)), _BLOCK)
     cut = (text[start:end].strip() for span in blocks for start, end in _prose(text, span))
     return [sentence for sentence in cut if sentence]
 
 
 def _sections(page: Page) -> Iterator[tuple[str, Span]]:
-    """The stretches of a page under one heading each; a heading without text joins the next."""
+    """The sections of a page, one per heading; a heading without text joins the next one."""
     fences = [match.span() for match in _FENCE.finditer(page.text)][::-1]
     trail: list[tuple[int, str]] = []
     name, start, body = page.section, 0, 0
@@ -111,13 +111,13 @@ def _sections(page: Page) -> Iterator[tuple[str, Span]]:
 
 
 def _title(line: str) -> str:
-    """The words of "Title ##"; the hash of "C#" stays."""
+    """The title without closing hashes ("Title ##"); the one in "C#" stays."""
     words = line.split()
     return " ".join(words if words[-1].strip("#") else words[:-1] or words)
 
 
 def _units(text: str, span: Span, size: int) -> Iterator[tuple[int, int, bool]]:
-    """The smallest stretches that stay whole, in order; True where a paragraph ends."""
+    """The smallest units that are not split, in order; True where a paragraph ends."""
     for paragraph in _cut(text, span, _PARAGRAPH):
         for part in _prose(text, paragraph):
             whole = part[1] - part[0] <= size
@@ -129,7 +129,7 @@ def _units(text: str, span: Span, size: int) -> Iterator[tuple[int, int, bool]]:
 
 
 def _prose(text: str, span: Span) -> Iterator[Span]:
-    """Cut where a sentence, a list item or a table row ends."""
+    """Split after each sentence, list item or table row."""
     start, end = span
     for match in _END.finditer(text, start, end):
         if match["stop"] and not _ends(text, match):
@@ -154,7 +154,7 @@ def _ends(text: str, match: re.Match[str]) -> bool:
 
 
 def _cut(text: str, span: Span, separator: re.Pattern[str]) -> Iterator[Span]:
-    """Contiguous stretches, each with the separator that follows it."""
+    """Split a span at a separator; each part keeps the separator after it."""
     start, end = span
     for match in separator.finditer(text, start, end):
         yield start, match.end()
@@ -164,7 +164,7 @@ def _cut(text: str, span: Span, separator: re.Pattern[str]) -> Iterator[Span]:
 
 
 def _pack(units: list[tuple[int, int, bool]], size: int, overlap: int) -> Iterator[Span]:
-    """Join units up to `size`, ending with a paragraph where one ends in the last third."""
+    """Join units up to `size`; end with a paragraph if one ends in the last third."""
     first = 0
     while first < len(units):
         last = best = first

@@ -1,4 +1,4 @@
-"""The whole app on one screen: search the documents, answer from what was found."""
+"""Retrieval and answer, the whole app on one screen: search, prompt, model, citations."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rag.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
 
-DEPTH = 50  # hits of each half of search that are fused
-RANK_OFFSET = 10  # the k of reciprocal rank fusion (Cormack and others, 2009), by measurement
+DEPTH = 50  # hits of each search that are fused
+RANK_OFFSET = 10  # k of reciprocal rank fusion (Cormack et al., 2009); measured
 HISTORY = 6  # earlier messages that the model sees
-FOLLOW_UP_WORDS = 4  # a question this short is searched together with the one before it
-QUESTION_CHARS = 8000  # what a model reads of a question
-DAMAGED = "The index is damaged. Restart the app, or press “Read docs/ again”: it is made anew."
+FOLLOW_UP_WORDS = 4  # a question this short is searched with the previous one
+QUESTION_CHARS = 8000  # a longer question is cut
+DAMAGED = "The index is damaged. To rebuild it, restart the app or press “Read docs/ again”."
 
 
 @dataclass(frozen=True)
 class Found:
-    """A passage and how well it fits the question: higher is better, only the order counts."""
+    """A passage and its score: higher is better, only the order matters."""
 
     passage: Passage
     score: float
@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer so far. `notice` says why the stand-in speaks when a model should have."""
+    """The answer so far. `notice` says why it is an offline answer although a model is set."""
 
     text: str
     citations: tuple[Citation, ...] = ()
@@ -43,28 +43,28 @@ class Answer:
     tokens_out: int = 0
 
 
-# Search: by words and by meaning, fused
+# Retrieval: keyword search and vector search, fused
 
 
 def search(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list[Found]:
-    """The passages that fit a question best, best first; any text is a valid question.
+    """The best passages for a question, best first; any text is a valid question.
 
-    Both halves rank, and the ranks are added up by weight: reciprocal rank fusion. Raises
+    The ranks of both searches are combined by weight (reciprocal rank fusion). Raises
     keywords.Damaged.
     """
     folder, scores = settings.index, dict[str, float]()
-    halves = (
+    searches = (
         (settings.keyword_weight, keywords.search(folder, question, DEPTH)),
-        (settings.meaning_weight, _by_meaning(question, settings)),
+        (settings.vector_weight, _by_vector(question, settings)),
     )
-    for weight, hits in halves:
+    for weight, hits in searches:
         for rank, hit in enumerate(hits, start=1):
             scores[hit.id] = scores.get(hit.id, 0.0) + weight / (RANK_OFFSET + rank)
     best = sorted(scores, key=lambda id: -scores[id])[: limit or settings.passages]
     return [Found(passage, scores[passage.id]) for passage in keywords.fetch(folder, best)]
 
 
-def _by_meaning(question: str, settings: Settings) -> list[Hit]:
+def _by_vector(question: str, settings: Settings) -> list[Hit]:
     if not settings.embedder or not question.strip():
         return []
     from rag import store
@@ -73,26 +73,26 @@ def _by_meaning(question: str, settings: Settings) -> list[Hit]:
         [[vector]] = llm.embed([question[:QUESTION_CHARS]], settings)
         return store.search(settings.index, vector, DEPTH)
     except ModelUnavailable:
-        return []  # logged where it happened; the keywords alone still find
-    except Exception as error:  # a damaged store must not take the demo down
-        log.warning("the vector store failed, keywords alone: %s: %s", type(error).__name__, error)
+        return []  # already logged; keyword search still works
+    except Exception as error:  # the app must work even with a damaged store
+        log.warning("the vector store failed, using keywords: %s: %s", type(error).__name__, error)
         return []
 
 
-# Answer: passages → prompt → model (or the stand-in) → text with citations
+# Answer: passages → prompt → model (or offline answer) → text with citations
 
 
 def answer(
     question: str, history: Sequence[prompts.Message] = (), settings: Settings = SETTINGS
 ) -> Answer:
-    """The whole answer at once."""
+    """The complete answer, without streaming."""
     return list(stream(question, history, settings))[-1]
 
 
 def stream(
     question: str, history: Sequence[prompts.Message] = (), settings: Settings = SETTINGS
 ) -> Iterator[Answer]:
-    """The answer as it grows; the last one is whole. No model and no damage makes it raise."""
+    """Stream the answer; the last one is complete. Never raises for a model or a damaged index."""
     started = time.perf_counter()
     question, notice = question.strip()[:QUESTION_CHARS], ""
     if not question:
@@ -131,12 +131,12 @@ def _ask(
         yield said
     text, citations = prompts.cited(raw, passages)
     if not text.strip():
-        raise ModelUnavailable("The model had nothing to say.")
+        raise ModelUnavailable("The model returned an empty answer.")
     yield replace(said, text=text, citations=citations)
 
 
 def _with_context(question: str, history: Sequence[prompts.Message]) -> str:
-    """A short follow-up ("and the second one?") is searched together with what it follows."""
+    """Add the previous question to a short follow-up ("and the second one?")."""
     if len(question.split()) > FOLLOW_UP_WORDS:
         return question
     earlier = [turn["content"] for turn in history if turn["role"] == "user"]
@@ -144,7 +144,7 @@ def _with_context(question: str, history: Sequence[prompts.Message]) -> str:
 
 
 def warm_up(settings: Settings = SETTINGS) -> None:
-    """Load what the first question needs, so that it is as fast as the second."""
+    """Import the model's client and open the store, so that the first question is fast, too."""
     if settings.provider != "offline":
         llm.client(settings)
     if settings.embedder:

@@ -1,4 +1,4 @@
-"""Every knob of this app, read once from the environment and from `.env`."""
+"""All settings of this app, read once from the environment and `.env`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
-    """A field `chat_model` is set by the variable CHAT_MODEL; the environment wins over `.env`."""
+    """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
 
     model_config = SettingsConfigDict(
         env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
         extra="ignore",
     )
 
-    # What people see
+    # Texts of the page, and its address
     title: str = "Ask the documents"
     tagline: str = "Answers from your own documents, each with its source."
     welcome: str = "What would you like to know?"
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         "How do we keep the demo safe when the Wi-Fi fails?",
     )
     host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
-    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
 
     # Which model answers: LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
     mistral_api_key: SecretStr = SecretStr("")
@@ -47,12 +47,12 @@ class Settings(BaseSettings):
     temperature: float = Field(default=0.1, ge=0, le=1.5)
     max_tokens: int = Field(default=900, ge=1)
 
-    # How patient to be with it (seconds)
-    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
-    timeout: float = Field(default=30, gt=0)  # silence on the line that counts as a failure
-    patience: float = Field(default=6, ge=0)  # all retries of one question together
-    backoff: float = Field(default=0.5, ge=0)  # the first pause between two tries; it doubles
-    cooldown: float = Field(default=20, ge=0)  # after a failure the stand-in answers this long
+    # Timeouts and retries (seconds)
+    requests_per_second: float = Field(default=1.0, ge=0)  # as Mistral's free tier; 0: no limit
+    timeout: float = Field(default=30, gt=0)  # no data for this long is a failure
+    patience: float = Field(default=6, ge=0)  # for all retries of one question
+    backoff: float = Field(default=0.5, ge=0)  # first pause before a retry; then it doubles
+    cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
 
     # Documents
     docs_dir: Path = Path("docs")
@@ -62,37 +62,37 @@ class Settings(BaseSettings):
     passage_chars: int = Field(default=1600, ge=200)
     overlap_chars: int = Field(default=0, ge=0)
 
-    # Search: how many passages the model reads, and how much each half of search counts
+    # Search: passages per answer, and the weights of keyword and vector search
     passages: int = Field(default=5, ge=1)
     keyword_weight: float = Field(default=2.0, ge=0)
-    dense_weight: float | None = Field(default=None, ge=0)  # empty: see `meaning_weight`
-    store_url: str = ""  # a vector database server; empty: embedded in the index folder
+    dense_weight: float | None = Field(default=None, ge=0)  # empty: see `vector_weight`
+    store_url: str = ""  # of a vector database; empty: embedded in the index folder
 
     @property
     def provider(self) -> Literal["server", "mistral", "offline"]:
-        """Who answers: a server of your own, Mistral's API, or the offline stand-in."""
+        """Where the model runs: your own server, Mistral's API, or nowhere (offline mode)."""
         if self.llm_base_url:
             return "server"
         return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
 
     @property
     def chat(self) -> str:
-        """The chat model's name: CHAT_MODEL, or a sound choice for the provider."""
+        """The chat model's name: CHAT_MODEL, or the provider's default."""
         defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
         return self.chat_model or defaults[self.provider]
 
     @property
     def embedder(self) -> str:
-        """The embedding model's name; empty means that search goes by keywords alone."""
+        """The embedding model's name; empty: search uses keywords alone."""
         if self.provider == "offline" or self.embed_model == "none":
             return ""
         return self.embed_model or "mistral-embed"
 
     @property
-    def meaning_weight(self) -> float:
-        """What the dense half counts: a strong model as much as the keywords, others half.
+    def vector_weight(self) -> float:
+        """The weight of vector search: with Mistral's model that of keywords, else half of it.
 
-        Measured with a small model (all-MiniLM-L6-v2): at equal weight it makes search worse.
+        Measured with a small model (all-MiniLM-L6-v2): equal weights make search worse.
         """
         if self.dense_weight is not None:
             return self.dense_weight
@@ -100,24 +100,24 @@ class Settings(BaseSettings):
 
     @property
     def docs(self) -> Path:
-        """The folder of documents; a relative path counts from the project."""
+        """The folder of documents; a relative path starts at the project folder."""
         return ROOT / self.docs_dir
 
     @property
     def index(self) -> Path:
-        """The index's folder, one for each embedding model, so that vectors never mix."""
+        """The folder of the index, one per embedding model, so that vectors never mix."""
         server = urlsplit(self.llm_base_url).netloc if self.provider == "server" else ""
         name = f"{server}-{self.embedder}".strip("-") if self.embedder else "keywords"
         return ROOT / self.index_dir / re.sub(r"[^\w.-]+", "-", name)
 
     @property
     def feedback(self) -> Path:
-        """The file that thumbs up and down are appended to."""
+        """The file for thumbs up and down."""
         return ROOT / self.feedback_file
 
 
 def load() -> Settings:
-    """Read the settings, or stop with one line for each value that makes no sense."""
+    """Read the settings; exit with a line for each invalid value."""
     try:
         return Settings()
     except SettingsError as error:  # a list that is not JSON

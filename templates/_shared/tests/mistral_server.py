@@ -1,4 +1,4 @@
-"""A Mistral-compatible server on loopback: strict like the real one, scripted to fail on demand."""
+"""A Mistral-compatible server on localhost: as strict as the real API, and can fail on demand."""
 
 import base64
 import binascii
@@ -37,7 +37,7 @@ REQUESTS: dict[str, Any] = {
     EMBEDDINGS: models.EmbeddingRequest,
     TRANSCRIPTIONS: models.AudioTranscriptionRequest,
 }
-# The SDK's own model of a message lets any chunk of content pass.
+# The SDK's own model of a message accepts any chunk of content.
 CHUNKS: dict[str, Any] = {
     "text": models.TextChunk,
     "thinking": models.ThinkChunk,
@@ -45,9 +45,9 @@ CHUNKS: dict[str, Any] = {
     "document_url": models.DocumentURLChunk,
     "input_audio": models.AudioChunk,
 }
-Body = dict[str, Any]  # JSON as it came over the wire, or the fields of a form
+Body = dict[str, Any]  # the JSON of a request, or the fields of a form
 Reply = Callable[["Handler", Body], None]
-Call = tuple[str, Body | str]  # a tool's name and its arguments; a str is sent as it is
+Call = tuple[str, Body | str]  # a tool's name and its arguments; a str is sent unchanged
 
 
 class Request(NamedTuple):
@@ -57,18 +57,18 @@ class Request(NamedTuple):
 
 
 class Refused(Exception):
-    """A request that the real API would refuse: status, message."""
+    """A request that the real API would reject: status, message."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """All that the model says in one answer, and how it comes."""
+    """One answer of the model, and how it is streamed."""
 
     words: str = ""
     thinking: str = ""
     calls: tuple[Call, ...] = ()
     reason: str = "stop"
-    pieces: int = 1  # that the arguments of a call are streamed in
+    pieces: int = 1  # number of deltas for the arguments of a call
     pause: float = 0  # seconds before each piece
 
     def content(self) -> str | list[Body]:
@@ -79,12 +79,12 @@ class Said:
         return "".join([self.thinking, self.words, *map(str, self.calls)])
 
     def deltas(self, called: list[Body]) -> Iterator[Body]:
-        """What a stream is made of; the calls, when there are any, come last."""
+        """The deltas of a stream; tool calls, if any, come last."""
         yield {"role": "assistant", "content": ""}
         yield from ({"content": [thought(piece)]} for piece in split(self.thinking))
         yield from ({"content": piece} for piece in split(self.words))
         for call in called:
-            yield from ({"tool_calls": [piece]} for piece in dealt(call, self.pieces))
+            yield from ({"tool_calls": [piece]} for piece in call_deltas(call, self.pieces))
         if not called:
             yield {"content": ""}
 
@@ -98,13 +98,13 @@ def text(words: str) -> Reply:
 
 
 def calls(*called: Call, text: str = "", thinking: str = "", pieces: int = 1) -> Reply:
-    """Call tools, all of them in one answer."""
+    """Call one or more tools in one answer."""
     said = Said(text, thinking, called, "tool_calls", pieces)
     return lambda handler, body: handler.say(body, said)
 
 
 def truncated(name: str, arguments: Body) -> Reply:
-    """Reach the limit of tokens in the midst of a call."""
+    """Reach the token limit in the middle of a tool call."""
     words = json.dumps(arguments)
     said = Said(calls=((name, words[: len(words) * 2 // 3]),), reason="length")
     return lambda handler, body: handler.say(body, said)
@@ -115,13 +115,13 @@ def slowly(words: str, seconds: float) -> Reply:
     return lambda handler, body: handler.say(body, Said(words, pause=seconds))
 
 
-def heard(words: str) -> Reply:
-    """What a recording says, for the next request to TRANSCRIPTIONS."""
+def transcript(words: str) -> Reply:
+    """The text of a recording, for the next request to TRANSCRIPTIONS."""
     return lambda handler, body: handler.transcribe(body, words)
 
 
 def hanging() -> Reply:
-    """Send nothing until the client goes away or the server closes."""
+    """Send nothing until the client disconnects or the server closes."""
 
     def reply(handler: "Handler", _: Body) -> None:
         handler.connection.recv(1)
@@ -155,7 +155,7 @@ def cite_passages(messages: list[Body]) -> str:
 
 
 def embed(words: str) -> list[float]:
-    """Hash the longer words into 1,024 places: texts that share words come out close."""
+    """Hash the longer words into 1,024 dimensions: texts that share words get close vectors."""
     vector = [0.0] * 1024
     for word, count in Counter(re.findall(r"\w{4,}", words.lower()) or [words]).items():
         vector[zlib.crc32(word.encode()) % 1024] += count**0.5
@@ -171,8 +171,8 @@ def thought(words: str) -> Body:
     return {"type": "thinking", "thinking": [{"type": "text", "text": words}]}
 
 
-def dealt(call: Body, pieces: int) -> Iterator[Body]:
-    """Deal a call's arguments out over several deltas; only the first one names the tool."""
+def call_deltas(call: Body, pieces: int) -> Iterator[Body]:
+    """Split a call's arguments into several deltas; only the first one names the tool."""
     name, arguments = call["function"]["name"], call["function"]["arguments"]
     size = -(-len(arguments) // pieces) or 1
     for start in range(0, len(arguments) or 1, size):
@@ -190,7 +190,7 @@ def usage(prompt: object, answer: object = "") -> Body:
 
 
 def check(path: str, body: Body) -> None:
-    """Raise Refused for a body that the real API would not take."""
+    """Raise Refused for a body that the real API would reject."""
     check_shape(REQUESTS[path], body)
     if body["model"] in RETIRED:
         raise Refused(404, f"The model {body['model']} was retired")
@@ -226,7 +226,7 @@ def check_tools(tools: list[Body]) -> None:
 
 
 def check_chunks(body: Body) -> None:
-    """Content in chunks: their keys, and images only where the model can see them."""
+    """Check the keys of content chunks, and that only models with vision get images."""
     contents = [message.get("content") for message in body["messages"]]
     for chunk in (chunk for content in contents if isinstance(content, list) for chunk in content):
         if chunk.get("type") not in CHUNKS:
@@ -251,7 +251,7 @@ def check_image(url: str) -> None:
 
 
 def check_order(messages: list[Body]) -> None:
-    """Who may speak after whom, and that each call is answered right after it."""
+    """Check the order of the roles, and that each tool call is followed by its result."""
     open_calls: list[str] = []
     before = ""
     for message in messages:
@@ -274,7 +274,7 @@ def check_order(messages: list[Body]) -> None:
 
 
 def call_ids(message: Body) -> list[str]:
-    """The ids of the calls of the assistant's message, which must hold calls or content."""
+    """The ids of the tool calls in an assistant message, which must have calls or content."""
     ids = [str(call.get("id")) for call in message.get("tool_calls") or []]
     if not ids and not message.get("content"):
         raise Refused(400, "Assistant message must have either content or tool_calls")
@@ -291,14 +291,14 @@ def inputs(body: Body) -> list[str]:
 
 
 def encoded(vector: list[float], body: Body) -> list[float] | str:
-    """The openai client asks for base64 unless told otherwise."""
+    """The openai client asks for base64 by default."""
     if body.get("encoding_format") != "base64":
         return vector
     return base64.b64encode(struct.pack("<1024f", *vector)).decode()
 
 
 def form(content: bytes, content_type: str) -> Body:
-    """The fields of a form, its files in the shape that the SDK's models have."""
+    """The fields of a form; files have the shape of the SDK's models."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     fields: Body = {}
     for part in email.message_from_bytes(head + content).walk():
@@ -314,7 +314,7 @@ def form(content: bytes, content_type: str) -> Body:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # otherwise small writes wait 40 ms for each other
+    disable_nagle_algorithm = True  # otherwise each small write may wait 40 ms
     server: "MistralServer"
 
     def log_message(self, *_: object) -> None:
@@ -369,7 +369,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(self.filled(body, answer, usage("", words)))
 
     def say(self, body: Body, said: Said) -> None:
-        """Answer with all of it, as a stream if the request asks for one."""
+        """Send the answer, as a stream if the request asks for one."""
         called = [self.called(call, index) for index, call in enumerate(said.calls)]
         if body.get("stream"):
             return self.stream(self.events(body, said, called))
@@ -382,7 +382,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(self.filled(body, answer, usage(body["messages"], said.whole())))
 
     def called(self, call: Call, index: int) -> Body:
-        """A call as it goes over the wire, with an id that no other call has."""
+        """A tool call as JSON, with a unique id."""
         name, arguments = call
         words = arguments if isinstance(arguments, str) else json.dumps(arguments)
         number = next(self.server.numbers)
@@ -392,7 +392,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"id": f"call{number:05}"} | whole
 
     def events(self, body: Body, said: Said, called: list[Body]) -> Iterator[str]:
-        """The events of a stream; the last delta says why it ends and what was spent."""
+        """The events of a stream; the last delta has the finish reason and the usage."""
         *deltas, last = said.deltas(called)
         for delta in deltas:
             time.sleep(said.pause)
@@ -403,7 +403,7 @@ class Handler(BaseHTTPRequestHandler):
         yield "data: [DONE]\n\n"
 
     def loosened(self, delta: Body) -> Body:
-        """Deviant servers leave a tool's id and name out where a call goes on."""
+        """Deviant servers omit a tool's id and name in the later deltas of a call."""
         [call] = delta.get("tool_calls") or [None]
         if not self.server.deviant or not call or call["function"]["name"]:
             return delta
@@ -411,7 +411,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"tool_calls": [{"index": call["index"], "function": function}]}
 
     def chunk(self, body: Body, piece: str, whole: str | None = None) -> str:
-        """One event of a stream of words; the last one knows the whole answer."""
+        """One event of a text stream; the last one gets the whole answer, to count its tokens."""
         return self.event(body, {"content": piece}, None if whole is None else "stop", whole)
 
     def event(self, body: Body, delta: Body, reason: str | None = None, whole: object = "") -> str:
@@ -422,7 +422,7 @@ class Handler(BaseHTTPRequestHandler):
         return f"data: {json.dumps(event)}\n\n"
 
     def filled(self, body: Body, answer: Body, spent: Body | None) -> Body:
-        """Add what every answer of the real API carries, or what is left of it when deviant."""
+        """Add the fields of every answer of the real API; fewer of them when deviant."""
         answer["model"] = body["model"]
         if self.server.deviant:
             return answer | {"usage": None}
@@ -458,9 +458,9 @@ class Handler(BaseHTTPRequestHandler):
 class MistralServer(ThreadingHTTPServer):
     """`with MistralServer() as server:` then point the SDK's server_url at `server.url`.
 
-    `answer` gets the messages and gives the words to say, or any reply (`calls(...)`).
-    `deviant` answers as loosely compatible local servers do: no key, any model name, neither id
-    nor finish_reason, usage null, tool ids of another length, a last chunk without choices,
+    `answer` gets the messages and returns the text of the answer, or any reply (`calls(...)`).
+    `deviant` answers like local servers that are only roughly compatible: no key, any model name,
+    no id, no finish_reason, usage null, tool ids of another length, a last chunk without choices,
     errors of another shape.
     """
 
@@ -471,7 +471,7 @@ class MistralServer(ThreadingHTTPServer):
         self, answer: Callable[[list[Body]], str | Reply] = cite_passages, deviant: bool = False
     ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.socket.settimeout(1)  # a client may go away before it is accepted
+        self.socket.settimeout(1)  # a client may disconnect before it is accepted
         self.answer, self.deviant = answer, deviant
         self.requests: list[Request] = []
         self.numbers = itertools.count(1)  # of the tool calls
@@ -480,11 +480,11 @@ class MistralServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def will(self, *replies: Reply, path: str = CHAT) -> None:
-        """Queue replies for the next well-formed requests of a path."""
+        """Queue replies for the next valid requests to a path."""
         self.replies[path].extend(replies)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # clients may go away: they are tested
+        if not isinstance(sys.exception(), ConnectionError):  # tests disconnect on purpose
             super().handle_error(request, client_address)
 
     def __enter__(self) -> "MistralServer":
@@ -494,6 +494,6 @@ class MistralServer(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
-        for connection in self.connections:  # kept-alive ones would go on being served
+        for connection in self.connections:  # keep-alive connections would stay open
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -23,8 +23,8 @@ LATER = "threading.Timer(0.3, signal.raise_signal, [signal.{kind}]).start()"
 
 
 @pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("begin", [LATER, "Closing()"], ids=["while it waits", "and is dropped"])
-def test_an_app_ends_when_it_is_told_to(kind: str, begin: str) -> None:
+@pytest.mark.parametrize("begin", [LATER, "Closing()"], ids=["while it waits", "in a __del__"])
+def test_a_signal_ends_the_app(kind: str, begin: str) -> None:
     code = APP.format(kind=kind, begin=begin.format(kind=kind))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
@@ -33,7 +33,7 @@ def test_an_app_ends_when_it_is_told_to(kind: str, begin: str) -> None:
     assert done.returncode == 0
 
 
-def test_what_is_under_way_is_broken_off() -> None:
+def test_a_signal_interrupts_what_is_running() -> None:
     code = APP.format(kind="SIGTERM", begin="signal.raise_signal(signal.SIGTERM)")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30

@@ -44,7 +44,7 @@ def problem(ending: str, data: bytes) -> str:
     return str(caught.value)
 
 
-def test_a_pdf_keeps_its_page_numbers_and_leaves_empty_pages_out() -> None:
+def test_a_pdf_keeps_its_page_numbers_and_skips_empty_pages() -> None:
     pages = readers.read(".pdf", pdf("First words", "", "Third words"))
     assert [(page.text.strip(), page.page) for page in pages] == [
         ("First words", 1),
@@ -52,7 +52,7 @@ def test_a_pdf_keeps_its_page_numbers_and_leaves_empty_pages_out() -> None:
     ]
 
 
-def test_a_word_document_gives_headings_and_tables_in_their_place() -> None:
+def test_a_word_document_keeps_its_headings_and_tables_in_order() -> None:
     document = Document()
     document.add_heading("Costs", level=1)
     document.add_paragraph("What we pay:")
@@ -83,7 +83,7 @@ def test_a_presentation_gives_a_page_for_each_slide_with_tables_and_notes() -> N
     assert second == Page("End", page=2, section="End")
 
 
-def test_a_web_page_gives_its_text_and_neither_scripts_nor_comments() -> None:
+def test_a_web_page_gives_its_text_without_scripts_and_comments() -> None:
     page = only(
         ".html",
         b"<html><head><title>Guide</title><style>p {}</style></head><body><!-- hidden -->"
@@ -95,12 +95,12 @@ def test_a_web_page_gives_its_text_and_neither_scripts_nor_comments() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_text_is_read_in_the_usual_encodings(encoding: str) -> None:
+def test_text_is_read_in_the_common_encodings(encoding: str) -> None:
     assert only(".txt", "Où est le café ? 5 €".encode(encoding)).text == "Où est le café ? 5 €"
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
-def test_a_table_is_read_whatever_separates_its_columns(mark: str) -> None:
+def test_a_csv_file_may_use_any_common_separator(mark: str) -> None:
     rows = [["city", "people"], ["Bern", "134"], ["Köln", ""], ["Lyon", '"a ""b"""']]
     data = "\r\n".join(mark.join(row) for row in rows).encode()
     lines = only(".csv", data).text.splitlines()
@@ -114,22 +114,22 @@ def test_a_table_is_read_whatever_separates_its_columns(mark: str) -> None:
         (".txt", b"a\0b", "is not text"),
         (".md", b"", "is empty"),
         (".pdf", b"%PDF-1.7 broken", "is broken"),
-        (".pdf", pdf(""), "holds no text"),
+        (".pdf", pdf(""), "contains no text"),
         (".pdf", pdf("Secret", password="x"), "is encrypted"),
         (".docx", b"PK\x03\x04 broken", "is broken"),
         (".pptx", b"no zip at all", "is broken"),
-        (".csv", b"only,a,header\n", "holds no text"),
-        (".exe", b"MZ", "is of a kind that is not read"),
-        ("", b"no ending", "is of a kind that is not read"),
+        (".csv", b"only,a,header\n", "contains no text"),
+        (".exe", b"MZ", "has an unsupported file type"),
+        ("", b"no ending", "has an unsupported file type"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(ending: str, data: bytes, expected: str) -> None:
-    said = problem(ending, data)
-    assert said.startswith(expected)
-    assert "\n" not in said
+def test_a_file_that_cannot_be_read_gives_one_line(ending: str, data: bytes, expected: str) -> None:
+    message = problem(ending, data)
+    assert message.startswith(expected)
+    assert "\n" not in message
 
 
-def test_a_document_that_unpacks_to_far_too_much_is_refused(
+def test_a_document_that_unpacks_to_too_much_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readers, "MAX_UNPACKED_MB", 0)

@@ -26,7 +26,7 @@ KEY = "NotARealKeyNotARealKeyNotARealKe"
 
 @dataclass(frozen=True)
 class Quick:
-    """Settings under which no test waits long. The gates are kept by settings: one set a test."""
+    """Settings with short waits. Gates are cached by settings, so each test has its own."""
 
     test: str
     provider: str = "mistral"
@@ -44,7 +44,7 @@ def settings(request: pytest.FixtureRequest) -> Quick:
 
 
 def refused(code: int, **headers: str) -> httpx.HTTPStatusError:
-    """What langchain-mistralai raises: the status and the headers are the response's."""
+    """The error that langchain-mistralai raises; the response has the status and the headers."""
     request = httpx.Request("POST", URL)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     response = httpx.Response(code, headers=names, request=request)
@@ -52,13 +52,13 @@ def refused(code: int, **headers: str) -> httpx.HTTPStatusError:
 
 
 def sdk_error(code: int) -> SDKError:
-    """What Mistral's own client raises."""
+    """The error that Mistral's own client raises."""
     response = httpx2.Response(code, request=httpx2.Request("POST", URL))
     return SDKError("API error occurred", response)
 
 
 class Call:
-    """A call that fails with these errors, one after the other, and then answers."""
+    """Fails with these errors, one after the other, and then answers."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors, self.tries = list(errors), 0
@@ -71,7 +71,7 @@ class Call:
 
 
 def stop_at(glance: int) -> Callable[[], None]:
-    """A `stop` that raises when it is asked for the n-th time."""
+    """A `stop` that raises on its n-th call."""
     left = [None] * (glance - 1)
 
     def stop() -> None:
@@ -82,14 +82,14 @@ def stop_at(glance: int) -> Callable[[], None]:
     return stop
 
 
-def told(settings: Quick, error: Exception, model: str = MODEL, optional: bool = False) -> str:
-    """What an audience is told when a request to the model fails."""
+def shown(settings: Quick, error: Exception, model: str = MODEL, optional: bool = False) -> str:
+    """The message that users see when a request to the model fails."""
     with pytest.raises(ModelUnavailable) as caught, polite_errors(model, settings, optional):
         raise error
     return str(caught.value)
 
 
-# Trying again
+# Retries
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_a_passing_failure_is_tried_again(settings: Quick, error: Exception) -> 
 @pytest.mark.parametrize(
     "error", [refused(401), refused(404), sdk_error(422), ValueError("not JSON")]
 )
-def test_a_lasting_failure_is_not_tried_again(settings: Quick, error: Exception) -> None:
+def test_a_permanent_failure_is_not_retried(settings: Quick, error: Exception) -> None:
     call = Call(error)
     with pytest.raises(type(error)):
         retry(call, MODEL, settings)
     assert call.tries == 1
 
 
-def test_the_status_is_found_wherever_the_client_puts_it() -> None:
+def test_the_status_is_found_on_the_errors_of_all_clients() -> None:
     assert status(refused(429)) == 429
     assert status(sdk_error(503)) == 503
     assert status(httpx.ConnectError("no")) is None
@@ -136,7 +136,7 @@ def test_a_date_to_wait_for_is_no_failure_of_ours(settings: Quick) -> None:
     assert retry(Call(later), MODEL, settings) == "Now."
 
 
-def test_who_asks_for_too_long_a_wait_is_given_up_at_once(settings: Quick) -> None:
+def test_a_wait_over_the_limit_fails_immediately(settings: Quick) -> None:
     call = Call(refused(429, retry_after="60"))
     with pytest.raises(httpx.HTTPStatusError):
         retry(call, MODEL, settings)
@@ -158,7 +158,7 @@ def test_requests_are_spaced_out(settings: Quick) -> None:
     assert time.monotonic() - started >= 3 / 50
 
 
-def test_only_mistral_s_own_api_is_held_to_the_rate_limit(settings: Quick) -> None:
+def test_the_rate_limit_is_for_mistral_s_own_api_only(settings: Quick) -> None:
     assert gate(replace(settings, requests_per_second=0.5)).interval == 2
     assert gate(replace(settings, requests_per_second=0.5, provider="server")).interval == 0
 
@@ -185,14 +185,14 @@ def test_a_stop_ends_the_wait_for_the_rate_limit(settings: Quick) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_a_stop_before_the_first_try_spares_the_request(settings: Quick) -> None:
+def test_a_stop_before_the_first_try_sends_no_request(settings: Quick) -> None:
     call = Call()
     with pytest.raises(Stopped):
         retry(call, MODEL, settings, stop=stop_at(1))
     assert call.tries == 0
 
 
-def test_to_be_stopped_is_no_failure_of_the_model(settings: Quick) -> None:
+def test_a_stop_is_not_a_failure_of_the_model(settings: Quick) -> None:
     resting = replace(settings, cooldown=60)
     with pytest.raises(Stopped), polite_errors(MODEL, resting):
         raise Stopped
@@ -200,7 +200,7 @@ def test_to_be_stopped_is_no_failure_of_the_model(settings: Quick) -> None:
         assert retry(Call(), MODEL, resting) == "Now."
 
 
-# What is said, and what rests
+# Messages, and the pause after a failure
 
 
 @pytest.mark.parametrize(
@@ -215,41 +215,41 @@ def test_to_be_stopped_is_no_failure_of_the_model(settings: Quick) -> None:
         (ValueError("not JSON"), "The model's answer could not be read."),
     ],
 )
-def test_a_failure_is_told_politely(settings: Quick, error: Exception, expected: str) -> None:
-    assert told(settings, error) == expected
+def test_a_failure_gives_a_polite_message(settings: Quick, error: Exception, expected: str) -> None:
+    assert shown(settings, error) == expected
 
 
-def test_after_a_failure_the_model_rests_and_the_others_do_not(settings: Quick) -> None:
+def test_after_a_failure_only_that_model_pauses(settings: Quick) -> None:
     resting = replace(settings, cooldown=0.1)
-    told(resting, refused(500))
-    assert told(resting, refused(401)) == "The model did not answer a moment ago."
-    assert told(resting, refused(401), "another") == "The model refused the API key."
+    shown(resting, refused(500))
+    assert shown(resting, refused(401)) == "The model did not answer a moment ago."
+    assert shown(resting, refused(401), "another") == "The model refused the API key."
     time.sleep(0.1)
-    assert told(resting, refused(401)) == "The model refused the API key."
+    assert shown(resting, refused(401)) == "The model refused the API key."
 
 
-def test_a_server_that_is_away_is_away_with_all_its_models(settings: Quick) -> None:
+def test_a_server_that_is_down_pauses_all_its_models(settings: Quick) -> None:
     resting = replace(settings, cooldown=60)
-    told(resting, httpx.ConnectError("no"))
-    assert told(resting, refused(401), "another") == "The model did not answer a moment ago."
+    shown(resting, httpx.ConnectError("no"))
+    assert shown(resting, refused(401), "another") == "The model did not answer a moment ago."
 
 
-def test_a_model_that_is_not_there_is_asked_for_again_unless_it_is_optional(
+def test_a_missing_model_is_requested_again_unless_it_is_optional(
     settings: Quick,
 ) -> None:
     for _ in range(2):
-        assert told(settings, refused(404)).endswith("did not accept the request.")
-    told(settings, refused(404), "mistral-embed", optional=True)
-    after = told(settings, refused(404), "mistral-embed", optional=True)
+        assert shown(settings, refused(404)).endswith("did not accept the request.")
+    shown(settings, refused(404), "mistral-embed", optional=True)
+    after = shown(settings, refused(404), "mistral-embed", optional=True)
     assert after == "The model did not answer a moment ago."
 
 
-def test_a_key_that_a_server_quotes_does_not_reach_the_log(
+def test_a_key_in_an_error_message_is_not_logged(
     settings: Quick, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secret = replace(settings, mistral_api_key=SecretStr(KEY), llm_api_key=SecretStr("other"))
-    told(secret, ValueError(f"Incorrect API keys: {KEY}, other"))
+    shown(secret, ValueError(f"Incorrect API keys: {KEY}, other"))
     assert "Incorrect API keys: ***, ***" in caplog.text
     assert KEY not in caplog.text
     assert without_keys("nothing to hide", settings) == "nothing to hide"

@@ -53,7 +53,7 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        server.socket.settimeout(1)  # a client may go away before it is accepted
+        server.socket.settimeout(1)  # a client may disconnect before it is accepted
         server.daemon_threads, server.block_on_close = True, False
         Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -75,17 +75,15 @@ def loopback(address: str) -> bool:
         ("/bare", ".html"),
     ],
 )
-def test_a_page_comes_with_the_ending_that_tells_its_kind(
-    site: str, path: str, ending: str
-) -> None:
+def test_a_page_comes_with_its_file_extension(site: str, path: str, ending: str) -> None:
     kind, data = fetch(site + path, 1, loopback)
     assert kind == ending
     assert read(kind, data)[0].text.endswith("Hello")
 
 
-def test_what_is_no_document_is_refused(site: str) -> None:
+def test_an_unsupported_file_type_is_refused(site: str) -> None:
     kind, data = fetch(site + "/photo", 1, loopback)
-    with pytest.raises(Unreadable, match="of a kind that is not read"):
+    with pytest.raises(Unreadable, match="unsupported file type"):
         read(kind, data)
 
 
@@ -96,10 +94,10 @@ def test_what_is_no_document_is_refused(site: str) -> None:
         ("/big", "larger than 1 MB"),
         ("/loop", "redirects too often"),
         ("/inside", "inside your own network"),
-        ("/file", "only http"),
+        ("/file", "not an http"),
     ],
 )
-def test_a_page_that_cannot_be_had_says_why(site: str, path: str, problem: str) -> None:
+def test_a_page_that_cannot_be_fetched_says_why(site: str, path: str, problem: str) -> None:
     with pytest.raises(Unreadable, match=problem):
         fetch(site + path, 1, loopback)
 
@@ -130,7 +128,7 @@ def test_an_endless_answer_is_given_up(site: str, path: str) -> None:
         "http://[fe80::1]/",
     ],
 )
-def test_addresses_inside_the_own_network_are_refused(url: str) -> None:
+def test_addresses_inside_your_own_network_are_refused(url: str) -> None:
     with pytest.raises(Unreadable, match="inside your own network"):
         fetch(url, 1)
 
@@ -139,7 +137,7 @@ def test_addresses_inside_the_own_network_are_refused(url: str) -> None:
     "url",
     ["file:///etc/passwd", "ftp://example.org/", "http://", "javascript://x", "http://x:y/", "://"],
 )
-def test_what_is_no_web_address_is_refused(url: str) -> None:
+def test_an_invalid_web_address_is_refused(url: str) -> None:
     with pytest.raises(Unreadable):
         fetch(url, 1)
 
@@ -158,5 +156,5 @@ def test_what_is_no_web_address_is_refused(url: str) -> None:
         ("::", False),
     ],
 )
-def test_an_address_is_public_only_on_the_open_internet(address: str, public: bool) -> None:
+def test_only_addresses_on_the_public_internet_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public

@@ -1,4 +1,4 @@
-"""Search over your own documents, with their sources."""
+"""Tool: search your own documents, with sources."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from agent.tools import ToolError, tool
 def search_documents(question: str) -> str:
     """Search the documents for the passages that answer a question best, each with its source.
 
-    Use it for whatever the documents may know. Ask in whole words, as a person would; name the
-    source of what you use.
+    Use it for any question that the documents may answer. Write a full question in plain words;
+    name the source of what you use.
     """
     from rag import keywords, pipeline, prompts
     from rag.__main__ import ready
 
     if not question.strip():
-        raise ToolError("Say what to search for.")
+        raise ToolError("The question is empty. Say what to search for.")
     ready()
     try:
         found = pipeline.search(question)
     except keywords.Damaged as error:
         raise ToolError(pipeline.DAMAGED) from error
     if not found:
-        return "The documents say nothing about it. Other words may find it."
+        return "Nothing found in the documents. Try other words."
     passages = (each.passage for each in found)
     return "\n\n".join(
         f"[{number}] {prompts.where(passage)}\n{passage.text}"

@@ -1,4 +1,4 @@
-"""The vector store: Chroma, embedded in the index folder or a server at STORE_URL."""
+"""The vector store: Chroma, in the index folder or on the server at STORE_URL."""
 
 # requires: chromadb>=1.5.9,<2
 from __future__ import annotations
@@ -15,12 +15,12 @@ from chromadb.api import ClientAPI
 from rag.passages import Hit, Passage, Vector
 from rag.settings import SETTINGS
 
-BATCH = 5000  # Chroma takes at most 5,461 at a time
+BATCH = 5000  # Chroma accepts at most 5,461 per call
 _opening = threading.Lock()
 
 
 def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
-    """Store one vector for each passage; a passage that is already there is replaced."""
+    """Store the vectors of passages; a passage that exists already is replaced."""
     for start in range(0, len(passages), BATCH):
         some = passages[start : start + BATCH]
         theirs: list[Sequence[float] | Sequence[int]] = [*vectors[start : start + BATCH]]
@@ -32,7 +32,7 @@ def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) ->
 
 
 def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
-    """The nearest passages, best first; the score is the cosine similarity, at most 1."""
+    """The nearest passages, best first; the score is the cosine similarity (1 is the best)."""
     found = _collection(folder).query(
         query_embeddings=list[Sequence[float] | Sequence[int]]([vector]),
         n_results=limit,
@@ -43,23 +43,23 @@ def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
 
 
 def remove(folder: Path, source: str) -> None:
-    """Forget every vector of one document."""
+    """Delete all vectors of a document."""
     _collection(folder).delete(where={"source": source})
 
 
 def count(folder: Path) -> int:
-    """How many vectors there are."""
+    """The number of vectors."""
     return _collection(folder).count()
 
 
 def _collection(folder: Path) -> chromadb.Collection:
-    with _opening:  # Chroma stumbles when two threads open one folder at once
+    with _opening:  # Chroma fails when two threads open a folder at the same time
         return _open(folder)
 
 
 @cache
 def _open(folder: Path) -> chromadb.Collection:
-    # We bring our own vectors: without `None` Chroma would want to download a model.
+    # We pass our own vectors: without `None` Chroma would download a model.
     return _client(folder).get_or_create_collection(
         f"passages-{folder.name}",
         embedding_function=None,

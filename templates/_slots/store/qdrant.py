@@ -1,4 +1,4 @@
-"""The vector store: Qdrant, embedded in the index folder or a server at STORE_URL."""
+"""The vector store: Qdrant, in the index folder or on the server at STORE_URL."""
 
 # requires: qdrant-client>=1.16,<2
 from __future__ import annotations
@@ -20,7 +20,7 @@ _opening = threading.Lock()
 
 
 def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
-    """Store one vector for each passage; a passage that is already there is replaced."""
+    """Store the vectors of passages; a passage that exists already is replaced."""
     if not passages:
         return
     client, name = _client(folder), _name(folder)
@@ -29,7 +29,7 @@ def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) ->
         client.create_collection(name, vectors_config=space)
     points = [
         models.PointStruct(
-            id=str(uuid.uuid5(uuid.NAMESPACE_URL, passage.id)),  # Qdrant takes no other ids
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, passage.id)),  # Qdrant accepts only UUIDs
             vector=vector,
             payload={"id": passage.id, "source": passage.source},
         )
@@ -40,7 +40,7 @@ def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) ->
 
 
 def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
-    """The nearest passages, best first; the score is the cosine similarity, at most 1."""
+    """The nearest passages, best first; the score is the cosine similarity (1 is the best)."""
     client, name = _client(folder), _name(folder)
     if not client.collection_exists(name):
         return []
@@ -49,7 +49,7 @@ def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
 
 
 def remove(folder: Path, source: str) -> None:
-    """Forget every vector of one document."""
+    """Delete all vectors of a document."""
     client, name = _client(folder), _name(folder)
     if client.collection_exists(name):
         same = models.FieldCondition(key="source", match=models.MatchValue(value=source))
@@ -57,7 +57,7 @@ def remove(folder: Path, source: str) -> None:
 
 
 def count(folder: Path) -> int:
-    """How many vectors there are."""
+    """The number of vectors."""
     client, name = _client(folder), _name(folder)
     return client.count(name).count if client.collection_exists(name) else 0
 
@@ -67,7 +67,7 @@ def _name(folder: Path) -> str:
 
 
 def _client(folder: Path) -> QdrantClient:
-    with _opening:  # two clients on one folder refuse each other
+    with _opening:  # a folder accepts only one client
         return _open(folder)
 
 
@@ -77,5 +77,5 @@ def _open(folder: Path) -> QdrantClient:
         return QdrantClient(url=SETTINGS.store_url)
     folder.mkdir(parents=True, exist_ok=True)
     client = QdrantClient(path=str(folder / "vectors"))
-    atexit.register(client.close)  # left to the end of Python it would complain there
+    atexit.register(client.close)  # otherwise it logs an error when Python exits
     return client

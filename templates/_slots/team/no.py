@@ -1,4 +1,4 @@
-"""Who works on a task: one agent with all the tools."""
+"""Builds the graph: a single agent with all the tools."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def build(
     shorten: AgentMiddleware[Any, Any],
     saver: BaseCheckpointSaver[str],
 ) -> CompiledStateGraph[Any]:
-    """The agent. `shorten` keeps a long talk within the model's memory, `saver` keeps it."""
+    """The agent. `shorten` fits a long chat into the context window, `saver` stores it."""
     return agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)

@@ -420,7 +420,7 @@ def test_the_first_unreadable_document_is_named_and_the_others_counted(
     project: ProjectFiles,
 ) -> None:
     write(project.folder / "docs" / "a.pdf", "x")
-    problems = ("docs/a.pdf: is empty", "docs/b.png: is of a kind that is not read")
+    problems = ("docs/a.pdf: is empty", "docs/b.png: has an unsupported file type")
     finding = documents.check(context(project, AppStatus(docs="docs", unreadable=problems)))
     assert finding.status is Status.WARN
     assert finding.message == "docs/a.pdf: is empty (and 1 more)"

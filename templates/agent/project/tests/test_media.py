@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import KEY
-from mistral_server import TRANSCRIPTIONS, Body, Handler, MistralServer, heard, status
+from mistral_server import TRANSCRIPTIONS, Body, Handler, MistralServer, status, transcript
 from PIL import Image
 
 from agent.media import MAX_IMAGES, MAX_SIDE, Prepared, prepare
@@ -183,7 +183,7 @@ def test_a_server_of_your_own_gets_the_picture(settings: Settings, tmp_path: Pat
 def test_speech_is_part_of_the_task(
     online: Settings, server: MistralServer, tmp_path: Path
 ) -> None:
-    server.will(heard("Add 2 and 3."), path=TRANSCRIPTIONS)
+    server.will(transcript("Add 2 and 3."), path=TRANSCRIPTIONS)
     prepared = prepare("Please:", [sound(tmp_path / "My voice.WAV")], online)
     assert prepared == Prepared("Please:\n\nAdd 2 and 3.", (), ("My voice.WAV",), ())
     [request] = server.requests
@@ -195,7 +195,7 @@ def test_speech_is_part_of_the_task(
 def test_a_passing_failure_is_tried_again(
     online: Settings, server: MistralServer, tmp_path: Path
 ) -> None:
-    server.will(status(503), heard("Add 2 and 3."), path=TRANSCRIPTIONS)
+    server.will(status(503), transcript("Add 2 and 3."), path=TRANSCRIPTIONS)
     assert prepare("", [sound(tmp_path / "a.wav")], online).text == "Add 2 and 3."
 
 
@@ -214,7 +214,7 @@ def test_a_recording_that_cannot_be_transcribed_is_left_out(
 def test_a_silent_recording_is_left_out(
     online: Settings, server: MistralServer, tmp_path: Path
 ) -> None:
-    server.will(heard(" "), path=TRANSCRIPTIONS)
+    server.will(transcript(" "), path=TRANSCRIPTIONS)
     prepared = prepare("", [sound(tmp_path / "a.wav")], online)
     assert prepared.notices == ("a.wav contains no speech.",)
 

@@ -16,10 +16,10 @@ from mistral_server import (
     MistralServer,
     calls,
     hanging,
-    heard,
     slowly,
     status,
     text,
+    transcript,
     truncated,
 )
 from mistralai.client import Mistral
@@ -239,7 +239,7 @@ def test_a_recording_arrives_complete_and_its_text_comes_back(server: MistralSer
     client = Mistral(api_key=KEY, server_url=server.url).audio.transcriptions
     file = File(file_name="a.wav", content=recording)
     first = client.complete(model="voxtral-mini-latest", file=file)
-    server.will(heard("Stop."), path=TRANSCRIPTIONS)
+    server.will(transcript("Stop."), path=TRANSCRIPTIONS)
     assert client.complete(model="voxtral-mini-latest", file=file).text == "Stop."
     assert first.text == "Add the numbers 2 and 3."
     assert server.requests[0].body["file"]["content"] == recording

@@ -64,7 +64,7 @@ def test_a_missing_part_is_refused(site: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "problem"),
-    [("/gone", "answered 404"), ("/photo", "of a kind that is not read"), ("/empty", "is empty")],
+    [("/gone", "answered 404"), ("/photo", "unsupported file type"), ("/empty", "is empty")],
 )
 def test_a_page_that_cannot_be_read_says_why(site: str, path: str, problem: str) -> None:
     with pytest.raises(ToolError, match=problem):

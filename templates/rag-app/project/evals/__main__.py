@@ -20,7 +20,7 @@ from rag import keywords, pipeline, prompts
 from rag.__main__ import run_ingest
 
 FOLDER = Path(__file__).parent
-DEPTH = 10  # how deep hit@k and MRR look
+DEPTH = 10  # hits that MRR and hit@k consider
 
 # US dollars for a million tokens in and out, as of November 2026. Add your model here.
 PRICES = {
@@ -35,7 +35,7 @@ PRICES = {
 
 @dataclass(frozen=True)
 class Question:
-    """A line of questions.jsonl; no `source` means that the documents do not hold the answer."""
+    """A line of questions.jsonl; an empty `source`: the documents do not contain the answer."""
 
     question: str
     answer: str
@@ -44,12 +44,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one question gave; `rank` is the right document's place in search, 0 for none."""
+    """The result of a question; `rank` is the right document's rank in search, 0 if missing."""
 
     rank: int
     rouge: float
-    cites: bool  # names at least one passage that exists
-    cites_right: bool  # among them one of the document that holds the answer
+    cites: bool  # at least one passage
+    cites_right: bool  # at least one passage of the right document
     seconds: float
     tokens: int
     cost: float
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class _Words:
-    """rouge-score's own tokenizer knows English letters only; ours knows them all."""
+    """Tokenizer for all languages; rouge-score's own supports English letters only."""
 
     def tokenize(self, text: str) -> list[str]:
         return keywords.stems(text)
@@ -67,7 +67,7 @@ SCORER = RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 def load(path: Path) -> list[Question]:
-    """The questions of a JSONL file; a line that is none stops the run and is named."""
+    """Read the questions of a JSONL file; exit with the line number of an invalid line."""
     questions = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -75,19 +75,19 @@ def load(path: Path) -> list[Question]:
                 row = json.loads(line)
                 questions.append(Question(row["question"], row["answer"], row["source"]))
         except (ValueError, KeyError, TypeError):
-            sys.exit(f'{path.name}, line {number}: is not {{"question", "answer", "source"}}')
+            sys.exit(f'{path.name}, line {number}: needs "question", "answer" and "source".')
     return questions
 
 
 def measure(question: Question) -> Outcome:
-    """Search and answer one question, and compare with what was expected."""
+    """Search for and answer a question, and compare the result with the expected one."""
     sources = [found.passage.source for found in pipeline.search(question.question, DEPTH)]
     answer = pipeline.answer(question.question)
-    said = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.STAND_IN))
+    text = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.OFFLINE_INTRO))
     price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
     return Outcome(
         rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        rouge=SCORER.score(question.answer, said)["rougeL"].fmeasure,
+        rouge=SCORER.score(question.answer, text)["rougeL"].fmeasure,
         cites=bool(answer.citations),
         cites_right=question.source in {c.passage.source for c in answer.citations},
         seconds=answer.seconds,
@@ -98,7 +98,7 @@ def measure(question: Question) -> Outcome:
 
 
 def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, float]:
-    """The table's rows: means over the questions that have an answer, except where said."""
+    """The rows of the table: means over the questions that have an answer, unless named."""
     known = [o for q, o in zip(questions, outcomes, strict=True) if q.source]
     unknown = [o for q, o in zip(questions, outcomes, strict=True) if not q.source]
     seconds = sorted(o.seconds for o in outcomes)
@@ -116,7 +116,7 @@ def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, f
     asked = [o for o in outcomes if o.tokens]
     if asked:
         rows["chat tokens in all"] = sum(o.tokens for o in asked)
-    if asked and all(o.model in PRICES for o in asked):  # no price is not a price of 0
+    if asked and all(o.model in PRICES for o in asked):  # a missing price is not 0
         rows["US$ for chat in all"] = sum(o.cost for o in asked)
     return {name: round(value, 4) for name, value in rows.items()}
 
@@ -127,11 +127,11 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Run all questions, print the table beside the last report's, and write the new report."""
+    """Run all questions, print the table with changes since the last report, write the report."""
     file, report_file = folder / "questions.jsonl", folder / "report.json"
     questions = load(file) if file.is_file() else []
     if not questions:
-        sys.exit(f"{file} holds no question")
+        sys.exit(f"{file} contains no questions.")
     run_ingest()
     outcomes = [measure(q) for q in track(questions, "Asking", transient=True)]
     rows = summarize(questions, outcomes)
@@ -145,7 +145,7 @@ def main(folder: Path = FOLDER) -> None:
 
 
 def show(rows: dict[str, float], last: dict[str, float], title: str) -> None:
-    """Print the table; the second column of figures is the change since the last report."""
+    """Print the table; the column `change` is the difference from the last report."""
     table = Table("", "now", "change", title=title, title_justify="left")
     for name, value in rows.items():
         change = value - last[name] if name in last else 0.0

@@ -1,4 +1,4 @@
-"""Keeps your own environment, `.env`, documents and index, and the network, out of the tests."""
+"""Isolates the tests from your environment, `.env`, documents, index, and from the network."""
 
 import atexit
 import gc
@@ -14,7 +14,7 @@ from typing import Any
 import pydantic_settings  # noqa: F401 (it must not be imported in the empty environment below)
 import pytest
 
-gc.disable()  # imports leave no garbage to look for, and looking takes a tenth of the time
+gc.disable()  # imports create no garbage; collecting takes a tenth of the time
 HOME = Path(tempfile.mkdtemp(prefix="rag-tests-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 OURS = {
@@ -23,7 +23,7 @@ OURS = {
     "INDEX_DIR": str(HOME / "index"),
     "FEEDBACK_FILE": str(HOME / "feedback.jsonl"),
 }
-with pytest.MonkeyPatch.context() as patch:  # whatever you have set, even a wrong PORT
+with pytest.MonkeyPatch.context() as patch:  # ignores your settings, even a wrong PORT
     for name in list(os.environ):
         patch.delenv(name)
     for name, value in OURS.items():
@@ -50,16 +50,16 @@ LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
-    """A test that would leave this machine fails instead."""
+    """A test that connects to another machine fails."""
     connect = socket.socket.connect
 
-    def stay_here(self: socket.socket, address: object) -> None:
+    def local_only(self: socket.socket, address: object) -> None:
         if isinstance(address, tuple) and not str(address[0]).startswith(LOOPBACK):
             raise AssertionError(f"a test tried to reach {address}")
         connect(self, address)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", stay_here)
+        patch.setattr(socket.socket, "connect", local_only)
         yield
 
 
@@ -71,7 +71,7 @@ def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """No model: the stand-in answers, from the documents in tmp_path/docs."""
+    """Offline mode, with the documents in tmp_path/docs."""
     return Settings(docs_dir=tmp_path / "docs", index_dir=tmp_path / "index", **QUICK)
 
 
@@ -83,7 +83,7 @@ def only_server() -> Iterator[MistralServer]:
 
 @pytest.fixture
 def server(only_server: MistralServer) -> MistralServer:
-    """A Mistral-compatible server that has not heard anything yet."""
+    """A Mistral-compatible server without earlier requests."""
     only_server.requests.clear()
     only_server.replies.clear()
     return only_server
@@ -91,14 +91,14 @@ def server(only_server: MistralServer) -> MistralServer:
 
 @pytest.fixture
 def online(settings: Settings, server: MistralServer) -> Settings:
-    """The same with a model: Mistral's own client, and the strict server on loopback."""
+    """The same with a model: Mistral's own client, and the test server."""
     changes = {"mistral_api_key": KEY, "mistral_server_url": server.url} | MODELS
     return Settings(**(settings.model_dump() | changes))
 
 
 @pytest.fixture
 def write(settings: Settings) -> Write:
-    """Put a document into docs/."""
+    """Write a document into docs/."""
 
     def put(name: str, content: str | bytes) -> Path:
         path = settings.docs / name

@@ -41,7 +41,7 @@ def passage(text: str, source: str = "docs/tea.md", section: str = "") -> Passag
 # The chat
 
 
-def test_a_question_gets_an_answer_its_sources_and_its_author() -> None:
+def test_a_question_gets_an_answer_its_sources_and_the_model_s_name() -> None:
     bubble, panel, badge, *_ = list(app.chat(ASKED, []))[-1]
     cited = re.search(r'80 degrees. <a class="cite" href="#(source-1-1-\w+)">1</a>', bubble)
     assert cited
@@ -63,7 +63,7 @@ def test_the_sources_of_earlier_answers_stay_in_the_panel() -> None:
     assert any(name.startswith("source-2-") for name in cards)
 
 
-def test_what_was_answered_goes_back_to_the_model_as_plain_words() -> None:
+def test_an_answer_goes_back_to_the_model_as_plain_text() -> None:
     written = "Brew it hot [1], `a[1] < b` and <b>so</b> on."
     bubble = app._bubble(Answer(written, model="m", seconds=0.5), 3)
     assert "0.5 s" in bubble
@@ -81,17 +81,17 @@ def test_the_chat_survives_whatever_goes_wrong() -> None:
 def test_a_failed_model_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = Answer("Quoted.", seconds=1.0, notice="The model could not be reached.")
     monkeypatch.setattr(pipeline, "stream", lambda *_: iter([failed]))
-    with pytest.warns(UserWarning, match="The offline stand-in answered instead"):
+    with pytest.warns(UserWarning, match="This is the offline answer"):
         *_, (bubble, _, badge, *_) = app.chat(ASKED, [])
     assert "The model could not be reached. Answered by the offline stand-in" in bubble
     assert "Offline stand-in" in badge
 
 
-# What documents and models write stays text
+# Text of documents and models is shown as text
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_markup_in_an_answer_is_inert(hostile: str) -> None:
+def test_markup_in_an_answer_is_disabled(hostile: str) -> None:
     bubble = app._bubble(Answer(f"{hostile} [1]", seconds=1.0), 1)
     ours = re.compile(
         r'<a class="cite" href="#source-1-1">|</a>|^<span class="by">|</span>(?=\n\n)'
@@ -100,7 +100,7 @@ def test_markup_in_an_answer_is_inert(hostile: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_markup_in_a_source_is_inert(hostile: str) -> None:
+def test_markup_in_a_source_is_disabled(hostile: str) -> None:
     citation = Citation(1, passage(hostile, source=f"docs/{hostile}.md", section=hostile))
     panel = BeautifulSoup(app.sources(Answer("[1]", (citation,)), hostile, 1), "lxml")
     ours = {"html", "body", "h2", "details", "summary", "span", "b", "small", "p", "mark"}
@@ -112,7 +112,7 @@ def test_markup_in_a_source_is_inert(hostile: str) -> None:
 # Feedback and documents
 
 
-def test_a_thumb_is_written_down_with_question_and_answer() -> None:
+def test_a_thumbs_up_is_saved_with_question_and_answer() -> None:
     bubble = app._bubble(Answer("At 80 degrees [1].", seconds=1.0), 1)
     messages = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": bubble}]
     app.vote(gr.LikeData(None, {"index": 1, "value": bubble, "liked": True}), messages)
@@ -122,21 +122,21 @@ def test_a_thumb_is_written_down_with_question_and_answer() -> None:
     assert row == {"question": ASKED, "answer": "At 80 degrees [1].", "liked": True}
 
 
-def test_an_upload_is_kept_indexed_and_found(tmp_path: Path) -> None:
+def test_an_upload_is_saved_indexed_and_found(tmp_path: Path) -> None:
     file = tmp_path / "kites.md"
     file.write_text("A kite flies best in a steady wind.", encoding="utf-8")
-    said, shelf = app.add_files([str(file)])
-    assert said.startswith("1 read")
+    message, shelf = app.add_files([str(file)])
+    assert message.startswith("1 read")
     assert "kites.md" in shelf
     assert "steady wind" in app.ask("Which wind is best for a kite?")["answer"]
 
     (SETTINGS.docs / "uploads" / "kites.md").unlink()
-    said, shelf = app.read_again()
-    assert said == "0 read, 1 removed."
+    message, shelf = app.read_again()
+    assert message == "0 read, 1 removed."
     assert "kites.md" not in shelf
 
 
-def test_an_index_damaged_in_mid_use_is_told_and_mended_by_a_button() -> None:
+def test_an_index_damaged_while_in_use_is_reported_and_rebuilt_by_a_button() -> None:
     file = SETTINGS.index / "keywords.db"
     file.write_bytes(b"garbage" * 1000)
     *_, (bubble, *_) = app.chat(ASKED, [])
@@ -145,13 +145,13 @@ def test_an_index_damaged_in_mid_use_is_told_and_mended_by_a_button() -> None:
     assert pipeline.DAMAGED in app.library()
     with pytest.raises(gr.Error, match="damaged"):
         app.search(ASKED)
-    said, shelf = app.read_again()
-    assert said == "1 read, 0 removed."
+    message, shelf = app.read_again()
+    assert message == "1 read, 0 removed."
     assert "tea.md" in shelf
     assert "80 degrees" in app.ask(ASKED)["answer"]
 
 
-def test_a_conversation_goes_on_when_the_sources_of_its_start_are_damaged(
+def test_a_chat_continues_when_its_earlier_sources_are_damaged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first, *_ = list(app.chat(ASKED, []))[-1]
@@ -164,22 +164,22 @@ def test_a_conversation_goes_on_when_the_sources_of_its_start_are_damaged(
     app.read_again()
 
 
-def test_damage_that_only_reading_documents_meets_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_found_during_an_ingest_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise keywords.Damaged("keywords.db: a part of it could not be read")
+        raise keywords.Damaged("keywords.db: a part could not be read")
 
     monkeypatch.setattr(ingest, "ingest", fail)
     assert app.read_again()[0] == pipeline.DAMAGED
 
 
-def test_a_refused_address_is_told_in_a_line_without_live_markup() -> None:
-    said, _ = app.add_url("127.0.0.1/<img src=x>")
-    assert "inside your own network" in said
-    assert "<img" not in said
+def test_a_rejected_address_gets_a_message_with_escaped_html() -> None:
+    message, _ = app.add_url("127.0.0.1/<img src=x>")
+    assert "inside your own network" in message
+    assert "<img" not in message
     assert app.add_url("  ")[0] == ""
 
 
-# For programs
+# The API for programs
 
 
 def test_programs_can_ask_and_search() -> None:

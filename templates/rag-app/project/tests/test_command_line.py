@@ -27,7 +27,7 @@ def start(*words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True)
 
 
-def test_search_prints_a_list_for_programs() -> None:
+def test_search_prints_json() -> None:
     code, out, _ = run("search", "green tea", "--limit", "3", "--json")
     [found] = json.loads(out)
     assert code == 0
@@ -37,7 +37,7 @@ def test_search_prints_a_list_for_programs() -> None:
     assert found["score"] > 0
 
 
-def test_ask_prints_an_answer_for_programs() -> None:
+def test_ask_prints_json() -> None:
     code, out, _ = run("ask", ASKED, "--json")
     answer = json.loads(out)
     assert code == 0
@@ -45,7 +45,7 @@ def test_ask_prints_an_answer_for_programs() -> None:
     assert answer["citations"][0]["number"] == 1
 
 
-def test_people_see_the_answer_its_sources_and_its_author() -> None:
+def test_ask_prints_the_answer_its_sources_and_the_model() -> None:
     code, out, notes = run("ask", ASKED)
     assert code == 0
     assert "80 degrees. [1]" in out
@@ -53,11 +53,11 @@ def test_people_see_the_answer_its_sources_and_its_author() -> None:
     assert "offline stand-in" in notes
 
 
-def test_nothing_found_is_no_failure() -> None:
+def test_no_result_is_not_a_failure() -> None:
     assert run("search", "zeppelin", "--json") == (0, "[]\n", "")
 
 
-def test_ingest_names_each_document_it_could_not_read_in_one_line(tmp_path: Path) -> None:
+def test_ingest_prints_a_line_for_each_document_that_failed(tmp_path: Path) -> None:
     broken = tmp_path / ("long name " * 12 + ".pdf")
     broken.write_bytes(b"%PDF-1.7 broken")
     code, out, notes = run("ingest", str(broken))
@@ -67,7 +67,7 @@ def test_ingest_names_each_document_it_could_not_read_in_one_line(tmp_path: Path
     assert summary.startswith("0 documents read")
 
 
-def test_a_fresh_project_answers_at_once_in_any_console(tmp_path: Path) -> None:
+def test_a_new_project_answers_its_first_question_in_any_console(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "thé.txt").write_text(TEXT, encoding="utf-8")
     folders = {"DOCS_DIR": str(tmp_path / "docs"), "INDEX_DIR": str(tmp_path / "index")}
@@ -80,7 +80,7 @@ def test_a_fresh_project_answers_at_once_in_any_console(tmp_path: Path) -> None:
 # A damaged index
 
 
-def test_asking_a_damaged_index_makes_it_anew(tmp_path: Path) -> None:
+def test_asking_a_damaged_index_rebuilds_it(tmp_path: Path) -> None:
     index = tmp_path / "index" / "keywords" / "keywords.db"
     index.parent.mkdir(parents=True)
     index.write_bytes(b"garbage" * 1000)
@@ -91,23 +91,23 @@ def test_asking_a_damaged_index_makes_it_anew(tmp_path: Path) -> None:
     assert read.startswith("1 documents read")
 
 
-def test_while_the_app_has_a_damaged_index_everybody_else_gets_a_line(tmp_path: Path) -> None:
+def test_while_the_app_holds_a_damaged_index_other_commands_print_a_line(tmp_path: Path) -> None:
     index = tmp_path / "index" / "keywords" / "keywords.db"
     index.parent.mkdir(parents=True)
     index.write_bytes(b"garbage" * 1000)
     with FileLock(index.with_name("writer.lock"), timeout=0):
         for command, code in (("ask", 0), ("search", 1)):
             done = start(command, ASKED, INDEX_DIR=str(tmp_path / "index"), COLUMNS="200")
-            said = (done.stdout + done.stderr).decode("utf-8")
-            assert "Another process is using this index" in said
-            assert pipeline.DAMAGED in said
-            assert ("Traceback" in said, done.returncode) == (False, code)
+            output = (done.stdout + done.stderr).decode("utf-8")
+            assert "Another process is using this index" in output
+            assert pipeline.DAMAGED in output
+            assert ("Traceback" in output, done.returncode) == (False, code)
 
 
 # Status
 
 
-def test_status_prints_an_object_for_programs() -> None:
+def test_status_prints_json() -> None:
     code, out, _ = run("status", "--json")
     now = json.loads(out)
     assert code == 0
@@ -119,23 +119,25 @@ def test_status_prints_an_object_for_programs() -> None:
 
 
 @pytest.mark.parametrize(("examples", "question"), [('["Who?", "Why?"]', "Who?"), ("[]", "")])
-def test_status_tells_a_question_to_try(examples: str, question: str) -> None:
+def test_status_has_a_question_to_try(examples: str, question: str) -> None:
     done = start("status", "--json", EXAMPLES=examples)
     assert json.loads(done.stdout)["question"] == question
 
 
-def test_status_makes_nothing_and_names_the_command_that_mends(tmp_path: Path) -> None:
+def test_status_changes_nothing_and_names_the_command_that_updates_the_index(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "tea.md").write_text("Tea.", encoding="utf-8")
     (tmp_path / "docs" / "photo.png").write_bytes(b"")
     folders = {"DOCS_DIR": str(tmp_path / "docs"), "INDEX_DIR": str(tmp_path / "index")}
     done = start("status", **folders)
-    said = done.stdout.decode("utf-8")
-    assert "offline stand-in" in said
-    assert "0 documents" in said
-    assert "docs/tea.md" in said
-    assert "photo.png: is of a kind that is not read" in said
-    assert "uv run python -m rag ingest" in said
+    output = done.stdout.decode("utf-8")
+    assert "offline mode" in output
+    assert "0 documents" in output
+    assert "docs/tea.md" in output
+    assert "photo.png: has an unsupported file type" in output
+    assert "uv run python -m rag ingest" in output
     assert (done.returncode, done.stderr) == (0, b"")
     assert not (tmp_path / "index").exists()
 
@@ -146,7 +148,7 @@ def test_status_makes_nothing_and_names_the_command_that_mends(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "http"), ("PORT", "99999"), ("EXAMPLES", "no list")]
 )
-def test_a_setting_that_makes_no_sense_is_named_in_a_line(
+def test_an_invalid_setting_is_named_with_a_fix(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -157,7 +159,7 @@ def test_a_setting_that_makes_no_sense_is_named_in_a_line(
     assert fix.startswith("Fix: ")
 
 
-def test_who_answers_follows_from_what_is_set() -> None:
+def test_the_settings_decide_which_model_answers() -> None:
     assert SETTINGS.provider == "offline"
     assert Settings(mistral_api_key="k").provider == "mistral"
     assert Settings(mistral_api_key=" ").provider == "offline"
@@ -165,7 +167,7 @@ def test_who_answers_follows_from_what_is_set() -> None:
     assert own.provider == "server"
 
 
-def test_the_environment_wins_over_the_file_and_empty_values_count_for_nothing(
+def test_the_environment_wins_over_the_file_and_empty_values_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "settings.env"

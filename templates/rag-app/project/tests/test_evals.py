@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_report_has_a_figure_for_everything_and_a_row_for_each_question(folder: Path) -> None:
+def test_the_report_has_all_metrics_and_a_row_for_each_question(folder: Path) -> None:
     evals.main(folder)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     summary = report["summary"]
@@ -49,21 +49,21 @@ def test_the_table_shows_what_changed_since_the_last_report(
     assert "+" not in rows["MRR"]
 
 
-@pytest.mark.parametrize(("model", "told"), [("mistral-small-latest", True), ("mine", False)])
-def test_a_model_without_a_price_gets_no_cost(model: str, told: bool) -> None:
+@pytest.mark.parametrize(("model", "priced"), [("mistral-small-latest", True), ("mine", False)])
+def test_a_model_without_a_price_gets_no_cost(model: str, priced: bool) -> None:
     outcome = evals.Outcome(1, 1.0, True, True, 0.1, tokens=100, cost=0.01, model=model)
     summary = evals.summarize([evals.Question("?", "!", "docs/a.md")], [outcome])
     assert summary["chat tokens in all"] == 100
-    assert ("US$ for chat in all" in summary) is told
+    assert ("US$ for chat in all" in summary) is priced
 
 
-def test_a_line_that_is_no_question_is_named(folder: Path) -> None:
+def test_an_invalid_line_is_named(folder: Path) -> None:
     with (folder / "questions.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"question": "And the answer?"}\n')
     with pytest.raises(SystemExit, match=r"questions\.jsonl, line 3: "):
         evals.main(folder)
 
 
-def test_without_questions_there_is_nothing_to_measure(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="holds no question"):
+def test_without_questions_the_evaluation_stops(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="contains no questions"):
         evals.main(tmp_path)

@@ -31,7 +31,7 @@ def sources(settings: Settings, question: str) -> set[str]:
 
 
 def assert_complete(settings: Settings) -> None:
-    """Every passage is there exactly once, in both halves of search, and nothing else is."""
+    """Every passage is in the index and in the store exactly once, and nothing else is."""
     ledger = keywords.ledger(settings.index)
     assert all(ledger.values())
     expected = 0
@@ -54,13 +54,13 @@ class Doomed(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    """An ingest in another process, hanging half-way; it gets there while other tests run."""
+    """An ingest in another process that hangs half-way; it gets there while other tests run."""
     folder = tmp_path_factory.mktemp("doomed")
     (folder / "docs").mkdir()
     for name in ("a.md", "b.md", "c.md"):
         (folder / "docs" / name).write_text(f"About {name}.\n\n{LONG}", encoding="utf-8")
     with MistralServer() as server:
-        server.will(Handler.answer, slow(60), path=EMBEDDINGS)  # by then the store holds some
+        server.will(Handler.answer, slow(60), path=EMBEDDINGS)  # the store already has some vectors
         values = {"docs_dir": str(folder / "docs"), "index_dir": str(folder / "index")}
         values |= {"mistral_api_key": KEY, "mistral_server_url": server.url} | MODELS | QUICK
         code = (
@@ -76,7 +76,7 @@ def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
 # New, unchanged, changed, deleted
 
 
-def test_documents_are_followed_as_they_come_change_and_go(
+def test_new_changed_and_deleted_documents_are_indexed(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
     tea = write("tea.md", "Green tea is brewed at 80 degrees.")
@@ -85,7 +85,7 @@ def test_documents_are_followed_as_they_come_change_and_go(
     asked = len(server.requests)
 
     assert ingest.ingest(settings=online) == Ingested(0, 0, 2, ())
-    assert len(server.requests) == asked, "unchanged documents cost nothing"
+    assert len(server.requests) == asked, "unchanged documents need no request"
 
     write("tea.md", "White tea is brewed at 70 degrees.")
     assert ingest.ingest(settings=online) == Ingested(1, 0, 2, ())
@@ -99,7 +99,9 @@ def test_documents_are_followed_as_they_come_change_and_go(
     assert_complete(online)
 
 
-def test_two_documents_of_one_name_are_told_apart(settings: Settings, write: Write) -> None:
+def test_two_documents_with_the_same_file_name_are_different_sources(
+    settings: Settings, write: Write
+) -> None:
     write("spring/notes.md", "The tulips bloom.")
     autumn = write("autumn/notes.md", "The apples are ripe.")
     assert ingest.ingest(settings=settings).changed == 2
@@ -111,16 +113,16 @@ def test_two_documents_of_one_name_are_told_apart(settings: Settings, write: Wri
     assert len(pipeline.search("tulips", 5, settings)) == 1
 
 
-def test_a_document_has_one_name_whichever_way_it_is_given(
+def test_a_document_has_one_name_for_any_spelling_of_its_path(
     settings: Settings, write: Write
 ) -> None:
     path = write("tea.md", "Tea.")
-    roundabout = path.parent / ".." / path.parent.name / path.name
+    detour = path.parent / ".." / path.parent.name / path.name
     ingest.ingest(settings=settings)
-    assert ingest.ingest([roundabout], settings) == Ingested(0, 0, 1, ())
+    assert ingest.ingest([detour], settings) == Ingested(0, 0, 1, ())
 
 
-def test_uploads_are_found_where_their_folder_is_a_link(settings: Settings, write: Write) -> None:
+def test_uploads_are_found_when_their_folder_is_a_link(settings: Settings, write: Write) -> None:
     aside = settings.docs.parent / "data"
     aside.mkdir()
     (aside / "tea.md").write_text("Tea.", encoding="utf-8")
@@ -133,11 +135,11 @@ def test_uploads_are_found_where_their_folder_is_a_link(settings: Settings, writ
     assert ingest.ingest(settings=settings) == Ingested(0, 0, 2, ())
 
 
-def test_documents_of_the_project_are_named_from_its_folder() -> None:
+def test_documents_in_the_project_have_relative_names() -> None:
     assert documents.name_of(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
 
 
-def test_a_single_document_is_added_beside_the_others(
+def test_a_single_document_is_added_to_the_others(
     settings: Settings, write: Write, tmp_path: Path
 ) -> None:
     write("tea.md", "Tea.")
@@ -146,10 +148,12 @@ def test_a_single_document_is_added_beside_the_others(
     outside.write_text("A text from elsewhere.", encoding="utf-8")
     assert ingest.ingest([str(outside)], settings) == Ingested(1, 0, 2, ())
     outside.write_text("Another text from elsewhere.", encoding="utf-8")
-    assert ingest.ingest(settings=settings).changed == 1, "it is looked at again from then on"
+    assert ingest.ingest(settings=settings).changed == 1, "later ingests check it again"
 
 
-def test_each_problem_is_one_line_that_names_the_document(settings: Settings, write: Write) -> None:
+def test_each_problem_is_one_line_with_the_document_s_name(
+    settings: Settings, write: Write
+) -> None:
     write("good.md", "A good text.")
     write("sub/broken.pdf", b"%PDF-1.4 broken")
     write("empty.txt", "")
@@ -172,7 +176,7 @@ def test_progress_counts_the_documents(settings: Settings, write: Write) -> None
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
-# Cut short
+# Interrupted
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
@@ -192,12 +196,12 @@ def test_an_interrupted_ingest_is_completed_by_the_next(
     assert_complete(settings)
 
 
-def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_completes(
+def test_when_the_model_fails_keyword_search_works_and_the_next_ingest_completes(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
     for name in ("a.md", "c.md"):
         write(name, LONG)
-    write("b.md", f"About coffee.\n\n{LONG}")  # more than one request takes
+    write("b.md", f"About coffee.\n\n{LONG}")  # too long for one request
     server.will(Handler.answer, status(401), path=EMBEDDINGS)
     done = ingest.ingest(settings=online)
     assert len(done.problems) == 1
@@ -208,7 +212,7 @@ def test_when_the_model_fails_the_keywords_still_find_and_the_next_ingest_comple
     assert_complete(online)
 
 
-def test_a_page_of_the_web_that_was_cut_short_is_fetched_again(settings: Settings) -> None:
+def test_an_unfinished_web_page_is_fetched_again(settings: Settings) -> None:
     settings.docs.mkdir()
     keywords.begin(settings.index, "http://127.0.0.1:1/half")
     keywords.add(settings.index, "http://127.0.0.1:1/whole", "digest", [])
@@ -220,7 +224,7 @@ def test_a_page_of_the_web_that_was_cut_short_is_fetched_again(settings: Setting
 # One writer, one embedding model
 
 
-def test_a_second_process_is_refused_while_one_holds_the_index(
+def test_a_second_process_cannot_write_while_one_holds_the_index(
     settings: Settings, write: Write
 ) -> None:
     write("tea.md", "Tea.")
@@ -228,7 +232,7 @@ def test_a_second_process_is_refused_while_one_holds_the_index(
     other = FileLock(settings.index / "writer.lock", timeout=0)
     with other, pytest.raises(IndexBusy, match="Another process"):
         ingest.ingest(settings=settings)
-    with pytest.raises(IndexBusy):  # what it has read meanwhile may be stale
+    with pytest.raises(IndexBusy):  # what it has read in the meantime may be stale
         ingest.ingest(settings=settings)
 
 
@@ -239,7 +243,7 @@ def test_threads_of_one_process_take_turns(settings: Settings, write: Write) -> 
         assert sorted(run.result().changed for run in runs) == [0, 0, 0, 1]
 
 
-def test_another_embedding_model_gets_an_index_of_its_own(
+def test_another_embedding_model_gets_its_own_index(
     settings: Settings, online: Settings, write: Write
 ) -> None:
     write("tea.md", "Tea.")
@@ -249,7 +253,7 @@ def test_another_embedding_model_gets_an_index_of_its_own(
     assert settings.index != online.index
 
 
-def test_other_passage_sizes_cut_every_document_anew(settings: Settings, write: Write) -> None:
+def test_a_new_passage_size_splits_every_document_again(settings: Settings, write: Write) -> None:
     write("tea.md", LONG)
     before = ingest.ingest(settings=settings).passages
     smaller = Settings(**(settings.model_dump() | {"passage_chars": 400}))
@@ -259,7 +263,7 @@ def test_other_passage_sizes_cut_every_document_anew(settings: Settings, write: 
     assert_complete(smaller)
 
 
-def test_only_the_passages_own_words_and_heading_are_embedded(
+def test_a_passage_is_embedded_with_its_heading_only(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
     def check(handler: Handler, body: Body) -> None:
@@ -271,7 +275,7 @@ def test_only_the_passages_own_words_and_heading_are_embedded(
     assert ingest.ingest(settings=online).problems == ()
 
 
-# Damaged
+# Damage
 
 
 def garble(file: Path) -> None:
@@ -290,14 +294,14 @@ def cut(file: Path) -> None:
 
 
 def elsewhere(settings: Settings) -> Settings:
-    """The same with a copy of the index, as the next process finds it."""
+    """The same with a copy of the index, as for a new process."""
     copy = settings.index_dir.with_name("copy")
     shutil.copytree(settings.index_dir, copy)
     return Settings(**(settings.model_dump() | {"index_dir": copy}))
 
 
 @pytest.mark.parametrize("damage", [garble, garble_the_middle, cut])
-def test_a_damaged_index_is_put_aside_and_made_anew(
+def test_a_damaged_index_is_moved_away_and_rebuilt(
     settings: Settings, write: Write, caplog: pytest.LogCaptureFixture,
     damage: Callable[[Path], None],
 ) -> None:  # fmt: skip
@@ -305,7 +309,7 @@ def test_a_damaged_index_is_put_aside_and_made_anew(
     write("coffee.md", LONG)
     ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
-    for _ in range(2):  # the second takes the place of the first
+    for _ in range(2):  # the second replaces the first
         damage(file)
         damaged = file.read_bytes()
         caplog.clear()
@@ -322,13 +326,13 @@ def test_a_damaged_index_is_put_aside_and_made_anew(
         assert ingest.ingest(settings=settings).changed == 0
 
 
-def test_a_question_to_a_damaged_index_gets_a_line_until_an_ingest_mends_it(
+def test_a_question_to_a_damaged_index_gets_a_message_until_an_ingest_repairs_it(
     settings: Settings, write: Write
 ) -> None:
     write("tea.md", "Green tea is brewed at 80 degrees.")
     ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
-    file.write_bytes(file.read_bytes().replace(b"Green", b"\xff" * 5))  # no look finds this
+    file.write_bytes(file.read_bytes().replace(b"Green", b"\xff" * 5))  # `look` cannot find this
     for _ in range(2):
         answer = pipeline.answer("How hot is tea brewed?", settings=settings)
         assert (answer.text, answer.citations) == (pipeline.DAMAGED, ())
@@ -348,7 +352,7 @@ def test_adding_a_document_to_a_damaged_index_reads_the_others_too(
     assert_complete(settings)
 
 
-def test_what_was_added_from_elsewhere_is_read_again_if_the_damaged_index_still_tells_it(
+def test_documents_from_elsewhere_are_read_again_if_the_damaged_index_still_lists_them(
     settings: Settings, write: Write, tmp_path: Path
 ) -> None:
     write("tea.md", LONG)
@@ -364,7 +368,7 @@ def test_what_was_added_from_elsewhere_is_read_again_if_the_damaged_index_still_
 
 
 @pytest.mark.parametrize("damage", [garble, garble_the_middle, cut, Path.unlink])
-def test_missing_and_damaged_vectors_are_made_again(
+def test_missing_and_damaged_vectors_are_rebuilt(
     online: Settings, write: Write, damage: Callable[[Path], None]
 ) -> None:
     write("tea.md", LONG)
@@ -378,7 +382,7 @@ def test_missing_and_damaged_vectors_are_made_again(
     assert ingest.ingest(settings=again).changed == 0
 
 
-def test_an_empty_store_and_a_write_that_was_cut_short_are_no_damage(
+def test_an_empty_store_and_an_interrupted_write_are_not_damage(
     online: Settings, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     (online.index / "vectors").mkdir(parents=True)
@@ -393,14 +397,14 @@ def test_an_empty_store_and_a_write_that_was_cut_short_are_no_damage(
 
 
 @pytest.mark.parametrize("searched", [False, True])
-def test_lost_vectors_are_made_again_even_if_a_search_came_before(
+def test_lost_vectors_are_rebuilt_even_after_a_search(
     online: Settings, server: MistralServer, write: Write, searched: bool
 ) -> None:
     write("tea.md", "Green tea.")
     ingest.ingest(settings=online)
     again = elsewhere(online)
     shutil.rmtree(again.index / "vectors")
-    if searched:  # it makes an empty store
+    if searched:  # it creates an empty store
         assert sources(again, "tea") == {"tea.md"}
     server.will(status(401), path=EMBEDDINGS)
     assert len(ingest.ingest(settings=again).problems) == 1
@@ -416,7 +420,7 @@ def ends(paths: Sequence[str]) -> list[str]:
     return [Path(path.partition(": ")[0]).name for path in paths]
 
 
-def test_status_tells_what_an_ingest_would_do_and_does_none_of_it(
+def test_status_shows_what_an_ingest_would_do_and_changes_nothing(
     settings: Settings, write: Write
 ) -> None:
     for name in ("same.md", "changed.md", "gone.md"):
@@ -455,7 +459,7 @@ def test_status_counts_a_document_as_new_when_there_is_no_time_to_read_it(
     assert ends(ingest.status(settings, seconds=0).new) == ["long.csv"]
 
 
-def test_status_does_not_fetch_a_page_that_was_cut_short(settings: Settings) -> None:
+def test_status_does_not_fetch_an_unfinished_page(settings: Settings) -> None:
     settings.docs.mkdir()
     keywords.begin(settings.index, "http://127.0.0.1:1/half")
     now = ingest.status(settings)
@@ -463,7 +467,7 @@ def test_status_does_not_fetch_a_page_that_was_cut_short(settings: Settings) -> 
 
 
 @pytest.mark.parametrize("keep", [0, 10, 5000])
-def test_status_sees_a_damaged_keyword_index(settings: Settings, write: Write, keep: int) -> None:
+def test_status_finds_a_damaged_keyword_index(settings: Settings, write: Write, keep: int) -> None:
     write("tea.md", "Tea.")
     ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
@@ -473,7 +477,7 @@ def test_status_sees_a_damaged_keyword_index(settings: Settings, write: Write, k
     assert (now.documents, ends(now.new)) == (0, ["tea.md"])
 
 
-def test_status_sees_missing_and_damaged_vectors(online: Settings, write: Write) -> None:
+def test_status_finds_missing_and_damaged_vectors(online: Settings, write: Write) -> None:
     write("tea.md", "Tea.")
     ingest.ingest(settings=online)
     free = Settings(**(online.model_dump() | {"index_dir": online.index_dir.with_name("copy")}))
@@ -487,7 +491,7 @@ def test_status_sees_missing_and_damaged_vectors(online: Settings, write: Write)
     assert not (free.index / "vectors").exists()
 
 
-def test_status_sees_that_another_process_has_the_index_open(
+def test_status_shows_that_another_process_has_the_index_open(
     settings: Settings, write: Write
 ) -> None:
     write("tea.md", "Tea.")

@@ -21,7 +21,7 @@ def best(folder: Path, question: str) -> str:
     return keywords.fetch(folder, [hits[0].id])[0].source.removesuffix(".md") if hits else ""
 
 
-def test_the_passage_that_holds_the_words_comes_first(tmp_path: Path) -> None:
+def test_the_passage_with_the_words_comes_first(tmp_path: Path) -> None:
     fill(
         tmp_path,
         cats="The cats were sleeping on a warm roof of the house.",
@@ -43,7 +43,7 @@ def test_the_passage_that_holds_the_words_comes_first(tmp_path: Path) -> None:
         ("reseau", "french"),
     ],
 )
-def test_each_language_is_found_under_its_own_word_forms(
+def test_each_language_is_found_by_its_own_word_forms(
     tmp_path: Path, question: str, expected: str
 ) -> None:
     fill(
@@ -73,7 +73,7 @@ def test_any_text_can_be_indexed(tmp_path: Path) -> None:
     assert keywords.fetch(tmp_path, [made["odd"][0].id])[0].start == 0
 
 
-def test_adding_a_source_again_replaces_it(tmp_path: Path) -> None:
+def test_adding_a_source_twice_replaces_it(tmp_path: Path) -> None:
     fill(tmp_path, page="The old text is about apples.")
     fill(tmp_path, page="The new text is about pears.")
     assert keywords.count(tmp_path) == 1
@@ -90,7 +90,7 @@ def test_a_removed_source_leaves_nothing_behind(tmp_path: Path) -> None:
     assert keywords.fetch(tmp_path, [made["page"][0].id]) == []
 
 
-def test_a_source_that_was_only_begun_is_seen_as_unfinished(tmp_path: Path) -> None:
+def test_a_source_without_its_passages_is_unfinished(tmp_path: Path) -> None:
     made = fill(tmp_path, page="The text is about apples.")
     assert keywords.ledger(tmp_path) == {"page.md": "digest"}
     keywords.begin(tmp_path, "page.md")
@@ -99,7 +99,7 @@ def test_a_source_that_was_only_begun_is_seen_as_unfinished(tmp_path: Path) -> N
     assert keywords.ledger(tmp_path) == {"page.md": "other"}
 
 
-def test_fetch_keeps_the_order_asked_for(tmp_path: Path) -> None:
+def test_fetch_keeps_the_order_of_the_ids(tmp_path: Path) -> None:
     made = fill(tmp_path, a="First text.", b="Second text.")
     ids = [made["b"][0].id, "unknown", made["a"][0].id]
     assert keywords.fetch(tmp_path, ids) == [made["b"][0], made["a"][0]]
@@ -114,7 +114,7 @@ def test_a_failed_add_changes_nothing(tmp_path: Path) -> None:
     assert keywords.count(tmp_path) == len(made["a"])
 
 
-def test_damage_is_told_and_the_file_left_as_it_is(tmp_path: Path) -> None:
+def test_damage_is_reported_and_the_file_left_unchanged(tmp_path: Path) -> None:
     fill(tmp_path, tea="Tea is brewed hot.")
     file = tmp_path / "keywords.db"
     file.write_bytes(b"power cut" * 500)
@@ -124,7 +124,7 @@ def test_damage_is_told_and_the_file_left_as_it_is(tmp_path: Path) -> None:
     assert keywords.rescue(tmp_path) == []
 
 
-def test_damage_that_a_look_overlooks_is_remembered_once_it_was_met(tmp_path: Path) -> None:
+def test_damage_that_look_misses_is_remembered_after_the_first_error(tmp_path: Path) -> None:
     made = fill(tmp_path, tea="Tea is brewed hot.")
     file = tmp_path / "keywords.db"
     file.write_bytes(file.read_bytes().replace(b"brewed", b"\xff" * 6))
@@ -136,13 +136,13 @@ def test_damage_that_a_look_overlooks_is_remembered_once_it_was_met(tmp_path: Pa
     assert keywords.rescue(tmp_path) == ["tea.md"]
 
 
-def test_only_finished_sources_count_as_such(tmp_path: Path) -> None:
+def test_only_complete_sources_count_as_finished(tmp_path: Path) -> None:
     fill(tmp_path, tea="Tea is brewed hot.", milk="Milk is cold.")
     keywords.begin(tmp_path, "milk.md")
     assert (keywords.count(tmp_path), keywords.finished(tmp_path)) == (2, 1)
 
 
-def test_readers_in_other_threads_see_whole_sources_while_one_writes(tmp_path: Path) -> None:
+def test_other_threads_see_only_complete_sources_during_a_write(tmp_path: Path) -> None:
     text = "\n\n".join(f"Paragraph {number} is about apples and pears." for number in range(40))
     whole = len(split("a.md", [Page(text)], size=60))
     seen: set[int] = set()
@@ -176,7 +176,7 @@ def test_a_german_word_is_found_inside_a_compound(tmp_path: Path) -> None:
     assert best(tmp_path, "Wer kennt das Netzwerk?") == "net"
 
 
-def test_the_words_that_say_something_are_told_from_the_others() -> None:
+def test_stop_words_are_left_out() -> None:
     assert keywords.content("What is the name of the rose?") == ["name", "rose"]
     assert keywords.content("Wie heißen die Rosen?", "german") == ["heiss", "ros"]
     assert keywords.content("the") == ["the"]

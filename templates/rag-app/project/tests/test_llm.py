@@ -28,7 +28,7 @@ QUESTION = [{"role": "user", "content": "Why?"}]
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    """The same for all tests here, so that each client is made only once."""
+    """The same for all tests here, so that each client is created only once."""
     return Settings(**QUICK)
 
 
@@ -37,18 +37,18 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 
 
 def own_server(settings: Settings, server: MistralServer) -> Settings:
-    """The same server as one of your own, behind LLM_BASE_URL."""
+    """The same server as your own server, at LLM_BASE_URL."""
     changes = {"llm_base_url": f"{server.url}/v1", "llm_api_key": KEY, "mistral_api_key": ""}
     return changed(settings, **changes)
 
 
 @pytest.fixture(params=["mistral", "server"])
 def either(request: pytest.FixtureRequest, online: Settings, server: MistralServer) -> Settings:
-    """Both clients, where both must behave the same."""
+    """Both clients, for tests that both must pass."""
     return online if request.param == "mistral" else own_server(online, server)
 
 
-def said(settings: Settings) -> str:
+def answered(settings: Settings) -> str:
     return "".join(piece.text for piece in llm.chat(QUESTION, settings))
 
 
@@ -60,12 +60,12 @@ def unused_url() -> str:
 
 def refusal(settings: Settings) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        said(settings)
+        answered(settings)
     return str(caught.value)
 
 
 def streaming(*contents: object) -> Reply:
-    """A stream of these contents, each as it would stand in `delta`."""
+    """A stream of these contents, each as the `content` of a delta."""
 
     def reply(handler: Handler, body: Body) -> None:
         events = [handler.chunk(body, content) for content in contents]  # type: ignore[arg-type]
@@ -75,21 +75,21 @@ def streaming(*contents: object) -> Reply:
 
 
 def unfinished(handler: Handler, body: Body) -> None:
-    """A stream that closes in good order before the model has finished."""
+    """A stream that closes properly, but without a finish reason."""
     handler.stream([handler.chunk(body, "Half an ")])
 
 
-def without_words(handler: Handler, _: Body) -> None:
-    """A gateway's error: a status, and nothing else."""
+def without_body(handler: Handler, _: Body) -> None:
+    """A gateway's error: a status without a body."""
     handler.send_response(503)
     handler.send_header("Content-Length", "0")
     handler.end_headers()
 
 
-# What is said
+# Answers
 
 
-def test_the_answer_comes_word_by_word_with_its_token_counts(
+def test_the_answer_is_streamed_with_its_token_counts(
     either: Settings, server: MistralServer
 ) -> None:
     server.will(text("One two three."))
@@ -99,39 +99,39 @@ def test_the_answer_comes_word_by_word_with_its_token_counts(
     assert sum(piece.tokens_out for piece in pieces) > 0
 
 
-def test_thoughts_are_left_out_of_the_answer(either: Settings, server: MistralServer) -> None:
+def test_reasoning_is_left_out_of_the_answer(either: Settings, server: MistralServer) -> None:
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}]
     server.will(streaming(thought, [{"type": "text", "text": "Because"}], "."))
-    assert said(either) == "Because."
+    assert answered(either) == "Because."
 
 
-def test_a_loosely_compatible_server_is_understood(settings: Settings) -> None:
+def test_a_roughly_compatible_server_works(settings: Settings) -> None:
     with MistralServer(deviant=True) as server:
         loose = changed(
             settings, llm_base_url=f"{server.url}/v1", chat_model="any:1b", embed_model="any"
         )
-        assert said(loose) == "The documents do not say."
+        assert answered(loose) == "The documents do not say."
         [[vector]] = llm.embed(["one"], loose)
         assert len(vector) == 1024
         server.will(status(500), status(500), text("Again."))
-        assert said(loose) == "Again."
+        assert answered(loose) == "Again."
 
 
 # Retries and the rate limit
 
 
-@pytest.mark.parametrize("reply", [status(429), status(500), without_words])
-def test_a_passing_failure_is_tried_again(
+@pytest.mark.parametrize("reply", [status(429), status(500), without_body])
+def test_a_temporary_failure_is_retried(
     either: Settings, server: MistralServer, reply: Reply
 ) -> None:
     server.will(reply, text("Now."))
-    assert said(either) == "Now."
+    assert answered(either) == "Now."
 
 
 def test_the_server_says_how_long_to_wait(either: Settings, server: MistralServer) -> None:
     server.will(status(429, retry_after=0.1), text("Now."))
     started = time.monotonic()
-    assert said(either) == "Now."
+    assert answered(either) == "Now."
     assert time.monotonic() - started >= 0.1
 
 
@@ -141,23 +141,23 @@ def test_ingest_waits_longer_for_the_rate_limit(online: Settings, server: Mistra
     assert len(next(llm.embed(["one"], hasty, patience=60))) == 1
 
 
-def test_a_server_that_is_away_is_not_waited_for_twice(online: Settings) -> None:
+def test_a_server_that_is_down_is_not_tried_twice(online: Settings) -> None:
     away = changed(online, mistral_server_url=unused_url(), patience=0, cooldown=20)
     with pytest.raises(ModelUnavailable, match="could not be reached"):
         next(llm.embed(["one"], away))
     assert refusal(away) == "The model did not answer a moment ago."
 
 
-def test_a_server_without_embeddings_is_asked_for_them_once(
+def test_a_server_without_embeddings_gets_only_one_request(
     online: Settings, server: MistralServer
 ) -> None:
-    without = changed(online, title="Without embeddings")  # the others here go on asking
+    without = changed(online, title="Without embeddings")  # its own gates
     server.will(status(404), path=EMBEDDINGS)
     for _ in range(2):
         with pytest.raises(ModelUnavailable):
             next(llm.embed(["one"], without))
     assert len(server.requests) == 1
-    assert said(without)
+    assert answered(without)
 
 
 # Failures
@@ -172,7 +172,7 @@ def test_a_server_without_embeddings_is_asked_for_them_once(
         (dropped(), "The model could not be reached."),
     ],
 )
-def test_a_lasting_failure_is_not_tried_again_and_is_told_politely(
+def test_a_permanent_failure_gives_a_polite_message_without_a_retry(
     either: Settings, server: MistralServer, reply: Reply, expected: str
 ) -> None:
     server.will(reply)
@@ -180,7 +180,7 @@ def test_a_lasting_failure_is_not_tried_again_and_is_told_politely(
     assert len(server.requests) == 1
 
 
-def test_what_was_said_before_a_dropped_connection_still_arrives(
+def test_the_text_before_a_dropped_connection_still_arrives(
     either: Settings, server: MistralServer
 ) -> None:
     server.will(dropped())
@@ -207,7 +207,7 @@ def test_a_silent_server_is_given_up_in_time(either: Settings, server: MistralSe
     assert time.monotonic() - started < 0.9
 
 
-def test_a_server_that_is_not_there_is_told_apart(either: Settings) -> None:
+def test_a_missing_server_could_not_be_reached(either: Settings) -> None:
     url = unused_url()
     gone = changed(either, patience=0, mistral_server_url=url)
     gone = changed(gone, llm_base_url=f"{url}/v1" if either.llm_base_url else "")
@@ -217,7 +217,7 @@ def test_a_server_that_is_not_there_is_told_apart(either: Settings) -> None:
 # Embeddings
 
 
-def test_many_texts_are_sent_in_requests_that_the_api_takes(
+def test_many_texts_are_sent_in_requests_that_the_api_accepts(
     online: Settings, server: MistralServer
 ) -> None:
     texts = [f"{number} " + "word " * 400 for number in range(100)]  # 50,000 tokens
@@ -226,7 +226,7 @@ def test_many_texts_are_sent_in_requests_that_the_api_takes(
     assert [len(request.body["input"]) for request in server.requests] == sizes
 
 
-def test_batches_keep_the_order_and_lose_nothing() -> None:
+def test_batches_keep_the_order_and_all_texts() -> None:
     texts = ["a" * (size % 30_000) for size in range(0, 90_000, 700)] + [""] * 100
     cut = list(llm.batches(texts))
     assert [text for batch in cut for text in batch] == texts
@@ -239,7 +239,7 @@ def test_batches_keep_the_order_and_lose_nothing() -> None:
 
 
 @pytest.mark.parametrize("code", [401, 500])
-def test_the_key_shows_up_nowhere(
+def test_the_key_is_never_shown_or_logged(
     either: Settings, server: MistralServer, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     def quote(handler: Handler, _: Body) -> None:  # some servers do
@@ -253,10 +253,10 @@ def test_the_key_shows_up_nowhere(
     assert "***" in caplog.text  # the cause is logged, without the key
 
 
-def test_the_requests_are_the_ones_that_mistral_takes(
+def test_the_requests_have_mistral_s_path_and_format(
     online: Settings, server: MistralServer
 ) -> None:
-    said(online)
+    answered(online)
     assert server.requests[0].path == CHAT
     assert server.requests[0].body["model"] == "mistral-small-latest"
     assert server.requests[0].body["stream"] is True

@@ -12,7 +12,7 @@ def texts(text: str, size: int = 1600, overlap: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_random_text_is_cut_without_losing_or_moving_a_character(seed: int) -> None:
+def test_random_text_is_split_without_losing_a_character(seed: int) -> None:
     chance = random.Random(seed)
     bits = ["word", "Éa", " ", "  ", "\n", "\n\n", ". ", "e.g. ", "3.5", "# H\n", "## ", "```\n",
             "~~~", "| a | b |\n", "- x\n", "。", "漢字", "😀", "\t", "\r\n", "\0", "! ", "?) ",
@@ -33,7 +33,7 @@ def test_random_text_is_cut_without_losing_or_moving_a_character(seed: int) -> N
     assert len({passage.id for passage in passages}) == len(passages)
 
 
-def test_ids_depend_on_source_position_and_text_only() -> None:
+def test_an_id_depends_only_on_source_position_and_text() -> None:
     pages = [Page("One. Two.", page=1), Page("One. Two.", page=2)]
     first, again = split("a.pdf", pages), split("a.pdf", pages)
     assert first == again
@@ -56,7 +56,7 @@ def test_a_page_keeps_its_number_and_its_own_section() -> None:
     assert (passage.page, passage.section) == (7, "Plan › Costs")
 
 
-def test_a_hash_sign_inside_a_code_fence_is_no_heading() -> None:
+def test_a_hash_sign_inside_a_code_fence_is_not_a_heading() -> None:
     text = "# Code\n\n```sh\n# a comment\nls\n```\n\nText."
     assert texts(text) == [text]
 
@@ -71,10 +71,10 @@ def test_overlap_repeats_whole_sentences() -> None:
     assert found == ["One two. Three four.", "Three four. Five six.", "Five six. Seven eight."]
 
 
-def test_a_heading_is_no_part_of_the_sentence_under_it() -> None:
+def test_a_heading_is_not_part_of_the_sentence_below_it() -> None:
     text = "# Rules\n## Teams\nA team has five people. No more.\n## Money\nNone."
-    wanted = ["# Rules", "## Teams", "A team has five people.", "No more.", "## Money", "None."]
-    assert sentences(text) == wanted
+    expected = ["# Rules", "## Teams", "A team has five people.", "No more.", "## Money", "None."]
+    assert sentences(text) == expected
 
 
 def test_table_rows_stay_whole() -> None:
@@ -98,14 +98,14 @@ def test_table_rows_stay_whole() -> None:
         ("", 0),
     ],
 )
-def test_sentences_end_where_a_reader_would_say(text: str, count: int) -> None:
+def test_sentences_end_in_the_right_places(text: str, count: int) -> None:
     assert len(sentences(text)) == count, sentences(text)
 
 
 @pytest.mark.parametrize(
     "bit", ["x", ".", ". ", " ", "\n", "# ", "#\n", "```\n", 'a."', " \n", "。"]
 )
-def test_a_lot_of_anything_is_cut_fast(bit: str) -> None:
+def test_long_repetitive_text_is_split_fast(bit: str) -> None:
     text = bit * (200_000 // len(bit))
     started = time.perf_counter()
     found = texts(text)
@@ -115,6 +115,6 @@ def test_a_lot_of_anything_is_cut_fast(bit: str) -> None:
     )
 
 
-def test_a_heading_may_be_closed_by_hashes_and_may_end_with_one() -> None:
+def test_closing_hashes_of_a_heading_are_removed_but_not_the_one_in_c_sharp() -> None:
     found = split("a.md", [Page("## Use it ##\n\nText.\n\n## C#\n\nText.")])
     assert [passage.section for passage in found] == ["Use it", "C#"]

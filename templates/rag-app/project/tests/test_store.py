@@ -12,7 +12,7 @@ def passage(source: str, text: str = "Some text.") -> Passage:
     return split(source, [Page(text)])[0]
 
 
-def test_vectors_are_kept_found_replaced_and_removed(tmp_path: Path) -> None:
+def test_vectors_are_stored_found_replaced_and_removed(tmp_path: Path) -> None:
     east, north = passage("east.md"), passage("north.md")
     store.add(tmp_path, [east, north], [EAST, NORTH])
     first, second = store.search(tmp_path, [0.9, 0.1, 0.0], 5)
@@ -29,7 +29,7 @@ def test_vectors_are_kept_found_replaced_and_removed(tmp_path: Path) -> None:
     assert [hit.id for hit in store.search(tmp_path, UP, 5)] == [north.id]
 
 
-def test_an_empty_store_holds_and_finds_nothing(tmp_path: Path) -> None:
+def test_an_empty_store_finds_nothing(tmp_path: Path) -> None:
     assert store.count(tmp_path) == 0
     assert store.search(tmp_path, EAST, 5) == []
     store.add(tmp_path, [], [])
@@ -37,20 +37,20 @@ def test_an_empty_store_holds_and_finds_nothing(tmp_path: Path) -> None:
     assert store.count(tmp_path) == 0
 
 
-def test_each_folder_has_vectors_of_its_own(tmp_path: Path) -> None:
+def test_each_folder_has_its_own_vectors(tmp_path: Path) -> None:
     store.add(tmp_path / "one", [passage("a.md")], [EAST])
     store.add(tmp_path / "two", [passage("b.md")], [[1.0, 0.0]])  # another model, another size
     assert store.count(tmp_path / "one") == store.count(tmp_path / "two") == 1
 
 
-def test_many_vectors_are_stored_in_one_go(tmp_path: Path) -> None:
+def test_many_vectors_are_stored_in_one_call(tmp_path: Path) -> None:
     some = [passage("a.md", f"Text number {number}.") for number in range(600)]
     store.add(tmp_path, some, [EAST] * len(some))
     assert store.count(tmp_path) == len(some)
 
 
-def test_several_threads_open_one_store(tmp_path: Path) -> None:
-    store.add(tmp_path / "other", [passage("b.md")], [EAST])  # what opens slowly is loaded now
+def test_several_threads_open_the_same_store(tmp_path: Path) -> None:
+    store.add(tmp_path / "other", [passage("b.md")], [EAST])  # loads the slow imports first
     found: list[int] = []
     threads = [Thread(target=lambda: found.append(store.count(tmp_path))) for _ in range(4)]
     for thread in threads:
