@@ -69,9 +69,9 @@ def mortal(project: Path, tmp_path: Path) -> Iterator[App]:
 
 @pytest.fixture
 def cut_off(project: Path, tmp_path: Path) -> Iterator[App]:
-    """Start an app whose model nobody serves."""
-    nobody = {"MISTRAL_API_KEY": KEY, "MISTRAL_SERVER_URL": f"http://127.0.0.1:{free_port()}"}
-    app = App(project, tmp_path, nobody).start()
+    """Start an app whose model server does not run."""
+    unserved = {"MISTRAL_API_KEY": KEY, "MISTRAL_SERVER_URL": f"http://127.0.0.1:{free_port()}"}
+    app = App(project, tmp_path, unserved).start()
     yield app
     app.kill()
 
@@ -94,7 +94,7 @@ def only_online(
 
 @pytest.fixture
 def model(only_model: Model) -> Model:
-    """Take the model when it has nothing left to say: a test tells it what."""
+    """Return the model without replies: each test sets its own."""
     only_model.will()
     return only_model
 
@@ -360,7 +360,7 @@ def test_a_run_that_the_app_s_end_stops_is_kept(
     model.will(("text", "Here I am."))
     give(visit, "Still there?")
     done(visit, "Here I am.")
-    assert "Take your time." in str(model.heard()[-1]["messages"])
+    assert "Take your time." in str(model.received()[-1]["messages"])
     visit.page.context.close()
     app.kill()
 
@@ -392,7 +392,7 @@ def test_a_model_that_cannot_be_reached_is_stood_in_for(cut_off: App, look: Look
     done(visit, "63")
 
 
-def test_whoever_begins_anew_leaves_the_old_run_behind(
+def test_a_new_conversation_leaves_the_old_run_behind(
     online: App, model: Model, look: Look
 ) -> None:
     model.will(("slowly", "word " * 300, 0.1))
@@ -483,5 +483,5 @@ def test_a_picture_reaches_a_model_that_sees(
     drop(visit, picture)
     give(visit, "What do you see?")
     done(visit, "A small picture.")
-    parts = model.heard()[-1]["messages"][-1]["content"]
+    parts = model.received()[-1]["messages"][-1]["content"]
     assert parts[1]["image_url"]["url"].startswith("data:image/")

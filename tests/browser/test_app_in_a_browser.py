@@ -143,7 +143,7 @@ def test_what_a_document_holds_is_shown_as_text(offline: App, look: Look, tmp_pa
 def test_what_a_model_writes_is_shown_as_text(online: App, look: Look) -> None:
     visit = look(online)
     answer = visit.ask("Recite, please")
-    # The app may break tags up with a character that nobody sees.
+    # The app may break tags up with an invisible character.
     expect(answer).to_contain_text(re.compile(r'<\W?script>document.title = "owned"<\W?/script>'))
     assert answer.locator("img, script, video, iframe, style, [onload]").count() == 0
     assert answer.locator("a[href^=javascript]").count() == 0

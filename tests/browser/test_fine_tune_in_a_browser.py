@@ -29,7 +29,7 @@ from hackkit import Plan, new_project
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("browser")]
 pytest_plugins = ["visits"]
 
-NEW = "The parcel came, but it is somebody else's."
+NEW = "The parcel came, but it is another customer's."
 KNOWN = "What does the blue lamp weigh?"
 TRICKY = "Which <b>lamp</b> is it?"
 LIVE = "img, script, video, iframe, style, svg[onload], a[href^=javascript]"
@@ -78,7 +78,7 @@ def only_online(
 
 @pytest.fixture
 def online(only_online: App, model: Model) -> App:
-    """Take that app when its model has nothing left to say: a test tells it what."""
+    """Return that app with a model without replies: each test sets its own."""
     model.will()
     return only_online
 
@@ -96,8 +96,8 @@ def trained(tuner: Tuner, rehearsed: dict[str, Any], tmp_path: Path) -> Iterator
 def record(run: Path) -> None:
     """Write what a run leaves in git: what it was made with, its log, its evaluation."""
     run.mkdir(parents=True)
-    told = {"base": "before-model", "method": "lora", "state": "done", "settings": {"rank": 16}}
-    (run / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    record = {"base": "before-model", "method": "lora", "state": "done", "settings": {"rank": 16}}
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     steps = [{"step": 10 * n, "loss": 4 / n, "eval_loss": 5 / n} for n in range(1, 12)]
     (run / "log.jsonl").write_text("\n".join(map(json.dumps, steps)), encoding="utf-8")
     (run / "evaluation.json").write_text(json.dumps(evaluation()), encoding="utf-8")
@@ -205,7 +205,7 @@ def test_recorded_answers_are_compared_and_voted_on(
     assert (kept[-1]["choice"], kept[-1]["tuned"]["text"]) == ("tuned", "2 kg")
 
 
-def test_a_blind_vote_tells_who_is_who_only_afterwards(
+def test_a_blind_vote_shows_the_names_only_afterwards(
     offline: App, look: Look, photograph: Photograph
 ) -> None:
     visit = look(offline)
@@ -280,7 +280,7 @@ def test_the_page_fits_its_window(
     assert all(wide <= window for wide, window in widths)
 
 
-def test_who_cannot_see_the_page_hears_what_each_part_is_called(offline: App, look: Look) -> None:
+def test_a_screen_reader_finds_a_name_for_each_part(offline: App, look: Look) -> None:
     visit = look(offline)
     expect(visit.page.get_by_role("textbox", name="Question")).to_be_visible()
     expect(button(visit, "Ask")).to_be_visible()
@@ -354,7 +354,7 @@ def test_a_column_grows_while_the_other_is_done_and_can_be_stopped(
     assert KEY not in online.log
 
 
-def test_a_model_that_fails_is_told_politely(online: App, model: Model, look: Look) -> None:
+def test_a_model_that_fails_gives_a_polite_message(online: App, model: Model, look: Look) -> None:
     model.answer_with(500)
     visit = look(online)
     ask(visit, NEW)

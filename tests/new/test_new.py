@@ -190,8 +190,8 @@ def test_a_slot_that_hangs_on_another_is_no_answer_without_it(
     with (project.parent / "about.toml").open("a") as about:
         about.write('\nwithout = "no"\n[slots.store]\ndefault = "chroma"\n')
     for knowledge, store in {"yes": "chroma", "no": None}.items():
-        wish = plan(tmp_path / knowledge, template="asking", answers={"knowledge": knowledge})
-        new_project(wish, catalog=catalog)
+        asking = plan(tmp_path / knowledge, template="asking", answers={"knowledge": knowledge})
+        new_project(asking, catalog=catalog)
         answers = yaml.safe_load((tmp_path / knowledge / ".hackkit.yml").read_text("utf-8"))
         assert (answers["knowledge"], answers.get("store")) == (knowledge, store)
 
@@ -309,13 +309,13 @@ def test_an_interrupted_render_leaves_no_half_project(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     source, target = tmp_path / "source", tmp_path / "x"
-    write(source / "copier.yml", "_tasks: ['touch begun && sleep 60']")
+    write(source / "copier.yml", "_tasks: ['touch started && sleep 60']")
     write(source / "file.txt", "text")
     words = ["new", str(source), str(target), "--defaults", "--trust"]
     child = subprocess.Popen(
         [sys.executable, "-m", "hackkit", *words], env=clean_environment(), start_new_session=True
     )
-    until((target / "begun").exists)
+    until((target / "started").exists)
     os.killpg(child.pid, number)
     assert child.wait(60) == code
     assert not target.exists()
@@ -340,7 +340,7 @@ def test_a_failed_install_keeps_the_project_and_says_how_to_repeat(
 def test_an_interrupted_install_keeps_the_project_and_says_how_to_go_on(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "x"
     # A build that never ends, as a slow download would not.
-    backend = "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n"
+    backend = "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)\n"
     system = '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
     write(source / "pyproject.toml", system + '[project]\nname = "x"\nversion = "0"\n')
     write(source / "slow.py", backend)
@@ -350,7 +350,7 @@ def test_an_interrupted_install_keeps_the_project_and_says_how_to_go_on(tmp_path
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    until((target / "begun").exists)
+    until((target / "started").exists)
     os.killpg(child.pid, signal.SIGINT)
     _, said = child.communicate(timeout=60)
     assert child.returncode == 130
@@ -366,7 +366,7 @@ def test_ctrl_c_ends_the_started_app_and_exits_130(tmp_path: Path) -> None:
     )
     program = (
         "import pathlib, time\n"
-        "pathlib.Path('begun').touch()\n"
+        "pathlib.Path('started').touch()\n"
         "try:\n    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    pathlib.Path('ended').touch()\n"
     )
@@ -375,7 +375,7 @@ def test_ctrl_c_ends_the_started_app_and_exits_130(tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "hackkit", *words], env=clean_environment(), start_new_session=True
     )
-    until((target / "begun").exists)
+    until((target / "started").exists)
     os.killpg(child.pid, signal.SIGINT)
     assert child.wait(60) == 130
     assert (target / "ended").exists()
@@ -402,7 +402,7 @@ def test_the_first_commit_is_the_untouched_render(hackkit: Run, tmp_path: Path) 
     assert sorted([*committed, ".env"]) == files(project)
 
 
-def test_git_that_knows_nobody_still_commits_and_says_so(hackkit: Run, tmp_path: Path) -> None:
+def test_git_without_a_name_still_commits_and_says_so(hackkit: Run, tmp_path: Path) -> None:
     result = hackkit("new", "rag-app", "x", "--defaults", "--no-install", env=NO_GIT_CONFIG)
     assert "git config --global user.name" in result.stderr
     assert git(tmp_path / "x", "log", "--format=%an") == "hackkit"

@@ -9,7 +9,7 @@ from conftest import Run, files, git, write
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Write somebody else's template with one question and an answers file."""
+    """Write a third-party template with one question and an answers file."""
     folder = tmp_path / "theirs"
     write(folder / "copier.yml", "flavour:\n  type: str\n  default: plain\n")
     write(folder / "flavour.txt.jinja", "{{ flavour }}")
@@ -61,7 +61,7 @@ def test_code_runs_only_with_trust(hackkit: Run, tmp_path: Path, source: Path) -
     assert (tmp_path / "x" / "ran").exists()
 
 
-def test_a_failing_task_is_told_in_words_and_leaves_nothing(
+def test_a_failing_task_gets_a_message_and_leaves_nothing(
     hackkit: Run, tmp_path: Path, source: Path
 ) -> None:
     write(source / "copier.yml", "_tasks: ['exit 3']\n")
@@ -71,7 +71,7 @@ def test_a_failing_task_is_told_in_words_and_leaves_nothing(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_source_that_cannot_be_reached_is_told_in_words(hackkit: Run, tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_reached_gets_a_message(hackkit: Run, tmp_path: Path) -> None:
     result = hackkit("new", f"git+file://{tmp_path}/nowhere", "x", "--defaults")
     assert result.returncode == 1
     assert result.stderr.count("Error: ") == 1

@@ -68,7 +68,7 @@ EXAMPLES = {
 
 
 def hooks(text: str) -> bool:
-    """Tell whether the project's check before each commit stops a text, as `pygrep` reads it."""
+    """Return whether the project's check before each commit stops a text, as `pygrep` reads it."""
     config = yaml.safe_load((TEMPLATES / "_shared" / ".pre-commit-config.yaml").read_text("utf-8"))
     for hook in config["repos"][0]["hooks"]:
         whole = "--multiline" in hook.get("args", [])
@@ -118,18 +118,18 @@ def test_a_leak_names_its_line_and_never_itself() -> None:
     assert MISTRAL_KEY not in repr(leak)
 
 
-def test_a_known_secret_is_found_wherever_it_stands() -> None:
+def test_a_known_secret_is_found_everywhere() -> None:
     found = list(leaks("a = 'swordfish-2026'\nb = 2\nc = 'swordfish-2026'\n", ["swordfish-2026"]))
     assert found == [Leak(KNOWN, 1), Leak(KNOWN, 3)]
 
 
-def test_secrets_are_told_by_the_names_of_their_variables() -> None:
+def test_secrets_are_known_by_the_names_of_their_variables() -> None:
     variables = {"MISTRAL_API_KEY": f" {MISTRAL_KEY} ", "HF_TOKEN": "none", "HOST": "example.org"}
     variables["GOOGLE_CREDENTIALS"] = "/home/ada/key.json"
     assert secrets_among(variables) == {MISTRAL_KEY}
 
 
-def test_a_word_that_stands_in_for_a_key_tells_nothing() -> None:
+def test_a_placeholder_for_a_key_is_not_unique() -> None:
     assert telling({"not-needed", "production", "20261121000000", MISTRAL_KEY}) == {MISTRAL_KEY}
 
 
@@ -145,16 +145,16 @@ def test_nothing_is_found_in_a_scrubbed_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", [".env", "api/.env", ".env.local", "x/.env.production"])
-def test_files_with_values_are_told(path: str) -> None:
+def test_files_with_values_are_known(path: str) -> None:
     assert is_env_file(path)
 
 
 @pytest.mark.parametrize("path", [".env.example", "a/.env.sample", "env", ".envrc", "x.env/a.py"])
-def test_files_without_values_are_told(path: str) -> None:
+def test_files_without_values_are_not_meant(path: str) -> None:
     assert not is_env_file(path)
 
 
-def test_a_lock_file_is_told() -> None:
+def test_a_lock_file_is_known() -> None:
     assert is_lock("uv.lock")
     assert is_lock("web/package-lock.json")
     assert not is_lock("lock.py")

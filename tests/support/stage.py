@@ -99,14 +99,14 @@ class Model:
         return {"MISTRAL_API_KEY": KEY, "MISTRAL_SERVER_URL": self.url}
 
     def answer_with(self, status: int) -> None:
-        """Fail every chat request with this status from now on; 200 mends it."""
+        """Fail every chat request with this status from now on; 200 ends that."""
         self.will(*[("status", status)] * (100 if status >= 400 else 0))
 
     def will(self, *replies: Reply) -> None:
         """Give the next chat requests these replies, and forget those that are left."""
         self._say(replies)
 
-    def heard(self) -> list[dict[str, Any]]:
+    def received(self) -> list[dict[str, Any]]:
         """Return the bodies of all chat requests so far."""
         return self._say(None)
 
@@ -115,8 +115,8 @@ class Model:
         assert self.process.stdout
         self.process.stdin.write(f"{json.dumps(line)}\n")
         self.process.stdin.flush()
-        heard: list[dict[str, Any]] = json.loads(self.process.stdout.readline())
-        return heard
+        received: list[dict[str, Any]] = json.loads(self.process.stdout.readline())
+        return received
 
     def stop(self) -> None:
         """Close the port for good."""
@@ -207,7 +207,7 @@ class App:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -231,7 +231,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """One person's look at an app, and what the page did that nobody asked it to."""
+    """One visit of an app, and the requests of the page that should not happen."""
 
     page: Page
     outside: list[str] = field(default_factory=list)

@@ -36,7 +36,7 @@ def look(browser: Browser) -> Iterator[Look]:
 
 @pytest.fixture
 def photograph(tmp_path: Path) -> Photograph:
-    """Keep a picture of the page; in HACKKIT_SCREENSHOTS, when somebody wants to look at them."""
+    """Keep a picture of the page; in the folder HACKKIT_SCREENSHOTS where that is set."""
     wanted = os.environ.get("HACKKIT_SCREENSHOTS")
     folder = Path(wanted or tmp_path)
 
