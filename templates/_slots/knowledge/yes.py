@@ -23,7 +23,7 @@ def search_documents(question: str) -> str:
     except keywords.Damaged as error:
         raise ToolError(pipeline.DAMAGED) from error
     if not found:
-        return "Nothing found in the documents. Try other words."
+        return "The documents say nothing about it. Try other words."
     passages = (each.passage for each in found)
     return "\n\n".join(
         f"[{number}] {prompts.where(passage)}\n{passage.text}"

@@ -57,7 +57,7 @@ class Outcome:
 
 
 class _Words:
-    """Tokenizer for all languages; rouge-score's own supports English letters only."""
+    """rouge-score's own tokenizer knows English letters only; ours knows them all."""
 
     def tokenize(self, text: str) -> list[str]:
         return keywords.stems(text)
@@ -83,11 +83,11 @@ def measure(question: Question) -> Outcome:
     """Search for and answer a question, and compare the result with the expected one."""
     sources = [found.passage.source for found in pipeline.search(question.question, DEPTH)]
     answer = pipeline.answer(question.question)
-    text = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.OFFLINE_INTRO))
+    said = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.OFFLINE_INTRO))
     price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
     return Outcome(
         rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        rouge=SCORER.score(question.answer, text)["rougeL"].fmeasure,
+        rouge=SCORER.score(question.answer, said)["rougeL"].fmeasure,
         cites=bool(answer.citations),
         cites_right=question.source in {c.passage.source for c in answer.citations},
         seconds=answer.seconds,

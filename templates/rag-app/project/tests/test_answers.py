@@ -207,7 +207,7 @@ def test_any_question_is_safe_with_a_model(model: Settings, server: MistralServe
     assert all(len(str(request.body)) < 20_000 for request in server.requests)
 
 
-def test_an_empty_index_is_not_an_error(settings: Settings, tmp_path: Path) -> None:
+def test_no_documents_are_no_error(settings: Settings, tmp_path: Path) -> None:
     empty = Settings(index_dir=tmp_path)
     assert pipeline.answer(ASKED, settings=empty).text == prompts.NOTHING_FOUND
     assert pipeline.search(ASKED, 5, empty) == []

@@ -57,7 +57,7 @@ def test_a_model_without_a_price_gets_no_cost(model: str, priced: bool) -> None:
     assert ("US$ for chat in all" in summary) is priced
 
 
-def test_an_invalid_line_is_named(folder: Path) -> None:
+def test_a_line_that_is_no_question_is_named(folder: Path) -> None:
     with (folder / "questions.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"question": "And the answer?"}\n')
     with pytest.raises(SystemExit, match=r"questions\.jsonl, line 3: "):

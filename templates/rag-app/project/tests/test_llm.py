@@ -48,7 +48,7 @@ def either(request: pytest.FixtureRequest, online: Settings, server: MistralServ
     return online if request.param == "mistral" else own_server(online, server)
 
 
-def answered(settings: Settings) -> str:
+def said(settings: Settings) -> str:
     return "".join(piece.text for piece in llm.chat(QUESTION, settings))
 
 
@@ -60,7 +60,7 @@ def unused_url() -> str:
 
 def refusal(settings: Settings) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        answered(settings)
+        said(settings)
     return str(caught.value)
 
 
@@ -102,7 +102,7 @@ def test_the_answer_is_streamed_with_its_token_counts(
 def test_reasoning_is_left_out_of_the_answer(either: Settings, server: MistralServer) -> None:
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}]
     server.will(streaming(thought, [{"type": "text", "text": "Because"}], "."))
-    assert answered(either) == "Because."
+    assert said(either) == "Because."
 
 
 def test_a_roughly_compatible_server_works(settings: Settings) -> None:
@@ -110,11 +110,11 @@ def test_a_roughly_compatible_server_works(settings: Settings) -> None:
         loose = changed(
             settings, llm_base_url=f"{server.url}/v1", chat_model="any:1b", embed_model="any"
         )
-        assert answered(loose) == "The documents do not say."
+        assert said(loose) == "The documents do not say."
         [[vector]] = llm.embed(["one"], loose)
         assert len(vector) == 1024
         server.will(status(500), status(500), text("Again."))
-        assert answered(loose) == "Again."
+        assert said(loose) == "Again."
 
 
 # Retries and the rate limit
@@ -125,13 +125,13 @@ def test_a_temporary_failure_is_retried(
     either: Settings, server: MistralServer, reply: Reply
 ) -> None:
     server.will(reply, text("Now."))
-    assert answered(either) == "Now."
+    assert said(either) == "Now."
 
 
 def test_the_server_says_how_long_to_wait(either: Settings, server: MistralServer) -> None:
     server.will(status(429, retry_after=0.1), text("Now."))
     started = time.monotonic()
-    assert answered(either) == "Now."
+    assert said(either) == "Now."
     assert time.monotonic() - started >= 0.1
 
 
@@ -157,7 +157,7 @@ def test_a_server_without_embeddings_gets_only_one_request(
         with pytest.raises(ModelUnavailable):
             next(llm.embed(["one"], without))
     assert len(server.requests) == 1
-    assert answered(without)
+    assert said(without)
 
 
 # Failures
@@ -256,7 +256,7 @@ def test_the_key_is_never_shown_or_logged(
 def test_the_requests_have_mistral_s_path_and_format(
     online: Settings, server: MistralServer
 ) -> None:
-    answered(online)
+    said(online)
     assert server.requests[0].path == CHAT
     assert server.requests[0].body["model"] == "mistral-small-latest"
     assert server.requests[0].body["stream"] is True
