@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 # Made here, so that no scanner, ours included, takes this file for a leak.
 KEY = "aB3" * 10 + "xY"
+_TRIES = 5
 Found = dict[str, Any]
 
 
@@ -64,16 +65,31 @@ def command(words: list[str], folder: Path) -> str:
 
 
 def doctor(project: Path, *words: str, **env: str) -> dict[str, Found]:
-    """Run the command as a user does; stdout must be one JSON document."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hackkit", "doctor", str(project), "--json", "--offline", *words],
-        env={**clean_environment(), **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
+    """Run the command as a user does; stdout must be one JSON document.
+
+    On a busy machine a check may not end within its limit: then it runs again.
+    """
+    for _ in range(_TRIES):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "hackkit",
+                "doctor",
+                str(project),
+                "--json",
+                "--offline",
+                *words,
+            ],
+            env={**clean_environment(), **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+        if '"could not look' not in done.stdout:
+            break
     assert done.returncode in {0, 1}, done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr
     return {each["id"]: each for each in json.loads(done.stdout)["checks"]}

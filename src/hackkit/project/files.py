@@ -112,16 +112,23 @@ def _all_variables(path: Path) -> dict[str, str]:
         return {}
 
 
+def ignores_env(folder: Path) -> bool:
+    """Return whether a folder's .gitignore lists `.env`."""
+    try:
+        lines = (folder / ".gitignore").read_text("utf-8").splitlines()
+    except (OSError, UnicodeError):
+        return False
+    return bool(_IGNORES_ENV & {line.strip() for line in lines})
+
+
 def create_env_file(folder: Path) -> Path | None:
     """Copy `.env.example` to a `.env` that only its owner can read; return its path.
 
     Returns None when there is nothing to copy, or when git does not ignore `.env`. An existing
     `.env` stays unchanged.
     """
-    example, ignored, env = (folder / name for name in (".env.example", ".gitignore", ".env"))
-    if not example.is_file() or not ignored.is_file():
-        return None
-    if not _IGNORES_ENV & {line.strip() for line in ignored.read_text("utf-8").splitlines()}:
+    example, env = folder / ".env.example", folder / ".env"
+    if not example.is_file() or not ignores_env(folder):
         return None
     with contextlib.suppress(FileExistsError):
         handle = os.open(env, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

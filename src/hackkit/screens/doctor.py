@@ -23,7 +23,7 @@ _HEADINGS = {
     Category.SERVICES: "Keys and services",
     Category.PROJECT: "Project",
 }
-# The sign of each status, and the one for a terminal that knows only ASCII.
+# The sign of each status, and the one for a terminal that shows only ASCII.
 _SIGNS = {
     Status.OK: ("✓", "+", "green"),
     Status.WARN: ("!", "!", "yellow"),

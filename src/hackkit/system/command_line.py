@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-PACKAGE = "hackkit-starter"  # the one on the index that is named `hackkit` is a stranger's
+PACKAGE = "hackkit-starter"  # `hackkit` on the index is another project
 # The temporary environment of `uvx`, in uv's cache.
 _UVX = re.compile(r"(?:archive|environments)-v[0-9]+")
 

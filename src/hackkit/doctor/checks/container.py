@@ -1,7 +1,7 @@
-"""Does a container engine work: docker, podman or buildah, the command and what is behind it?
+"""Does a container engine (docker, podman or buildah) work?
 
-Warns when one is installed and none works: docker without its daemon is the usual case. None at
-all is no problem: an app runs and goes to a Space without one.
+Warns when one is installed and none works, usually docker without its daemon. None at all is not a
+problem: an app runs, and can be deployed to a Space, without one.
 """
 
 import re
@@ -25,7 +25,7 @@ _QUESTIONS = {
 
 
 def check(context: Context) -> Finding:
-    """Ask one after the other until one works: processes cost more than they tell."""
+    """Try one after the other until one works, to start few processes."""
     down: list[tuple[str, Ran]] = []
     for engine, question in _QUESTIONS.items():
         ran = context.run(*question, seconds=_PATIENCE)

@@ -20,7 +20,7 @@ from hackkit.doctor.findings import (
 )
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
-from hackkit.project.files import ProjectFiles, create_env_file
+from hackkit.project.files import ProjectFiles, create_env_file, ignores_env
 from hackkit.project.leaks import secrets_among
 from hackkit.system import git
 
@@ -58,7 +58,7 @@ def _ignored(context: Context, folder: Path) -> Iterator[Finding]:
     words = ("check-ignore", "--verbose", "--no-index", ".env")
     answer = git.ask(context.run, folder, *words)
     if answer.problem:  # no repository yet: its .gitignore counts
-        if not _listed(folder):
+        if not ignores_env(folder):
             yield warning(".gitignore does not list .env", fix, add)
         return
     rule = _RULE.match(answer.out)
@@ -84,14 +84,6 @@ def _mode(context: Context, project: ProjectFiles) -> Iterator[Finding]:
     action = "make .env readable only by its owner (mode 600)"
     fix = context.shell.only_for_owner(".env")
     yield warning(seen, fix, Repair(action, lambda: _restrict(path)))
-
-
-def _listed(folder: Path) -> bool:
-    try:
-        lines = (folder / ".gitignore").read_text("utf-8").splitlines()
-    except (OSError, UnicodeError):
-        return False
-    return bool({".env", "/.env", ".env*", "/.env*", "*.env"} & {line.strip() for line in lines})
 
 
 def _ignore(folder: Path) -> None:

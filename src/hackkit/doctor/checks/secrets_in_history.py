@@ -55,9 +55,8 @@ def check(context: Context) -> Finding:
         for commit in _commits(context):
             commits += 1
             for name, file, leak in _in_commit(commit, known):
-                if (
-                    found.get(file, ("",))[0] != name
-                ):  # the newest commit comes first, the oldest is kept
+                # The newest commit comes first, and the oldest is kept.
+                if found.get(file, ("",))[0] != name:
                     found[file] = (name, leak.kind)
     except TimeoutError:
         cut = "the newest "
