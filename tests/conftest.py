@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
+APART = ("made", "ground")  # fixtures whose values have nothing in common: each is a process's own
 MOST_WORKERS = 4  # a worker may have an app, a browser or a model in memory
 
 # A test decides these itself; what the machine happens to have set must not matter.
@@ -50,9 +51,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     if "tuner" in getattr(item, "fixturenames", ()):
         return "tuner"
-    module = item.nodeid.split("::")[0]
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return f"{module} {parameters['made'].title}" if "made" in parameters else module
+    places = getattr(getattr(item, "callspec", None), "indices", {})
+    parts = [str(places[name]) for name in APART if name in places]
+    return " ".join([item.nodeid.split("::")[0], *parts])
 
 
 def lacking(reason: str) -> NoReturn:

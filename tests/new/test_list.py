@@ -18,6 +18,8 @@ COMMANDS = ("new", "list")
 
 def test_the_list_names_every_template_slot_and_example(hackkit: Run) -> None:
     shown, catalog = hackkit("list").stdout, Catalog.here()
+    assert catalog.templates
+    assert catalog.examples
     for template in catalog.templates:
         assert template.name in shown
         for slot in template.slots:

@@ -107,6 +107,7 @@ def test_the_answers_file_says_where_the_project_came_from(hackkit: Run, tmp_pat
 
 def test_nothing_generated_names_the_machine(hackkit: Run, tmp_path: Path) -> None:
     new(hackkit, "rag-app", "x", "--defaults")
+    assert len(files(tmp_path / "x")) > 30
     for name in files(tmp_path / "x"):
         text = (tmp_path / "x" / name).read_bytes().decode("utf-8", "replace")
         for place in (str(ROOT), str(tmp_path), f"{Path.home()}/"):

@@ -133,6 +133,16 @@ def test_a_placeholder_for_a_key_is_not_unique() -> None:
     assert telling({"not-needed", "production", "20261121000000", MISTRAL_KEY}) == {MISTRAL_KEY}
 
 
+def test_a_short_value_is_in_a_file_by_chance() -> None:
+    assert telling({"abcdefghij1", "abcdefghijk1"}) == {"abcdefghijk1"}  # 11 and 12 characters
+
+
+def test_of_two_secrets_one_inside_the_other_nothing_is_left() -> None:
+    inner, outer = "swordfish-2026", "red-swordfish-2026-blue"
+    for known in ([inner, outer], [outer, inner]):
+        assert scrub(f"a {outer} b {inner}", known) == "a [secret] b [secret]"
+
+
 def test_scrubbing_leaves_the_rest_of_a_text() -> None:
     text = f"MISTRAL_API_KEY={MISTRAL_KEY} at https://ada:pass@example.org with hunter2-hunter2"
     clean = "MISTRAL_API_KEY=[secret] at https://[secret]@example.org with [secret]"
@@ -176,6 +186,7 @@ def test_no_text_takes_long(text: str) -> None:
 
 
 def test_the_projects_own_files_hold_no_secret() -> None:
-    for path in TEMPLATES.rglob("*"):
-        if path.is_file():
-            assert not list(leaks(path.read_text("utf-8", "replace"))), path.name
+    paths = [path for path in TEMPLATES.rglob("*") if path.is_file()]
+    assert len(paths) > 200
+    for path in paths:
+        assert not list(leaks(path.read_text("utf-8", "replace"))), path.name

@@ -361,6 +361,7 @@ def test_only_what_the_app_needs_is_in_the_image(root: Path) -> None:
     assert sorted(path.name for path in (root / "root").glob(".[!bp]*")) == []
     for tool in ("uv", "gcc", "cc"):
         assert not [*root.glob(f"usr/*bin/{tool}"), *root.glob(f"usr/local/bin/{tool}")]
+    assert (root / "app" / "app.py").is_file()
     assert not (root / "app" / "tests").exists()
     assert not (root / "app" / ".git").exists()
 
