@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from hackkit.system.hardware import disk_free, memory
-from hackkit.system.processes import Ran, Run, runner
+from hackkit.system.processes import Ran, Run, run_once, runner
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the commands are a POSIX shell's")
 
@@ -128,3 +128,31 @@ def test_the_free_space_of_a_folder_to_come_is_that_of_the_one_above_it(tmp_path
 def test_memory_is_measured() -> None:
     seen = memory()
     assert 0 < seen.available <= seen.total
+
+
+def test_a_command_reads_what_it_is_given(tmp_path: Path) -> None:
+    words = (sys.executable, "-I", "-c", "import sys; print(sys.stdin.read().upper())")
+    ran = run_once(words, folder=tmp_path, env=os.environ, seconds=20, given="a secret")
+    assert ran == Ran(0, "A SECRET")
+
+
+def test_a_command_that_is_given_nothing_does_not_wait_for_it(tmp_path: Path) -> None:
+    words = (sys.executable, "-I", "-c", "import sys; print(repr(sys.stdin.read()))")
+    assert run_once(words, folder=tmp_path, env=os.environ, seconds=20) == Ran(0, "''")
+
+
+def test_a_command_need_not_read_what_it_is_given(tmp_path: Path) -> None:
+    words = (sys.executable, "-I", "-c", "print('done')")
+    ran = run_once(words, folder=tmp_path, env=os.environ, seconds=20, given="x" * 1_000_000)
+    assert ran == Ran(0, "done")
+
+
+def test_a_command_that_neither_reads_nor_ends_is_ended(tmp_path: Path) -> None:
+    words = (sys.executable, "-I", "-c", "import time; time.sleep(600)")
+    ran = run_once(words, folder=tmp_path, env=os.environ, seconds=0.5, given="x" * 1_000_000)
+    assert ran.timed_out
+
+
+def test_a_command_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    ran = run_once(["no-such-command"], folder=tmp_path, env=os.environ, seconds=5)
+    assert (ran.code, ran.err) == (126, "no-such-command was not found")

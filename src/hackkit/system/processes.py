@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Set while git itself runs something (a hook, a rebase): they would aim our commands elsewhere.
 _AIMED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
-_NOT_RUNNABLE = 126  # the exit code by which shells tell the same
+_NOT_RUNNABLE = 126  # the exit code that shells have for it
 _MOST_OUTPUT = 20_000_000  # bytes that are read of what a command prints
 
 
@@ -59,30 +59,55 @@ def runner(env: Mapping[str, str]) -> Run:
     """Return a function that runs commands with this environment."""
 
     def run(*words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
-        program = shutil.which(words[0], path=env.get("PATH"))
-        if program is None:
+        if shutil.which(words[0], path=env.get("PATH")) is None:
             return None
-        return _run([program, *words[1:]], folder, env, seconds)
+        return run_once(words, folder=folder, env=env, seconds=seconds)
 
     return run
 
 
-def _run(words: list[str], folder: Path | None, env: Mapping[str, str], seconds: float) -> Ran:
-    """Run a command whose output goes to files.
+def run_once(
+    words: Sequence[str],
+    *,
+    folder: Path | None,
+    env: Mapping[str, str],
+    seconds: float,
+    given: str = "",
+) -> Ran:
+    """Run a command to its end; `given` is what it reads from its standard input.
 
-    Unlike a pipe, a file does not keep us waiting for a grandchild that holds it open.
+    A command that is not installed, or may not be run, has the exit code 126. The output goes to
+    files: unlike a pipe, a file does not keep us waiting for a grandchild that holds it open.
     """
+    program = shutil.which(words[0], path=env.get("PATH"))
+    if program is None:
+        return Ran(_NOT_RUNNABLE, err=f"{words[0]} was not found")
     late = threading.Event()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             child = subprocess.Popen(
-                words, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                [program, *words[1:]],
+                cwd=folder,
+                env=dict(env),
+                stdin=subprocess.PIPE if given else subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
-        except OSError as error:  # there, but not to be run: no permission, another system's file
+        except OSError as error:  # no permission, or a program for another system
             return Ran(_NOT_RUNNABLE, err=str(error))
         with child, _alarm(seconds, late.set, lambda: _end(child.pid)):
-            code = child.wait()
-        return Ran(-1 if late.is_set() else code, _text(out), _text(err), timed_out=late.is_set())
+            _feed(child, given)
+        code = -1 if late.is_set() else child.returncode
+        return Ran(code, _text(out), _text(err), timed_out=late.is_set())
+
+
+def _feed(child: subprocess.Popen[bytes], given: str) -> None:
+    """Write to a command's standard input, and wait for its end."""
+    try:
+        child.communicate(given.encode() if given else None)
+    except BaseException:  # Ctrl-C: nothing that we started runs on
+        _end(child.pid)
+        raise
 
 
 def streamer(env: Mapping[str, str]) -> Stream:
