@@ -8,6 +8,7 @@ from typing import Any
 
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
+from hackkit.project.layout import PORT
 from hackkit.system.command_line import line
 from hackkit.system.processes import Ran
 
@@ -261,7 +262,7 @@ class Running:
 
     tag: str
     image: Image
-    port: int = 7860
+    port: int = PORT
     env_file: bool = False
     names: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hackkit.project.layout import DOCKERFILE, PORT
 from hackkit.project.lockfile import least_python
 
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
@@ -119,10 +120,10 @@ def _sdk(header: Mapping[str, object], lock_gradio: str) -> Iterator[Problem]:
 
 
 def _files(header: Mapping[str, object], folder: Path) -> Iterator[Problem]:
-    sdk, port = header.get("sdk"), header.get("app_port", 7860)
+    sdk, port = header.get("sdk"), header.get("app_port", PORT)
     usual = {"gradio": "app.py", "static": "index.html"}.get(str(sdk), "")
     app_file = str(header.get("app_file") or usual)
-    if sdk == "docker" and not (folder / "Dockerfile").is_file():
+    if sdk == "docker" and not (folder / DOCKERFILE).is_file():
         yield Problem("sdk", "docker", "possible without a Dockerfile")
     elif app_file and sdk != "docker" and not (folder / app_file).is_file():
         yield Problem(
