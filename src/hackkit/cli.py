@@ -214,7 +214,7 @@ def deploy(
     Example: hackkit deploy spaces --rehearse
     """
     from hackkit.deploy.manifest import Options  # noqa: PLC0415 - the same
-    from hackkit.deploy.publish import carry_out, order_for  # noqa: PLC0415 - the same
+    from hackkit.deploy.publish import carry_out, request_for  # noqa: PLC0415 - the same
     from hackkit.deploy.targets import all_targets, find_target  # noqa: PLC0415 - the same
     from hackkit.screens import deploy as screen  # noqa: PLC0415 - others start without it
 
@@ -223,19 +223,19 @@ def deploy(
         raise typer.Exit
     chosen = find_target(target)
     mode = _mode(dry_run=dry_run, rehearse=rehearse, status=status, logs=logs, down=down)
-    order = order_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
-    outcome = carry_out(mode, chosen, order, screen.voice(yes=yes))
+    request = request_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
+    outcome = carry_out(mode, chosen, request, screen.prompter(yes=yes))
     screen.show_outcome(outcome, as_json=as_json)
-    raise typer.Exit(0 if outcome.well else 1)
+    raise typer.Exit(0 if outcome.ok else 1)
 
 
-def _mode(**wishes: bool) -> str:
-    """Return the one wish that was uttered, or nothing; several contradict each other."""
-    wanted = [name.replace("_", "-") for name, wish in wishes.items() if wish]
-    if len(wanted) > 1:
-        names = " and ".join(f"--{name}" for name in wanted)
+def _mode(**modes: bool) -> str:
+    """Return the mode that was chosen, or nothing; several exclude each other."""
+    chosen = [name.replace("_", "-") for name, is_chosen in modes.items() if is_chosen]
+    if len(chosen) > 1:
+        names = " and ".join(f"--{name}" for name in chosen)
         raise WrongUseError(f"{names} do not go together.", fix=hackkit("deploy", "--help"))
-    return wanted[0] if wanted else ""
+    return chosen[0] if chosen else ""
 
 
 def main() -> NoReturn:

@@ -8,7 +8,7 @@ import pytest
 from conftest import clean_environment, git, write
 
 from hackkit.deploy import outgoing
-from hackkit.deploy.manifest import Outgoing
+from hackkit.deploy.manifest import OutgoingFile
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
@@ -47,7 +47,7 @@ def context(folder: Path, **env: str) -> Context:
 
 
 def names(folder: Path) -> list[str]:
-    return [each.path for each in outgoing.files(context(folder))]
+    return [each.path for each in outgoing.tracked_files(context(folder))]
 
 
 def test_what_git_tracks_leaves(folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_what_git_tracks_leaves(folder: Path) -> None:
 
 def test_a_file_leaves_as_it_is_now_not_as_it_was_committed(folder: Path) -> None:
     write(folder / "app.py", "print('new')\n")
-    [app] = [each for each in outgoing.files(context(folder)) if each.path == "app.py"]
+    [app] = [each for each in outgoing.tracked_files(context(folder)) if each.path == "app.py"]
     assert app.read() == b"print('new')\n"
     assert app.size == len(app.read())
 
@@ -102,7 +102,7 @@ def test_a_link_that_leads_out_of_the_project_stays(folder: Path, tmp_path: Path
 def test_without_a_repository_nothing_leaves_and_the_remedy_is_named(tmp_path: Path) -> None:
     write(tmp_path / "app.py", "")
     with pytest.raises(HackkitError, match="git tracks none here") as caught:
-        outgoing.files(context(tmp_path))
+        outgoing.tracked_files(context(tmp_path))
     assert caught.value.fix.startswith("git init")
 
 
@@ -118,18 +118,18 @@ def test_a_variable_that_leads_to_this_machine_is_noted() -> None:
     assert list(notes) == ["LLM_BASE_URL leads to this machine, which the platform cannot reach"]
 
 
-def objections(folder: Path, **env: str) -> list[str]:
+def problems(folder: Path, **env: str) -> list[str]:
     here = context(folder, **env)
-    return [each.words for each in outgoing.objections(outgoing.files(here), here, 1)]
+    return [each.words for each in outgoing.problems(outgoing.tracked_files(here), here, 1)]
 
 
 def test_a_clean_project_meets_no_objection(folder: Path) -> None:
-    assert objections(folder) == []
+    assert problems(folder) == []
 
 
 def test_a_secret_stops_it_by_file_and_line_and_is_not_shown(folder: Path) -> None:
     write(folder / "app.py", f"import os\n\nMISTRAL_KEY = '{KEY}'\n")
-    [words] = objections(folder)
+    [words] = problems(folder)
     assert words.startswith("app.py:3 holds a Mistral API key")
     assert KEY not in words
 
@@ -137,7 +137,7 @@ def test_a_secret_stops_it_by_file_and_line_and_is_not_shown(folder: Path) -> No
 def test_a_key_of_this_machine_is_found_literally_wherever_it_stands(folder: Path) -> None:
     write(folder / "notes.bin", "\0binary\n" + KEY)
     commit(folder)
-    [words] = objections(folder, LLM_API_KEY=KEY)
+    [words] = problems(folder, LLM_API_KEY=KEY)
     assert words.startswith("notes.bin:2 holds a secret of this machine")
 
 
@@ -145,19 +145,19 @@ def test_a_key_of_this_machine_is_found_inside_a_document(folder: Path) -> None:
     with zipfile.ZipFile(folder / "notes.docx", "w", zipfile.ZIP_DEFLATED) as document:
         document.writestr("word/document.xml", f"<w:t>{KEY}</w:t>")
     commit(folder)
-    [words] = objections(folder, LLM_API_KEY=KEY)
+    [words] = problems(folder, LLM_API_KEY=KEY)
     assert words == "notes.docx holds a secret of this machine in its text. Nothing was sent."
 
 
 def test_a_file_over_the_limit_stops_it(folder: Path) -> None:
     (folder / "film.mp4").write_bytes(b"\0" * 1_500_000)
     commit(folder)
-    [words] = objections(folder)
+    [words] = problems(folder)
     assert words == "film.mp4 is 1.5 MB; at most 1 MB are taken."
 
 
 def test_the_staged_folder_holds_the_files_and_nothing_else_and_vanishes() -> None:
-    two = (outgoing.made("a/b.txt", "text"), Outgoing("c.py", b"x", 1))
+    two = (outgoing.made("a/b.txt", "text"), OutgoingFile("c.py", b"x", 1))
     with outgoing.staged(two) as folder:
         found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
         assert found == ["a/b.txt", "c.py"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, request, project, secretless
 
 from hackkit.deploy import platform_cli
 from hackkit.deploy.platform_cli import Cli, Command, Tool, Trouble
@@ -40,28 +40,28 @@ def say(*words: str, given: str = "") -> Command:
 
 def test_a_program_that_is_missing_is_installed_first(folder: Path) -> None:
     cli = Cli(TOOL, order(folder))
-    assert cli.first() == ("get cloud", "cloud login")
+    assert cli.setup_commands() == ("get cloud", "cloud login")
     with pytest.raises(HackkitError) as caught:
-        cli.ready()
+        cli.require_login()
     assert caught.value.fix == "get cloud"
 
 
 def test_the_command_that_installs_it_is_that_of_the_system(folder: Path) -> None:
-    assert Cli(TOOL, order(folder, system="darwin")).first()[0] == "brew install cloud"
+    assert Cli(TOOL, order(folder, system="darwin")).setup_commands()[0] == "brew install cloud"
 
 
 def test_who_is_not_logged_in_logs_in_first(folder: Path, cloud: FakePlatform) -> None:
     cloud.answer({"whoami": (1, "no token")})
     cli = Cli(TOOL, order(folder, cloud))
-    assert cli.first() == ("cloud login",)
+    assert cli.setup_commands() == ("cloud login",)
     with pytest.raises(HackkitError, match="Nobody is logged in") as caught:
-        cli.ready()
+        cli.require_login()
     assert caught.value.fix == "cloud login"
 
 
 def test_a_program_that_names_nobody_knows_nobody(folder: Path, cloud: FakePlatform) -> None:
     cloud.answer({"whoami": (0, "")})
-    assert not Cli(TOOL, order(folder, cloud)).knows_us()
+    assert not Cli(TOOL, order(folder, cloud)).logged_in()
 
 
 def test_what_a_command_is_given_comes_through_its_input_alone(
@@ -136,14 +136,14 @@ def test_a_value_that_differs_is_set_again(folder: Path, cloud: FakePlatform) ->
     setting = Command("Setting", ("cloud", "set"), unless=("cloud", "get"), same="new")
     cli = Cli(TOOL, order(folder, cloud))
     cloud.answer({"get": (0, "old")})
-    assert cli.wants(setting)
+    assert cli.is_needed(setting)
     cloud.answer({"get": (0, "new")})
-    assert not cli.wants(setting)
+    assert not cli.is_needed(setting)
 
 
 def test_a_value_is_piped_from_where_the_user_has_it(folder: Path) -> None:
     words = ("cloud", "set")
-    from_file = platform_cli.piped(order(folder).context, "MISTRAL_API_KEY", words, whole=True)
+    from_file = platform_cli.piped(request(folder).context, "MISTRAL_API_KEY", words, whole=True)
     assert from_file == "grep '^MISTRAL_API_KEY=' .env | cloud set"
     here = order(folder, env={"MISTRAL_API_KEY": KEY}).context
     line = platform_cli.piped(here, "MISTRAL_API_KEY", words, whole=False)
@@ -160,6 +160,6 @@ def test_on_windows_it_is_piped_as_powershell_does(folder: Path) -> None:
 @pytest.mark.parametrize("value", [KEY, f'"{KEY}"', f"'{KEY}'"])
 def test_the_quotes_of_an_env_file_are_no_part_of_a_value(folder: Path, value: str) -> None:
     write(folder / ".env", f"MISTRAL_API_KEY={value}\n")
-    line = platform_cli.piped(order(folder).context, "MISTRAL_API_KEY", ("cat",), whole=False)
+    line = platform_cli.piped(request(folder).context, "MISTRAL_API_KEY", ("cat",), whole=False)
     ran = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S602 - as it is typed
     assert ran.stdout == KEY

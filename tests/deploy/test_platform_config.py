@@ -40,4 +40,4 @@ def test_what_is_asked_for_wins_over_the_teams_file(tmp_path: Path) -> None:
 )
 def test_a_name_is_one_that_every_platform_takes(tmp_path: Path, asked: str, name: str) -> None:
     folder = project(tmp_path / "app")
-    assert platform_config.service_name(order(folder, options=Options(name=asked))) == name
+    assert platform_config.service_name(request(folder, options=Options(name=asked))) == name

@@ -14,19 +14,19 @@ from gradio_server import ANSWER, App, event, running
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.manifest import (
-    Condition,
-    Live,
+    DeploymentStatus,
+    Deployment,
     Manifest,
     Options,
-    Order,
-    Outgoing,
+    DeployRequest,
+    OutgoingFile,
     Published,
-    Rehearsed,
+    RehearsalResult,
     Step,
-    Told,
-    Watch,
+    Message,
+    Progress,
 )
-from hackkit.deploy.publish import Voice, carry_out, remember
+from hackkit.deploy.publish import Prompter, carry_out, remember
 from hackkit.deploy.targets import Target, all_targets
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.project.context import Context
@@ -34,33 +34,33 @@ from hackkit.project.files import ProjectFiles
 from hackkit.system.processes import runner
 
 KEY = "aB3dE6gH" * 4
-RING = Live(commands=("ring the bell",))
+RING = Deployment(commands=("ring the bell",))
 
 
 @dataclass
 class Shelf:
     """A place that takes deliveries, and what came of them."""
 
-    writes: tuple[Outgoing, ...] = ()
-    live: Live = RING
+    writes: tuple[OutgoingFile, ...] = ()
+    live: Deployment = RING
     shipped: list[list[str]] = field(default_factory=list)
 
-    def plan(self, order: Order) -> Manifest:
-        files = outgoing.together(outgoing.files(order.context), self.writes)
+    def plan(self, request: DeployRequest) -> Manifest:
+        files = outgoing.together(outgoing.tracked_files(request.context), self.writes)
         return Manifest(
             target="shelf",
             files=files,
             writes=self.writes,
             changes=("puts the app on the shelf",),
-            objections=tuple(outgoing.objections(files, order.context, 10)),
+            problems=tuple(outgoing.problems(files, request.context, 10)),
         )
 
-    def rehearse(self, _order: Order, _planned: Manifest, watch: Watch) -> Rehearsed:
-        watch("Trying")
-        return Rehearsed((Step("Trying", 0.1),), Path("log.txt"))
+    def rehearse(self, _order: DeployRequest, _planned: Manifest, progress: Progress) -> RehearsalResult:
+        progress("Trying")
+        return RehearsalResult((Step("Trying", 0.1),), Path("log.txt"))
 
-    def ship(self, _order: Order, planned: Manifest, watch: Watch) -> Live:
-        watch("Putting")
+    def deploy(self, _order: DeployRequest, planned: Manifest, progress: Progress) -> Deployment:
+        progress("Putting")
         self.shipped.append([each.path for each in planned.files])
         return self.live
 
@@ -73,7 +73,7 @@ class Shelf:
             plan=self.plan,
             rehearse=self.rehearse,
             ship=self.ship,
-            status=lambda _: Condition("on the shelf"),
+            status=lambda _: DeploymentStatus("on the shelf"),
             logs=None,
             down=lambda _: "the app on the shelf",
         )
@@ -96,12 +96,12 @@ class Ear:
         self.asked.append(f"{says} (at your risk)")
         return self.yes and self.risky
 
-    def voice(self) -> Voice:
+    def prompter(self) -> Prompter:
         @contextlib.contextmanager
-        def watch() -> Iterator[Watch]:
+        def progress() -> Iterator[Progress]:
             yield self.told.append
 
-        return Voice(self.agree, self.risk, self.told.append, watch)
+        return Prompter(self.agree, self.risk, self.told.append, progress)
 
 
 @pytest.fixture
@@ -116,15 +116,15 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def order(folder: Path, options: Options | None = None) -> Order:
+def order(folder: Path, options: Options | None = None) -> DeployRequest:
     project = ProjectFiles(folder)
     context = Context(folder=folder, project=project, run=runner(clean_environment()))
-    return Order(project, context, options or Options())
+    return DeployRequest(project, context, options or Options())
 
 
 def test_a_dry_run_returns_the_manifest_and_ships_nothing(folder: Path) -> None:
     shelf, ear = Shelf(), Ear()
-    planned = carry_out("dry-run", shelf.target(), order(folder), ear.voice())
+    planned = carry_out("dry-run", shelf.target(), order(folder), ear.prompter())
     assert isinstance(planned, Manifest)
     assert [each.path for each in planned.files] == [".hackkit.yml", "README.md", "app.py"]
     assert (shelf.shipped, ear.asked) == ([], [])
@@ -132,7 +132,7 @@ def test_a_dry_run_returns_the_manifest_and_ships_nothing(folder: Path) -> None:
 
 def test_shipping_says_what_it_does_and_asks_first(folder: Path) -> None:
     shelf, ear = Shelf(), Ear()
-    published = carry_out("", shelf.target(), order(folder), ear.voice())
+    published = carry_out("", shelf.target(), order(folder), ear.prompter())
     assert isinstance(published, Published)
     assert ear.asked == ["puts the app on the shelf; send 3 files (0.0 MB)"]
     assert len(shelf.shipped) == 1
@@ -142,7 +142,7 @@ def test_shipping_says_what_it_does_and_asks_first(folder: Path) -> None:
 def test_nothing_leaves_without_consent(folder: Path) -> None:
     shelf = Shelf()
     with pytest.raises(HackkitError, match="Nothing was sent"):
-        carry_out("", shelf.target(), order(folder), Ear(yes=False).voice())
+        carry_out("", shelf.target(), order(folder), Ear(yes=False).prompter())
     assert shelf.shipped == []
 
 
@@ -151,7 +151,7 @@ def test_a_secret_stops_it_before_anything_is_asked(folder: Path, mode: str) -> 
     write(folder / "app.py", f"MISTRAL_API_KEY = '{KEY}'\n")
     shelf, ear = Shelf(), Ear()
     with pytest.raises(HackkitError, match=r"app.py:1 holds a Mistral API key") as caught:
-        carry_out(mode, shelf.target(), order(folder), ear.voice())
+        carry_out(mode, shelf.target(), order(folder), ear.prompter())
     assert KEY not in str(caught.value)
     assert (shelf.shipped, ear.asked) == ([], [])
 
@@ -161,16 +161,16 @@ def test_several_objections_are_told_at_once(folder: Path) -> None:
         write(folder / name, f"MISTRAL_API_KEY = '{KEY}'\n")
     git(folder, "add", "--all")
     with pytest.raises(HackkitError, match=r"(?s)a.py:1.*b.py:1"):
-        carry_out("", Shelf().target(), order(folder), Ear().voice())
+        carry_out("", Shelf().target(), order(folder), Ear().prompter())
 
 
 def test_a_file_that_the_target_needs_is_written_once(folder: Path) -> None:
     shelf, ear = Shelf(writes=(outgoing.made("shelf.toml", "size = 1\n"),)), Ear()
-    carry_out("", shelf.target(), order(folder), ear.voice())
+    carry_out("", shelf.target(), order(folder), ear.prompter())
     assert (folder / "shelf.toml").read_text("utf-8") == "size = 1\n"
     assert any("shelf.toml was written" in told for told in ear.told)
     again = Ear()
-    carry_out("", shelf.target(), order(folder), again.voice())
+    carry_out("", shelf.target(), order(folder), again.prompter())
     assert not any("shelf.toml" in told for told in again.told)
 
 
@@ -178,7 +178,7 @@ def test_the_teams_own_version_is_shown_beside_ours_and_stays(folder: Path) -> N
     write(folder / "shelf.toml", "size = 2\n")
     shelf = Shelf(writes=(outgoing.made("shelf.toml", "size = 1\n"),))
     ear = Ear(risky=False)
-    carry_out("", shelf.target(), order(folder), ear.voice())
+    carry_out("", shelf.target(), order(folder), ear.prompter())
     assert "-size = 2\n+size = 1" in "\n".join(ear.told)
     assert "overwrite your shelf.toml (at your risk)" in ear.asked
     assert (folder / "shelf.toml").read_text("utf-8") == "size = 2\n"
@@ -188,7 +188,7 @@ def test_the_teams_own_version_is_shown_beside_ours_and_stays(folder: Path) -> N
 def test_nothing_is_written_without_consent(folder: Path) -> None:
     shelf, ear = Shelf(writes=(outgoing.made("shelf.toml", "size = 1\n"),)), Ear(yes=False)
     with pytest.raises(HackkitError, match="Nothing was sent"):
-        carry_out("", shelf.target(), order(folder), ear.voice())
+        carry_out("", shelf.target(), order(folder), ear.prompter())
     assert ear.asked[0].startswith("write shelf.toml; puts the app on the shelf; send")
     assert not (folder / "shelf.toml").exists()
 
@@ -198,23 +198,23 @@ def test_an_option_that_the_target_does_not_know_is_refused(folder: Path) -> Non
     with pytest.raises(
         WrongUseError, match="--space is not an option of shelf, which takes --name"
     ) as caught:
-        carry_out("dry-run", Shelf().target(), wanted, Ear().voice())
+        carry_out("dry-run", Shelf().target(), wanted, Ear().prompter())
     assert caught.value.fix.endswith("hackkit deploy shelf --dry-run")
 
 
 def test_a_rehearsal_asks_nothing_and_ships_nothing(folder: Path) -> None:
     shelf, ear = Shelf(), Ear()
-    rehearsed = carry_out("rehearse", shelf.target(), order(folder), ear.voice())
-    assert isinstance(rehearsed, Rehearsed)
+    rehearsed = carry_out("rehearse", shelf.target(), order(folder), ear.prompter())
+    assert isinstance(rehearsed, RehearsalResult)
     assert (shelf.shipped, ear.asked, ear.told) == ([], [], ["Trying"])
 
 
 def test_status_is_told_and_taking_it_away_asks_first(folder: Path) -> None:
     target = Shelf().target()
-    assert carry_out("status", target, order(folder), Ear().voice()) == Condition("on the shelf")
+    assert carry_out("status", target, order(folder), Ear().prompter()) == DeploymentStatus("on the shelf")
     ear = Ear()
-    gone = carry_out("down", target, order(folder), ear.voice())
-    assert gone == Told("Taken away: the app on the shelf.")
+    gone = carry_out("down", target, order(folder), ear.prompter())
+    assert gone == Message("Taken away: the app on the shelf.")
     assert ear.asked == ["take the app away (The shelf) (at your risk)"]
 
 
@@ -222,15 +222,15 @@ def test_what_the_platform_does_not_allow_is_wrong_use_and_its_fix_ships_nothing
     folder: Path,
 ) -> None:
     with pytest.raises(WrongUseError, match="cannot do --logs for The shelf") as caught:
-        carry_out("logs", Shelf().target(), order(folder), Ear().voice())
+        carry_out("logs", Shelf().target(), order(folder), Ear().prompter())
     assert caught.value.fix.endswith("hackkit deploy shelf --dry-run")
 
 
 def shown_live(folder: Path, app: App, token: str = "") -> Published:
     """Ship an app that runs somewhere, and return what became of it."""
     with running(app):
-        shelf = Shelf(live=Live(app.address, token=token))
-        published = carry_out("", shelf.target(), order(folder), Ear().voice())
+        shelf = Shelf(live=Deployment(app.address, token=token))
+        published = carry_out("", shelf.target(), order(folder), Ear().prompter())
     assert isinstance(published, Published)
     return published
 
@@ -239,7 +239,7 @@ def test_what_is_live_is_asked_one_question_and_remembered(folder: Path) -> None
     app = App()
     published = shown_live(folder, app)
     assert (published.answer, app.asked) == (ANSWER["answer"], [published.asked])
-    assert f"Live demo: <{app.address}>" in (folder / "README.md").read_text("utf-8")
+    assert f"Deployment demo: <{app.address}>" in (folder / "README.md").read_text("utf-8")
 
 
 def test_what_is_up_and_does_not_answer_is_not_well_and_not_remembered(folder: Path) -> None:
@@ -247,14 +247,14 @@ def test_what_is_up_and_does_not_answer_is_not_well_and_not_remembered(folder: P
     assert published.doubt
     assert published.fix.endswith("hackkit deploy shelf --status")
     assert not published.well
-    assert "Live demo" not in (folder / "README.md").read_text("utf-8")
+    assert "Deployment demo" not in (folder / "README.md").read_text("utf-8")
 
 
 def test_a_private_address_is_asked_with_its_token_and_kept_out_of_the_readme(folder: Path) -> None:
     published = shown_live(folder, App(token=KEY), token=KEY)
     assert published.well
     assert KEY not in repr(published)
-    assert "Live demo" not in (folder / "README.md").read_text("utf-8")
+    assert "Deployment demo" not in (folder / "README.md").read_text("utf-8")
 
 
 def test_the_address_goes_below_the_title_of_the_readme(folder: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_new_address_takes_the_place_of_the_old_one(folder: Path) -> None:
     remember(folder, "https://old.example")
     assert remember(folder, "https://new.example")
     text = (folder / "README.md").read_text("utf-8")
-    assert text.count("Live demo:") == 1
+    assert text.count("Deployment demo:") == 1
     assert "old.example" not in text
 
 

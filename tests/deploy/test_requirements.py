@@ -65,7 +65,7 @@ def test_an_installers_failure_is_told_in_words(said: str, problem: str) -> None
 def test_a_broken_pyproject_is_told_as_such_and_not_as_an_old_lock(tmp_path: Path) -> None:
     write(tmp_path / "uv.lock", "version = 1\n")
     write(tmp_path / "pyproject.toml", '[project]\nname = "x\n')
-    [objection] = exported(Context(folder=tmp_path, uv=("uv",))).objections
+    [objection] = exported(Context(folder=tmp_path, uv=("uv",))).problems
     assert objection.words.startswith("pyproject.toml cannot be read: ")
     assert "line 2" in objection.words
     assert objection.fix == "edit pyproject.toml: mend that"

@@ -97,14 +97,14 @@ def test_an_answer_that_breaks_off_is_none(stream: bytes) -> None:
 @pytest.mark.parametrize("info", [{"named_endpoints": {}}, {}, [], "nothing"])
 def test_an_app_without_the_endpoint_is_told_how_to_get_it(info: object) -> None:
     error = refusal(App(info=info))
-    assert isinstance(error, smoke_test.NoAskError)
+    assert isinstance(error, smoke_test.NoEndpointError)
     assert "no endpoint `ask`" in error.problem
     assert 'api_name="ask"' in error.fix
 
 
 def test_a_server_that_is_no_gradio_app_has_no_such_endpoint() -> None:
     bodies = {"/gradio_api/info": (404, "application/json", b"{}")}
-    assert isinstance(refusal(App(bodies=bodies)), smoke_test.NoAskError)
+    assert isinstance(refusal(App(bodies=bodies)), smoke_test.NoEndpointError)
 
 
 def test_a_page_in_the_place_of_the_api_is_told() -> None:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from hackkit.deploy.manifest import Condition, Manifest
+from hackkit.deploy.manifest import DeploymentStatus, Manifest
 from hackkit.deploy.outgoing import made
 from hackkit.screens import deploy as screen
 from hackkit.screens.deploy import show_outcome
 
 
 def test_a_condition_is_a_sentence_and_no_line_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
-    show_outcome(Condition("there is no image app here", well=False), as_json=False)
+    show_outcome(DeploymentStatus("there is no image app here", well=False), as_json=False)
     assert capsys.readouterr().out == "There is no image app here\n"
 
 
@@ -28,6 +28,6 @@ def test_brackets_in_a_question_are_shown_as_they_are_while_it_waits(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    with screen.waiting() as watch:
-        watch("Asking [/what] is in [secret]?")
+    with screen.waiting() as progress:
+        progress("Asking [/what] is in [secret]?")
     assert "[/what] is in [secret]" in capsys.readouterr().err

@@ -160,14 +160,14 @@ def test_buildah_runs_the_images_own_command_in_a_container_that_it_made_first()
 
 def test_the_command_for_the_user_names_keys_and_shows_none() -> None:
     running = Running("tea", IMAGE, env_file=True, names=("LLM_API_KEY",))
-    assert containers.typed(Engine("docker", Context()), running) == (
+    assert containers.typed_command(Engine("docker", Context()), running) == (
         "docker run --rm -p 7860:7860 -v tea:/app/data --env-file .env -e LLM_API_KEY tea"
     )
 
 
 def test_the_command_follows_the_port_in_env_and_opens_the_host() -> None:
     running = Running("tea", Image("id"), port=8080, fixed={"HOST": "0.0.0.0"})  # noqa: S104 - inside
-    assert containers.typed(Engine("podman", Context()), running) == (
+    assert containers.typed_command(Engine("podman", Context()), running) == (
         "podman run --rm -p 8080:8080 -e HOST=0.0.0.0 tea"
     )
 
@@ -175,12 +175,12 @@ def test_the_command_follows_the_port_in_env_and_opens_the_host() -> None:
 def test_docker_is_told_how_to_reach_a_server_on_this_machine() -> None:
     running = Running("tea", Image("id"), outward=True)
     added = "--add-host host.docker.internal:host-gateway"
-    assert added in containers.typed(Engine("docker", Context()), running)
-    assert added not in containers.typed(Engine("podman", Context()), running)
+    assert added in containers.typed_command(Engine("docker", Context()), running)
+    assert added not in containers.typed_command(Engine("podman", Context()), running)
 
 
 def test_buildahs_command_hands_the_keys_over_without_showing_them() -> None:
-    typed = containers.typed(Engine("buildah", Context()), Running("tea", IMAGE, env_file=True))
+    typed = containers.typed_command(Engine("buildah", Context()), Running("tea", IMAGE, env_file=True))
     assert shlex.split(typed)[-2:] == ["<", ".env"]
     assert "exec python app.py" in typed
 
@@ -342,11 +342,11 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_build_that_failed_is_explained(case: str) -> None:
     failure = FAILURES[case]
-    error = build_log.why(failure.said, DOCKERFILE, "docker")
+    error = build_log.explain(failure.said, DOCKERFILE, "docker")
     assert error is not None
     assert error.problem.startswith(failure.problem)
     assert failure.fix in error.fix
 
 
 def test_what_is_not_understood_is_not_explained() -> None:
-    assert build_log.why("something else", DOCKERFILE, "docker") is None
+    assert build_log.explain("something else", DOCKERFILE, "docker") is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conftest import git, write
 
-from hackkit.deploy.manifest import Options, Order
+from hackkit.deploy.manifest import Options, DeployRequest
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.system.processes import runner
@@ -120,8 +120,8 @@ def order(
     options: Options | None = None,
     env: Mapping[str, str] | None = None,
     system: str = "linux",
-) -> Order:
-    """Order a deployment of the project on a machine with these programs and git alone."""
+) -> DeployRequest:
+    """DeployRequest a deployment of the project on a machine with these programs and git alone."""
     found = ProjectFiles.find(folder)
     assert found is not None
     path = os.pathsep.join([*(str(each.folder) for each in programs), *_git_folders(folder)])
@@ -133,7 +133,7 @@ def order(
         system=system,
         run=runner(variables),
     )
-    return Order(found, context, options or Options())
+    return DeployRequest(found, context, options or Options())
 
 
 def _git_folders(folder: Path) -> Sequence[str]:

@@ -22,7 +22,7 @@ def project(folder: Path, *names: str) -> Context:
 
 
 def cause(said: str, context: Context) -> HackkitError:
-    found = app_log.cause(said, context)
+    found = app_log.explain(said, context)
     assert found
     return found
 
@@ -105,7 +105,7 @@ def test_files_on_windows_are_found_too(tmp_path: Path) -> None:
 def test_colours_and_commands_to_the_terminal_are_left_out(tmp_path: Path) -> None:
     said = traceback("\x1b[1;35mValueError\x1b[0m: \x1b]0;title\x07no", ("app.py", 9))
     assert cause(said, project(tmp_path)).problem == "The app crashed at app.py:9: ValueError: no."
-    assert app_log.last_words("12 %\r99 %\r\n\x1b[2K") == "99 %"
+    assert app_log.last_lines("12 %\r99 %\r\n\x1b[2K") == "99 %"
 
 
 def test_of_several_crashes_the_last_one_is_told(tmp_path: Path) -> None:
@@ -144,4 +144,4 @@ def test_what_the_app_says_last_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", ["", "Open http://127.0.0.1:7860/\n", "Fix: nothing\n"])
 def test_what_tells_nothing_has_no_cause(tmp_path: Path, said: str) -> None:
-    assert app_log.cause(said, project(tmp_path)) is None
+    assert app_log.explain(said, project(tmp_path)) is None

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from conftest import Run, clean_environment, git
 
-from hackkit.deploy.rehearsal.stage import free_port
+from hackkit.deploy.rehearsal.workspace import free_port
 from hackkit.system import uv
 
 pytestmark = pytest.mark.slow

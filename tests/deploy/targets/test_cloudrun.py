@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from conftest import clean_environment, write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, request, project, secretless
 
-from hackkit.deploy.manifest import Live, Options, Order
+from hackkit.deploy.manifest import Deployment, Options, DeployRequest
 from hackkit.deploy.publish import remember
 from hackkit.deploy.targets import cloudrun
 from hackkit.errors import HackkitError
@@ -73,7 +73,7 @@ def cli(tmp_path: Path) -> FakePlatform:
     return FakePlatform(tmp_path / "bin", "gcloud", rules)
 
 
-def config(made: Order) -> dict[str, Any]:
+def config(made: DeployRequest) -> dict[str, Any]:
     read = yaml.safe_load(cloudrun.plan(made).writes[0].read())
     assert isinstance(read, dict)
     return read
@@ -85,12 +85,12 @@ def container(service: dict[str, Any]) -> dict[str, Any]:
     return only
 
 
-def ship(made: Order) -> Live:
-    return cloudrun.ship(made, cloudrun.plan(made), lambda _: None)
+def deploy(made: DeployRequest) -> Deployment:
+    return cloudrun.deploy(made, cloudrun.plan(made), lambda _: None)
 
 
 def test_the_file_asks_for_one_instance_on_the_apps_port(folder: Path) -> None:
-    made = config(order(folder))
+    made = config(request(folder))
     scale = made["spec"]["template"]["metadata"]["annotations"]
     assert scale["autoscaling.knative.dev/maxScale"] == "1"
     assert container(made)["ports"] == [{"containerPort": 7860}]
@@ -98,16 +98,16 @@ def test_the_file_asks_for_one_instance_on_the_apps_port(folder: Path) -> None:
 
 
 def test_a_key_is_named_and_never_written(folder: Path) -> None:
-    env = {each["name"]: each for each in container(config(order(folder)))["env"]}
+    env = {each["name"]: each for each in container(config(request(folder)))["env"]}
     reference = {"name": "ask-paris-mistral-api-key", "key": "latest"}
     assert env["MISTRAL_API_KEY"]["valueFrom"] == {"secretKeyRef": reference}
     assert env["CHAT_MODEL"]["value"] == "mistral-small-latest"
     assert "PORT" not in env  # Cloud Run sets it
-    assert not any(KEY.encode() in each.read() for each in cloudrun.plan(order(folder)).files)
+    assert not any(KEY.encode() in each.read() for each in cloudrun.plan(request(folder)).files)
 
 
-def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
-    commands = ship(order(folder)).commands
+def test_without_yes_the_exact_commands_are_to_type(folder: Path) -> None:
+    commands = deploy(request(folder)).commands
     assert commands[1:3] == ("gcloud auth login", "gcloud config set project PROJECT")
     assert commands[-1].startswith("gcloud run services replace cloudrun.yaml")
     assert any(each.startswith("edit cloudrun.yaml: put europe-west1-docker") for each in commands)
@@ -115,14 +115,14 @@ def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
 
 
 def test_they_name_the_project_that_gcloud_knows(folder: Path, cli: FakePlatform) -> None:
-    commands = ship(order(folder, cli)).commands
+    commands = deploy(request(folder, cli)).commands
     assert commands[0].startswith("gcloud services enable")
     assert all("PROJECT" not in each for each in commands)
     assert cli.lines(*LOOKS) == []
 
 
 def test_with_yes_they_are_run_in_their_order(folder: Path, cli: FakePlatform) -> None:
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(request(folder, cli, options=YES))
     assert [" ".join(line.split()[1:4]) for line in cli.lines(*LOOKS)] == [
         "services enable run.googleapis.com",
         "artifacts repositories create",
@@ -146,7 +146,7 @@ def _tag(cli: FakePlatform) -> str:
 def test_the_service_gets_the_image_that_was_built_and_the_keys_version(
     folder: Path, cli: FakePlatform
 ) -> None:
-    ship(order(folder, cli, options=YES))
+    deploy(request(folder, cli, options=YES))
     sent = next(each for each in cli.seen if "replace" in each.words)
     made = yaml.safe_load(sent.config["cloudrun.yaml"])
     assert container(made)["image"] == _tag(cli).removeprefix("--tag=")
@@ -157,12 +157,12 @@ def test_the_service_gets_the_image_that_was_built_and_the_keys_version(
 
 def test_a_second_time_builds_and_makes_nothing_anew(folder: Path, cli: FakePlatform) -> None:
     made = order(folder, cli, options=YES)
-    ship(made)
+    deploy(made)
     first = next(each for each in cli.seen if "replace" in each.words).config
     cli.forget()
     cli.answer({"artifacts": (0, ""), "secrets describe": (0, "")})
     cli.answer({"secrets versions access": (0, KEY)})
-    ship(made)
+    deploy(made)
     lines = cli.lines(*LOOKS)
     assert not any(word in line for line in lines for word in (" create", "submit", " add "))
     assert next(each for each in cli.seen if "replace" in each.words).config == first
@@ -170,11 +170,11 @@ def test_a_second_time_builds_and_makes_nothing_anew(folder: Path, cli: FakePlat
 
 def test_what_changed_is_built_under_a_new_name(folder: Path, cli: FakePlatform) -> None:
     made = order(folder, cli, options=YES)
-    ship(made)
+    deploy(made)
     first = _tag(cli)
     write(folder / "app.py", "print('changed')\n")
     cli.forget()
-    ship(made)
+    deploy(made)
     assert _tag(cli) != first
 
 
@@ -182,12 +182,12 @@ def test_the_address_in_the_readme_is_no_reason_to_build_again(
     folder: Path, cli: FakePlatform
 ) -> None:
     made = order(folder, cli, options=YES)
-    ship(made)
+    deploy(made)
     first = _tag(cli)
     remember(folder, ADDRESS)
     assert ADDRESS in (folder / "README.md").read_text("utf-8")
     cli.forget()
-    ship(made)
+    deploy(made)
     assert _tag(cli) == first
 
 
@@ -195,16 +195,16 @@ def test_interrupted_after_the_build_it_goes_on(folder: Path, cli: FakePlatform)
     made = order(folder, cli, options=YES)
     cli.answer({"run services replace": (1, "connection reset")})
     with pytest.raises(HackkitError, match="connection reset"):
-        ship(made)
+        deploy(made)
     cli.forget()
     cli.answer({"run services replace": (0, ""), "artifacts": (0, "")})
-    assert ship(made).address == ADDRESS
+    assert deploy(made).address == ADDRESS
     assert not any("submit" in line for line in cli.lines())
 
 
 def test_everybody_sees_it_only_when_asked(folder: Path, cli: FakePlatform) -> None:
     made = order(folder, cli, options=Options(public=True, yes=True))
-    assert ship(made).token == ""
+    assert deploy(made).token == ""
     opening = cli.lines(*LOOKS)[-1]
     assert "--member=allUsers" in opening
     assert "ask-paris" in opening
@@ -213,7 +213,7 @@ def test_everybody_sees_it_only_when_asked(folder: Path, cli: FakePlatform) -> N
 def test_without_a_project_gcloud_cannot_work(folder: Path, cli: FakePlatform) -> None:
     cli.answer({"config get-value": (0, "(unset)")})
     with pytest.raises(HackkitError, match="no project"):
-        ship(order(folder, cli, options=YES))
+        deploy(request(folder, cli, options=YES))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_what_google_refuses_is_told_in_words(  # noqa: PLR0913 - the case and t
 ) -> None:
     cli.answer({step: (1, said)})
     with pytest.raises(HackkitError, match=words) as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(request(folder, cli, options=YES))
     assert fix in caught.value.fix
 
 
@@ -256,7 +256,7 @@ def test_google_describes_the_service_with_the_same_words(folder: Path) -> None:
     words = ["--with", "google-api-python-client", "python", "-c", _READER]
     ran = subprocess.run(
         ["uv", "run", "--no-project", *words],
-        input=json.dumps(config(order(folder))),
+        input=json.dumps(config(request(folder))),
         env=clean_environment(),
         capture_output=True,
         text=True,
@@ -305,7 +305,7 @@ def test_the_real_gcloud_takes_the_file(
 ) -> None:
     proxy, posted = google
     path = tmp_path / "cloudrun.yaml"
-    path.write_bytes(cloudrun.plan(order(folder)).writes[0].read())
+    path.write_bytes(cloudrun.plan(request(folder)).writes[0].read())
     env = {
         **clean_environment(),
         "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
@@ -327,4 +327,4 @@ def test_the_real_gcloud_takes_the_file(
     )
     assert "Failed to parse" not in ran.stderr
     assert posted, ran.stderr
-    assert posted[0]["spec"] == config(order(folder))["spec"]
+    assert posted[0]["spec"] == config(request(folder))["spec"]

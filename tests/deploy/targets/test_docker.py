@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT, clean_environment, git, write
 
 from hackkit.deploy import smoke_test
-from hackkit.deploy.manifest import Manifest, Options, Order
+from hackkit.deploy.manifest import Manifest, Options, DeployRequest
 from hackkit.deploy.rehearsal import stage
 from hackkit.deploy.targets import docker
 from hackkit.network import fetch
@@ -57,8 +57,8 @@ app.main()
 """
 
 
-def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> Order:
-    """Order a container for a project on a machine with a docker that works."""
+def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> DeployRequest:
+    """DeployRequest a container for a project on a machine with a docker that works."""
     real = runner(clean_environment())
 
     def run(*words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
@@ -68,7 +68,7 @@ def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> Or
 
     project = ProjectFiles(folder)
     context = Context(folder=folder, env=env or {}, project=project, run=run)
-    return Order(project, context, Options(name=name))
+    return DeployRequest(project, context, Options(name=name))
 
 
 @pytest.fixture
@@ -98,23 +98,23 @@ def paths(manifest: Manifest) -> list[str]:
 
 
 def test_a_missing_dockerfile_comes_from_the_template(folder: Path) -> None:
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(request(folder))
     template = ROOT / "templates" / "rag-app" / "project"
     assert {each.path for each in manifest.writes} == {"Dockerfile", ".dockerignore"}
     assert manifest.writes[0].read() == (template / manifest.writes[0].path).read_bytes()
     assert {"Dockerfile", ".dockerignore", "app.py"} <= set(paths(manifest))
-    assert not manifest.objections
+    assert not manifest.problems
 
 
 def test_planning_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    docker.plan(order(folder))
+    docker.plan(request(folder))
     assert sorted(folder.rglob("*")) == before
 
 
 def test_a_dockerfile_of_the_teams_own_is_used_and_noted(folder: Path) -> None:
     write(folder / "Dockerfile", "FROM python:3.12\nUSER 5\nCMD python app.py\n")
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(request(folder))
     assert "Dockerfile" not in {each.path for each in manifest.writes}
     [sent] = [each for each in manifest.files if each.path == "Dockerfile"]
     assert sent.read().startswith(b"FROM python:3.12")
@@ -123,25 +123,25 @@ def test_a_dockerfile_of_the_teams_own_is_used_and_noted(folder: Path) -> None:
 
 def test_a_dockerfile_without_a_user_is_noted(folder: Path) -> None:
     write(folder / "Dockerfile", "FROM python:3.12\nUSER root\nCMD python app.py\n")
-    assert any("as root" in note for note in docker.plan(order(folder)).notes)
+    assert any("as root" in note for note in docker.plan(request(folder)).notes)
 
 
 def test_a_project_of_no_template_needs_a_dockerfile_of_its_own(folder: Path) -> None:
     write(folder / ".hackkit.yml", "template: elsewhere\n")
-    [objection] = docker.plan(order(folder)).objections
+    [objection] = docker.plan(request(folder)).problems
     assert "no Dockerfile" in objection.words
 
 
 def test_a_lock_that_is_not_yet_committed_goes_into_the_image(folder: Path) -> None:
     write(folder / "uv.lock", "version = 1\n")
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(request(folder))
     assert "uv.lock" in paths(manifest)
     assert not any("uv.lock" in note for note in manifest.notes)
 
 
 def test_env_stays_out_of_the_image_and_its_key_is_known_by_name(folder: Path) -> None:
     write(folder / ".env", f"MISTRAL_API_KEY={KEY}\n")
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(request(folder))
     assert ".env" not in paths(manifest)
     assert set(manifest.secrets) == {"MISTRAL_API_KEY"}
     assert KEY not in repr(manifest)
@@ -149,18 +149,18 @@ def test_env_stays_out_of_the_image_and_its_key_is_known_by_name(folder: Path) -
 
 def test_quotes_that_an_engine_would_keep_are_noted(folder: Path) -> None:
     write(folder / ".env", f'MISTRAL_API_KEY="{KEY}"\nCHAT_MODEL=small\n')
-    [note] = [note for note in docker.plan(order(folder)).notes if "quotes" in note]
+    [note] = [note for note in docker.plan(request(folder)).notes if "quotes" in note]
     assert note.endswith("MISTRAL_API_KEY")
 
 
 def test_a_server_on_this_machine_gets_the_name_it_has_in_a_container(folder: Path) -> None:
     write(folder / ".env", "LLM_BASE_URL=http://localhost:11434/v1\n")
-    assert any("host.docker.internal" in note for note in docker.plan(order(folder)).notes)
+    assert any("host.docker.internal" in note for note in docker.plan(request(folder)).notes)
 
 
 def test_the_image_is_named_after_the_project_or_as_asked(folder: Path) -> None:
-    assert docker.plan(order(folder)).changes == ("build the image tea-time:latest here",)
-    assert docker.plan(order(folder, "Café")).changes == ("build the image cafe:latest here",)
+    assert docker.plan(request(folder)).changes == ("build the image tea-time:latest here",)
+    assert docker.plan(request(folder, "Café")).changes == ("build the image cafe:latest here",)
 
 
 def test_without_an_engine_the_plan_objects_and_names_what_to_install(folder: Path) -> None:
@@ -172,7 +172,7 @@ def test_without_an_engine_the_plan_objects_and_names_what_to_install(folder: Pa
         return whole.context.run(*words, folder=folder, seconds=seconds)
 
     context = Context(folder=folder, project=whole.project, run=run)
-    [objection] = docker.plan(Order(whole.project, context, Options())).objections
+    [objection] = docker.plan(DeployRequest(whole.project, context, Options())).problems
     assert "No container engine" in objection.words
     assert objection.fix
 

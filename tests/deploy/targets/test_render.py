@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, clean_environment, git, write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, request, project, secretless
 
-from hackkit.deploy.manifest import Live, Options, Order
+from hackkit.deploy.manifest import Deployment, Options, DeployRequest
 from hackkit.deploy.targets import fly, render
 from hackkit.errors import HackkitError
 from hackkit.system.command_line import hackkit
@@ -39,7 +39,7 @@ def cli(tmp_path: Path) -> FakePlatform:
 
 def push(folder: Path) -> str:
     """Commit the blueprint and push to a repository that stands in for GitHub's."""
-    write(folder / "render.yaml", render.plan(order(folder)).writes[0].read().decode())
+    write(folder / "render.yaml", render.plan(request(folder)).writes[0].read().decode())
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Ship")
     there = folder.parent / "there.git"
@@ -51,19 +51,19 @@ def push(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def service(made: Order) -> dict[str, Any]:
+def service(made: DeployRequest) -> dict[str, Any]:
     read = yaml.safe_load(render.plan(made).writes[0].read())
     (only,) = read["services"]
     assert isinstance(only, dict)
     return only
 
 
-def ship(made: Order) -> Live:
-    return render.ship(made, render.plan(made), lambda _: None)
+def deploy(made: DeployRequest) -> Deployment:
+    return render.deploy(made, render.plan(made), lambda _: None)
 
 
 def test_the_blueprint_asks_for_one_instance_of_the_dockerfile(folder: Path) -> None:
-    made = service(order(folder))
+    made = service(request(folder))
     assert made["runtime"] == "docker"
     assert made["numInstances"] == 1
     assert made["healthCheckPath"] == "/"
@@ -71,19 +71,19 @@ def test_the_blueprint_asks_for_one_instance_of_the_dockerfile(folder: Path) -> 
 
 
 def test_render_asks_for_the_key_itself(folder: Path) -> None:
-    manifest = render.plan(order(folder))
-    assert {"key": "MISTRAL_API_KEY", "sync": False} in service(order(folder))["envVars"]
+    manifest = render.plan(request(folder))
+    assert {"key": "MISTRAL_API_KEY", "sync": False} in service(request(folder))["envVars"]
     assert not any(KEY.encode() in each.read() for each in manifest.files)
 
 
 def test_plan_and_region_are_as_asked(folder: Path) -> None:
-    made = service(order(folder, options=Options(hardware="starter", region="oregon")))
+    made = service(request(folder, options=Options(hardware="starter", region="oregon")))
     assert (made["plan"], made["region"]) == ("starter", "oregon")
 
 
 def test_a_tracked_env_file_would_go_out_with_the_push(folder: Path) -> None:
     git(folder, "add", "--force", ".env")
-    objection = render.plan(order(folder)).objections[0]
+    objection = render.plan(request(folder)).problems[0]
     assert ".env" in objection.words
     assert objection.fix == "git rm --cached -- .env"
 
@@ -92,24 +92,24 @@ def test_a_project_inside_a_larger_repository_is_not_found_by_render(tmp_path: P
     folder = project(tmp_path / "big" / "app")
     (folder / ".git").rename(tmp_path / "big" / ".git")
     git(tmp_path / "big", "add", "--all")
-    assert any("at its top" in each.words for each in render.plan(order(folder)).objections)
+    assert any("at its top" in each.words for each in render.plan(request(folder)).problems)
 
 
 def test_what_is_not_pushed_is_noted(folder: Path) -> None:
     push(folder)
     write(folder / "app.py", "print('changed')\n")
-    assert any("app.py" in each for each in render.plan(order(folder)).notes)
+    assert any("app.py" in each for each in render.plan(request(folder)).notes)
 
 
 def test_a_new_dockerfile_is_committed_too(folder: Path) -> None:
     push(folder)
     git(folder, "rm", "--quiet", "--cached", "Dockerfile")
     git(folder, "commit", "--quiet", "--message", "Forget")
-    assert ship(order(folder)).commands[0] == "git add render.yaml Dockerfile"
+    assert deploy(request(folder)).commands[0] == "git add render.yaml Dockerfile"
 
 
 def test_without_a_repository_somewhere_it_begins_there(folder: Path) -> None:
-    assert ship(order(folder)).commands == (
+    assert deploy(request(folder)).commands == (
         "git add render.yaml Dockerfile",
         "git commit --all --message 'Ship on Render'",
         "open https://github.com/new",
@@ -121,8 +121,8 @@ def test_without_a_repository_somewhere_it_begins_there(folder: Path) -> None:
 
 def test_a_pushed_project_is_taken_over_on_renders_page(folder: Path, cli: FakePlatform) -> None:
     push(folder)
-    assert ship(order(folder)).commands == (f"open {NEW}",)
-    assert ship(order(folder, cli, options=YES)).commands == (f"open {NEW}",)
+    assert deploy(request(folder)).commands == (f"open {NEW}",)
+    assert deploy(request(folder, cli, options=YES)).commands == (f"open {NEW}",)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_a_pushed_project_is_taken_over_on_renders_page(folder: Path, cli: FakeP
 def test_the_page_names_the_repository_and_no_password(folder: Path, remote: str) -> None:
     push(folder)
     git(folder, "remote", "set-url", "origin", remote)
-    assert ship(order(folder)).commands[-1] == f"open {NEW}"
+    assert deploy(request(folder)).commands[-1] == f"open {NEW}"
 
 
 def test_an_older_service_is_built_from_the_pushed_commit(folder: Path, cli: FakePlatform) -> None:
     commit = push(folder)
     cli.answer({"services": (0, json.dumps([{"service": SERVICE}]))})
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(request(folder, cli, options=YES))
     assert live.address == ADDRESS
     assert cli.seen[-1].line == (
         f"render deploys create srv-1 --commit {commit} --wait --confirm --output json"
@@ -158,7 +158,7 @@ def test_what_is_live_already_is_not_built_again(
     deployment = {"status": "live", "commit": {"id": push(folder)}}
     listed = [{"deploy": deployment}] if wrapped else [deployment]
     cli.answer({"services": (0, json.dumps([SERVICE])), "deploys list": (0, json.dumps(listed))})
-    assert ship(order(folder, cli, options=YES)).address == ADDRESS
+    assert deploy(request(folder, cli, options=YES)).address == ADDRESS
     assert not any("create" in each.words for each in cli.seen)
 
 
@@ -167,7 +167,7 @@ def test_an_update_that_is_not_pushed_is_pushed_first(folder: Path, cli: FakePla
     cli.answer({"services": (0, json.dumps([SERVICE]))})
     write(folder / "app.py", "print('changed')\n")
     git(folder, "commit", "--quiet", "--all", "--message", "Change")
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(request(folder, cli, options=YES))
     assert live.commands == ("git push", hackkit("deploy", "render", "--yes"))
     assert live.address == ""
 
@@ -182,7 +182,7 @@ def test_a_failed_build_shows_renders_own_log(folder: Path, cli: FakePlatform) -
         }
     )
     with pytest.raises(HackkitError, match="could not build") as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(request(folder, cli, options=YES))
     assert "no space" in caught.value.problem
     assert KEY not in caught.value.problem
     assert caught.value.fix.endswith("deploy render --rehearse")
@@ -206,7 +206,7 @@ def test_its_status_and_its_log(folder: Path, cli: FakePlatform) -> None:
 @pytest.mark.parametrize("name", ["render", "fly"])
 def test_the_files_keep_to_the_schemas(tmp_path: Path, name: str) -> None:
     folder = project(tmp_path / "app")
-    written = {"render": render, "fly": fly}[name].plan(order(folder)).writes[0]
+    written = {"render": render, "fly": fly}[name].plan(request(folder)).writes[0]
     path = tmp_path / written.path
     path.write_bytes(written.read())
     assert _checked("--schemafile", SCHEMAS / f"{name}.json", path) == 0
@@ -228,7 +228,7 @@ def test_the_files_keep_to_the_schemas(tmp_path: Path, name: str) -> None:
 )
 def test_the_schemas_find_what_is_wrong(tmp_path: Path, name: str, old: str, new: str) -> None:
     folder = project(tmp_path / "app")
-    written = {"render": render, "fly": fly}[name].plan(order(folder)).writes[0]
+    written = {"render": render, "fly": fly}[name].plan(request(folder)).writes[0]
     text = written.read().decode()
     assert old in text
     write(tmp_path / written.path, text.replace(old, new))

@@ -11,9 +11,9 @@ import pytest
 from conftest import Run, clean_environment, git, write
 from hub import READ_TOKEN, TOKEN, Account, FakeHub, Trouble, hub
 
-from hackkit.deploy.manifest import Live, Manifest, Options, Order
+from hackkit.deploy.manifest import Deployment, Manifest, Options, DeployRequest
 from hackkit.deploy.targets import spaces
-from hackkit.deploy.targets.spaces.upload import Pace
+from hackkit.deploy.targets.spaces.upload import Polling
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
@@ -23,7 +23,7 @@ from hackkit.system.processes import runner
 
 KEY = "a1B2c3D4" * 4
 NAME = "ada/my-app"
-QUICK = Pace(every=0.01, grace=0.5, limit=5)
+QUICK = Polling(every=0.01, grace=0.5, limit=5)
 README = """---
 title: My app
 emoji: 📚
@@ -92,7 +92,7 @@ class Team:
     options: Options = field(default_factory=Options)
     said: list[str] = field(default_factory=list)
 
-    def order(self) -> Order:
+    def order(self) -> DeployRequest:
         project = ProjectFiles(self.folder)
         env = {"HF_ENDPOINT": self.hub.url, "HF_TOKEN": TOKEN} | self.env
         context = Context(
@@ -102,20 +102,20 @@ class Team:
             run=runner(uv.environment(clean_environment())),
             uv=tuple(uv.command()),
         )
-        return Order(project, context, self.options)
+        return DeployRequest(project, context, self.options)
 
     def plan(self) -> Manifest:
         return spaces.plan(self.order())
 
-    def ship(self, pace: Pace = QUICK) -> Live:
+    def deploy(self, pace: Polling = QUICK) -> Deployment:
         order, planned = self.order(), self.plan()
-        assert planned.objections == ()
-        client = Hub(order.context, planned.secrets)
-        return spaces.send(client, order, planned, self.said.append, pace)
+        assert planned.problems == ()
+        client = Hub(request.context, planned.secrets)
+        return spaces.deploy_to(client, request, planned, self.said.append, pace)
 
     def fails(self) -> HackkitError:
         with pytest.raises(HackkitError) as caught:
-            self.ship()
+            self.deploy()
         return caught.value
 
     def add(self, files: Mapping[str, str]) -> None:
@@ -124,8 +124,8 @@ class Team:
         git(self.folder, "add", "--force", "--", *files)
 
     @property
-    def objections(self) -> list[str]:
-        return [f"{each.words} Fix: {each.fix}" for each in self.plan().objections]
+    def problems(self) -> list[str]:
+        return [f"{each.words} Fix: {each.fix}" for each in self.plan().problems]
 
 
 def nobody() -> int:
@@ -191,7 +191,7 @@ def test_a_readme_without_a_header_gets_one(team: Team) -> None:
     assert page.startswith('---\ntitle: "My app"\n')
     assert 'sdk_version: "6.31.0"\n' in page
     assert page.endswith("---\n\n# My app\n")
-    assert team.objections == []
+    assert team.problems == []
 
 
 @pytest.mark.parametrize(
@@ -208,19 +208,19 @@ def test_a_wrong_header_stops_it_and_says_what_to_write(
     team: Team, old: str, new: str, words: str
 ) -> None:
     team.add({"README.md": README.replace(old, new)})
-    assert words in " ".join(team.objections)
+    assert words in " ".join(team.problems)
 
 
 def test_an_app_file_that_git_does_not_track_stops_it(team: Team) -> None:
     git(team.folder, "rm", "--quiet", "--cached", "app.py")
-    assert team.objections == [
+    assert team.problems == [
         "app.py is not tracked by git, so it stays here. Fix: git add -- app.py"
     ]
 
 
 def test_a_lock_older_than_the_project_stops_it(team: Team) -> None:
     team.add({"pyproject.toml": PYPROJECT.replace("<7", '<7", "numpy>=2')})
-    assert team.objections == [
+    assert team.problems == [
         "uv.lock is older than pyproject.toml: they differ in numpy. Fix: uv lock"
     ]
 
@@ -228,7 +228,7 @@ def test_a_lock_older_than_the_project_stops_it(team: Team) -> None:
 def test_no_lock_stops_it(team: Team) -> None:
     (team.folder / "uv.lock").unlink()
     assert "There is no uv.lock, which holds the versions to install. Fix: uv lock" in (
-        team.objections
+        team.problems
     )
 
 
@@ -238,7 +238,7 @@ def test_a_package_from_a_folder_of_this_machine_stops_it(team: Team) -> None:
     lock = lock.replace("dist = [", 'dist = [{ name = "kit", directory = "../kit" }, ')
     project = PYPROJECT.replace("<7", '<7", "kit')
     team.add({"uv.lock": lock + local, "pyproject.toml": project})
-    assert "is installed from a folder of this machine" in " ".join(team.objections)
+    assert "is installed from a folder of this machine" in " ".join(team.problems)
 
 
 def test_packages_that_only_uv_leaves_out_are_named(team: Team) -> None:
@@ -249,8 +249,8 @@ def test_packages_that_only_uv_leaves_out_are_named(team: Team) -> None:
 
 def test_a_key_in_a_file_stops_it(team: Team) -> None:
     team.add({"app.py": f'print("{KEY}")\n'})
-    assert "app.py:1 holds a secret of this machine" in " ".join(team.objections)
-    assert KEY not in " ".join(team.objections)
+    assert "app.py:1 holds a secret of this machine" in " ".join(team.problems)
+    assert KEY not in " ".join(team.problems)
 
 
 def test_a_large_file_is_said_and_a_huge_one_stops_it(team: Team) -> None:
@@ -259,7 +259,7 @@ def test_a_large_file_is_said_and_a_huge_one_stops_it(team: Team) -> None:
             file.truncate(size)
     git(team.folder, "add", "docs")
     assert any("docs/large.csv (11 MB)" in note for note in team.plan().notes)
-    assert team.objections == [
+    assert team.problems == [
         "docs/huge.csv is 101.0 MB; at most 100 MB are taken. Fix: git rm --cached -- docs/huge.csv"
     ]
 
@@ -272,20 +272,20 @@ def test_zero_gpu_is_offered_to_an_app_that_can_use_it(team: Team) -> None:
 
 def test_zero_gpu_without_a_function_for_it_stops_it(team: Team) -> None:
     team.options = Options(hardware="zero-a10g")
-    assert "the app has none" in " ".join(team.objections)
+    assert "the app has none" in " ".join(team.problems)
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "my app", "-x", "a..b", "/x", "owner/"])
 def test_what_is_no_name_for_a_space_stops_it(team: Team, name: str) -> None:
     team.options = Options(space=name)
-    assert "is no name for a Space" in " ".join(team.objections)
+    assert "is no name for a Space" in " ".join(team.problems)
 
 
 # The first time
 
 
 def test_a_space_is_made_filled_with_one_commit_and_waited_for(team: Team) -> None:
-    live = team.ship()
+    live = team.deploy()
     space = team.hub.spaces[NAME]
     assert space.private
     assert set(space.files) == {*FILES, "requirements.txt", ".gitattributes"}
@@ -298,16 +298,16 @@ def test_a_space_is_made_filled_with_one_commit_and_waited_for(team: Team) -> No
 
 
 def test_its_secrets_are_set_before_its_files_come(team: Team) -> None:
-    team.ship()
+    team.deploy()
     paths = [each.path for each in team.hub.received if each.method == "POST"]
-    order = [paths.index(f"/api/spaces/{NAME}/{what}") for what in ("secrets", "variables")]
-    assert max(order) < paths.index(f"/api/spaces/{NAME}/commit/main")
+    request = [paths.index(f"/api/spaces/{NAME}/{what}") for what in ("secrets", "variables")]
+    assert max(request) < paths.index(f"/api/spaces/{NAME}/commit/main")
     assert set(team.hub.spaces[NAME].secrets) == {"MISTRAL_API_KEY"}
     assert team.hub.spaces[NAME].variables == {"REQUESTS_PER_SECOND": "1"}
 
 
 def test_no_key_and_no_other_file_was_ever_sent(team: Team) -> None:
-    team.ship()
+    team.deploy()
     assert team.hub.saw(KEY, but="/secrets") == []
     for line in filter(None, "\n".join(PRIVATE.values()).splitlines()):
         assert team.hub.saw(line) == []
@@ -316,12 +316,12 @@ def test_no_key_and_no_other_file_was_ever_sent(team: Team) -> None:
 
 
 def test_the_token_is_in_no_body(team: Team) -> None:
-    team.ship()
+    team.deploy()
     assert [each.path for each in team.hub.received if TOKEN.encode() in each.body] == []
 
 
 def test_samples_are_of_the_manifests_files_alone(team: Team) -> None:
-    team.ship()
+    team.deploy()
     asked = [json.loads(each.body) for each in team.hub.asked("POST", "/preupload/")]
     paths = {each["path"] for one in asked for each in one["files"]}
     assert paths == {each.path for each in team.plan().files}
@@ -332,7 +332,7 @@ def test_large_and_binary_files_go_to_the_large_file_storage(team: Team) -> None
     (team.folder / "docs" / "b.bin").write_bytes(bytes(range(256)))
     team.add({"docs/long.md": "words " * 1_000})
     git(team.folder, "add", "docs/b.bin")
-    team.ship()
+    team.deploy()
     space = team.hub.spaces[NAME]
     assert {"docs/b.bin", "docs/long.md"} <= space.large
     assert space.files["docs/long.md"] == b"words " * 1_000
@@ -341,25 +341,25 @@ def test_large_and_binary_files_go_to_the_large_file_storage(team: Team) -> None
 
 def test_a_file_that_git_tracks_and_ignores_arrives(team: Team) -> None:
     team.add({".gitignore": ".env\n*.txt\n", "docs/b.txt": "chosen"})
-    team.ship()
+    team.deploy()
     assert {"docs/b.txt", "requirements.txt"} <= set(team.hub.spaces[NAME].files)
 
 
 def test_a_public_space_is_made_when_asked_for(team: Team) -> None:
     team.options = Options(space="team/demo", public=True)
-    live = team.ship()
+    live = team.deploy()
     assert not team.hub.spaces["team/demo"].private
     assert live.token == ""
 
 
 def test_the_hardware_is_asked_for(team: Team) -> None:
     team.options = Options(hardware="cpu-upgrade")
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].hardware == "cpu-upgrade"
 
 
 def test_no_telemetry_is_sent_and_no_machine_described(team: Team) -> None:
-    team.ship()
+    team.deploy()
     assert team.hub.asked("GET", "agent") == []
     agents = {line for each in team.hub.received for line in each.headers.splitlines()}
     assert not any("torch" in line or "agent/" in line.lower() for line in agents)
@@ -369,9 +369,9 @@ def test_no_telemetry_is_sent_and_no_machine_described(team: Team) -> None:
 
 
 def test_the_second_time_nothing_happens(team: Team) -> None:
-    first = team.ship()
+    first = team.deploy()
     before = len(team.hub.received)
-    again = team.ship()
+    again = team.deploy()
     new = [each for each in team.hub.received[before:] if each.method != "GET"]
     assert {each.path.rpartition("/")[0].rpartition("/")[2] for each in new} <= {"api", "preupload"}
     assert again.address == first.address
@@ -381,10 +381,10 @@ def test_the_second_time_nothing_happens(team: Team) -> None:
 
 def test_a_space_of_another_name_is_found_again(team: Team) -> None:
     team.options = Options(space="team/demo")
-    team.ship()
+    team.deploy()
     team.options = Options()
     assert team.plan().changes == ("make the private Space team/demo, or update it",)
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == ["team/demo"]
 
 
@@ -393,7 +393,7 @@ def test_a_space_whose_build_failed_is_found_again(team: Team) -> None:
     team.hub.script = ("BUILDING", "BUILD_ERROR")
     team.fails()
     team.options, team.hub.script = Options(), ("BUILDING", "RUNNING")
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == ["team/demo"]
 
 
@@ -401,30 +401,30 @@ def test_a_name_that_the_hub_refused_is_not_kept(team: Team) -> None:
     team.options = Options(space="bob/demo")
     team.fails()
     team.options = Options()
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == [NAME]
 
 
 def test_a_team_mates_space_is_found_by_the_readmes_link(team: Team) -> None:
     team.hub.space("team/demo", {".hackkit.yml": b"", "app.py": b""}, private=False)
-    link = "Live demo: <https://team-demo.hf.space>"
+    link = "Deployment demo: <https://team-demo.hf.space>"
     team.add({"README.md": README.replace("# My app\n", f"# My app\n\n{link}\n")})
-    assert team.ship().address == "https://team-demo.hf.space"
+    assert team.deploy().address == "https://team-demo.hf.space"
     assert list(team.hub.spaces) == ["team/demo"]
 
 
 def test_a_strangers_link_in_the_readme_leads_nowhere(team: Team) -> None:
-    link = "Live demo: <https://bob-demo.hf.space>"
+    link = "Deployment demo: <https://bob-demo.hf.space>"
     team.add({"README.md": README.replace("# My app\n", f"# My app\n\n{link}\n")})
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == [NAME]
 
 
 def test_changes_come_in_one_commit_and_what_is_gone_goes(team: Team) -> None:
-    team.ship()
+    team.deploy()
     git(team.folder, "rm", "--quiet", "--force", "docs/a.md")
     team.add({"docs/b.md": "Other words.\n", "app.py": "print('again')\n"})
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].commits[2:] == [
         ["deletedFile docs/a.md", "file app.py", "file docs/b.md"]
     ]
@@ -432,29 +432,29 @@ def test_changes_come_in_one_commit_and_what_is_gone_goes(team: Team) -> None:
 
 
 def test_a_changed_key_is_sent_and_an_unchanged_one_is_not(team: Team) -> None:
-    team.ship()
-    team.ship()
+    team.deploy()
+    team.deploy()
     assert len(team.hub.asked("POST", "/secrets")) == 1
     write(team.folder / ".env", f"MISTRAL_API_KEY={KEY[::-1]}\n")
-    team.ship()
+    team.deploy()
     assert len(team.hub.asked("POST", "/secrets")) == 2
 
 
 def test_the_spaces_own_settings_stay(team: Team) -> None:
-    team.ship()
+    team.deploy()
     space = team.hub.spaces[NAME]
     space.private, space.hardware, space.sleep = False, "t4-small", 300
     space.variables["THEIRS"] = "stays"
     team.add({"app.py": "print('again')\n"})
-    team.ship()
+    team.deploy()
     assert (space.private, space.hardware, space.sleep) == (False, "t4-small", 300)
     assert space.variables["THEIRS"] == "stays"
 
 
 def test_settings_change_when_asked_for(team: Team) -> None:
-    team.ship()
+    team.deploy()
     team.options = Options(public=True, hardware="t4-small")
-    team.ship()
+    team.deploy()
     space = team.hub.spaces[NAME]
     assert (space.private, space.hardware) == (False, "t4-small")
 
@@ -463,9 +463,9 @@ def test_settings_change_when_asked_for(team: Team) -> None:
 def test_a_space_that_does_not_run_is_started_although_nothing_changed(
     team: Team, stage: str
 ) -> None:
-    team.ship()
+    team.deploy()
     team.hub.spaces[NAME].stages = [stage]
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].restarts == 1
 
 
@@ -478,11 +478,11 @@ def test_a_space_with_something_else_in_it_is_left_alone(team: Team) -> None:
 
 
 def test_a_change_by_somebody_else_at_the_same_time_is_not_lost(team: Team) -> None:
-    team.ship()
+    team.deploy()
     team.add({"app.py": "print('again')\n"})
     team.hub.troubles.append(Trouble("POST", "/commit/", 412, "A commit has happened since."))
     assert "Somebody else changed ada/my-app at the same time" in team.fails().problem
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].files["app.py"] == b"print('again')\n"
 
 
@@ -559,7 +559,7 @@ def test_a_failure_is_told_although_its_log_cannot_be_had(team: Team) -> None:
 
 def test_an_earlier_versions_error_is_not_believed(team: Team) -> None:
     team.hub.script = ("BUILD_ERROR", "BUILD_ERROR", "BUILDING", "APP_STARTING", "RUNNING")
-    assert team.ship().address
+    assert team.deploy().address
 
 
 def test_an_earlier_version_that_runs_is_not_taken_for_the_new_one(team: Team) -> None:
@@ -571,13 +571,13 @@ def test_an_earlier_version_that_runs_is_not_taken_for_the_new_one(team: Team) -
 def test_waiting_ends(team: Team) -> None:
     team.hub.script = ("BUILDING",)
     with pytest.raises(HackkitError, match="does not run after") as caught:
-        team.ship(replace(QUICK, limit=0.1))
+        team.deploy(replace(QUICK, limit=0.1))
     assert "--logs" in caught.value.fix
 
 
 def test_waiting_outlives_a_look_that_fails(team: Team) -> None:
     team.hub.troubles.append(Trouble("GET", "/runtime", 502))
-    assert team.ship().address
+    assert team.deploy().address
 
 
 # The hub refuses
@@ -593,7 +593,7 @@ def test_without_a_token_it_says_where_to_get_one(team: Team, tmp_path: Path) ->
 def test_the_token_that_logging_in_left_is_used(team: Team, tmp_path: Path) -> None:
     write(tmp_path / "token", f"{TOKEN}\n")
     team.env = {"HF_TOKEN": "", "HF_HOME": str(tmp_path)}
-    assert team.ship().address
+    assert team.deploy().address
 
 
 def test_a_wrong_token_is_told(team: Team) -> None:
@@ -639,7 +639,7 @@ def test_a_free_account_with_a_gpu_function_is_told_of_zero_gpu(team: Team) -> N
     team.add({"app.py": "import spaces\n\n\n@spaces.GPU\ndef f() -> None: ...\n"})
     assert team.fails().fix.endswith("--hardware zero-a10g")
     team.options = Options(hardware="zero-a10g")
-    assert team.ship().address
+    assert team.deploy().address
 
 
 @pytest.mark.parametrize(
@@ -692,8 +692,8 @@ def test_whatever_breaks_off_running_it_again_finishes(team: Team, part: str, dr
     git(team.folder, "add", "docs/b.bin")
     team.hub.troubles.append(Trouble("POST", part, drop=drop))
     with contextlib.suppress(HackkitError):  # some the client itself tries again
-        team.ship()
-    team.ship()
+        team.deploy()
+    team.deploy()
     assert list(team.hub.spaces) == [NAME]
     assert len(team.hub.spaces[NAME].commits) == 2
     assert set(team.hub.spaces[NAME].files) >= {*FILES, "requirements.txt", "docs/b.bin"}
@@ -710,7 +710,7 @@ def test_a_broken_line_is_told(team: Team) -> None:
 
 
 def test_its_status_is_told(team: Team) -> None:
-    team.ship()
+    team.deploy()
     condition = spaces.status(team.order())
     assert (condition.words, condition.well) == ("The Space is running", True)
     assert condition.address == "https://ada-my-app.hf.space"
@@ -725,13 +725,13 @@ def test_a_space_that_is_not_there_has_no_status(team: Team) -> None:
 
 
 def test_its_logs_are_shown(team: Team) -> None:
-    team.ship()
+    team.deploy()
     team.hub.app_log = f"Running with {KEY}\n"
     assert spaces.logs(team.order()) == "Build:\nStep 1\n\nApp:\nRunning with [secret]"
 
 
 def test_it_is_taken_away(team: Team) -> None:
-    team.ship()
+    team.deploy()
     assert spaces.down(team.order()) == "the Space ada/my-app"
     assert team.hub.spaces == {}
     assert "your account/my-app" in team.plan().changes[0]

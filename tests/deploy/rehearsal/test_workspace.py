@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hackkit.deploy.manifest import Options, Order, Rehearsed
-from hackkit.deploy.rehearsal.stage import Stage, free_port, rehearsal, weight
+from hackkit.deploy.manifest import Options, DeployRequest, RehearsalResult
+from hackkit.deploy.rehearsal.workspace import Workspace, free_port, rehearsal, folder_size
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
@@ -49,15 +49,15 @@ class Theatre:
     told: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def stage(self, **env: str) -> Iterator[Stage]:
+    def stage(self, **env: str) -> Iterator[Workspace]:
         project = ProjectFiles(self.folder)
         context = Context(folder=self.folder, project=project, env={**self.env, **env})
-        with rehearsal("test", Order(project, context, Options()), self.told.append) as stage:
+        with rehearsal("test", DeployRequest(project, context, Options()), self.told.append) as stage:
             self.logs.append(stage.log)
             self.places.append(stage.folder.parent)
             yield stage
 
-    def play(self, code: str, seconds: float = 20, script: str = "app.py", **env: str) -> Rehearsed:
+    def play(self, code: str, seconds: float = 20, script: str = "app.py", **env: str) -> RehearsalResult:
         """Rehearse an app that is this Python code."""
         (self.folder / "app.py").write_text(code, "utf-8")
         with self.stage(**env) as stage:
@@ -390,4 +390,4 @@ def test_a_step_says_what_it_came_to(theatre: Theatre) -> None:
 def test_a_folder_weighs_what_its_files_do(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a" * 2_000_000)
     (tmp_path / "b").hardlink_to(tmp_path / "a")
-    assert weight(tmp_path) == "2 MB"
+    assert folder_size(tmp_path) == "2 MB"
