@@ -123,4 +123,4 @@ def test_a_variable_is_piped_with_its_name_where_the_command_reads_that() -> Non
     assert POWERSHELL.pipe_variable("NAME", "set", whole=False) == "$env:NAME | set"
     from_file = POWERSHELL.pipe_env_file("NAME", "set", whole=True)
     assert from_file.startswith('"NAME=$((Select-String ')
-    assert from_file.endswith(' | set')
+    assert from_file.endswith(" | set")

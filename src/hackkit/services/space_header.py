@@ -102,7 +102,7 @@ def issues(header: Mapping[str, object], lock_gradio: str, folder: Path) -> list
         *_files(header, folder),
         *_python(header, least_python(folder)),
         *_looks(header),
-        *_misspelled(header),
+        *_misspelt(header),
     ]
 
 
@@ -177,11 +177,11 @@ def _license(seen: object) -> Iterator[HeaderIssue]:
             yield HeaderIssue("license", _shown(one), wanted)
 
 
-def _misspelled(header: Mapping[str, object]) -> Iterator[HeaderIssue]:
+def _misspelt(header: Mapping[str, object]) -> Iterator[HeaderIssue]:
     for key in header:
         near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
         if key not in _KEYS and near:
-            yield HeaderIssue(f"the key {key}", "unknown to Spaces", f"spelled {near[0]}")
+            yield HeaderIssue(f"the key {key}", "unknown to Spaces", f"spelt {near[0]}")
 
 
 def _is_one_emoji(text: str) -> bool:

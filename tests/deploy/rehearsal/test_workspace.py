@@ -1,4 +1,4 @@
-"""rehearsal: the stage, with small apps that run well or break in every way."""
+"""A workspace runs small apps: some work, others break in every way."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hackkit.deploy.manifest import Options, DeployRequest, RehearsalResult
-from hackkit.deploy.rehearsal.workspace import Workspace, free_port, rehearsal, folder_size
-from hackkit.errors import HackkitError
+from hackkit.deploy.manifest import DeployRequest, Options, RehearsalResult
+from hackkit.deploy.rehearsal.workspace import Workspace, folder_size, free_port, rehearsal
+from hackkit.errors import HackkitError, Problem
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 
@@ -38,42 +38,45 @@ GOOD = APP + SERVE.format(app="App()", port=PORT)
 
 
 @dataclass
-class Theatre:
-    """Where apps are rehearsed in a test: their project, and the logs that they left."""
+class Trial:
+    """Rehearses apps in a test: keeps their project, logs, folders and progress messages."""
 
     folder: Path
     env: Mapping[str, str]
     python: Path = Path(sys.executable)
     logs: list[Path] = field(default_factory=list)
     places: list[Path] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def stage(self, **env: str) -> Iterator[Workspace]:
+    def workspace(self, **env: str) -> Iterator[Workspace]:
         project = ProjectFiles(self.folder)
         context = Context(folder=self.folder, project=project, env={**self.env, **env})
-        with rehearsal("test", DeployRequest(project, context, Options()), self.told.append) as stage:
-            self.logs.append(stage.log)
-            self.places.append(stage.folder.parent)
-            yield stage
+        request = DeployRequest(project, context, Options())
+        with rehearsal("test", request, self.progress.append) as workspace:
+            self.logs.append(workspace.log)
+            self.places.append(workspace.folder.parent)
+            yield workspace
 
-    def play(self, code: str, seconds: float = 20, script: str = "app.py", **env: str) -> RehearsalResult:
+    def passes(
+        self, code: str, seconds: float = 20, script: str = "app.py", **env: str
+    ) -> RehearsalResult:
         """Rehearse an app that is this Python code."""
         (self.folder / "app.py").write_text(code, "utf-8")
-        with self.stage(**env) as stage:
-            (stage.folder / "app.py").write_text(code, "utf-8")
-            port = free_port()
-            folder = stage.folder
-            stage.start(str(self.python), script, folder=folder, env={"PORT": str(port)})
-            stage.try_app(port, QUESTION, seconds)
-            return stage.done()
+        with self.workspace(**env) as workspace:
+            (workspace.folder / "app.py").write_text(code, "utf-8")
+            port, folder = free_port(), workspace.folder
+            words = (str(self.python), script)
+            app = workspace.start(*words, folder=folder, env={"PORT": str(port)})
+            workspace.try_app(app, port, QUESTION, seconds)
+            return workspace.result()
 
-    def flop(
+    def fails(
         self, code: str, seconds: float = 20, script: str = "app.py", **env: str
     ) -> HackkitError:
-        """Rehearse an app that breaks; return what is said about it."""
+        """Rehearse an app that breaks; return the error."""
         with pytest.raises(HackkitError) as caught:
-            self.play(code, seconds, script, **env)
+            self.passes(code, seconds, script, **env)
         assert caught.value.problem.endswith(f" Full log: {self.logs[-1]}")
         assert not self.places[-1].exists()
         return caught.value
@@ -84,17 +87,17 @@ class Theatre:
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> Iterator[Theatre]:
+def trial(tmp_path: Path) -> Iterator[Trial]:
     (tmp_path / ".hackkit.yml").touch()
     names = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE")
-    opened = Theatre(tmp_path, {name: os.environ[name] for name in names if name in os.environ})
-    yield opened
-    for log in opened.logs:
+    made = Trial(tmp_path, {name: os.environ[name] for name in names if name in os.environ})
+    yield made
+    for log in made.logs:
         log.unlink()
 
 
 def gone(process: int) -> bool:
-    """Tell whether a process ends within a few seconds."""
+    """Return whether a process ends within a few seconds."""
     for _ in range(50):
         if not psutil.pid_exists(process) or psutil.Process(process).status() == "zombie":
             return True
@@ -102,94 +105,94 @@ def gone(process: int) -> bool:
     return False
 
 
-# What goes well
+# Apps that work
 
 
-def test_a_good_app_is_started_loaded_and_asked(theatre: Theatre) -> None:
-    done = theatre.play(GOOD)
+def test_a_good_app_is_started_loaded_and_asked(trial: Trial) -> None:
+    done = trial.passes(GOOD)
     names = ["Start the app", "Load the page", f"Ask: {QUESTION}"]
-    assert [step.name for step in done.steps] == theatre.told == names
+    assert [step.name for step in done.steps] == trial.progress == names
     assert done.steps[2].outcome == "Judges look at four things."
     assert all(step.seconds >= 0 for step in done.steps)
 
 
-def test_the_log_keeps_what_was_said_for_its_owner_alone(theatre: Theatre) -> None:
-    done = theatre.play(GOOD)
-    assert done.log == theatre.logs[0]
-    assert "Open http://127.0.0.1:" in theatre.log
-    assert "== Start the app" in theatre.log
+def test_the_log_has_the_output_and_only_its_owner_can_read_it(trial: Trial) -> None:
+    done = trial.passes(GOOD)
+    assert done.log == trial.logs[0]
+    assert "Open http://127.0.0.1:" in trial.log
+    assert "== Start the app" in trial.log
     if os.name != "nt":
         assert stat.S_IMODE(done.log.stat().st_mode) == 0o600
 
 
-def test_nothing_else_stays(theatre: Theatre) -> None:
-    theatre.play(GOOD)
-    assert not theatre.places[0].exists()
+def test_only_the_log_stays(trial: Trial) -> None:
+    trial.passes(GOOD)
+    assert not trial.places[0].exists()
 
 
-def test_an_app_that_programs_cannot_ask_is_not_asked(theatre: Theatre) -> None:
-    done = theatre.play(APP + SERVE.format(app="App(info={})", port=PORT))
-    assert done.steps[2].outcome.startswith("skipped: The app has no endpoint `ask`")
+def test_an_app_without_an_endpoint_is_not_asked(trial: Trial) -> None:
+    done = trial.passes(APP + SERVE.format(app="App(info={})", port=PORT))
+    assert done.steps[2].outcome.startswith("skipped: The app has no API endpoint `ask`")
 
 
-def test_a_slow_start_is_waited_for(theatre: Theatre) -> None:
-    assert theatre.play("import time\ntime.sleep(1)\n" + GOOD).steps[0].seconds > 1
+def test_a_slow_start_is_waited_for(trial: Trial) -> None:
+    assert trial.passes("import time\ntime.sleep(1)\n" + GOOD).steps[0].seconds > 1
 
 
-def test_an_app_that_is_busy_at_first_is_waited_for(theatre: Theatre) -> None:
+def test_an_app_that_is_busy_at_first_is_waited_for(trial: Trial) -> None:
     busy = 'App(bodies={"/": (503, "text/plain", b"Loading")})'
     free = "threading.Timer(1, lambda: app.bodies.clear()).start()"
     code = APP + SERVE.format(app=busy, port=PORT).replace(
         "threading.Event", f"{free}\n    threading.Event"
     )
-    assert theatre.play(code).steps[0].seconds > 1
+    assert trial.passes(code).steps[0].seconds > 1
 
 
-def test_a_proxy_is_no_hindrance(theatre: Theatre) -> None:
-    assert theatre.play(GOOD, http_proxy="http://127.0.0.1:9", no_proxy="example.org").steps
+def test_a_proxy_is_bypassed(trial: Trial) -> None:
+    assert trial.passes(GOOD, http_proxy="http://127.0.0.1:9", no_proxy="example.org").steps
 
 
-# What breaks
+# Apps that break
 
 
-def test_a_package_that_is_not_there_is_named(theatre: Theatre) -> None:
-    error = theatre.flop("import nowhere_to_be_found\n" + GOOD)
+def test_a_missing_package_is_named(trial: Trial) -> None:
+    error = trial.fails("import nowhere_to_be_found\n" + GOOD)
     assert error.problem.startswith("The app needs nowhere_to_be_found, which its requirements")
     assert error.fix.endswith("uv add nowhere_to_be_found")
 
 
-def test_wrong_syntax_is_named_by_file_and_line(theatre: Theatre) -> None:
-    error = theatre.flop("x = 1\ndef main(\n")
+def test_a_syntax_error_is_named_by_file_and_line(trial: Trial) -> None:
+    error = trial.fails("x = 1\ndef main(\n")
     assert error.problem.startswith("app.py:2 is not valid Python: '(' was never closed.")
-    assert error.fix == "edit app.py: mend line 2"
+    assert error.fix == "edit app.py: correct line 2"
 
 
-def test_a_crash_at_start_is_named_by_its_line(theatre: Theatre) -> None:
-    error = theatre.flop("\n\nopen('no-such-file')\n")
+def test_a_crash_at_start_is_named_by_its_line(trial: Trial) -> None:
+    error = trial.fails("\n\nopen('no-such-file')\n")
     assert error.problem.startswith("The app crashed at app.py:3: FileNotFoundError")
 
 
-def test_an_app_that_gives_up_is_quoted(theatre: Theatre) -> None:
-    error = theatre.flop("import sys\nsys.exit('It rains.')\n")
+def test_an_app_that_exits_is_quoted(trial: Trial) -> None:
+    error = trial.fails("import sys\nsys.exit('It rains.')\n")
     words = "app.py ended with exit code 1 before it answered: It rains."
     assert error.problem.startswith(words)
 
 
-def test_an_app_that_just_ends_is_told(theatre: Theatre) -> None:
-    error = theatre.flop("")
+def test_an_app_that_exits_without_output_is_reported(trial: Trial) -> None:
+    error = trial.fails("")
     assert error.problem.startswith("app.py ended with exit code 0 before it answered")
 
 
-def test_a_start_file_that_is_not_there_is_told(theatre: Theatre) -> None:
-    error = theatre.flop("", script="main.py")
-    assert "started with main.py, which is not among the files" in error.problem
+def test_a_missing_start_file_is_named(trial: Trial) -> None:
+    error = trial.fails("", script="main.py")
+    assert "start file main.py is not among the files" in error.problem
     assert "app_file" in error.fix
 
 
-def test_an_app_that_listens_elsewhere_is_told_how_to_obey(theatre: Theatre) -> None:
-    error = theatre.flop(APP + SERVE.format(app="App()", port="0"), seconds=15)
-    assert "The app listens on " in error.problem
-    assert ", where the platform asks it." in error.problem
+def test_an_app_that_listens_on_another_port_gets_the_fix(trial: Trial) -> None:
+    error = trial.fails(APP + SERVE.format(app="App()", port="0"), seconds=15)
+    assert "The app listens on port " in error.problem
+    assert "; the platform connects to port " in error.problem
     assert error.fix == "edit app.py: pass server_port=SETTINGS.port to launch()"
 
 
@@ -198,87 +201,89 @@ def test_an_app_that_listens_elsewhere_is_told_how_to_obey(theatre: Theatre) -> 
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("'http://0.0.0.0:7861'", "The app listens on 7861, not on "),
-        ("'http://127.0.0.1:' + os.environ['PORT']", "nobody outside its container can reach"),
+        ("'http://0.0.0.0:7861'", "The app listens on port 7861; the platform connects to port "),
+        (
+            "'http://127.0.0.1:' + os.environ['PORT']",
+            "cannot be reached from outside its",
+        ),
     ],
 )
-def test_an_app_in_a_container_is_believed_where_it_says_that_it_listens(
-    theatre: Theatre, address: str, words: str
+def test_the_port_of_an_app_in_a_container_is_read_from_its_output(
+    trial: Trial, address: str, words: str
 ) -> None:
-    theatre.python = theatre.folder / "podman"
-    theatre.python.symlink_to(sys.executable)
-    said = f"print('Running on ' + {address}, flush=True)"
-    assert words in theatre.flop(f"import os, time\n{said}\ntime.sleep(60)\n").problem
+    trial.python = trial.folder / "podman"
+    trial.python.symlink_to(sys.executable)
+    output = f"print('Running on ' + {address}, flush=True)"
+    assert words in trial.fails(f"import os, time\n{output}\ntime.sleep(60)\n").problem
 
 
 @pytest.mark.slow
-def test_a_server_that_the_app_only_names_is_not_taken_for_its_own(theatre: Theatre) -> None:
+def test_a_port_of_another_server_in_the_output_is_ignored(trial: Trial) -> None:
     talk = "print('Model running at http://localhost:11434', flush=True)\n"
-    assert theatre.play(talk + "import time\ntime.sleep(12)\n" + GOOD)
+    assert trial.passes(talk + "import time\ntime.sleep(12)\n" + GOOD)
 
 
-def test_an_app_that_never_answers_is_given_up(theatre: Theatre) -> None:
-    error = theatre.flop("import time\nprint('Loading', flush=True)\ntime.sleep(60)\n", seconds=1)
+def test_an_app_that_never_answers_is_too_slow(trial: Trial) -> None:
+    error = trial.fails("import time\nprint('Loading', flush=True)\ntime.sleep(60)\n", seconds=1)
     assert "did not answer on port" in error.problem
-    assert "within 1 s. The last that it said: Loading Full" in error.problem
+    assert "within 1 s. Its last output: Loading Full" in error.problem
 
 
-def test_a_page_with_an_error_is_told_with_its_cause(theatre: Theatre) -> None:
+def test_an_error_page_is_reported_with_its_cause(trial: Trial) -> None:
     app = 'App(bodies={"/": (500, "text/plain", b"Internal Server Error")})'
-    error = theatre.flop(APP + SERVE.format(app=app, port=PORT))
-    assert 'answers 500 for the page: "Internal Server Error"' in error.problem
+    error = trial.fails(APP + SERVE.format(app=app, port=PORT))
+    assert 'answered 500 for the page: "Internal Server Error"' in error.problem
 
 
-def test_an_empty_answer_is_told(theatre: Theatre) -> None:
+def test_an_empty_answer_is_reported(trial: Trial) -> None:
     app = 'App(stream=event("complete", [""]))'
-    assert "answer is empty" in theatre.flop(APP + SERVE.format(app=app, port=PORT)).problem
+    assert "answer is empty" in trial.fails(APP + SERVE.format(app=app, port=PORT)).problem
 
 
-def test_an_error_as_an_answer_is_told(theatre: Theatre) -> None:
+def test_an_error_as_an_answer_is_reported(trial: Trial) -> None:
     app = 'App(stream=event("error", {"error": "The index is damaged."}))'
-    error = theatre.flop(APP + SERVE.format(app=app, port=PORT))
+    error = trial.fails(APP + SERVE.format(app=app, port=PORT))
     assert "answered with an error: The index is damaged." in error.problem
 
 
-# What is started ends
+# All processes end
 
 
 @pytest.mark.skipif(os.name == "nt", reason="starts a shell's grandchild")
-def test_whatever_the_app_has_started_ends_with_it(theatre: Theatre) -> None:
+def test_all_processes_of_the_app_end_with_it(trial: Trial) -> None:
     child = "print('CHILD', subprocess.Popen(['sleep', '300']).pid, flush=True)\n"
-    theatre.play(APP + child + SERVE.format(app="App()", port=PORT))
-    assert gone(int(theatre.log.partition("CHILD ")[2].split()[0]))
+    trial.passes(APP + child + SERVE.format(app="App()", port=PORT))
+    assert gone(int(trial.log.partition("CHILD ")[2].split()[0]))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="starts a shell's grandchild")
-def test_whatever_a_crashed_app_has_started_ends_too(theatre: Theatre) -> None:
+def test_all_processes_of_a_crashed_app_end_too(trial: Trial) -> None:
     child = "print('CHILD', subprocess.Popen(['sleep', '300']).pid, flush=True)\n"
-    theatre.flop(APP + child + "sys.exit(1)")
-    assert gone(int(theatre.log.partition("CHILD ")[2].split()[0]))
+    trial.fails(APP + child + "sys.exit(1)")
+    assert gone(int(trial.log.partition("CHILD ")[2].split()[0]))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send to one process")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_an_interrupted_rehearsal_leaves_nothing(theatre: Theatre, name: str) -> None:
-    (theatre.folder / "app.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(99)\n")
+def test_an_interrupted_rehearsal_leaves_nothing(trial: Trial, name: str) -> None:
+    (trial.folder / "app.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(99)\n")
     script = f"""
 import sys
 sys.path[:0] = [{str(HERE)!r}, {str(SUPPORT)!r}]
 from pathlib import Path
-from test_stage import Theatre, free_port
-theatre = Theatre(Path({str(theatre.folder)!r}), {dict(theatre.env)!r})
-with theatre.stage() as stage:
-    stage.start(sys.executable, "app.py", folder=theatre.folder, env={{}})
-    app = stage._children[0].process.pid
-    print(app, stage.folder, stage.log, flush=True)
-    stage.try_app(free_port(), "")
+from test_workspace import Trial, free_port
+trial = Trial(Path({str(trial.folder)!r}), {dict(trial.env)!r})
+with trial.workspace() as workspace:
+    app = workspace.start(sys.executable, "app.py", folder=trial.folder, env={{}})
+    print(app.process.process.pid, workspace.folder, workspace.log, flush=True)
+    workspace.try_app(app, free_port(), "")
 """
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout
         process, folder, log = run.stdout.readline().split()
-        theatre.logs.append(Path(log))
+        trial.logs.append(Path(log))
         time.sleep(0.5)
         run.send_signal(getattr(signal, name))
         run.communicate(timeout=20)
@@ -287,107 +292,117 @@ with theatre.stage() as stage:
     assert run.returncode == {"SIGINT": -2, "SIGTERM": 128 + 15, "SIGHUP": 128 + 1}[name]
 
 
-# What stays secret
+# Secrets
 
 
-def test_the_log_shows_no_secret(theatre: Theatre) -> None:
-    said = f"print({KEY!r}, 'https://ada:hunter22@example.org', flush=True)\n"
-    theatre.play(said + GOOD, MISTRAL_API_KEY=KEY)
-    assert "https://[secret]@example.org" in theatre.log
-    assert KEY not in theatre.log
+def test_the_log_shows_no_secret(trial: Trial) -> None:
+    output = f"print({KEY!r}, 'https://ada:hunter22@example.org', flush=True)\n"
+    trial.passes(output + GOOD, MISTRAL_API_KEY=KEY)
+    assert "https://[secret]@example.org" in trial.log
+    assert KEY not in trial.log
 
 
-def test_an_error_shows_no_secret(theatre: Theatre) -> None:
-    error = theatre.flop(f"raise ValueError({KEY!r})", MISTRAL_API_KEY=KEY)
+def test_an_error_shows_no_secret(trial: Trial) -> None:
+    error = trial.fails(f"raise ValueError({KEY!r})", MISTRAL_API_KEY=KEY)
     assert "ValueError: [secret]" in error.problem
-    assert KEY not in str(error) + error.problem + error.fix + theatre.log
+    assert KEY not in str(error) + error.problem + error.fix + trial.log
 
 
-def test_a_secret_on_the_line_after_what_gives_it_away_is_found(theatre: Theatre) -> None:
-    theatre.play(f"print('mistral api_key\\n{KEY}', flush=True)\n" + GOOD)
-    assert KEY not in theatre.log
+def test_a_secret_on_the_line_after_its_label_is_found(trial: Trial) -> None:
+    trial.passes(f"print('mistral api_key\\n{KEY}', flush=True)\n" + GOOD)
+    assert KEY not in trial.log
 
 
-def test_the_app_sees_a_fresh_machine(theatre: Theatre) -> None:
+def test_the_app_gets_a_clean_environment(trial: Trial) -> None:
     env = {"MISTRAL_API_KEY": KEY, "MY_SETTING": "1", "LANG": "C.UTF-8"}
-    with theatre.stage(**env) as stage:
-        assert not {"MISTRAL_API_KEY", "MY_SETTING", "VIRTUAL_ENV"} & set(stage.env)
-        assert stage.env["LANG"] == "C.UTF-8"
-        assert not [*stage.folder.iterdir()]
-        home = Path(stage.env["HOME"])
+    with trial.workspace(**env) as workspace:
+        assert not {"MISTRAL_API_KEY", "MY_SETTING", "VIRTUAL_ENV"} & set(workspace.env)
+        assert workspace.env["LANG"] == "C.UTF-8"
+        assert not [*workspace.folder.iterdir()]
+        home = Path(workspace.env["HOME"])
         assert home.is_dir()
         assert not [*home.iterdir()]
 
 
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
-def test_the_app_reaches_itself_around_a_proxy_and_what_it_reached_so_far(
-    theatre: Theatre, name: str
-) -> None:
-    with theatre.stage(**{name: "example.org"}) as stage:
-        assert stage.env["NO_PROXY"] == "example.org,127.0.0.1,localhost,::1"
-        assert stage.env.get("no_proxy", stage.env["NO_PROXY"]) == stage.env["NO_PROXY"]
+def test_localhost_is_added_to_no_proxy(trial: Trial, name: str) -> None:
+    with trial.workspace(**{name: "example.org"}) as workspace:
+        assert workspace.env["NO_PROXY"] == "example.org,127.0.0.1,localhost,::1"
+        assert workspace.env.get("no_proxy", workspace.env["NO_PROXY"]) == workspace.env["NO_PROXY"]
 
 
-def test_packages_come_from_where_this_machine_gets_them(theatre: Theatre) -> None:
-    settings = theatre.folder / "home" / ".config" / "uv" / "uv.toml"
+def test_packages_come_from_this_machines_index(trial: Trial) -> None:
+    settings = trial.folder / "home" / ".config" / "uv" / "uv.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text("offline = true")
-    home = str(theatre.folder / "home")
-    with theatre.stage(HOME=home, UV_DEFAULT_INDEX="https://mirror.example/index") as stage:
-        assert stage.env["UV_DEFAULT_INDEX"] == "https://mirror.example/index"
-        assert (Path(stage.env["HOME"]) / ".config" / "uv" / "uv.toml").is_file()
+    home = str(trial.folder / "home")
+    with trial.workspace(HOME=home, UV_DEFAULT_INDEX="https://mirror.example/index") as workspace:
+        assert workspace.env["UV_DEFAULT_INDEX"] == "https://mirror.example/index"
+        assert (Path(workspace.env["HOME"]) / ".config" / "uv" / "uv.toml").is_file()
 
 
-def test_the_app_does_not_see_where_packages_come_from(theatre: Theatre) -> None:
+def test_the_app_does_not_see_the_package_index(trial: Trial) -> None:
     show = "print('SEEN', sorted(os.environ), flush=True)\n"
-    theatre.play(APP + show + GOOD, UV_DEFAULT_INDEX="https://ada:hunter22@mirror.example")
-    assert "'PORT'" in theatre.log
-    assert "UV_DEFAULT_INDEX" not in theatre.log
+    trial.passes(APP + show + GOOD, UV_DEFAULT_INDEX="https://ada:hunter22@mirror.example")
+    assert "'PORT'" in trial.log
+    assert "UV_DEFAULT_INDEX" not in trial.log
 
 
 # Single commands
 
 
-def test_a_command_that_fails_is_quoted(theatre: Theatre) -> None:
+def test_a_failed_command_is_quoted(trial: Trial) -> None:
     code = "import sys; print('one'); sys.exit('two')"
-    with pytest.raises(HackkitError, match=r"failed: one two") as caught, theatre.stage() as stage:
-        stage.run(sys.executable, "-uc", code, folder=stage.folder, seconds=20)
+    with (
+        pytest.raises(HackkitError, match=r"failed: one two") as caught,
+        trial.workspace() as workspace,
+    ):
+        workspace.run(sys.executable, "-uc", code, folder=workspace.folder, seconds=20)
     assert "Full log" in caught.value.problem
 
 
-def test_a_command_that_fails_is_explained_by_who_knows_it(theatre: Theatre) -> None:
+def test_a_failed_command_is_explained_by_its_output(trial: Trial) -> None:
     seen: list[str] = []
 
-    def explain(said: str) -> HackkitError:
-        seen.append(said)
-        return HackkitError("The index is down.", fix="wait")
+    def explain(output: str) -> Problem:
+        seen.append(output)
+        return Problem("The index is down.", fix="wait")
 
-    with pytest.raises(HackkitError, match="The index is down") as caught, theatre.stage() as s:
+    with (
+        pytest.raises(HackkitError, match="The index is down") as caught,
+        trial.workspace() as s,
+    ):
         s.run(sys.executable, "-c", "x", folder=s.folder, seconds=20, explain=explain)
     assert "NameError" in seen[0]
     assert caught.value.fix == "wait"
 
 
-def test_a_command_that_does_not_end_is_ended(theatre: Theatre) -> None:
+def test_a_command_that_takes_too_long_is_ended(trial: Trial) -> None:
     words = (sys.executable, "-c", "import time; time.sleep(99)")
-    with pytest.raises(HackkitError, match=r"did not end within 0\.5 s"), theatre.stage() as stage:
-        stage.run(*words, folder=stage.folder, seconds=0.5)
+    with (
+        pytest.raises(HackkitError, match=r"took longer than 0\.5 s"),
+        trial.workspace() as workspace,
+    ):
+        workspace.run(*words, folder=workspace.folder, seconds=0.5)
 
 
-def test_a_command_that_is_not_there_is_told(theatre: Theatre) -> None:
-    with pytest.raises(HackkitError, match="no-such-thing was not found"), theatre.stage() as s:
+def test_a_missing_command_is_named(trial: Trial) -> None:
+    with (
+        pytest.raises(HackkitError, match="no-such-thing was not found"),
+        trial.workspace() as s,
+    ):
         s.run("no-such-thing", folder=s.folder, seconds=1)
 
 
-def test_a_step_says_what_it_came_to(theatre: Theatre) -> None:
-    with theatre.stage() as stage:
-        with stage.step("Install") as note:
-            note.outcome = "412 MB"
-        (step,) = stage.done().steps
+def test_a_step_has_its_outcome(trial: Trial) -> None:
+    with trial.workspace() as workspace:
+        with workspace.step("Install") as outcome:
+            outcome.append("412 MB")
+        (step,) = workspace.result().steps
     assert (step.name, step.outcome) == ("Install", "412 MB")
 
 
-def test_a_folder_weighs_what_its_files_do(tmp_path: Path) -> None:
+def test_the_size_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a" * 2_000_000)
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     assert folder_size(tmp_path) == "2 MB"

@@ -8,7 +8,7 @@ from hackkit.services.hub import Hub
 from hackkit.system import git
 
 _ACCOUNT = "your account"  # its name is known only online
-_LINK = re.compile(r"^Deployment demo: <https://([a-z0-9-]+)\.hf\.space", re.MULTILINE)
+_LINK = re.compile(r"^Live demo: <https://([a-z0-9-]+)\.hf\.space", re.MULTILINE)
 
 
 def offline(request: DeployRequest, account: str = _ACCOUNT) -> str:
