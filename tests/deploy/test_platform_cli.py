@@ -9,7 +9,7 @@ from conftest import write
 from fake_platform import KEY, FakePlatform, project, requested, secretless
 
 from hackkit.deploy import platform_cli
-from hackkit.deploy.platform_cli import Cli, Command, KnownError, Tool
+from hackkit.deploy.platform_cli import Cli, Command, Tool
 from hackkit.errors import HackkitError, Problem
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the made-up programs are scripts")
@@ -20,11 +20,7 @@ TOOL = Tool(
     install={"linux": "get cloud", "darwin": "brew install cloud"},
     login="cloud login",
     login_check=("whoami",),
-    known_errors=(
-        KnownError(
-            r"(?i)quota", Problem("The quota is used up.", "open https://example.org/quota")
-        ),
-    ),
+    known_errors={"(?i)quota": Problem("The quota is used up.", "open https://example.org/quota")},
 )
 
 

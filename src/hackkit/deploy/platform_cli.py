@@ -19,19 +19,12 @@ _SEARCHED_LINES = 40  # for the cause: a build's output before them is about oth
 
 
 @dataclass(frozen=True)
-class KnownError:
-    """A known failure of a program: the pattern of its output, and the problem with its fix."""
-
-    pattern: str
-    problem: Problem
-
-
-@dataclass(frozen=True)
 class Tool:
     """A platform's program.
 
     install: for each system the command that installs it, or a page. login: the command that logs
-    in. login_check: succeeds with output only for a user who is logged in.
+    in. login_check: succeeds with output only for a user who is logged in. known_errors: a pattern
+    of the program's output → the problem that it means.
     """
 
     program: str
@@ -39,7 +32,7 @@ class Tool:
     install: Mapping[str, str]
     login: str
     login_check: tuple[str, ...]
-    known_errors: tuple[KnownError, ...] = ()
+    known_errors: Mapping[str, Problem] = field(default_factory=dict)
 
     def install_command(self, system: str) -> str:
         """Return what installs the program on this system."""
@@ -150,9 +143,9 @@ class Cli:
     def _failure(self, command: Command, ran: Ran, output: str) -> HackkitError:
         tail = self.clean(_last_lines(output, _LAST_LINES), command.given)
         searched = _last_lines(output, _SEARCHED_LINES)
-        for known in self._tool.known_errors:
-            if re.search(known.pattern, searched):
-                return HackkitError(f"{known.problem.problem}\n{tail}", fix=known.problem.fix)
+        for pattern, known in self._tool.known_errors.items():
+            if re.search(pattern, searched):
+                return HackkitError(f"{known.problem}\n{tail}", fix=known.fix)
         ended = (
             f"took longer than {command.seconds:g} s"
             if ran.timed_out

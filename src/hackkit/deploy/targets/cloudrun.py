@@ -16,7 +16,7 @@ from hackkit.deploy.manifest import (
     Progress,
     RehearsalResult,
 )
-from hackkit.deploy.platform_cli import Cli, Command, KnownError, Tool
+from hackkit.deploy.platform_cli import Cli, Command, Tool
 from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import image
 from hackkit.errors import HackkitError, Problem
@@ -42,47 +42,32 @@ _TOOL = Tool(
     },
     login="gcloud auth login",
     login_check=("auth", "list", "--filter=status:ACTIVE", "--format=value(account)"),
-    known_errors=(
-        KnownError(
-            r"(?i)billing",
-            Problem(
-                "Google Cloud needs a billing account for this project.",
-                "open https://console.cloud.google.com/billing/projects",
-            ),
+    known_errors={
+        r"(?i)billing": Problem(
+            "Google Cloud needs a billing account for this project.",
+            "open https://console.cloud.google.com/billing/projects",
         ),
-        KnownError(
-            r"(?i)reauthentication|credentials.*(?:invalid|expired)|gcloud auth login",
-            Problem(
-                "You are not logged in to Google Cloud, or the login has expired.",
-                "gcloud auth login",
-            ),
+        r"(?i)reauthentication|credentials.*(?:invalid|expired)|gcloud auth login": Problem(
+            "You are not logged in to Google Cloud, or the login has expired.",
+            "gcloud auth login",
         ),
-        KnownError(
-            r"(?i)quota|RESOURCE_EXHAUSTED",
-            Problem(
-                "The project's quota is used up.",
-                "open https://console.cloud.google.com/iam-admin/quotas",
-            ),
+        r"(?i)quota|RESOURCE_EXHAUSTED": Problem(
+            "The project's quota is used up.",
+            "open https://console.cloud.google.com/iam-admin/quotas",
         ),
-        KnownError(
-            r"(?i)failed to start and listen|startup probe|container failed",
-            Problem(
-                "The image was built, but the app did not answer in time.",
-                hackkit("deploy", "cloudrun", "--logs"),
-            ),
+        r"(?i)failed to start and listen|startup probe|container failed": Problem(
+            "The image was built, but the app did not answer in time.",
+            hackkit("deploy", "cloudrun", "--logs"),
         ),
-        KnownError(
-            r"(?i)PERMISSION_DENIED|does not have permission|allUsers|violates? .*polic",
-            Problem(
-                "Your account has no permission for this in the project.",
-                "open https://console.cloud.google.com/iam-admin/iam",
-            ),
+        r"(?i)PERMISSION_DENIED|does not have permission|allUsers|violates? .*polic": Problem(
+            "Your account has no permission for this in the project.",
+            "open https://console.cloud.google.com/iam-admin/iam",
         ),
-        KnownError(
-            r"(?i)build .*(?:failed|failure)|BUILD FAILURE|non-zero status",
-            Problem("The image could not be built.", hackkit("deploy", "cloudrun", "--rehearse")),
+        r"(?i)build .*(?:failed|failure)|BUILD FAILURE|non-zero status": Problem(
+            "The image could not be built.",
+            hackkit("deploy", "cloudrun", "--rehearse"),
         ),
-    ),
+    },
 )
 _TEMPLATE = f"""\
 # What Cloud Run runs, and how: https://cloud.google.com/run/docs/reference/yaml/v1
@@ -173,11 +158,13 @@ def deploy(request: DeployRequest, manifest: Manifest, progress: Progress) -> De
     cli.require_login()
     place = _place(cli, request, manifest)
     with outgoing.copied(manifest.files) as folder:
-        platform_cli.run_all(cli, _building(place), folder, progress)
-        platform_cli.run_all(cli, _setting(request, manifest.secrets, place), folder, progress)
+        platform_cli.run_all(cli, _build_commands(place), folder, progress)
+        platform_cli.run_all(
+            cli, _secret_commands(request, manifest.secrets, place), folder, progress
+        )
         config = folder / FILE
         config.write_text(_complete(cli, config.read_text("utf-8"), manifest, place), "utf-8")
-        platform_cli.run_all(cli, _starting(request, place), folder, progress)
+        platform_cli.run_all(cli, _start_commands(request, place), folder, progress)
     return _deployment(cli, request, place)
 
 
@@ -225,7 +212,7 @@ def down(request: DeployRequest) -> str:
 # The commands
 
 
-def _building(place: _Place) -> tuple[Command, ...]:
+def _build_commands(place: _Place) -> tuple[Command, ...]:
     at = (_REPOSITORY, f"--location={place.region}", f"--project={place.project}")
     repositories = ("gcloud", "artifacts", "repositories")
     project = f"--project={place.project}"
@@ -250,7 +237,7 @@ def _building(place: _Place) -> tuple[Command, ...]:
     )
 
 
-def _setting(
+def _secret_commands(
     request: DeployRequest, secrets: Mapping[str, str], place: _Place
 ) -> tuple[Command, ...]:
     account = f"serviceAccount:{place.number}-compute@developer.gserviceaccount.com"
@@ -284,18 +271,18 @@ def _setting(
     return tuple(commands)
 
 
-def _starting(request: DeployRequest, place: _Place) -> tuple[Command, ...]:
+def _start_commands(request: DeployRequest, place: _Place) -> tuple[Command, ...]:
     at = (f"--region={place.region}", f"--project={place.project}")
     services = ("gcloud", "run", "services")
-    starting = Command(
+    start = Command(
         "Starting the app on Cloud Run", (*services, "replace", FILE, *at, "--quiet"), seconds=900
     )
     public = ("--member=allUsers", "--role=roles/run.invoker")
-    opening = Command(
+    publish = Command(
         "Making it public",
         (*services, "add-iam-policy-binding", place.name, *public, *at),
     )
-    return (starting, opening) if request.options.public else (starting,)
+    return (start, publish) if request.options.public else (start,)
 
 
 def _manual_deployment(cli: Cli, request: DeployRequest, manifest: Manifest) -> Deployment:
@@ -310,10 +297,10 @@ def _manual_deployment(cli: Cli, request: DeployRequest, manifest: Manifest) -> 
         "Naming the image", (), typed=f"edit {FILE}: replace {_IMAGE} by {place.image}"
     )
     commands = (
-        *_building(place),
-        *_setting(request, manifest.secrets, place),
+        *_build_commands(place),
+        *_secret_commands(request, manifest.secrets, place),
         naming,
-        *_starting(request, place),
+        *_start_commands(request, place),
     )
     return Deployment(commands=(*first, *(each.line for each in commands)))
 

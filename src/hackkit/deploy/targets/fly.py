@@ -13,7 +13,7 @@ from hackkit.deploy.manifest import (
     Progress,
     RehearsalResult,
 )
-from hackkit.deploy.platform_cli import Cli, Command, KnownError, Tool
+from hackkit.deploy.platform_cli import Cli, Command, Tool
 from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import image
 from hackkit.errors import HackkitError, Problem
@@ -35,39 +35,27 @@ _TOOL = Tool(
     },
     login="fly auth login",
     login_check=("auth", "whoami"),
-    known_errors=(
-        KnownError(
-            r"(?i)name (?:has already been|is already) taken|already been taken",
-            Problem(
-                "The name is taken: an app's name is unique on all of Fly.io.",
-                hackkit("deploy", "fly", "--name", "ANOTHER-NAME"),
-            ),
+    known_errors={
+        r"(?i)name (?:has already been|is already) taken|already been taken": Problem(
+            "The name is taken: an app's name is unique on all of Fly.io.",
+            hackkit("deploy", "fly", "--name", "ANOTHER-NAME"),
         ),
-        KnownError(
-            r"(?i)payment|billing|credit card|past due|high risk",
-            Problem(
-                "Fly.io needs a payment method before it runs an app.",
-                "open https://fly.io/dashboard/personal/billing",
-            ),
+        r"(?i)payment|billing|credit card|past due|high risk": Problem(
+            "Fly.io needs a payment method before it runs an app.",
+            "open https://fly.io/dashboard/personal/billing",
         ),
-        KnownError(
-            r"(?i)not logged in|unauthori[sz]ed|no access token|authenticate",
-            Problem("You are not logged in to Fly.io, or the login has expired.", "fly auth login"),
+        r"(?i)not logged in|unauthori[sz]ed|no access token|authenticate": Problem(
+            "You are not logged in to Fly.io, or the login has expired.", "fly auth login"
         ),
-        KnownError(
-            r"(?i)region .*(?:not found|not valid|invalid)|no capacity|insufficient resources",
-            Problem(
-                "The region does not exist, or has no capacity at the moment.",
-                "fly platform regions",
-            ),
+        r"(?i)region .*(?:not found|not valid|invalid)|no capacity|insufficient resources": Problem(
+            "The region does not exist, or has no capacity at the moment.",
+            "fly platform regions",
         ),
-        KnownError(
-            r"(?i)health ?checks? .*fail|smoke checks.*failed|not listening on the expected",
-            Problem(
-                "The app was built, but did not answer in time.", hackkit("deploy", "fly", "--logs")
-            ),
+        r"(?i)health ?checks? .*fail|smoke checks.*failed|not listening on the expected": Problem(
+            "The app was built, but did not answer in time.",
+            hackkit("deploy", "fly", "--logs"),
         ),
-    ),
+    },
 )
 _TEMPLATE = f"""\
 # What Fly.io runs, and how: https://fly.io/docs/reference/configuration/

@@ -17,7 +17,7 @@ from hackkit.deploy.manifest import (
     Progress,
     RehearsalResult,
 )
-from hackkit.deploy.platform_cli import Cli, Command, KnownError, Tool
+from hackkit.deploy.platform_cli import Cli, Command, Tool
 from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import imports
 from hackkit.deploy.rehearsal.workspace import folder_size, free_port, rehearsal
@@ -37,39 +37,26 @@ _TOOL = Tool(
     install=dict.fromkeys(("linux", "darwin", "windows"), _INSTALL),
     login="modal setup",
     login_check=("token", "info"),
-    known_errors=(
-        KnownError(
-            r"(?i)token missing|token validation failed|could not authenticate|unauthenticated",
-            Problem("You are not logged in to Modal, or the login has expired.", "modal setup"),
+    known_errors={
+        r"(?i)token missing|token validation failed|not authenticate|unauthenticated": Problem(
+            "You are not logged in to Modal, or the login has expired.", "modal setup"
         ),
-        KnownError(
-            r"(?i)billing|spend limit|budget|payment|out of credit",
-            Problem(
-                "Modal needs a payment method, or your spend limit is reached.",
-                "open https://modal.com/settings/usage",
-            ),
+        r"(?i)billing|spend limit|budget|payment|out of credit": Problem(
+            "Modal needs a payment method, or your spend limit is reached.",
+            "open https://modal.com/settings/usage",
         ),
-        KnownError(
-            r"(?i)secret '?[\w-]+'? not found|secret .*does not exist",
-            Problem(
-                "The workspace does not have a secret that the file names.", "modal secret list"
-            ),
+        r"(?i)secret '?[\w-]+'? not found|secret .*does not exist": Problem(
+            "The workspace does not have a secret that the file names.", "modal secret list"
         ),
-        KnownError(
-            r"(?i)image builder version <=",
-            Problem(
-                "The workspace's image builder is too old to read uv.lock.",
-                "open https://modal.com/docs/guide/images",
-            ),
+        r"(?i)image builder version <=": Problem(
+            "The workspace's image builder is too old to read uv.lock.",
+            "open https://modal.com/docs/guide/images",
         ),
-        KnownError(
-            r"(?i)image build .*failed|failed to build image|terminated with the exception",
-            Problem(
-                "Modal could not install the app's packages.",
-                hackkit("deploy", "modal", "--rehearse"),
-            ),
+        r"(?i)image build .*failed|failed to build image|terminated with the exception": Problem(
+            "Modal could not install the app's packages.",
+            hackkit("deploy", "modal", "--rehearse"),
         ),
-    ),
+    },
 )
 _TEMPLATE = f'''\
 """How Modal runs the app: `modal deploy modal_app.py`. See https://modal.com/docs/guide."""

@@ -14,7 +14,7 @@ from hackkit.deploy.manifest import (
     Progress,
     RehearsalResult,
 )
-from hackkit.deploy.platform_cli import Cli, Command, KnownError, Tool
+from hackkit.deploy.platform_cli import Cli, Command, Tool
 from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import image
 from hackkit.errors import HackkitError, Problem
@@ -39,27 +39,22 @@ _TOOL = Tool(
     },
     login="render login",
     login_check=("whoami", "--output", "json"),
-    known_errors=(
-        KnownError(
-            r"(?i)unauthorized|not logged in|run `?render login",
-            Problem("You are not logged in to Render, or the login has expired.", "render login"),
+    known_errors={
+        r"(?i)unauthorized|not logged in|run `?render login": Problem(
+            "You are not logged in to Render, or the login has expired.", "render login"
         ),
-        KnownError(
-            r"(?i)no workspace|workspace (?:is )?not set|workspace set",
-            Problem("Render's program has no current workspace.", "render workspace set"),
+        r"(?i)no workspace|workspace (?:is )?not set|workspace set": Problem(
+            "Render's program has no current workspace.", "render workspace set"
         ),
-        KnownError(
-            r"(?i)payment|billing",
-            Problem(
-                "Render needs a payment method for this plan.",
-                "open https://dashboard.render.com/billing",
-            ),
+        r"(?i)payment|billing": Problem(
+            "Render needs a payment method for this plan.",
+            "open https://dashboard.render.com/billing",
         ),
-        KnownError(
-            r"(?i)build_failed|build failed",
-            Problem("Render could not build the image.", hackkit("deploy", "render", "--rehearse")),
+        r"(?i)build_failed|build failed": Problem(
+            "Render could not build the image.",
+            hackkit("deploy", "render", "--rehearse"),
         ),
-    ),
+    },
 )
 _TEMPLATE = """\
 # What Render builds and runs: https://render.com/docs/blueprint-spec
