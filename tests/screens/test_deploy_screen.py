@@ -1,9 +1,19 @@
 """What deploy shows: whole sentences, special characters as they are, JSON with stable keys."""
 
+import json
+
 import pytest
 
-from hackkit.deploy.manifest import DeploymentStatus, Manifest
+from hackkit.deploy.manifest import (
+    Deployment,
+    DeploymentStatus,
+    Manifest,
+    Message,
+    Published,
+)
 from hackkit.deploy.outgoing import generated
+from hackkit.deploy.publish import Outcome
+from hackkit.errors import Problem
 from hackkit.screens import deploy as screen
 from hackkit.screens.deploy import show_outcome
 
@@ -31,3 +41,20 @@ def test_brackets_in_a_question_are_shown_as_they_are(
     with screen.waiting() as progress:
         progress("Asking [/what] is in [secret]?")
     assert "[/what] is in [secret]" in capsys.readouterr().err
+
+
+def test_the_keys_of_the_json_documents_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem("It is too large.", "git rm --cached -- film.mp4")
+    manifest = Manifest("shelf", (), problems=(problem,))
+    outcomes: list[tuple[Outcome, dict[str, object]]] = [
+        (manifest, {"objections": [{"words": problem.problem, "fix": problem.fix}]}),
+        (DeploymentStatus("up", "https://a.example"), {"words": "up", "well": True}),
+        (Message("Removed: the app."), {"words": "Removed: the app.", "well": True}),
+        (
+            Published(manifest, Deployment(), "What?", "", problem),
+            {"asked": "What?", "doubt": problem.problem, "fix": problem.fix},
+        ),
+    ]
+    for outcome, expected in outcomes:
+        show_outcome(outcome, as_json=True)
+        assert expected.items() <= json.loads(capsys.readouterr().out).items()

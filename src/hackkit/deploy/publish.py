@@ -155,7 +155,7 @@ def _write(request: DeployRequest, manifest: Manifest, prompter: Prompter) -> bo
                 continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(each.read())
-        prompter.say(f"{each.path} was written. You can edit it; commit it.")
+        prompter.say(f"{each.path} was written. Edit it if needed, then commit it.")
         wrote = True
     return wrote
 

@@ -26,7 +26,7 @@ YES = Options(yes=True)
 ADDRESS = "https://ask-paris-123.europe-west1.run.app"
 LOOKS = ("list", "get-value", "describe", "access", "print-identity-token")
 MISSING = (1, "ERROR: NOT_FOUND")
-# Reads Google's own description of the service, which its package for Python brings along.
+# Checks the service against Google's own description, which is in its Python package.
 _READER = """\
 import json, pathlib, sys, googleapiclient
 place = pathlib.Path(googleapiclient.__file__).parent / "discovery_cache/documents/run.v1.json"
@@ -294,7 +294,7 @@ def google() -> Iterator[tuple[str, list[Any]]]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        # A client that goes away before it is accepted must not leave us waiting for good.
+        # A client that disconnects before it is accepted must not block the server forever.
         server.socket.settimeout(1)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", posted

@@ -35,7 +35,7 @@ QUESTIONS = {
     "agent": "What is 2 * 21?",
     "fine-tune": "The lamp flickers as soon as I dim it.",
 }
-SAID = {
+SHOWN = {
     "rag-app": "Ask about your documents",
     "agent": "Give it a task",
     "fine-tune": "Ask both models",
@@ -44,7 +44,7 @@ SAID = {
 KEPT: dict[str, set[str]] = {
     "rag-app": {"index", "uploads"},
     "agent": {"memory", "workspace"},
-    "fine-tune": set(),  # it keeps votes alone
+    "fine-tune": set(),  # it keeps only votes
 }
 # Votes as the page does, then runs the app: there is no API to vote.
 _VOTE = """
@@ -343,7 +343,7 @@ def test_no_key_and_no_env_file_is_in_the_image(built: Built, tmp_path: Path) ->
     base_image.buildah("push", "--quiet", "--disable-compression", NAME, f"dir:{tmp_path}")
     layers = [path for path in tmp_path.iterdir() if path.stat().st_size > 10_000_000]
     assert layers
-    assert holds(tmp_path, SAID[built.template])  # in app.py: the search finds what is there
+    assert holds(tmp_path, SHOWN[built.template])  # in app.py: the search works
     assert not holds(tmp_path, KEY)
     assert not holds(tmp_path, KEY[::-1])
     names = "\n".join(

@@ -213,7 +213,7 @@ def test_its_status_its_log_and_its_removal(folder: Path, cli: FakePlatform) -> 
     assert cli.seen[-1].line == "modal app stop ask-paris --yes"
 
 
-# A page and nothing else; it needs no package.
+# An app with one page; it needs no package.
 _PAGE = """\
 import http.server, os
 

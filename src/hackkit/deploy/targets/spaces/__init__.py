@@ -41,7 +41,7 @@ OPTIONS = ("space", "hardware", "public")
 
 ZERO_GPU = "zero-a10g"
 _FREE = "cpu-basic"
-_LARGE = 10_000_000  # bytes; above it, the hub's large file storage takes a file
+_LARGE = 10_000_000  # bytes; larger files go to the hub's large file storage
 _LARGEST_MB = 100.0  # of one file
 _MOST = 1_000_000_000  # bytes of all files: the limit of a Space's repository
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9](?!.*(?:--|\.\.))[\w.-]{0,95}")
@@ -58,7 +58,7 @@ _LOG_LINES = 60
 
 
 def plan(request: DeployRequest) -> Manifest:
-    """Return what would be sent, from the project's files alone."""
+    """Return what would be sent, without using the network."""
     context = request.context
     sent, kept = _split(outgoing.tracked_files(context))
     page = readme.completed(request.project, sent)
@@ -276,7 +276,7 @@ def _find(request: DeployRequest) -> tuple[Hub, Space]:
 
 
 def status(request: DeployRequest) -> DeploymentStatus:
-    """Return what the Space does."""
+    """Return the Space's state."""
     hub, found = _find(request)
     state = hub.state(found.name)
     error = f": {state.error}" if state.error else ""
