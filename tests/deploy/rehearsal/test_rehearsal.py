@@ -76,7 +76,7 @@ class Rehearsal:
             while f"== {step}" not in self.log and run.poll() is None and time.monotonic() < until:
                 time.sleep(0.1)
             run.send_signal(getattr(signal, name))
-            return run.wait(30)
+            return run.wait(120)
 
     def fails(self) -> tuple[str, str]:
         """Rehearse a broken app; return the problem and its fix."""

@@ -394,7 +394,7 @@ def test_a_sealed_container_keeps_votes(
 def test_a_container_stops_quickly(root: Path, config: dict[str, Any], tmp_path: Path) -> None:
     with sealed(root, config, tmp_path / "data") as container:
         container.app.terminate()
-        container.process.wait(5)
+        container.process.wait(60)
     assert "Traceback" not in container.output
 
 
@@ -415,7 +415,7 @@ def started(root: Path, config: dict[str, Any], data: Path) -> str:
     """Run a container until it answers, and return its output."""
     with sealed(root, config, data) as container:
         container.app.terminate()
-        container.process.wait(5)
+        container.process.wait(60)
     return container.output
 
 
