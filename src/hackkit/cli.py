@@ -229,13 +229,13 @@ def deploy(
     raise typer.Exit(0 if outcome.ok else 1)
 
 
-def _mode(**modes: bool) -> str:
-    """Return the mode that was chosen, or nothing; several exclude each other."""
-    chosen = [name.replace("_", "-") for name, is_chosen in modes.items() if is_chosen]
-    if len(chosen) > 1:
-        names = " and ".join(f"--{name}" for name in chosen)
+def _mode(**options: bool) -> str:
+    """Return the option that was given, or nothing; raise WrongUseError for two of them."""
+    wanted = [name.replace("_", "-") for name, given in options.items() if given]
+    if len(wanted) > 1:
+        names = " and ".join(f"--{name}" for name in wanted)
         raise WrongUseError(f"{names} do not go together.", fix=hackkit("deploy", "--help"))
-    return chosen[0] if chosen else ""
+    return wanted[0] if wanted else ""
 
 
 def main() -> NoReturn:

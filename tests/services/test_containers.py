@@ -101,7 +101,7 @@ def test_an_engine_that_hangs_is_reported() -> None:
         containers.find(Context(run=run))
 
 
-def test_a_query_of_an_engine_has_a_time_limit(tmp_path: Path) -> None:
+def test_a_look_at_an_engine_ends_with_its_time(tmp_path: Path) -> None:
     late = tmp_path / "late"
     code = f"time.sleep(60); open({str(late)!r}, 'w')"
     ran = context(engines(tmp_path, docker=code)).run("docker", "ps", seconds=0.5)

@@ -24,7 +24,7 @@ class AppStatus:
     chat_model: str = ""
     embed_model: str = ""
     host: str = "127.0.0.1"
-    port: int = 0  # 0: layout.PORT, or the next one that is free
+    port: int = 0  # 0: 7860, or the next one that is free
     docs: str = ""
     index: str = ""
     documents: int = 0

@@ -266,7 +266,7 @@ class Container:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
-    output: str = field(default="")
+    said: str = field(default="")
 
     @property
     def app(self) -> psutil.Process:
@@ -306,7 +306,7 @@ def sealed(root: Path, config: dict[str, Any], data: Path) -> Iterator[Container
             yield container
         finally:
             end(process)
-            container.output = log.read_text("utf-8")
+            container.said = log.read_text("utf-8")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -395,7 +395,7 @@ def test_a_container_stops_quickly(root: Path, config: dict[str, Any], tmp_path:
     with sealed(root, config, tmp_path / "data") as container:
         container.app.terminate()
         container.process.wait(60)
-    assert "Traceback" not in container.output
+    assert "Traceback" not in container.said
 
 
 @pytest.mark.slow
@@ -416,7 +416,7 @@ def started(root: Path, config: dict[str, Any], data: Path) -> str:
     with sealed(root, config, data) as container:
         container.app.terminate()
         container.process.wait(60)
-    return container.output
+    return container.said
 
 
 @pytest.mark.slow

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
 from hackkit.project.context import Context
-from hackkit.project.layout import PORT
 
 TITLE = "Index lock"
 CATEGORY = Category.PROJECT
 
 _LOCKS = Path("/proc/locks")
+_FIRST = 7860
 
 
 def check(context: Context) -> Finding:
@@ -28,7 +28,7 @@ def check(context: Context) -> Finding:
     number = _holder(context, context.folder / app.index / "writer.lock")
     command = _command(context, number)
     process = f"process {number}" if number else "a process that cannot be named"
-    listens = context.listener(app.port or PORT)
+    listens = context.listener(app.port or _FIRST)
     if "app.py" in command or (number and f"(process {number})" in listens):
         return ok(f"the running app has it open ({process})")
     if not number and "python" in listens.lower():

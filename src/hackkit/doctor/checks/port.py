@@ -14,12 +14,12 @@ from hackkit.doctor.findings import Category, Finding, Mend, failure, ok, skippe
 from hackkit.errors import HackkitError
 from hackkit.project.app_status import AppStatus
 from hackkit.project.context import Context
-from hackkit.project.layout import PORT
 from hackkit.system.command_line import hackkit
 
 TITLE = "Port"
 CATEGORY = Category.PROJECT
 
+_FIRST = 7860  # where Gradio begins to look for a free one
 _LEAST = 1023  # up to here, ports are an administrator's
 _LINE = re.compile(rb"""(?im)^(\s*(?:export\s+)?PORT\s*=[ \t]*)("[^"\n]*"|'[^'\n]*'|[^\s#]*)""")
 
@@ -28,7 +28,7 @@ def check(context: Context) -> Finding:
     app = context.app()
     if app.problem:
         return skipped(app.problem[:100])
-    port = app.port or PORT
+    port = app.port or _FIRST
     problem = _problem(app.host, port)
     if not problem:
         return ok(f"{port} is free")
@@ -81,7 +81,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 def _taken(context: Context, host: str, port: int, why: str) -> Finding:
     begin = max(port, _LEAST) + 1
-    free = next((each for each in range(begin, begin + 100) if not _problem(host, each)), PORT)
+    free = next((each for each in range(begin, begin + 100) if not _problem(host, each)), _FIRST)
     fix, mend = _edit(context, "PORT", str(free)), None
     if context.origin("PORT") == ".env":
         mend = Mend(f"set PORT={free} in .env", lambda: _write(context.folder / ".env", free))
