@@ -145,7 +145,7 @@ def test_a_header_is_read_with_any_line_ends(ending: str) -> None:
         ("---\njust words\n---\n", "has a header without keys"),
     ],
 )
-def test_a_header_that_cannot_be_read_is_told_in_words(text: str, trouble: str) -> None:
+def test_a_header_that_cannot_be_read_is_explained(text: str, trouble: str) -> None:
     assert parse_header(text).error == trouble
 
 
