@@ -1,6 +1,6 @@
 """How long a rehearsal takes, step by step: `uv run python benchmarks/deploy.py [ROUNDS]`.
 
-A fresh rag-app is rehearsed as a Space and as a container, where an engine is there to build one.
+A new rag-app is rehearsed as a Space and as a container, where a container engine is installed.
 The sizes are those of the Space's environment after each installation, and of the image.
 """
 
@@ -19,8 +19,8 @@ HACKKIT = [sys.executable, "-m", "hackkit"]
 
 
 def rehearse(target: str, app: Path) -> tuple[dict[str, float], dict[str, str]]:
-    """Rehearse once; return the seconds of each step and what it came to, and of the whole."""
-    began = time.perf_counter()
+    """Rehearse once; return the seconds and the outcome of each step, and the total time."""
+    started = time.perf_counter()
     ended = subprocess.run(
         [*HACKKIT, "deploy", target, str(app), "--rehearse", "--json"],
         env={key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
@@ -28,18 +28,18 @@ def rehearse(target: str, app: Path) -> tuple[dict[str, float], dict[str, str]]:
         encoding="utf-8",
         check=False,
     )
-    whole = time.perf_counter() - began
+    total = time.perf_counter() - started
     if ended.returncode:
         raise ValueError(" ".join(ended.stderr.split()))
-    said = json.loads(ended.stdout)
-    Path(said["log"]).unlink()
-    seconds = {step["name"]: float(step["seconds"]) for step in said["steps"]}
-    outcomes = {step["name"]: str(step["outcome"]) for step in said["steps"]}
-    return seconds | {"The whole command": whole}, outcomes
+    result = json.loads(ended.stdout)
+    Path(result["log"]).unlink()
+    seconds = {step["name"]: float(step["seconds"]) for step in result["steps"]}
+    outcomes = {step["name"]: str(step["outcome"]) for step in result["steps"]}
+    return seconds | {"The whole command": total}, outcomes
 
 
 def measure(target: str, app: Path, rounds: int) -> None:
-    """Print the steps of a target's rehearsal, or why there is none."""
+    """Print the steps of a target's rehearsal, or why it failed."""
     print(f"\n{target + f' (median of {rounds})':44} {'seconds':>8}  outcome")
     try:
         seen = [rehearse(target, app) for _ in range(rounds)]

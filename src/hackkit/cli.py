@@ -237,7 +237,7 @@ def deploy(
     Example: hackkit deploy spaces --rehearse
     """
     from hackkit.deploy.manifest import Options  # noqa: PLC0415 - the same
-    from hackkit.deploy.publish import carry_out, order_for  # noqa: PLC0415 - the same
+    from hackkit.deploy.publish import carry_out, request_for  # noqa: PLC0415 - the same
     from hackkit.deploy.targets import all_targets, find_target  # noqa: PLC0415 - the same
     from hackkit.screens import deploy as screen  # noqa: PLC0415 - others start without it
 
@@ -246,10 +246,10 @@ def deploy(
         raise typer.Exit
     chosen = find_target(target)
     mode = _mode(dry_run=dry_run, rehearse=rehearse, status=status, logs=logs, down=down)
-    order = order_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
-    outcome = carry_out(mode, chosen, order, screen.voice(yes=yes))
+    request = request_for(directory, Options(space, name, hardware, region, public=public, yes=yes))
+    outcome = carry_out(mode, chosen, request, screen.prompter(yes=yes))
     screen.show_outcome(outcome, as_json=as_json)
-    raise typer.Exit(0 if outcome.well else 1)
+    raise typer.Exit(0 if outcome.ok else 1)
 
 
 def _mode(**options: bool) -> str:

@@ -1,4 +1,4 @@
-"""What may leave a project: what git tracks, and of that nothing secret, made or too large."""
+"""What a deployment sends: tracked files, none of them secret, generated or too large."""
 
 import os
 import zipfile
@@ -8,7 +8,7 @@ import pytest
 from conftest import clean_environment, git, write
 
 from hackkit.deploy import outgoing
-from hackkit.deploy.manifest import Outgoing
+from hackkit.deploy.manifest import OutgoingFile
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
@@ -47,27 +47,27 @@ def context(folder: Path, **env: str) -> Context:
 
 
 def names(folder: Path) -> list[str]:
-    return [each.path for each in outgoing.files(context(folder))]
+    return [each.path for each in outgoing.tracked_files(context(folder))]
 
 
-def test_what_git_tracks_leaves(folder: Path) -> None:
+def test_tracked_files_are_sent(folder: Path) -> None:
     assert names(folder) == [".env.example", ".gitignore", ".hackkit.yml", "app.py"]
 
 
-def test_a_file_leaves_as_it_is_now_not_as_it_was_committed(folder: Path) -> None:
+def test_the_current_content_of_a_file_is_sent_not_the_committed_one(folder: Path) -> None:
     write(folder / "app.py", "print('new')\n")
-    [app] = [each for each in outgoing.files(context(folder)) if each.path == "app.py"]
+    [app] = [each for each in outgoing.tracked_files(context(folder)) if each.path == "app.py"]
     assert app.read() == b"print('new')\n"
     assert app.size == len(app.read())
 
 
-def test_a_file_that_git_does_not_track_stays_and_is_named(folder: Path) -> None:
+def test_an_untracked_file_is_not_sent_and_is_named(folder: Path) -> None:
     write(folder / "forgotten.py", "")
     assert "forgotten.py" not in names(folder)
     assert outgoing.untracked(context(folder)) == ("forgotten.py",)
 
 
-def test_a_tracked_file_that_was_deleted_stays(folder: Path) -> None:
+def test_a_deleted_file_is_not_sent(folder: Path) -> None:
     (folder / "app.py").unlink()
     assert "app.py" not in names(folder)
 
@@ -85,24 +85,24 @@ def test_a_tracked_file_that_was_deleted_stays(folder: Path) -> None:
         "evals/report.json",
     ],
 )
-def test_what_must_never_leave_stays_even_when_git_tracks_it(folder: Path, path: str) -> None:
+def test_private_files_are_not_sent_even_when_git_tracks_them(folder: Path, path: str) -> None:
     write(folder / path, "x")
     commit(folder)
     assert path not in names(folder)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
-def test_a_link_that_leads_out_of_the_project_stays(folder: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_the_project_is_not_sent(folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "private.txt", "x")
     (folder / "link.txt").symlink_to(tmp_path / "private.txt")
     commit(folder)
     assert "link.txt" not in names(folder)
 
 
-def test_without_a_repository_nothing_leaves_and_the_remedy_is_named(tmp_path: Path) -> None:
+def test_without_a_repository_nothing_is_sent_and_the_fix_is_named(tmp_path: Path) -> None:
     write(tmp_path / "app.py", "")
     with pytest.raises(HackkitError, match="git tracks none here") as caught:
-        outgoing.files(context(tmp_path))
+        outgoing.tracked_files(context(tmp_path))
     assert caught.value.fix.startswith("git init")
 
 
@@ -113,58 +113,58 @@ def test_only_variables_of_the_example_with_a_value_are_set(folder: Path) -> Non
     assert others == {"CHAT_MODEL": "small"}
 
 
-def test_a_variable_that_leads_to_this_machine_is_noted() -> None:
+def test_a_variable_that_points_to_this_machine_is_noted() -> None:
     notes = outgoing.variable_notes({"LLM_BASE_URL": "http://localhost:11434/v1", "X": "1"})
-    assert list(notes) == ["LLM_BASE_URL leads to this machine, which the platform cannot reach"]
+    assert list(notes) == ["LLM_BASE_URL points to this machine, which the platform cannot reach"]
 
 
-def objections(folder: Path, **env: str) -> list[str]:
+def problems(folder: Path, **env: str) -> list[str]:
     here = context(folder, **env)
-    return [each.words for each in outgoing.objections(outgoing.files(here), here, 1)]
+    return [each.problem for each in outgoing.problems(outgoing.tracked_files(here), here, 1)]
 
 
-def test_a_clean_project_meets_no_objection(folder: Path) -> None:
-    assert objections(folder) == []
+def test_a_clean_project_has_no_problem(folder: Path) -> None:
+    assert problems(folder) == []
 
 
 def test_a_secret_stops_it_by_file_and_line_and_is_not_shown(folder: Path) -> None:
     write(folder / "app.py", f"import os\n\nMISTRAL_KEY = '{KEY}'\n")
-    [words] = objections(folder)
-    assert words.startswith("app.py:3 holds a Mistral API key")
-    assert KEY not in words
+    [problem] = problems(folder)
+    assert problem.startswith("app.py:3 contains a Mistral API key")
+    assert KEY not in problem
 
 
-def test_a_key_of_this_machine_is_found_literally_wherever_it_stands(folder: Path) -> None:
+def test_a_key_of_this_machine_is_found_in_any_file(folder: Path) -> None:
     write(folder / "notes.bin", "\0binary\n" + KEY)
     commit(folder)
-    [words] = objections(folder, LLM_API_KEY=KEY)
-    assert words.startswith("notes.bin:2 holds a secret of this machine")
+    [problem] = problems(folder, LLM_API_KEY=KEY)
+    assert problem.startswith("notes.bin:2 contains a secret of this machine")
 
 
 def test_a_key_of_this_machine_is_found_inside_a_document(folder: Path) -> None:
     with zipfile.ZipFile(folder / "notes.docx", "w", zipfile.ZIP_DEFLATED) as document:
         document.writestr("word/document.xml", f"<w:t>{KEY}</w:t>")
     commit(folder)
-    [words] = objections(folder, LLM_API_KEY=KEY)
-    assert words == "notes.docx holds a secret of this machine in its text. Nothing was sent."
+    [problem] = problems(folder, LLM_API_KEY=KEY)
+    assert problem == "notes.docx contains a secret of this machine in its text. Nothing was sent."
 
 
 def test_a_file_over_the_limit_stops_it(folder: Path) -> None:
     (folder / "film.mp4").write_bytes(b"\0" * 1_500_000)
     commit(folder)
-    [words] = objections(folder)
-    assert words == "film.mp4 is 1.5 MB; at most 1 MB are taken."
+    [problem] = problems(folder)
+    assert problem == "film.mp4 is 1.5 MB (limit 1 MB)."
 
 
-def test_the_staged_folder_holds_the_files_and_nothing_else_and_vanishes() -> None:
-    two = (outgoing.made("a/b.txt", "text"), Outgoing("c.py", b"x", 1))
-    with outgoing.staged(two) as folder:
+def test_the_copied_folder_has_the_files_and_nothing_else_and_is_removed() -> None:
+    two = (outgoing.generated("a/b.txt", "text"), OutgoingFile("c.py", b"x", 1))
+    with outgoing.copied(two) as folder:
         found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
         assert found == ["a/b.txt", "c.py"]
         assert (folder / "a" / "b.txt").read_text("utf-8") == "text"
     assert not folder.exists()
 
 
-def test_a_file_that_is_made_replaces_the_one_of_the_project() -> None:
-    both = outgoing.together([outgoing.made("x", "old")], [outgoing.made("x", "new")])
+def test_a_generated_file_replaces_the_one_of_the_project() -> None:
+    both = outgoing.merged([outgoing.generated("x", "old")], [outgoing.generated("x", "new")])
     assert [each.read() for each in both] == [b"new"]

@@ -1,10 +1,10 @@
-"""What a target writes keeps the team's changes, and every platform takes its name."""
+"""A target's config file keeps the team's changes; a name suits every platform."""
 
 from pathlib import Path
 
 import pytest
 from conftest import write
-from fake_platform import order, project
+from fake_platform import project, requested
 
 from hackkit.deploy import platform_config
 from hackkit.deploy.manifest import Options
@@ -38,6 +38,6 @@ def test_what_is_asked_for_wins_over_the_teams_file(tmp_path: Path) -> None:
         ("x" * 90, "x" * 40),
     ],
 )
-def test_a_name_is_one_that_every_platform_takes(tmp_path: Path, asked: str, name: str) -> None:
+def test_a_name_is_accepted_by_every_platform(tmp_path: Path, asked: str, name: str) -> None:
     folder = project(tmp_path / "app")
-    assert platform_config.service_name(order(folder, options=Options(name=asked))) == name
+    assert platform_config.service_name(requested(folder, options=Options(name=asked))) == name

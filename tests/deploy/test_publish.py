@@ -1,4 +1,4 @@
-"""The engine of deploy: it says, asks, stops where it must, and remembers what is live."""
+"""deploy asks before it sends, stops at problems, tests the app, and links it in the README."""
 
 import contextlib
 import json
@@ -14,19 +14,19 @@ from gradio_server import ANSWER, App, event, running
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.manifest import (
-    Condition,
-    Live,
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
     Manifest,
+    Message,
     Options,
-    Order,
-    Outgoing,
+    OutgoingFile,
+    Progress,
     Published,
-    Rehearsed,
+    RehearsalResult,
     Step,
-    Told,
-    Watch,
 )
-from hackkit.deploy.publish import Voice, carry_out, remember
+from hackkit.deploy.publish import Prompter, carry_out, link_in_readme
 from hackkit.deploy.targets import Target, all_targets
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.project.context import Context
@@ -34,35 +34,38 @@ from hackkit.project.files import ProjectFiles
 from hackkit.system.processes import runner
 
 KEY = "aB3dE6gH" * 4
-RING = Live(commands=("ring the bell",))
+ON_SHELF = DeploymentStatus("on the shelf")
+BELL = Deployment(commands=("ring the bell",))
 
 
 @dataclass
 class Shelf:
-    """A place that takes deliveries, and what came of them."""
+    """A made-up target that records its uploads."""
 
-    writes: tuple[Outgoing, ...] = ()
-    live: Live = RING
-    shipped: list[list[str]] = field(default_factory=list)
+    writes: tuple[OutgoingFile, ...] = ()
+    deployment: Deployment = BELL
+    uploads: list[list[str]] = field(default_factory=list)
 
-    def plan(self, order: Order) -> Manifest:
-        files = outgoing.together(outgoing.files(order.context), self.writes)
+    def plan(self, request: DeployRequest) -> Manifest:
+        files = outgoing.merged(outgoing.tracked_files(request.context), self.writes)
         return Manifest(
             target="shelf",
             files=files,
             writes=self.writes,
-            changes=("puts the app on the shelf",),
-            objections=tuple(outgoing.objections(files, order.context, 10)),
+            changes=("put the app on the shelf",),
+            problems=tuple(outgoing.problems(files, request.context, 10)),
         )
 
-    def rehearse(self, _order: Order, _planned: Manifest, watch: Watch) -> Rehearsed:
-        watch("Trying")
-        return Rehearsed((Step("Trying", 0.1),), Path("log.txt"))
+    def rehearse(
+        self, _request: DeployRequest, _manifest: Manifest, progress: Progress
+    ) -> RehearsalResult:
+        progress("Trying")
+        return RehearsalResult((Step("Trying", 0.1),), Path("log.txt"))
 
-    def ship(self, _order: Order, planned: Manifest, watch: Watch) -> Live:
-        watch("Putting")
-        self.shipped.append([each.path for each in planned.files])
-        return self.live
+    def deploy(self, _request: DeployRequest, planned: Manifest, progress: Progress) -> Deployment:
+        progress("Deploying")
+        self.uploads.append([each.path for each in planned.files])
+        return self.deployment
 
     def target(self) -> Target:
         return Target(
@@ -72,36 +75,36 @@ class Shelf:
             options=("name",),
             plan=self.plan,
             rehearse=self.rehearse,
-            ship=self.ship,
-            status=lambda _: Condition("on the shelf"),
+            deploy=self.deploy,
+            status=lambda _: ON_SHELF,
             logs=None,
             down=lambda _: "the app on the shelf",
         )
 
 
 @dataclass
-class Ear:
-    """A user: what they were asked and told, and what they answer."""
+class User:
+    """A user: the questions and messages that they saw, and their answers."""
 
     yes: bool = True
-    risky: bool = True
+    accepts_loss: bool = True
     asked: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
-    def agree(self, says: str) -> bool:
-        self.asked.append(says)
+    def confirm(self, action: str) -> bool:
+        self.asked.append(action)
         return self.yes
 
-    def risk(self, says: str) -> bool:
-        self.asked.append(f"{says} (at your risk)")
-        return self.yes and self.risky
+    def confirm_loss(self, action: str) -> bool:
+        self.asked.append(f"{action} (loss)")
+        return self.yes and self.accepts_loss
 
-    def voice(self) -> Voice:
+    def prompter(self) -> Prompter:
         @contextlib.contextmanager
-        def watch() -> Iterator[Watch]:
-            yield self.told.append
+        def progress() -> Iterator[Progress]:
+            yield self.messages.append
 
-        return Voice(self.agree, self.risk, self.told.append, watch)
+        return Prompter(self.confirm, self.confirm_loss, self.messages.append, progress)
 
 
 @pytest.fixture
@@ -116,173 +119,175 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def order(folder: Path, options: Options | None = None) -> Order:
+def requested(folder: Path, options: Options | None = None) -> DeployRequest:
     project = ProjectFiles(folder)
     context = Context(folder=folder, project=project, run=runner(clean_environment()))
-    return Order(project, context, options or Options())
+    return DeployRequest(project, context, options or Options())
 
 
-def test_a_dry_run_returns_the_manifest_and_ships_nothing(folder: Path) -> None:
-    shelf, ear = Shelf(), Ear()
-    planned = carry_out("dry-run", shelf.target(), order(folder), ear.voice())
+def test_a_dry_run_returns_the_manifest_and_sends_nothing(folder: Path) -> None:
+    shelf, user = Shelf(), User()
+    planned = carry_out("dry-run", shelf.target(), requested(folder), user.prompter())
     assert isinstance(planned, Manifest)
     assert [each.path for each in planned.files] == [".hackkit.yml", "README.md", "app.py"]
-    assert (shelf.shipped, ear.asked) == ([], [])
+    assert (shelf.uploads, user.asked) == ([], [])
 
 
-def test_shipping_says_what_it_does_and_asks_first(folder: Path) -> None:
-    shelf, ear = Shelf(), Ear()
-    published = carry_out("", shelf.target(), order(folder), ear.voice())
+def test_deploying_asks_with_all_actions_first(folder: Path) -> None:
+    shelf, user = Shelf(), User()
+    published = carry_out("", shelf.target(), requested(folder), user.prompter())
     assert isinstance(published, Published)
-    assert ear.asked == ["puts the app on the shelf; send 3 files (0.0 MB)"]
-    assert len(shelf.shipped) == 1
-    assert published.live.commands == ("ring the bell",)
+    assert user.asked == ["put the app on the shelf; send 3 files (0.0 MB)"]
+    assert len(shelf.uploads) == 1
+    assert published.deployment.commands == ("ring the bell",)
 
 
-def test_nothing_leaves_without_consent(folder: Path) -> None:
+def test_nothing_is_sent_without_consent(folder: Path) -> None:
     shelf = Shelf()
     with pytest.raises(HackkitError, match="Nothing was sent"):
-        carry_out("", shelf.target(), order(folder), Ear(yes=False).voice())
-    assert shelf.shipped == []
+        carry_out("", shelf.target(), requested(folder), User(yes=False).prompter())
+    assert shelf.uploads == []
 
 
 @pytest.mark.parametrize("mode", ["", "rehearse"])
 def test_a_secret_stops_it_before_anything_is_asked(folder: Path, mode: str) -> None:
     write(folder / "app.py", f"MISTRAL_API_KEY = '{KEY}'\n")
-    shelf, ear = Shelf(), Ear()
-    with pytest.raises(HackkitError, match=r"app.py:1 holds a Mistral API key") as caught:
-        carry_out(mode, shelf.target(), order(folder), ear.voice())
+    shelf, user = Shelf(), User()
+    with pytest.raises(HackkitError, match=r"app.py:1 contains a Mistral API key") as caught:
+        carry_out(mode, shelf.target(), requested(folder), user.prompter())
     assert KEY not in str(caught.value)
-    assert (shelf.shipped, ear.asked) == ([], [])
+    assert (shelf.uploads, user.asked) == ([], [])
 
 
-def test_several_objections_are_told_at_once(folder: Path) -> None:
+def test_several_problems_are_reported_together(folder: Path) -> None:
     for name in ("a.py", "b.py"):
         write(folder / name, f"MISTRAL_API_KEY = '{KEY}'\n")
     git(folder, "add", "--all")
     with pytest.raises(HackkitError, match=r"(?s)a.py:1.*b.py:1"):
-        carry_out("", Shelf().target(), order(folder), Ear().voice())
+        carry_out("", Shelf().target(), requested(folder), User().prompter())
 
 
 def test_a_file_that_the_target_needs_is_written_once(folder: Path) -> None:
-    shelf, ear = Shelf(writes=(outgoing.made("shelf.toml", "size = 1\n"),)), Ear()
-    carry_out("", shelf.target(), order(folder), ear.voice())
+    shelf, user = Shelf(writes=(outgoing.generated("shelf.toml", "size = 1\n"),)), User()
+    carry_out("", shelf.target(), requested(folder), user.prompter())
     assert (folder / "shelf.toml").read_text("utf-8") == "size = 1\n"
-    assert any("shelf.toml was written" in told for told in ear.told)
-    again = Ear()
-    carry_out("", shelf.target(), order(folder), again.voice())
-    assert not any("shelf.toml" in told for told in again.told)
+    assert any("shelf.toml was written" in message for message in user.messages)
+    again = User()
+    carry_out("", shelf.target(), requested(folder), again.prompter())
+    assert not any("shelf.toml" in message for message in again.messages)
 
 
-def test_the_teams_own_version_is_shown_beside_ours_and_stays(folder: Path) -> None:
+def test_the_teams_own_version_is_compared_with_ours_and_stays(folder: Path) -> None:
     write(folder / "shelf.toml", "size = 2\n")
-    shelf = Shelf(writes=(outgoing.made("shelf.toml", "size = 1\n"),))
-    ear = Ear(risky=False)
-    carry_out("", shelf.target(), order(folder), ear.voice())
-    assert "-size = 2\n+size = 1" in "\n".join(ear.told)
-    assert "overwrite your shelf.toml (at your risk)" in ear.asked
+    shelf = Shelf(writes=(outgoing.generated("shelf.toml", "size = 1\n"),))
+    user = User(accepts_loss=False)
+    carry_out("", shelf.target(), requested(folder), user.prompter())
+    assert "-size = 2\n+size = 1" in "\n".join(user.messages)
+    assert "overwrite your shelf.toml (loss)" in user.asked
     assert (folder / "shelf.toml").read_text("utf-8") == "size = 2\n"
-    assert len(shelf.shipped) == 1
+    assert len(shelf.uploads) == 1
 
 
 def test_nothing_is_written_without_consent(folder: Path) -> None:
-    shelf, ear = Shelf(writes=(outgoing.made("shelf.toml", "size = 1\n"),)), Ear(yes=False)
+    shelf, user = Shelf(writes=(outgoing.generated("shelf.toml", "size = 1\n"),)), User(yes=False)
     with pytest.raises(HackkitError, match="Nothing was sent"):
-        carry_out("", shelf.target(), order(folder), ear.voice())
-    assert ear.asked[0].startswith("write shelf.toml; puts the app on the shelf; send")
+        carry_out("", shelf.target(), requested(folder), user.prompter())
+    assert user.asked[0].startswith("write shelf.toml; put the app on the shelf; send")
     assert not (folder / "shelf.toml").exists()
 
 
-def test_an_option_that_the_target_does_not_know_is_refused(folder: Path) -> None:
-    wanted = order(folder, Options(space="ada/app"))
+def test_an_option_that_the_target_does_not_take_is_refused(folder: Path) -> None:
+    wanted = requested(folder, Options(space="ada/app"))
     with pytest.raises(
         WrongUseError, match="--space is not an option of shelf, which takes --name"
     ) as caught:
-        carry_out("dry-run", Shelf().target(), wanted, Ear().voice())
+        carry_out("dry-run", Shelf().target(), wanted, User().prompter())
     assert caught.value.fix.endswith("hackkit deploy shelf --dry-run")
 
 
-def test_a_rehearsal_asks_nothing_and_ships_nothing(folder: Path) -> None:
-    shelf, ear = Shelf(), Ear()
-    rehearsed = carry_out("rehearse", shelf.target(), order(folder), ear.voice())
-    assert isinstance(rehearsed, Rehearsed)
-    assert (shelf.shipped, ear.asked, ear.told) == ([], [], ["Trying"])
+def test_a_rehearsal_asks_nothing_and_sends_nothing(folder: Path) -> None:
+    shelf, user = Shelf(), User()
+    rehearsed = carry_out("rehearse", shelf.target(), requested(folder), user.prompter())
+    assert isinstance(rehearsed, RehearsalResult)
+    assert (shelf.uploads, user.asked, user.messages) == ([], [], ["Trying"])
 
 
-def test_status_is_told_and_taking_it_away_asks_first(folder: Path) -> None:
+def test_status_is_returned_and_removing_asks_first(folder: Path) -> None:
     target = Shelf().target()
-    assert carry_out("status", target, order(folder), Ear().voice()) == Condition("on the shelf")
-    ear = Ear()
-    gone = carry_out("down", target, order(folder), ear.voice())
-    assert gone == Told("Taken away: the app on the shelf.")
-    assert ear.asked == ["take the app away (The shelf) (at your risk)"]
+    assert carry_out("status", target, requested(folder), User().prompter()) == DeploymentStatus(
+        "on the shelf"
+    )
+    user = User()
+    gone = carry_out("down", target, requested(folder), user.prompter())
+    assert gone == Message("Removed: the app on the shelf.")
+    assert user.asked == ["remove the app (The shelf) (loss)"]
 
 
-def test_what_the_platform_does_not_allow_is_wrong_use_and_its_fix_ships_nothing(
+def test_a_missing_mode_is_wrong_use_and_its_fix_sends_nothing(
     folder: Path,
 ) -> None:
-    with pytest.raises(WrongUseError, match="cannot do --logs for The shelf") as caught:
-        carry_out("logs", Shelf().target(), order(folder), Ear().voice())
+    with pytest.raises(WrongUseError, match="--logs is not available for The shelf") as caught:
+        carry_out("logs", Shelf().target(), requested(folder), User().prompter())
     assert caught.value.fix.endswith("hackkit deploy shelf --dry-run")
 
 
-def shown_live(folder: Path, app: App, token: str = "") -> Published:
-    """Ship an app that runs somewhere, and return what became of it."""
+def deployed(folder: Path, app: App, token: str = "") -> Published:
+    """Deploy to an app that runs already, and return the result."""
     with running(app):
-        shelf = Shelf(live=Live(app.address, token=token))
-        published = carry_out("", shelf.target(), order(folder), Ear().voice())
+        shelf = Shelf(deployment=Deployment(app.address, token=token))
+        published = carry_out("", shelf.target(), requested(folder), User().prompter())
     assert isinstance(published, Published)
     return published
 
 
-def test_what_is_live_is_asked_one_question_and_remembered(folder: Path) -> None:
+def test_the_deployed_app_is_asked_one_question_and_linked(folder: Path) -> None:
     app = App()
-    published = shown_live(folder, app)
-    assert (published.answer, app.asked) == (ANSWER["answer"], [published.asked])
+    published = deployed(folder, app)
+    assert (published.answer, app.asked) == (ANSWER["answer"], [published.question])
     assert f"Live demo: <{app.address}>" in (folder / "README.md").read_text("utf-8")
 
 
-def test_what_is_up_and_does_not_answer_is_not_well_and_not_remembered(folder: Path) -> None:
-    published = shown_live(folder, App(stream=event("error", None)))
-    assert published.doubt
-    assert published.fix.endswith("hackkit deploy shelf --status")
-    assert not published.well
+def test_an_app_that_does_not_answer_is_not_ok_and_not_linked(folder: Path) -> None:
+    published = deployed(folder, App(stream=event("error", None)))
+    assert published.problem
+    assert published.problem.fix.endswith("hackkit deploy shelf --status")
+    assert not published.ok
     assert "Live demo" not in (folder / "README.md").read_text("utf-8")
 
 
 def test_a_private_address_is_asked_with_its_token_and_kept_out_of_the_readme(folder: Path) -> None:
-    published = shown_live(folder, App(token=KEY), token=KEY)
-    assert published.well
+    published = deployed(folder, App(token=KEY), token=KEY)
+    assert published.ok
     assert KEY not in repr(published)
     assert "Live demo" not in (folder / "README.md").read_text("utf-8")
 
 
 def test_the_address_goes_below_the_title_of_the_readme(folder: Path) -> None:
-    assert remember(folder, "https://ada-app.example")
+    assert link_in_readme(folder, "https://ada-app.example")
     text = (folder / "README.md").read_text("utf-8")
     assert "# App\n\nLive demo: <https://ada-app.example>\n\nWhat it does.\n" in text
 
 
-def test_a_new_address_takes_the_place_of_the_old_one(folder: Path) -> None:
-    remember(folder, "https://old.example")
-    assert remember(folder, "https://new.example")
+def test_a_new_address_replaces_the_old_one(folder: Path) -> None:
+    link_in_readme(folder, "https://old.example")
+    assert link_in_readme(folder, "https://new.example")
     text = (folder / "README.md").read_text("utf-8")
     assert text.count("Live demo:") == 1
     assert "old.example" not in text
 
 
 def test_the_same_address_changes_nothing(folder: Path) -> None:
-    remember(folder, "https://same.example")
-    assert not remember(folder, "https://same.example")
+    link_in_readme(folder, "https://same.example")
+    assert not link_in_readme(folder, "https://same.example")
 
 
 def test_a_readme_without_a_title_is_left_alone(folder: Path) -> None:
     write(folder / "README.md", "no title\n")
-    assert not remember(folder, "https://ada-app.example")
+    assert not link_in_readme(folder, "https://ada-app.example")
     assert (folder / "README.md").read_text("utf-8") == "no title\n"
 
 
-def test_every_target_has_what_the_registry_asks_for() -> None:
+def test_every_target_has_a_summary_and_known_options() -> None:
     known = {each for each in Options.__dataclass_fields__ if each != "yes"}
     for each in all_targets():
         assert each.summary.endswith("."), each.name
@@ -294,7 +299,7 @@ def test_a_new_file_in_targets_is_enough_to_add_a_target(checkout: Path, tmp_pat
         checkout / "src" / "hackkit" / "deploy" / "targets" / "attic.py",
         '"""Puts the app into the attic."""\n'
         'TITLE, OPTIONS = "The attic", ()\n'
-        "plan = rehearse = ship = None\n",
+        "plan = rehearse = deploy = None\n",
     )
     result = subprocess.run(
         [sys.executable, "-m", "hackkit", "deploy", "--list", "--json"],
@@ -317,10 +322,10 @@ def test_an_unknown_target_lists_the_known_ones(hackkit: Run) -> None:
 def test_outside_a_project_it_is_wrong_use(hackkit: Run) -> None:
     result = hackkit("deploy", "spaces", "--dry-run")
     assert result.returncode == 2
-    assert "belongs to no hackkit project" in result.stderr
+    assert "is not in a hackkit project" in result.stderr
 
 
-def test_a_folder_that_is_not_there_is_said_to_be_missing(hackkit: Run) -> None:
+def test_a_missing_folder_is_reported(hackkit: Run) -> None:
     result = hackkit("deploy", "spaces", "nowhere", "--dry-run")
     assert result.returncode == 2
     assert "There is no folder nowhere." in result.stderr
@@ -331,11 +336,11 @@ def test_without_a_terminal_it_needs_yes(hackkit: Run, folder: Path) -> None:
     write(folder / "render.yaml", "")
     result = hackkit("deploy", "render", folder)
     assert result.returncode == 2
-    assert "nobody is there to ask" in result.stderr
+    assert "Without a terminal it needs --yes" in result.stderr
     assert "--yes" in result.stderr.splitlines()[-1]
 
 
-def test_two_wishes_at_once_are_refused(hackkit: Run) -> None:
+def test_two_modes_are_refused(hackkit: Run) -> None:
     result = hackkit("deploy", "spaces", "--dry-run", "--rehearse")
     assert result.returncode == 2
     assert "--dry-run and --rehearse do not go together" in result.stderr

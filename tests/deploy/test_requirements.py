@@ -1,11 +1,11 @@
-"""What installers say, in words: with pip's and uv's own messages."""
+"""pip's and uv's own messages are turned into a cause and a fix."""
 
 from pathlib import Path
 
 import pytest
 from conftest import write
 
-from hackkit.deploy.explain.install_log import trouble
+from hackkit.deploy.explain.install_log import explain
 from hackkit.deploy.requirements import exported
 from hackkit.project.context import Context
 
@@ -18,11 +18,11 @@ NEED = "you require b==0,"
 NOT_THERE = "There is no x==9 for this version of Python."
 CONFLICT = "Cannot install a==1 and b==2 because these package versions have conflicting"
 FETCH = "Failed to download `https://packages.example/cpython-3.9.25.tar.gz`"
-NO_PYTHON = "Python 3.9 is not on this machine, and could not be fetched."
+NO_PYTHON = "Python 3.9 is not installed, and could not be downloaded."
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("output", "problem"),
     [
         (f"{PIP}ERROR: No matching distribution found for x==9", NOT_THERE),
         (f"{NO_SOLUTION}there is no version of x==9 and you require x==9,{END}", NOT_THERE),
@@ -32,44 +32,44 @@ NO_PYTHON = "Python 3.9 is not on this machine, and could not be fetched."
         ),
         (
             f"{NO_SOLUTION}a>=6 depends on b>=1 and {NEED}{END}",
-            f"The requirements contradict each other: Because a>=6 depends on b>=1 and {NEED} {SO}",
+            f"The requirements conflict: Because a>=6 depends on b>=1 and {NEED} {SO}",
         ),
         (
             f"{EARLIER_UV}a>=6 depends on b>=1,{END}",
-            f"The requirements contradict each other: Because a>=6 depends on b>=1, {SO}",
+            f"The requirements conflict: Because a>=6 depends on b>=1, {SO}",
         ),
         (
             f"ERROR: {CONFLICT} dependencies.",
-            "These versions contradict each other: a==1 and b==2.",
+            "These versions conflict: a==1 and b==2.",
         ),
         (
             "ERROR: Failed building wheel for x\nFailed to build x",
-            "x has no ready-made package here, and cannot be built.",
+            "x has no wheel for this machine, and could not be built.",
         ),
         (
             "error: Failed to build `x==1.0`\n  cause: The build backend returned an error",
-            "x==1.0 has no ready-made package here, and cannot be built.",
+            "x==1.0 has no wheel for this machine, and could not be built.",
         ),
         (f"error: Request failed\n  cause: {FETCH}\n  cause: dns error", NO_PYTHON),
         ("error: No interpreter found for Python 3.9 in managed installations", NO_PYTHON),
         ("  cause: client error (Connect)\n", "A package index cannot be reached."),
     ],
 )
-def test_an_installers_failure_is_told_in_words(said: str, problem: str) -> None:
-    error = trouble(said)
-    assert error is not None
-    assert error.problem == problem
-    assert error.fix
+def test_an_installers_failure_is_explained(output: str, problem: str) -> None:
+    found = explain(output)
+    assert found is not None
+    assert found.problem == problem
+    assert found.fix
 
 
-def test_a_broken_pyproject_is_told_as_such_and_not_as_an_old_lock(tmp_path: Path) -> None:
+def test_a_broken_pyproject_is_not_reported_as_an_old_lock(tmp_path: Path) -> None:
     write(tmp_path / "uv.lock", "version = 1\n")
     write(tmp_path / "pyproject.toml", '[project]\nname = "x\n')
-    [objection] = exported(Context(folder=tmp_path, uv=("uv",))).objections
-    assert objection.words.startswith("pyproject.toml cannot be read: ")
-    assert "line 2" in objection.words
-    assert objection.fix == "edit pyproject.toml: mend that"
+    [problem] = exported(Context(folder=tmp_path, uv=("uv",))).problems
+    assert problem.problem.startswith("pyproject.toml cannot be read: ")
+    assert "line 2" in problem.problem
+    assert problem.fix == "edit pyproject.toml: correct it"
 
 
-def test_what_is_not_understood_is_not_explained() -> None:
-    assert trouble("Something else") is None
+def test_an_unknown_message_is_not_explained() -> None:
+    assert explain("Something else") is None

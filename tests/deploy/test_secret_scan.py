@@ -1,4 +1,4 @@
-"""A key hides in no document: what is packed is searched, too."""
+"""Keys are found in documents, archives and PDFs too."""
 
 import io
 import zipfile
@@ -31,7 +31,7 @@ def found(data: bytes) -> set[str]:
     return {leak.kind for part in contents(data) for leak in leaks(part)}
 
 
-def test_a_key_in_the_text_of_a_document_is_found_whatever_tags_part_it() -> None:
+def test_a_key_in_a_document_is_found_although_tags_split_it() -> None:
     assert found(office()) == {"a Mistral API key"}
 
 
@@ -47,10 +47,10 @@ def test_a_key_on_a_page_of_a_pdf_is_found_also_with_its_letters_moved() -> None
 @pytest.mark.parametrize(
     "data", [b"plain text", office()[:60], b"PK\x03\x04nothing", pdf(b"")[:40], b"%PDF-stream\nx"]
 )
-def test_what_is_not_packed_or_is_broken_says_nothing(data: bytes) -> None:
+def test_plain_or_broken_files_yield_nothing(data: bytes) -> None:
     assert not any(contents(data))
 
 
-def test_only_so_much_is_unpacked_of_a_file_that_grows_without_end() -> None:
+def test_unpacking_a_file_stops_at_the_limit() -> None:
     assert sum(map(len, contents(pdf(b"0" * 100_000_000)))) <= 30_000_000
     assert sum(map(len, contents(office(text="0" * 100_000_000)))) <= 30_000_000

@@ -1,4 +1,4 @@
-"""live: one question to a running app, over its real protocol."""
+"""The smoke test asks a running app one question, over Gradio's protocol."""
 
 import re
 import threading
@@ -14,13 +14,13 @@ TOKEN = "hf_" + "aB3" * 11
 HTML = (200, "text/html", PAGE)
 
 
-def ask(app: App, seconds: float = 5, token: str = "") -> smoke_test.Asked:
+def ask(app: App, seconds: float = 5, token: str = "") -> smoke_test.Answer:
     with running(app):
         return smoke_test.ask(app.address, QUESTION, {}, token=token, seconds=seconds)
 
 
 def refusal(app: App, seconds: float = 5, token: str = "") -> HackkitError:
-    """Ask, and return why no answer came; without the address, which is always another one."""
+    """Ask, and return the error; with ADDRESS for the address, which differs each time."""
     with pytest.raises(HackkitError) as caught:
         ask(app, seconds, token)
     seen = caught.value
@@ -35,11 +35,11 @@ def test_the_answer_comes_from_the_endpoint_ask() -> None:
     assert 0 < asked.seconds < 5
 
 
-def test_an_app_may_answer_with_mere_text() -> None:
+def test_an_app_may_answer_with_plain_text() -> None:
     assert ask(App(stream=event("complete", ["Four things."]))).text == "Four things."
 
 
-def test_what_the_app_excuses_comes_along() -> None:
+def test_the_apps_notice_is_returned() -> None:
     said = ANSWER | {"notice": "No network."}
     assert ask(App(stream=event("complete", [said]))).notice == "No network."
 
@@ -54,85 +54,85 @@ def test_lines_may_end_as_on_windows() -> None:
     assert ask(App(stream=stream)).text == "Four things."
 
 
-def test_nobody_waits_for_the_end_of_a_stream_whose_answer_is_complete() -> None:
+def test_a_complete_answer_ends_the_wait_although_the_stream_goes_on() -> None:
     assert ask(App(hangs=True)).seconds < 2
 
 
-def test_an_answer_that_does_not_come_in_time_is_given_up() -> None:
+def test_an_answer_after_the_limit_is_an_error() -> None:
     error = refusal(App(stream=b"", hangs=True), seconds=1)
     assert re.fullmatch(r"The app did not answer the question within \d s\.", error.problem)
 
 
-def test_an_answer_may_speak_of_the_protocol_itself() -> None:
+def test_an_answer_may_contain_the_protocols_words() -> None:
     app = App(stream=event("generating", ["event: complete"]), hangs=True)
     assert "did not answer" in refusal(app, seconds=1).problem
 
 
-def test_what_a_server_says_does_nothing_to_the_terminal() -> None:
+def test_control_characters_of_a_server_are_removed() -> None:
     app = App(stream=event("error", {"error": "\x1b]0;title\x07no\nindex"}))
     assert refusal(app).problem == "The app answered with an error: ]0;titleno index"
 
 
-def test_an_error_in_the_app_is_told() -> None:
+def test_an_error_in_the_app_is_reported() -> None:
     app = App(stream=event("error", {"error": "The index is damaged."}))
     assert refusal(app).problem == "The app answered with an error: The index is damaged."
 
 
-def test_an_error_without_words_is_told_too() -> None:
+def test_an_error_without_a_message_is_reported_too() -> None:
     app = App(stream=event("error", {"error": None}))
     assert refusal(app).problem == "The app answered with an error."
 
 
 @pytest.mark.parametrize("said", [{"answer": ""}, "", "  ", None, {}])
-def test_an_empty_answer_is_none(said: object) -> None:
+def test_an_empty_answer_is_an_error(said: object) -> None:
     assert refusal(App(stream=event("complete", [said]))).problem == "The app's answer is empty."
 
 
 @pytest.mark.parametrize("stream", [event("heartbeat", None), b"event: complete\ndata: [1"])
-def test_an_answer_that_breaks_off_is_none(stream: bytes) -> None:
+def test_an_incomplete_answer_is_an_error(stream: bytes) -> None:
     error = refusal(App(stream=stream))
-    assert error.problem == "The app's answer broke off before it was complete."
+    assert error.problem == "The connection broke before the app's answer was complete."
 
 
 @pytest.mark.parametrize("info", [{"named_endpoints": {}}, {}, [], "nothing"])
-def test_an_app_without_the_endpoint_is_told_how_to_get_it(info: object) -> None:
+def test_an_app_without_the_endpoint_gets_the_fix(info: object) -> None:
     error = refusal(App(info=info))
-    assert isinstance(error, smoke_test.NoAskError)
-    assert "no endpoint `ask`" in error.problem
+    assert isinstance(error, smoke_test.NoEndpointError)
+    assert "no API endpoint `ask`" in error.problem
     assert 'api_name="ask"' in error.fix
 
 
-def test_a_server_that_is_no_gradio_app_has_no_such_endpoint() -> None:
+def test_another_server_has_no_such_endpoint() -> None:
     bodies = {"/gradio_api/info": (404, "application/json", b"{}")}
-    assert isinstance(refusal(App(bodies=bodies)), smoke_test.NoAskError)
+    assert isinstance(refusal(App(bodies=bodies)), smoke_test.NoEndpointError)
 
 
-def test_a_page_in_the_place_of_the_api_is_told() -> None:
+def test_a_page_in_place_of_the_api_is_reported() -> None:
     error = refusal(App(bodies={"/gradio_api/info": HTML}))
-    assert error.problem == "ADDRESS shows a page where a Gradio app has its API."
+    assert error.problem == "ADDRESS has a page where a Gradio app has its API."
 
 
 @pytest.mark.parametrize("path", ["/gradio_api/call/ask", "/gradio_api/call/ask/e1"])
-def test_a_server_error_is_told_with_its_words(path: str) -> None:
+def test_a_server_error_is_quoted(path: str) -> None:
     error = refusal(App(bodies={path: (500, "text/plain", b"Internal Server Error")}))
-    assert re.search(r'ADDRESS answers 500 for the \w+: "Internal Server Error"', error.problem)
+    assert re.search(r'ADDRESS answered 500 for the \w+: "Internal Server Error"', error.problem)
 
 
-def test_an_app_that_is_waking_up_is_waited_for() -> None:
-    waking = {"/gradio_api/info": (503, "text/html", PAGE)}
-    app = App(bodies=waking)
-    threading.Timer(0.5, waking.clear).start()
+def test_an_app_that_still_starts_is_waited_for() -> None:
+    starting = {"/gradio_api/info": (503, "text/html", PAGE)}
+    app = App(bodies=starting)
+    threading.Timer(0.5, starting.clear).start()
     assert ask(app).text == ANSWER["answer"]
 
 
-def test_an_app_that_does_not_wake_up_is_given_up() -> None:
+def test_an_app_that_does_not_start_is_an_error() -> None:
     error = refusal(App(bodies={"/gradio_api/info": (503, "text/html", PAGE)}), seconds=2)
-    assert "ADDRESS answers 503 for what it can be asked" in error.problem
+    assert "ADDRESS answered 503 for its API" in error.problem
 
 
-def test_a_question_that_is_taken_in_another_way_is_told() -> None:
+def test_an_unknown_answer_to_the_question_is_reported() -> None:
     error = refusal(App(bodies={"/gradio_api/call/ask": (200, "application/json", b"[]")}))
-    assert "not as Gradio does" in error.problem
+    assert "is not Gradio's" in error.problem
 
 
 def test_the_token_opens_a_private_app() -> None:
@@ -141,26 +141,26 @@ def test_the_token_opens_a_private_app() -> None:
     assert set(app.tokens) == {f"Bearer {TOKEN}"}
 
 
-def test_nobody_sends_a_token_that_was_not_given() -> None:
+def test_without_a_token_none_is_sent() -> None:
     app = App()
     ask(app)
     assert set(app.tokens) == {""}
 
 
 @pytest.mark.parametrize("token", ["", "hf_" + "zY9" * 11])
-def test_a_private_app_is_told_from_a_broken_one(token: str) -> None:
+def test_a_private_app_differs_from_a_broken_one(token: str) -> None:
     error = refusal(App(token=TOKEN), token=token)
-    assert "ADDRESS does not show what it can be asked (401): it is private" in error.problem
+    assert "ADDRESS does not show its API (401): it is private" in error.problem
     assert error.fix == "hf auth login"
     assert "hf_" not in error.problem
 
 
-def test_not_found_as_a_page_is_how_a_private_space_hides() -> None:
+def test_a_private_space_answers_not_found_with_a_page() -> None:
     error = refusal(App(bodies={"/gradio_api/info": (404, "text/html", PAGE)}))
-    assert "it is private, or not there" in error.problem
+    assert "it is private or does not exist" in error.problem
 
 
-def test_nobody_there_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     app = App()
     with running(app):
         address = app.address
@@ -177,18 +177,20 @@ def test_this_machine_is_never_asked_through_a_proxy(name: str) -> None:
 
 def test_the_page_is_loaded() -> None:
     with running(App()) as app:
-        assert smoke_test.load(app.address, {}).body == PAGE
+        assert smoke_test.load_page(app.address, {}).body == PAGE
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((500, "text/plain", b"Internal Server Error"), 'answers 500 for the page: "Internal'),
-        ((500, "text/html", PAGE), "answers 500 for the page: a page for browsers"),
-        ((200, "application/json", b"{}"), "answers, but not with a page"),
-        ((403, "text/html", PAGE), "it is private, or not there"),
+        ((500, "text/plain", b"Internal Server Error"), 'answered 500 for the page: "Internal'),
+        ((500, "text/html", PAGE), "answered 500 for the page: an HTML page"),
+        ((200, "application/json", b"{}"), "answered, but not with a page"),
+        ((403, "text/html", PAGE), "it is private or does not exist"),
     ],
 )
-def test_what_is_no_page_is_told(answer: tuple[int, str, bytes], words: str) -> None:
+def test_an_answer_that_is_not_a_page_is_reported(
+    answer: tuple[int, str, bytes], words: str
+) -> None:
     with running(App(bodies={"/": answer})) as app, pytest.raises(HackkitError, match=words):
-        smoke_test.load(app.address, {})
+        smoke_test.load_page(app.address, {})

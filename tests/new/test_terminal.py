@@ -142,8 +142,8 @@ def project(tmp_path: Path) -> Path:
 
 def test_return_alone_takes_no_deployment_away(play: Play, project: Path) -> None:
     session = play("modal", str(project), "--down", answers=("\n",), prompt=": ", command=DEPLOY)
-    assert "hackkit will take the app away (Modal). Do it? [y/N]" in session.shown
-    assert "Nothing was taken away." in session.shown
+    assert "hackkit will remove the app (Modal). Do it? [y/N]" in session.shown
+    assert "Nothing was removed." in session.shown
     assert session.code == 1
 
 

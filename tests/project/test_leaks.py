@@ -17,7 +17,7 @@ from hackkit.project.leaks import (
     leaks,
     scrub,
     secrets_among,
-    telling,
+    unique,
 )
 from hackkit.project.secret_rules import RULES, Rule, written
 
@@ -130,11 +130,11 @@ def test_secrets_are_known_by_the_names_of_their_variables() -> None:
 
 
 def test_a_placeholder_for_a_key_is_not_unique() -> None:
-    assert telling({"not-needed", "production", "20261121000000", MISTRAL_KEY}) == {MISTRAL_KEY}
+    assert unique({"not-needed", "production", "20261121000000", MISTRAL_KEY}) == {MISTRAL_KEY}
 
 
 def test_a_short_value_is_in_a_file_by_chance() -> None:
-    assert telling({"abcdefghij1", "abcdefghijk1"}) == {"abcdefghijk1"}  # 11 and 12 characters
+    assert unique({"abcdefghij1", "abcdefghijk1"}) == {"abcdefghijk1"}  # 11 and 12 characters
 
 
 def test_of_two_secrets_one_inside_the_other_nothing_is_left() -> None:

@@ -1,6 +1,6 @@
-"""Makes the image that our Dockerfiles start from out of Debian packages: no registry is asked.
+"""Builds the base image of our Dockerfiles from Debian packages, without a registry.
 
-By hand: `python tests/deploy/base_image.py`, as root. About a minute; the image then stays.
+By hand: `python tests/support/base_image.py`, as root. It takes a minute; the image stays.
 """
 
 import functools
@@ -13,13 +13,13 @@ IMAGE = "docker.io/library/python:3.11-slim"
 SUITE = "bookworm"  # Debian's release with Python 3.11
 PACKAGES = "python3,python3-pip,ca-certificates"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-PLAIN = Path("/var/lib/hackkit-tests")  # where images lie as plain folders
-# What the packages leave behind that no program needs.
-CHAFF = ("var/lib/apt/lists", "var/cache/apt", "var/log", "usr/share/doc", "usr/share/man")
+PLAIN = Path("/var/lib/hackkit-tests")  # where images are plain folders
+# Files of the packages that no program needs.
+UNUSED = ("var/lib/apt/lists", "var/cache/apt", "var/log", "usr/share/doc", "usr/share/man")
 
 
 def what_is_missing() -> str:
-    """Say why no image can be built on this machine; empty when one can."""
+    """Return why no image can be built on this machine; empty when one can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "only root can build an image without a running engine"
     missing = [name for name in ("buildah", "unshare") if shutil.which(name) is None]
@@ -30,9 +30,9 @@ def what_is_missing() -> str:
 
 @functools.cache
 def variables() -> dict[str, str]:
-    """Return what buildah needs to work here, as root, perhaps inside a container.
+    """Return the variables that buildah needs here, as root, perhaps inside a container.
 
-    A chroot asks the least of the machine; images that lie on an overlay cannot be overlays.
+    A chroot needs the least from the machine; images on an overlay cannot be overlays.
     """
     chroot = {"BUILDAH_ISOLATION": "chroot"}
     words = ["buildah", "from", "scratch"]
@@ -53,14 +53,14 @@ def variables() -> dict[str, str]:
 
 
 def is_here() -> bool:
-    """Tell whether there is such an image, made here or fetched from a registry."""
+    """Return whether the image exists, built here or downloaded from a registry."""
     words = ["buildah", "inspect", "--type", "image", IMAGE]
     env = {**os.environ, **variables()}
     return subprocess.run(words, env=env, capture_output=True, check=False).returncode == 0
 
 
 def make() -> None:
-    """Make the image, unless it is here."""
+    """Build the image, unless it exists."""
     if is_here():
         return
     container = buildah("from", "scratch")
@@ -76,15 +76,15 @@ def make() -> None:
 def _install(root: Path) -> None:
     words = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)]
     subprocess.run(words, capture_output=True, check=True)
-    for name in CHAFF:
+    for name in UNUSED:
         shutil.rmtree(root / name, ignore_errors=True)
         (root / name).mkdir(parents=True)
-    # This machine's way to the package index may have an authority of its own.
+    # This machine's network may have its own certificate authority.
     if CERTIFICATES.is_file():
         shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
     (root / "usr/bin/python").symlink_to("python3")
     for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
-        marker.unlink()  # the image that this one stands for lets pip install, too
+        marker.unlink()  # the official image allows pip install, too
 
 
 def buildah(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""A `docker` as the tests make it: builds nothing, remembers everything, runs a small server."""
+"""A fake `docker`: builds nothing, records its calls, runs a small server."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ elif said.exists():
 
 @dataclass(frozen=True)
 class FakeDocker:
-    """A folder with a docker in it, to stand first in PATH."""
+    """A folder with the fake docker, for the start of PATH."""
 
     folder: Path
 
@@ -68,18 +68,18 @@ class FakeDocker:
         return cls(folder)
 
     def says(self, command: str, text: str) -> None:
-        """Let a command print this; `build` and `run` fail with it."""
+        """Make a command print this; `build` and `run` fail with it."""
         (self.folder / command).write_text(text, "utf-8")
 
     def seen(self, *beginning: str) -> list[dict[str, Any]]:
-        """Return the calls that begin with these words: their words, files and variables."""
+        """Return the calls that start with these words: their words, files and variables."""
         lines = (self.folder / "seen.jsonl").read_text("utf-8").splitlines()
         calls = [json.loads(line) for line in lines]
         return [call for call in calls if call["words"][: len(beginning)] == list(beginning)]
 
     @property
     def images(self) -> dict[str, str]:
-        """The images that it has by now."""
+        """The images that it has now."""
         state = self.folder / "images.json"
         found: dict[str, str] = json.loads(state.read_text("utf-8")) if state.exists() else {}
         return found

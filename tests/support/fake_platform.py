@@ -1,4 +1,4 @@
-"""A platform's program as the tests make it: it answers by rules and writes down what it saw."""
+"""A fake platform program: it answers by rules and records its calls."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from conftest import git, write
 
-from hackkit.deploy.manifest import Options, Order
+from hackkit.deploy.manifest import DeployRequest, Options
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.system.processes import runner
 
 KEY = "aB3dE6gH" * 4
 
-# It reads its rules anew each time: a test may change them between two deployments.
+# It reads its rules at each call: a test may change them between two deployments.
 _PROGRAM = """\
 #!{python} -SEs
 import json, os, pathlib, sys
@@ -48,7 +48,7 @@ sys.exit(code)
 
 @dataclass(frozen=True)
 class Seen:
-    """One call of the program: its words, what it read, its variables, the files around it."""
+    """One call of the program: its words, its input, its variables, the files in its folder."""
 
     words: list[str]
     given: str
@@ -64,10 +64,10 @@ class Seen:
 
 
 class FakePlatform:
-    """A folder with one program in it, to stand first in PATH."""
+    """A folder with one program, for the start of PATH."""
 
     def __init__(self, folder: Path, program: str, rules: Mapping[str, tuple[int, str]]) -> None:
-        """`rules`: how a line begins → exit code and output; the longest beginning wins."""
+        """`rules`: start of a line → exit code and output; the longest match wins."""
         self.folder, self.program = folder, program
         path = folder / program
         write(path, _PROGRAM.format(python=sys.executable))
@@ -81,23 +81,23 @@ class FakePlatform:
         write(self.folder / f"{self.program}.rules", json.dumps(self.rules))
 
     def forget(self) -> None:
-        """Begin a new list of what was seen."""
+        """Delete the recorded calls."""
         (self.folder / "seen.jsonl").unlink(missing_ok=True)
 
     @property
     def seen(self) -> list[Seen]:
-        """All calls, in their order."""
+        """All calls, in order."""
         path = self.folder / "seen.jsonl"
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         return [Seen(**json.loads(each)) for each in lines]
 
     def lines(self, *without: str) -> list[str]:
-        """All calls as lines, without those that only look (by a word in them)."""
+        """All calls as lines, except look-ups (recognised by a word in them)."""
         return [each.line for each in self.seen if not set(without) & set(each.words)]
 
 
 def project(folder: Path, *, key: bool = True, dockerfile: bool = True) -> Path:
-    """Make a small project of hackkit's, committed, with a key in its `.env`."""
+    """Make a small committed hackkit project with a key in its `.env`."""
     write(folder / ".hackkit.yml", "project_name: Ask Paris\ntemplate: tiny\n")
     write(folder / ".env.example", "MISTRAL_API_KEY=\nLLM_API_KEY=\nCHAT_MODEL=\nHOST=\nPORT=\n")
     write(folder / ".gitignore", ".env\n")
@@ -114,14 +114,14 @@ def project(folder: Path, *, key: bool = True, dockerfile: bool = True) -> Path:
     return folder
 
 
-def order(
+def requested(
     folder: Path,
     *programs: FakePlatform,
     options: Options | None = None,
     env: Mapping[str, str] | None = None,
     system: str = "linux",
-) -> Order:
-    """Order a deployment of the project on a machine with these programs and git alone."""
+) -> DeployRequest:
+    """Request a deployment of the project on a machine with only these programs and git."""
     found = ProjectFiles.find(folder)
     assert found is not None
     path = os.pathsep.join([*(str(each.folder) for each in programs), *_git_folders(folder)])
@@ -133,11 +133,11 @@ def order(
         system=system,
         run=runner(variables),
     )
-    return Order(found, context, options or Options())
+    return DeployRequest(found, context, options or Options())
 
 
 def _git_folders(folder: Path) -> Sequence[str]:
-    """Make a folder with git as its only program: the machine's own fly or gcloud is not asked."""
+    """Make a folder with git as its only program: the machine's own fly or gcloud is not run."""
     place = folder.parent / "only-git"
     place.mkdir(exist_ok=True)
     link, real = place / "git", shutil.which("git")
@@ -148,10 +148,10 @@ def _git_folders(folder: Path) -> Sequence[str]:
 
 
 def secretless(platform: FakePlatform, *allowed: str) -> bool:
-    """Tell that the key was in no command line, no variable and no file but what is allowed."""
+    """Return whether the key was in no command line, no variable and no file, unless allowed."""
     for each in platform.seen:
-        told = [*each.words, *each.env.values(), *each.config.values()]
-        if any(KEY in word for word in told):
+        texts = [*each.words, *each.env.values(), *each.config.values()]
+        if any(KEY in text for text in texts):
             return False
         if KEY in each.given and "given" not in allowed:
             return False

@@ -1,4 +1,4 @@
-"""A small server that speaks as a Gradio app does, well or badly."""
+"""A small server with the API of a Gradio app; it can also misbehave."""
 
 import contextlib
 import json
@@ -14,16 +14,16 @@ PAGE = b"<!DOCTYPE html><html><body>Ask the documents</body></html>"
 
 
 def event(name: str, data: object) -> bytes:
-    """Write one event as it stands in a stream."""
+    """Write one event of a stream."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 @dataclass
 class App:
-    """What the app does. `stream`: its answer's events; `hangs`: they do not end.
+    """What the app does. `stream`: its answer's events; `hangs`: the stream does not end.
 
-    `bodies`: another answer for a path: its status, its kind and its bytes. `token`: who asks
-    without it is refused.
+    `bodies`: another answer for a path: its status, its type and its bytes. `token`: requests
+    without it are refused.
     """
 
     stream: bytes = event("heartbeat", None) + event("complete", [ANSWER])
@@ -38,14 +38,14 @@ class App:
 
 @contextlib.contextmanager
 def running(app: App, port: int = 0) -> Iterator[App]:
-    """Let the app run on a port of this machine, or on a free one, until the block ends."""
+    """Run the app on a port of this machine, or on a free one, until the block ends."""
     over = threading.Event()
 
     class Handler(_Handler):
         played, ended = app, over
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        # A client that goes away before it is accepted must not leave us waiting for good.
+        # A client that disconnects before it is accepted must not block the server forever.
         server.socket.settimeout(1)
         app.address = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -107,8 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.played.stream)
         while self.played.hangs and not self.ended.wait(0.05):
-            with contextlib.suppress(OSError):  # who asked has gone
+            with contextlib.suppress(OSError):  # the client has disconnected
                 self.wfile.write(event("heartbeat", None))
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Print nothing."""

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on loopback: it behaves as the real one, and keeps all that it is sent."""
+"""A fake Hugging Face hub on loopback: answers like the real one, and records all requests."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ _TEXT = set(range(32, 256)) | {9, 10, 13}
 
 @dataclass(frozen=True)
 class Account:
-    """Whose token it is, whether it pays, whether it may write, and the teams it belongs to."""
+    """A token's account: whether it pays, whether it may write, and its teams."""
 
     name: str = "ada"
     pro: bool = True
@@ -28,7 +28,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came, to the byte; what is in base64 in it stands in `opened`, too."""
+    """One raw request; `opened` has the decoded base64 parts of its body."""
 
     method: str
     path: str
@@ -42,11 +42,11 @@ class Request:
 
 
 @dataclass
-class Trouble:
+class Failure:
     """What goes wrong with the next requests of a kind.
 
-    status: is answered. drop: the line is cut "halfway" through the request, or "after" it was
-    carried out. times: how often.
+    status: the answer. drop: the connection breaks "halfway" through the request, or "after" it was
+    processed. times: how often.
     """
 
     method: str
@@ -60,7 +60,7 @@ class Trouble:
 
 @dataclass
 class Repository:
-    """A Space as the hub keeps it."""
+    """A Space on the hub."""
 
     name: str
     private: bool = True
@@ -89,9 +89,9 @@ Answer = tuple[int, object]
 class FakeHub:
     """The hub.
 
-    script: the stages that a Space goes through after a commit or a restart, one a look. logs: what
-    the build and the app say. complaint: the hub's own words on a failure. large: from how many
-    bytes on a file goes to the large file storage. host: where Spaces are served.
+    script: a Space's stages after a commit or a restart, one for each query. build_log, app_log:
+    its logs. complaint: the hub's error message. large: files above this number of bytes go to the
+    large file storage. host: the address of Spaces.
     """
 
     url: str = ""
@@ -105,7 +105,7 @@ class FakeHub:
     host: str = ""
     large: int = 10_000_000
     shows_commit: bool = True
-    troubles: list[Trouble] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     received: list[Request] = field(default_factory=list)
     spaces: dict[str, Repository] = field(default_factory=dict)
     store: dict[str, bytes] = field(default_factory=dict)
@@ -116,12 +116,12 @@ class FakeHub:
         return [each for each in self.received if each.method == method and part in each.path]
 
     def saw(self, needle: str | bytes, but: str = "\0") -> list[str]:
-        """Return the paths of the requests that held this anywhere, but those with `but`."""
+        """Return the paths of the requests that contain this, except paths with `but`."""
         wanted = needle.encode() if isinstance(needle, str) else needle
         return [each.path for each in self.received if wanted in each.all and but not in each.path]
 
     def space(self, name: str, files: Mapping[str, bytes], **settings: Any) -> Repository:  # noqa: ANN401 - any of its fields
-        """Put a Space there."""
+        """Add a Space."""
         made = Repository(name, files=dict(files), **settings)
         made.commits.append(["initial commit"])
         self.spaces[name] = made
@@ -166,40 +166,40 @@ class FakeHub:
         auth = {"accessToken": {"role": account.role}}
         return 200, {"name": account.name, "isPro": account.pro, "orgs": orgs, "auth": auth}
 
-    def _create(self, account: Account, wish: dict[str, Any]) -> Answer:
-        owner = wish["organization"] or account.name
-        name = f"{owner}/{wish['name']}"
+    def _create(self, account: Account, body: dict[str, Any]) -> Answer:
+        owner = body["organization"] or account.name
+        name = f"{owner}/{body['name']}"
         if owner not in {account.name, *account.teams} or account.role != "write":
             return 403, {"error": f"You don't have the rights to create a space under {owner}"}
         if name in self.spaces:
             return 409, {"error": "You already created this space repo"}
-        if not account.pro and wish["sdk"] != "static" and wish.get("hardware") != "zero-a10g":
+        if not account.pro and body["sdk"] != "static" and body.get("hardware") != "zero-a10g":
             return 402, {"error": "Gradio Spaces need a PRO subscription"}
-        hardware, private = wish.get("hardware", "cpu-basic"), wish["visibility"] == "private"
+        hardware, private = body.get("hardware", "cpu-basic"), body["visibility"] == "private"
         self.space(
             name, {".gitattributes": b"", "README.md": b""}, hardware=hardware, private=private
         )
         return 200, {"url": f"{self.url}/spaces/{name}"}
 
-    def _delete(self, account: Account, wish: dict[str, Any]) -> Answer:
-        del self.spaces[f"{wish['organization'] or account.name}/{wish['name']}"]
+    def _delete(self, account: Account, body: dict[str, Any]) -> Answer:
+        del self.spaces[f"{body['organization'] or account.name}/{body['name']}"]
         return 200, {}
 
     def _space(self, space: Repository, route: str, body: bytes) -> Answer:
         simple: dict[str, Callable[[Any], Answer]] = {
             "GET ": lambda _: (200, self._about(space)),
             "GET revision/main": lambda _: (200, self._about(space)),
-            "PUT settings": lambda wish: self._settings(space, wish),
-            "POST hardware": lambda wish: self._hardware(space, wish),
+            "PUT settings": lambda body: self._settings(space, body),
+            "POST hardware": lambda body: self._hardware(space, body),
             "GET runtime": lambda _: (200, self._runtime(space)),
             "POST restart": lambda _: self._restart(space),
             "GET secrets": lambda _: (200, space.secrets),
-            "POST secrets": lambda wish: self._secret(space, wish),
+            "POST secrets": lambda body: self._secret(space, body),
             "GET variables": lambda _: self._variables(space),
-            "POST variables": lambda wish: self._variable(space, wish),
+            "POST variables": lambda body: self._variable(space, body),
             "GET logs/build": lambda _: (200, self.build_log),
             "GET logs/run": lambda _: (200, self.app_log),
-            "POST preupload/main": lambda wish: self._preupload(space, wish),
+            "POST preupload/main": lambda body: self._preupload(space, body),
             "POST info/lfs/objects/batch": self._batch,
         }
         if route == "POST commit/main":
@@ -221,12 +221,12 @@ class FakeHub:
             "siblings": [{"rfilename": path} for path in sorted(space.files)],
         }
 
-    def _settings(self, space: Repository, wish: dict[str, Any]) -> Answer:
-        space.private = wish["visibility"] == "private"
-        return 200, {"visibility": wish["visibility"]}
+    def _settings(self, space: Repository, body: dict[str, Any]) -> Answer:
+        space.private = body["visibility"] == "private"
+        return 200, {"visibility": body["visibility"]}
 
-    def _hardware(self, space: Repository, wish: dict[str, Any]) -> Answer:
-        space.hardware = wish["flavor"]
+    def _hardware(self, space: Repository, body: dict[str, Any]) -> Answer:
+        space.hardware = body["flavor"]
         space.stages = list(self.script)
         return 200, self._runtime(space, look=False)
 
@@ -246,28 +246,28 @@ class FakeHub:
         space.stages = list(self.script)
         return 200, self._runtime(space, look=False)
 
-    def _secret(self, space: Repository, wish: dict[str, str]) -> Answer:
-        space.secrets[wish["key"]] = {"description": wish.get("description", "")}
-        self._starts_anew(space)
+    def _secret(self, space: Repository, body: dict[str, str]) -> Answer:
+        space.secrets[body["key"]] = {"description": body.get("description", "")}
+        self._restarts_app(space)
         return 200, {}
 
     def _variables(self, space: Repository) -> Answer:
         return 200, {key: {"value": value} for key, value in space.variables.items()}
 
-    def _variable(self, space: Repository, wish: dict[str, str]) -> Answer:
-        space.variables[wish["key"]] = wish["value"]
-        self._starts_anew(space)
+    def _variable(self, space: Repository, body: dict[str, str]) -> Answer:
+        space.variables[body["key"]] = body["value"]
+        self._restarts_app(space)
         return self._variables(space)
 
-    def _starts_anew(self, space: Repository) -> None:
+    def _restarts_app(self, space: Repository) -> None:
         if space.stages[-1] == "RUNNING":
             space.stages = ["APP_STARTING", "RUNNING"]
 
     # Files
 
-    def _preupload(self, space: Repository, wish: dict[str, Any]) -> Answer:
-        ignored = wish.get("gitIgnore") or space.files.get(".gitignore", b"").decode()
-        return 200, {"files": [self._mode(space, each, ignored) for each in wish["files"]]}
+    def _preupload(self, space: Repository, body: dict[str, Any]) -> Answer:
+        ignored = body.get("gitIgnore") or space.files.get(".gitignore", b"").decode()
+        return 200, {"files": [self._mode(space, each, ignored) for each in body["files"]]}
 
     def _mode(self, space: Repository, each: dict[str, Any], ignored: str) -> dict[str, object]:
         path, sample = each["path"], base64.b64decode(each["sample"])
@@ -280,19 +280,19 @@ class FakeHub:
             "oid": _oid(space.files[path], large=large) if path in space.files else None,
         }
 
-    def _batch(self, wish: dict[str, Any]) -> Answer:
+    def _batch(self, body: dict[str, Any]) -> Answer:
         objects = [
             {**each, "actions": {"upload": {"href": f"{self.url}/lfs/{each['oid']}", "header": {}}}}
             if each["oid"] not in self.store
             else each
-            for each in wish["objects"]
+            for each in body["objects"]
         ]
         return 200, {"objects": objects, "transfer": "basic"}
 
     def _storage(self, method: str, path: str, body: bytes) -> Answer:
         name = path.removeprefix("/lfs/")
         if method != "PUT" or hashlib.sha256(body).hexdigest() != name:
-            return 400, {"error": "not what was announced"}
+            return 400, {"error": "wrong checksum"}
         self.store[name] = body
         return 200, {}
 
@@ -336,7 +336,7 @@ def hub() -> Iterator[FakeHub]:
         hub = fake
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        # A client that goes away before it is accepted must not leave us waiting for good.
+        # A client that disconnects before it is accepted must not block the server forever.
         server.socket.settimeout(1)
         server.daemon_threads = True
         fake.url = f"http://127.0.0.1:{server.server_port}"
@@ -350,36 +350,36 @@ def hub() -> Iterator[FakeHub]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer goes out as one piece: many times faster
+    wbufsize = -1  # sends an answer in one piece, which is many times faster
     hub: FakeHub
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def _handle(self) -> None:
         path = self.path.partition("?")[0]
-        trouble = self._trouble(path)
-        body = self._body(half=trouble is not None and trouble.drop == "halfway")
+        failure = self._failure(path)
+        body = self._body(half=failure is not None and failure.drop == "halfway")
         self.hub.received.append(
             Request(self.command, self.path, str(self.headers), body, _opened(body))
         )
-        if trouble and trouble.drop == "halfway":
+        if failure and failure.drop == "halfway":
             self._hang_up()
             return
-        if trouble and trouble.status:
-            self._say(trouble.status, {"error": trouble.says}, trouble.headers)
+        if failure and failure.status:
+            self._say(failure.status, {"error": failure.says}, failure.headers)
             return
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
         status, content = self.hub.answer(self.command, path, token, body)
-        if trouble:
+        if failure:
             self._hang_up()
         else:
             self._say(status, content, {})
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - named by http.server
 
-    def _trouble(self, path: str) -> Trouble | None:
-        for each in self.hub.troubles:
+    def _failure(self, path: str) -> Failure | None:
+        for each in self.hub.failures:
             if each.times and each.method == self.command and each.part in path:
                 each.times -= 1
                 return each
@@ -424,7 +424,7 @@ def _events(log: str) -> bytes:
 
 
 def _opened(body: bytes) -> bytes:
-    """Return what stands in a request in base64: files and samples of files."""
+    """Decode the base64 parts of a request: files and samples of files."""
     found = []
     with contextlib.suppress(ValueError, AttributeError, TypeError):
         for line in body.splitlines():

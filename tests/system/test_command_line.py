@@ -102,3 +102,25 @@ def test_a_posix_shell_takes_what_is_written_for_it(tmp_path: Path) -> None:
     assert ran.stdout == "one two"
     assert (tmp_path / "c").read_text("utf-8") == "\n.env\n"
     assert (tmp_path / "c").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no POSIX shell")
+@pytest.mark.parametrize("quoted", ["a b", '"a b"', "'a b'"])
+def test_a_variable_is_piped_without_the_quotes_of_an_env_file(tmp_path: Path, quoted: str) -> None:
+    (tmp_path / ".env").write_text(f"OTHER=1\nNAME={quoted}\n", "utf-8")
+    for script in (
+        POSIX.pipe_env_file("NAME", "cat", whole=False),
+        POSIX.then("NAME='a b'", POSIX.pipe_variable("NAME", "cat", whole=False)),
+    ):
+        ran = subprocess.run(["sh", "-ec", script], cwd=tmp_path, capture_output=True, check=True)
+        assert ran.stdout == b"a b"
+
+
+def test_a_variable_is_piped_with_its_name_where_the_command_reads_that() -> None:
+    assert POSIX.pipe_env_file("NAME", "set", whole=True) == "grep '^NAME=' .env | set"
+    assert POSIX.pipe_variable("NAME", "set", whole=True) == "printf 'NAME=%s\\n' \"$NAME\" | set"
+    assert POWERSHELL.pipe_variable("NAME", "set", whole=True) == '"NAME=$env:NAME" | set'
+    assert POWERSHELL.pipe_variable("NAME", "set", whole=False) == "$env:NAME | set"
+    from_file = POWERSHELL.pipe_env_file("NAME", "set", whole=True)
+    assert from_file.startswith('"NAME=$((Select-String ')
+    assert from_file.endswith(" | set")

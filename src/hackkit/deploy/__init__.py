@@ -1,1 +1,1 @@
-"""Put a project in front of the judges."""
+"""Deploy a project, or rehearse that locally."""

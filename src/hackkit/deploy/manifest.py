@@ -1,22 +1,22 @@
-"""What deploy talks about: what leaves, what stops it, how a rehearsal went, what is live."""
+"""Deploy's data types: the request, the manifest, and the result of each command."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hackkit.errors import Problem
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 
-# Is told what happens now, in words; may be told the same twice.
-Watch = Callable[[str], None]
+# Progress callback: what happens now; may be called twice with the same text.
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """One file that leaves: its path from the project's root, with /, and where its bytes are.
+class OutgoingFile:
+    """One file that is sent: its path from the project's root (with /), its content and its size.
 
-    `content` is a file of this machine, or the bytes themselves for one that is made on the way
-    (requirements.txt).
+    `content` is a file of this machine, or the bytes of a generated file (requirements.txt).
     """
 
     path: str
@@ -29,47 +29,39 @@ class Outgoing:
 
 
 @dataclass(frozen=True)
-class Objection:
-    """What stops a deployment before it begins: words, and the command that mends it."""
-
-    words: str
-    fix: str
-
-
-@dataclass(frozen=True)
 class Manifest:
-    """Everything that a deployment would do, known before anything is touched.
+    """Everything that a deployment would do, known before anything is changed.
 
-    files: all that leaves, nothing else does. secrets, variables: by name, with the values that
-    are set on the platform; a secret's value is never shown. writes: files that the target needs
-    and that are written into the project first. changes, needs: sentences on what is made or
-    changed, and on what it costs or takes. notes: what is worth knowing. objections: what stops it.
+    files: all files that are sent, and no others. secrets, variables: by name, with the values to
+    set on the platform; a secret's value is never shown. writes: files that the target needs,
+    written into the project first. changes, needs: sentences on what is created or changed, and on
+    what it costs or requires. notes: what is good to know. problems: what stops the deployment.
     """
 
     target: str
-    files: tuple[Outgoing, ...]
+    files: tuple[OutgoingFile, ...]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     variables: Mapping[str, str] = field(default_factory=dict)
-    writes: tuple[Outgoing, ...] = ()
+    writes: tuple[OutgoingFile, ...] = ()
     changes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    objections: tuple[Objection, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def size(self) -> int:
-        """All files together, in bytes."""
+        """The size of all files together, in bytes."""
         return sum(each.size for each in self.files)
 
     @property
-    def well(self) -> bool:
-        """Whether nothing stops it."""
-        return not self.objections
+    def ok(self) -> bool:
+        """Whether nothing stops the deployment."""
+        return not self.problems
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was done: what, how long it took, and what it came to ("412 MB")."""
+    """A finished step: its name, its duration, and its outcome ("412 MB")."""
 
     name: str
     seconds: float
@@ -77,20 +69,20 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """A rehearsal that went well; `log` is the file with all that was said."""
+class RehearsalResult:
+    """A rehearsal that passed; `log` is the file with the full output."""
 
     steps: tuple[Step, ...]
     log: Path
-    well: bool = True
+    ok: bool = True
 
 
 @dataclass(frozen=True)
-class Live:
-    """What is in front of the judges: its page, and where its owner manages it.
+class Deployment:
+    """A deployed app: its address, and the dashboard where its owner manages it.
 
-    `commands` are what is left to type, where a step is not ours to do. `token` opens a private
-    page to us; it is never shown.
+    `commands` are those that the user has to run, where hackkit may not. `token` opens a private
+    page; it is never shown.
     """
 
     address: str = ""
@@ -101,49 +93,47 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Condition:
-    """How a deployment is: a stage in words ("running"), its address, and whether it is well."""
+class DeploymentStatus:
+    """The state of a deployment in words ("running"), its address, and whether it is healthy."""
 
-    words: str
+    text: str
     address: str = ""
-    well: bool = True
+    ok: bool = True
 
 
 @dataclass(frozen=True)
-class Told:
-    """An answer in words: log lines, or what was taken away."""
+class Message:
+    """A result that is only text: log lines, or what was removed."""
 
-    words: str
-    well: bool = True
+    text: str
+    ok: bool = True
 
 
 @dataclass(frozen=True)
 class Published:
-    """A deployment that was made: what is live, and what it answered to one question.
+    """A finished deployment, and the app's answer to one question.
 
-    `asked` is empty when there is no address to ask; `doubt` says why no answer came, `fix` where
-    to look.
+    `question` is empty when there is no address to ask. `problem` says why no answer came.
     """
 
     manifest: Manifest
-    live: Live
-    asked: str = ""
+    deployment: Deployment
+    question: str = ""
     answer: str = ""
-    doubt: str = ""
-    fix: str = ""
+    problem: Problem | None = None
 
     @property
-    def well(self) -> bool:
-        """Whether it answers."""
-        return not self.doubt
+    def ok(self) -> bool:
+        """Whether the app answered, or was not asked."""
+        return self.problem is None
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about a deployment; every target takes some of it.
+    """The user's options for a deployment; every target takes some of them.
 
-    space: "owner/name" on Hugging Face. name: the service's name elsewhere. hardware, region: as
-    the platform calls them. public: let everybody see it. yes: ask nothing.
+    space: "owner/name" on Hugging Face. name: the service's name on other platforms. hardware,
+    region: in the platform's own words. public: everybody may open the app. yes: ask nothing.
     """
 
     space: str = ""
@@ -155,8 +145,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Order:
-    """A deployment that was asked for: the project, the facts around it, the user's options."""
+class DeployRequest:
+    """What to deploy and how: the project, the facts around it, the user's options."""
 
     project: ProjectFiles
     context: Context

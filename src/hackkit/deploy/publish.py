@@ -1,4 +1,4 @@
-"""Puts a project in front of the judges: publish() checks, agrees, ships, asks, remembers."""
+"""Runs `hackkit deploy`: checks the manifest, asks the user, deploys, and tests the app."""
 
 import difflib
 import re
@@ -9,87 +9,87 @@ from pathlib import Path
 
 from hackkit.deploy import smoke_test
 from hackkit.deploy.manifest import (
-    Condition,
+    DeploymentStatus,
+    DeployRequest,
     Manifest,
+    Message,
     Options,
-    Order,
-    Outgoing,
+    OutgoingFile,
+    Progress,
     Published,
-    Rehearsed,
-    Told,
-    Watch,
+    RehearsalResult,
 )
 from hackkit.deploy.targets import Target
-from hackkit.errors import HackkitError, WrongUseError
+from hackkit.errors import HackkitError, Problem, WrongUseError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.project.leaks import scrub
 from hackkit.system.command_line import hackkit
 
 _MB = 1_000_000
-_QUESTION = "What is this about?"  # where the app names no question of its own
 _LINK = re.compile(r"(?m)^Live demo: .*$")
 _TITLE = re.compile(r"(?m)^# .*$")
 
 
 @dataclass(frozen=True)
-class Voice:
-    """How deploy speaks with its user.
+class Prompter:
+    """How deploy talks to the user.
 
-    agree: is asked before anything leaves. risk: is asked before something is lost: Enter alone
-    means no. tell: is told what was done. watch: shows what happens now, for as long as the block
-    lasts.
+    confirm: asks before anything is sent. confirm_loss: asks before something is lost (Enter alone
+    means no). say: shows what was done. progress: shows what happens now, inside a `with` block.
     """
 
-    agree: Callable[[str], bool]
-    risk: Callable[[str], bool]
-    tell: Callable[[str], None]
-    watch: Callable[[], AbstractContextManager[Watch]]
+    confirm: Callable[[str], bool]
+    confirm_loss: Callable[[str], bool]
+    say: Callable[[str], None]
+    progress: Callable[[], AbstractContextManager[Progress]]
 
 
-Outcome = Manifest | Rehearsed | Condition | Told | Published
+Outcome = Manifest | RehearsalResult | DeploymentStatus | Message | Published
 
 
-def carry_out(mode: str, target: Target, order: Order, voice: Voice) -> Outcome:
-    """Do what the user wishes: "" ships; dry-run, rehearse, status, logs and down do not.
+def carry_out(mode: str, target: Target, request: DeployRequest, prompter: Prompter) -> Outcome:
+    """Run one mode of deploy: dry-run, rehearse, status, logs or down; "" deploys.
 
     Raises HackkitError when something stops it, WrongUseError for what the target cannot do.
     """
-    _refuse_options(target, order.options)
+    _refuse_options(target, request.options)
     if mode == "dry-run":
-        return target.plan(order)
+        return target.plan(request)
     if mode == "rehearse":
-        with voice.watch() as watch:
-            return target.rehearse(order, _planned(target, order), watch)
-    return _manage(mode, target, order, voice) if mode else publish(target, order, voice)
+        with prompter.progress() as progress:
+            return target.rehearse(request, _checked_plan(target, request), progress)
+    if mode:
+        return _manage(mode, target, request, prompter)
+    return publish(target, request, prompter)
 
 
-def _manage(mode: str, target: Target, order: Order, voice: Voice) -> Outcome:
+def _manage(mode: str, target: Target, request: DeployRequest, prompter: Prompter) -> Outcome:
     if mode == "status" and target.status:
-        return target.status(order)
+        return target.status(request)
     if mode == "logs" and target.logs:
-        return Told(scrub(target.logs(order), order.context.secrets))
+        return Message(scrub(target.logs(request), request.context.secrets))
     if mode == "down" and target.down:
-        if not voice.risk(f"take the app away ({target.title})"):
-            raise HackkitError("Nothing was taken away.")
-        return Told(f"Taken away: {target.down(order)}.")
+        if not prompter.confirm_loss(f"remove the app ({target.title})"):
+            raise HackkitError("Nothing was removed.")
+        return Message(f"Removed: {target.down(request)}.")
     raise WrongUseError(
-        f"hackkit cannot do --{mode} for {target.title}.",
+        f"--{mode} is not available for {target.title}.",
         fix=hackkit("deploy", target.name, "--dry-run"),
     )
 
 
-def order_for(directory: Path, options: Options) -> Order:
-    """Gather what a deployment needs to know; raise WrongUseError where there is no project."""
+def request_for(directory: Path, options: Options) -> DeployRequest:
+    """Return the request to deploy a folder's project; raise WrongUseError without a project."""
     if not directory.is_dir():
         raise WrongUseError(f"There is no folder {directory}.", fix=hackkit("deploy", "--help"))
     project = ProjectFiles.find(directory)
     if project is None:
         raise WrongUseError(
-            f"{directory.resolve()} belongs to no hackkit project.",
+            f"{directory.resolve()} is not in a hackkit project.",
             fix=hackkit("deploy", "TARGET", "PATH-OF-A-PROJECT"),
         )
-    return Order(project, Context.here(project.folder), options)
+    return DeployRequest(project, Context.here(project.folder), options)
 
 
 def _refuse_options(target: Target, options: Options) -> None:
@@ -103,64 +103,64 @@ def _refuse_options(target: Target, options: Options) -> None:
             )
 
 
-def _planned(target: Target, order: Order) -> Manifest:
-    """Return the manifest; raise HackkitError when something stops the deployment."""
-    manifest = target.plan(order)
-    if manifest.well:
+def _checked_plan(target: Target, request: DeployRequest) -> Manifest:
+    """Return the manifest; raise HackkitError with all problems that stop the deployment."""
+    manifest = target.plan(request)
+    if manifest.ok:
         return manifest
-    first, *others = manifest.objections
-    more = "".join(f"\n{each.words} Fix: {each.fix}" for each in others)
-    raise HackkitError(scrub(first.words + more, order.context.secrets), fix=first.fix)
+    first, *others = manifest.problems
+    more = "".join(f"\n{each.problem} Fix: {each.fix}" for each in others)
+    raise HackkitError(scrub(first.problem + more, request.context.secrets), fix=first.fix)
 
 
-def publish(target: Target, order: Order, voice: Voice) -> Published:
-    """Ship a project and see it answer; running it again goes on from wherever it stopped.
+def publish(target: Target, request: DeployRequest, prompter: Prompter) -> Published:
+    """Deploy a project and ask the app one question; running it again resumes where it stopped.
 
     Raises HackkitError when something stops the deployment.
     """
-    manifest = _planned(target, order)
-    folder = order.project.folder
-    absent = [each.path for each in manifest.writes if not (folder / each.path).exists()]
+    manifest = _checked_plan(target, request)
+    folder = request.project.folder
+    new = [each.path for each in manifest.writes if not (folder / each.path).exists()]
     count = f"send {len(manifest.files)} files ({manifest.size / _MB:.1f} MB)"
-    if not voice.agree(
-        "; ".join([*(f"write {path}" for path in absent), *manifest.changes, count])
-    ):
+    actions = [*(f"write {path}" for path in new), *manifest.changes, count]
+    if not prompter.confirm("; ".join(actions)):
         raise HackkitError("Nothing was sent.", fix=hackkit("deploy", target.name, "--dry-run"))
-    if _write(order, manifest, voice):
-        manifest = _planned(target, order)
-    order = replace(order, options=replace(order.options, yes=True))  # now it is agreed to
-    with voice.watch() as watch:
-        shipped = target.ship(order, manifest, watch)
-        published = _ask(Published(manifest, shipped), target, order, watch)
-    if _is_for_all(published) and remember(folder, shipped.address):
-        voice.tell("Its address was put into README.md.")
+    if _write(request, manifest, prompter):
+        manifest = _checked_plan(target, request)
+    confirmed = replace(request, options=replace(request.options, yes=True))
+    with prompter.progress() as progress:
+        deployment = target.deploy(confirmed, manifest, progress)
+        published = _ask(Published(manifest, deployment), target, confirmed, progress)
+    if _is_for_all(published) and link_in_readme(folder, deployment.address):
+        prompter.say("The address was added to README.md.")
     return published
 
 
 def _is_for_all(published: Published) -> bool:
-    """Tell whether everybody can open what answers: only that belongs into a README."""
-    return bool(published.live.address) and published.well and not published.live.token
+    """Return whether everybody can open the app: only such an address belongs in a README."""
+    deployment = published.deployment
+    return bool(deployment.address) and published.ok and not deployment.token
 
 
-def _write(order: Order, manifest: Manifest, voice: Voice) -> bool:
-    """Write the files that the target needs; the team's own version stays unless it agrees."""
+def _write(request: DeployRequest, manifest: Manifest, prompter: Prompter) -> bool:
+    """Write the files that the target needs; overwrite the team's own version only if it agrees."""
     wrote = False
     for each in manifest.writes:
-        path = order.project.folder / each.path
+        path = request.project.folder / each.path
         if path.is_file() and path.read_bytes() == each.read():
             continue
         if path.is_file():
-            voice.tell(difference(path, each))
-            if not voice.risk(f"overwrite your {each.path}"):
+            prompter.say(difference(path, each))
+            if not prompter.confirm_loss(f"overwrite your {each.path}"):
                 continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(each.read())
-        voice.tell(f"{each.path} was written: it is yours to edit and to commit.")
+        prompter.say(f"{each.path} was written. Edit it if needed, then commit it.")
         wrote = True
     return wrote
 
 
-def difference(path: Path, new: Outgoing) -> str:
+def difference(path: Path, new: OutgoingFile) -> str:
     """Return the lines in which a file differs from what hackkit would write."""
     lines = difflib.unified_diff(
         path.read_text("utf-8", errors="replace").splitlines(),
@@ -172,24 +172,28 @@ def difference(path: Path, new: Outgoing) -> str:
     return "\n".join(lines)
 
 
-def _ask(published: Published, target: Target, order: Order, watch: Watch) -> Published:
-    shipped = published.live
-    if not shipped.address:
+def _ask(
+    published: Published, target: Target, request: DeployRequest, progress: Progress
+) -> Published:
+    deployment = published.deployment
+    if not deployment.address:
         return published
-    question = order.context.app().question or _QUESTION
-    watch(f"Asking {shipped.address}: {question}")
+    question = request.context.app().question or smoke_test.QUESTION
+    progress(f"Asking {deployment.address}: {question}")
     try:
-        asked = smoke_test.ask(shipped.address, question, order.context.env, token=shipped.token)
+        answer = smoke_test.ask(
+            deployment.address, question, request.context.env, token=deployment.token
+        )
     except HackkitError as error:
         fix = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
-        return replace(published, asked=question, doubt=error.problem, fix=fix)
-    return replace(published, asked=question, answer=asked.text)
+        return replace(published, question=question, problem=Problem(error.problem, fix))
+    return replace(published, question=question, answer=answer.text)
 
 
-def remember(folder: Path, address: str) -> bool:
-    """Put the address under the README's title, or in the place of an older one.
+def link_in_readme(folder: Path, address: str) -> bool:
+    """Put the address under the README's title, or replace an older address.
 
-    Returns whether the file was changed: it is left alone where it has no title.
+    Returns whether the file was changed. A README without a title stays as it is.
     """
     readme, link = folder / "README.md", f"Live demo: <{address}>"
     try:

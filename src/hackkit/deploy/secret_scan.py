@@ -1,4 +1,4 @@
-"""Searches files for secrets before they leave, inside office documents, archives and PDFs too."""
+"""Searches files for secrets before they are sent, also in office documents, archives, PDFs."""
 
 import io
 import re
@@ -6,19 +6,20 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 
-from hackkit.deploy.manifest import Objection, Outgoing
+from hackkit.deploy.manifest import OutgoingFile
+from hackkit.errors import Problem
 from hackkit.project.leaks import is_lock, known_leaks, leaks
 
-_MOST = 30_000_000  # bytes that are unpacked of one file
+_MOST = 30_000_000  # bytes to unpack of one file
 _BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
 _PARAGRAPH = re.compile(rb"</(?:w:p|a:p|row|text:p)>")
 _TAG = re.compile(rb"<[^<>]*>")
 _STREAM = re.compile(rb"\bstream\r?\n")
-_KERNING = re.compile(rb"\)\s*-?[0-9.]+\s*\(")  # parts a word that a PDF shows as one
+_KERNING = re.compile(rb"\)\s*-?[0-9.]+\s*\(")  # splits a word that a PDF shows as one
 
 
 def contents(data: bytes) -> Iterator[str]:
-    """Yield the text of each part of a packed file; nothing of what is locked or broken."""
+    """Yield the text of each part of an archive, document or PDF; nothing if locked or broken."""
     if data.startswith(b"PK"):
         yield from _members(data)
     elif data.startswith(b"%PDF-"):
@@ -47,7 +48,7 @@ def _streams(data: bytes) -> Iterator[str]:
         packed = data[match.end() : end if end > 0 else None]
         try:
             part = zlib.decompressobj().decompress(packed, max(left, 1))
-        except zlib.error:  # packed in another way
+        except zlib.error:  # compressed in another way
             continue
         left -= len(part)
         if left <= 0:
@@ -55,19 +56,19 @@ def _streams(data: bytes) -> Iterator[str]:
         yield _KERNING.sub(b"", part).decode("utf-8", "replace")
 
 
-def scan(each: Outgoing, known: Collection[str]) -> Iterator[Objection]:
-    """Yield each secret in a file that leaves; `known` are secrets to find literally."""
+def scan(each: OutgoingFile, known: Collection[str]) -> Iterator[Problem]:
+    """Yield a problem for each secret in a file; `known` are secrets to find literally."""
     data = each.read()
     text = data.decode("utf-8", "replace")
     binary = b"\0" in data[:8000]
     for leak in known_leaks(text, known) if binary or is_lock(each.path) else leaks(text, known):
-        yield Objection(
-            f"{each.path}:{leak.line} holds {leak.kind}. Nothing was sent.",
-            fix=f"edit {each.path}: take line {leak.line} out, and make a new key",
+        yield Problem(
+            f"{each.path}:{leak.line} contains {leak.kind}. Nothing was sent.",
+            fix=f"edit {each.path}: remove line {leak.line}, and create a new key",
         )
     inside = {leak.kind for part in contents(data) for leak in leaks(part, known)}
     for kind in sorted(inside):
-        yield Objection(
-            f"{each.path} holds {kind} in its text. Nothing was sent.",
-            fix=f"edit {each.path}: take it out, and make a new key",
+        yield Problem(
+            f"{each.path} contains {kind} in its text. Nothing was sent.",
+            fix=f"edit {each.path}: remove it, and create a new key",
         )

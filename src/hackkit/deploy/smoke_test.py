@@ -1,4 +1,4 @@
-"""Asks a running Gradio app one question, as a judge's browser or program would."""
+"""Loads the page of a running Gradio app, and asks it one question over its API."""
 
 import json
 import time
@@ -14,56 +14,57 @@ _API = "/gradio_api"
 _PAGE_SECONDS = 20.0
 _DENIED = {401, 403}
 _NOT_FOUND = 404
-_WAKING = {502, 503, 504}  # what stands before an app says so while it starts
-_PAUSE = 1.0  # seconds between two looks at it
+_STARTING = {502, 503, 504}  # a proxy's answers while the app starts
+_PAUSE = 1.0  # seconds between two requests while it starts
 _END = (b"\nevent: complete", b"\nevent: error")
-_SHOWN = 160  # characters of what a server says that are repeated
+_SHOWN = 160  # characters of a server's answer that a message quotes
+QUESTION = "What is this about?"  # when the app suggests no question of its own
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An answer, and how long it took; `notice` is what the app itself excuses ("no network")."""
+class Answer:
+    """An answer, and how long it took; `notice` is the app's own warning ("no network")."""
 
     text: str
     seconds: float
     notice: str = ""
 
 
-class NoAskError(HackkitError):
-    """The app runs, but programs cannot put questions to it."""
+class NoEndpointError(HackkitError):
+    """The app runs, but has no API endpoint for questions."""
 
 
-def load(
+def load_page(
     address: str, env: Mapping[str, str], token: str = "", seconds: float = _PAGE_SECONDS
 ) -> Reply:
-    """Load the app's page; raise HackkitError when no page for a browser comes."""
-    reply = fetch.fetch(_at(address), _around(address, env), _headers(token), seconds)
-    _refuse(reply, address, "the page")
+    """Load the app's page; raise HackkitError when the answer is not an HTML page."""
+    reply = fetch.fetch(_at(address), _without_proxies(address, env), _headers(token), seconds)
+    _check(reply, address, "the page")
     if not reply.is_page:
-        raise HackkitError(f"{address} answers, but not with a page: {_shown(reply)}.")
+        raise HackkitError(f"{address} answered, but not with a page: {_shown(reply)}.")
     return reply
 
 
 def ask(
     address: str, question: str, env: Mapping[str, str], token: str = "", seconds: float = 60
-) -> Asked:
-    """Put a question to the app's endpoint `ask`, and return what it answers.
+) -> Answer:
+    """Send a question to the app's endpoint `ask`, and return the answer.
 
-    `token` opens a private Space. Raises NoAskError where there is no such endpoint, HackkitError
-    when no answer comes within so many seconds, or an empty one.
+    `token` opens a private Space. Raises NoEndpointError where there is no such endpoint,
+    HackkitError when the answer is empty or takes longer than `seconds`.
     """
-    began = time.monotonic()
-    talk = _Talk(address, _around(address, env), _headers(token), began + seconds)
-    talk.check_endpoint()
-    text, notice = _words(talk.listen(talk.put(question)))
+    started = time.monotonic()
+    client = _Client(address, _without_proxies(address, env), _headers(token), started + seconds)
+    client.check_endpoint()
+    text, notice = _parts(client.wait_for_answer(client.send(question)))
     if not text.strip():
         raise HackkitError("The app's answer is empty.", fix="uv run app.py")
-    return Asked(text, time.monotonic() - began, notice)
+    return Answer(text, time.monotonic() - started, notice)
 
 
 @dataclass(frozen=True)
-class _Talk:
+class _Client:
     address: str
     env: Mapping[str, str]
     headers: Mapping[str, str]
@@ -74,58 +75,62 @@ class _Talk:
         return max(self.deadline - time.monotonic(), 0.1)
 
     def check_endpoint(self) -> None:
-        """See that it can be asked at all; an app that is still waking up is waited for."""
+        """Check that the app has the endpoint; wait for an app that still starts."""
         reply = self._info()
-        while reply.status in _WAKING and time.monotonic() + _PAUSE < self.deadline:
+        while reply.status in _STARTING and time.monotonic() + _PAUSE < self.deadline:
             time.sleep(_PAUSE)
             reply = self._info()
         if reply.status == _NOT_FOUND and not reply.is_page:
-            raise NoAskError(_NO_ASK, fix=_ADD_ASK)
-        _refuse(reply, self.address, "what it can be asked")
+            raise NoEndpointError(_NO_ENDPOINT, fix=_ADD_ENDPOINT)
+        _check(reply, self.address, "its API")
         if reply.is_page:
-            raise HackkitError(f"{self.address} shows a page where a Gradio app has its API.")
-        said = reply.json()
-        endpoints = said.get("named_endpoints") if isinstance(said, dict) else None
+            raise HackkitError(f"{self.address} has a page where a Gradio app has its API.")
+        data = reply.json()
+        endpoints = data.get("named_endpoints") if isinstance(data, dict) else None
         if not isinstance(endpoints, dict) or "/ask" not in endpoints:
-            raise NoAskError(_NO_ASK, fix=_ADD_ASK)
+            raise NoEndpointError(_NO_ENDPOINT, fix=_ADD_ENDPOINT)
 
     def _info(self) -> Reply:
         return fetch.fetch(_at(self.address, "/info"), self.env, self.headers, self.left)
 
-    def put(self, question: str) -> str:
-        """Hand the question in; return the name under which its answer is kept."""
+    def send(self, question: str) -> str:
+        """Send the question; return the id of its answer."""
         content = {"data": [question]}
         reply = fetch.send(
             _at(self.address, "/call/ask"), self.env, content, self.headers, self.left
         )
-        _refuse(reply, self.address, "the question")
-        said = reply.json()
-        event = said.get("event_id") if isinstance(said, dict) else None
+        _check(reply, self.address, "the question")
+        data = reply.json()
+        event = data.get("event_id") if isinstance(data, dict) else None
         if not isinstance(event, str):
             raise HackkitError(
-                f"The app took the question, but not as Gradio does: {_shown(reply)}."
+                f"The app's answer to the question is not Gradio's: {_shown(reply)}."
             )
         return event
 
-    def listen(self, event: str) -> object:
-        """Wait for the answer; return it as the app's function gave it."""
+    def wait_for_answer(self, event: str) -> object:
+        """Wait for the answer; return what the app's function returned."""
         url = _at(self.address, f"/call/ask/{event}")
         seconds = self.left
         reply = fetch.follow(url, self.env, _is_over, self.headers, seconds)
         if reply.kind is Kind.TIMEOUT:
             raise HackkitError(f"The app did not answer the question within {seconds:.0f} s.")
-        _refuse(reply, self.address, "the answer")
+        _check(reply, self.address, "the answer")
         name, data = _last_event(reply.body.decode("utf-8", "replace"))
         if name == "complete":
             return data[0] if isinstance(data, list) and data else data
         if name == "error":
-            words = _error_words(data)
-            raise HackkitError("The app answered with an error" + (f": {words}" if words else "."))
-        raise HackkitError("The app's answer broke off before it was complete.")
+            message = _error_message(data)
+            raise HackkitError(
+                f"The app answered with an error: {message}"
+                if message
+                else "The app answered with an error."
+            )
+        raise HackkitError("The connection broke before the app's answer was complete.")
 
 
-_NO_ASK = "The app has no endpoint `ask`, through which programs put a question to it."
-_ADD_ASK = 'edit app.py: add gr.api(ask, api_name="ask") to the page'
+_NO_ENDPOINT = "The app has no API endpoint `ask` for questions."
+_ADD_ENDPOINT = 'edit app.py: add gr.api(ask, api_name="ask") to the page'
 
 
 def _at(address: str, path: str = "") -> str:
@@ -136,48 +141,48 @@ def _headers(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def _around(address: str, env: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the variables without proxies for an address on this machine."""
+def _without_proxies(address: str, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables, without proxies if the address is on this machine."""
     if not is_loopback(address):
         return env
     return {name: value for name, value in env.items() if name.lower() not in _PROXIES}
 
 
-def _refuse(reply: Reply, address: str, what: str) -> None:
-    """Raise HackkitError unless this is a good answer."""
+def _check(reply: Reply, address: str, what: str) -> None:
+    """Raise HackkitError unless the status is 200."""
     if not reply.answered:
         raise HackkitError(f"{address} did not answer: {reply.error}.")
-    # A private Space hides behind "Not Found".
+    # A private Space answers "Not Found".
     if reply.status in _DENIED or (reply.status == _NOT_FOUND and reply.is_page):
         raise HackkitError(
-            f"{address} does not show {what} ({reply.status}): it is private, or not there.",
+            f"{address} does not show {what} ({reply.status}): it is private or does not exist.",
             fix="hf auth login",
         )
     if reply.status != 200:  # noqa: PLR2004 - "OK"
-        raise HackkitError(f"{address} answers {reply.status} for {what}: {_shown(reply)}.")
+        raise HackkitError(f"{address} answered {reply.status} for {what}: {_shown(reply)}.")
 
 
 def _shown(reply: Reply) -> str:
     if reply.is_page:
-        return "a page for browsers"
-    words = _line(reply.body[:4000].decode("utf-8", "replace"))
-    return f'"{words}"' if words else "nothing"
+        return "an HTML page"
+    text = _line(reply.body[:4000].decode("utf-8", "replace"))
+    return f'"{text}"' if text else "nothing"
 
 
-def _line(said: str) -> str:
-    """Return what a server says as one short line that does nothing to a terminal."""
-    return "".join(filter(str.isprintable, " ".join(said.split())))[:_SHOWN]
+def _line(text: str) -> str:
+    """Return a server's text as one short line without control characters."""
+    return "".join(filter(str.isprintable, " ".join(text.split())))[:_SHOWN]
 
 
 def _is_over(body: bytes) -> bool:
-    """Tell whether an answer or an error has come, wholly."""
+    """Return whether a complete answer or error has arrived."""
     body = b"\n" + body
     place = max(body.find(end) for end in _END)
     return place >= 0 and b"\n\n" in body[place:].replace(b"\r\n", b"\n")
 
 
 def _last_event(stream: str) -> tuple[str, object]:
-    """Return the name and the value of the event that ends a stream, if it came wholly."""
+    """Return the name and the value of the event that ends a stream, if it is complete."""
     for block in reversed(stream.replace("\r\n", "\n").split("\n\n")[:-1]):
         fields = [line.partition(":") for line in block.splitlines()]
         name = next((value.strip() for key, _, value in fields if key == "event"), "")
@@ -190,8 +195,8 @@ def _last_event(stream: str) -> tuple[str, object]:
     return "", None
 
 
-def _words(answer: object) -> tuple[str, str]:
-    """Return the text of an answer, and its notice, whether it is text or has parts with names."""
+def _parts(answer: object) -> tuple[str, str]:
+    """Return the text and the notice of an answer, which is a string or has named parts."""
     if not isinstance(answer, dict):
         return (answer if isinstance(answer, str) else ""), ""
     named = (answer.get(key) for key in ("answer", "text", "content"))
@@ -199,6 +204,6 @@ def _words(answer: object) -> tuple[str, str]:
     return text, _line(str(answer.get("notice") or ""))
 
 
-def _error_words(data: object) -> str:
-    said = data.get("error") if isinstance(data, dict) else data
-    return _line(said) if isinstance(said, str) else ""
+def _error_message(data: object) -> str:
+    error = data.get("error") if isinstance(data, dict) else data
+    return _line(error) if isinstance(error, str) else ""

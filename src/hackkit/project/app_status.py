@@ -9,7 +9,6 @@ from hackkit.project.files import ProjectFiles
 if TYPE_CHECKING:
     from hackkit.system.processes import Ran, Run
 
-FIRST_PORT = 7860  # the first that Gradio, and a Space, use
 _PATIENCE = 5.0  # seconds
 
 
@@ -25,7 +24,7 @@ class AppStatus:
     chat_model: str = ""
     embed_model: str = ""
     host: str = "127.0.0.1"
-    port: int = 0  # 0: FIRST_PORT, or the next free one
+    port: int = 0  # 0: layout.PORT, or the next free one
     docs: str = ""
     index: str = ""
     documents: int = 0

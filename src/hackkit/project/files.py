@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hackkit.project.layout import venv_python
+
 ANSWERS = ".hackkit.yml"
 LARGEST_ENV = 100_000  # bytes: the time to read it grows with the square of its length
 
@@ -55,8 +57,7 @@ class ProjectFiles:
     @property
     def python(self) -> Path:
         """The path of Python in the project's environment, which may not exist yet."""
-        inside = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
-        return self.folder.joinpath(".venv", *inside)
+        return venv_python(self.folder / ".venv", windows=os.name == "nt")
 
     @property
     def installed(self) -> bool:

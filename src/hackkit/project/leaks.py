@@ -41,7 +41,7 @@ def secrets_among(variables: Mapping[str, str]) -> frozenset[str]:
     )
 
 
-def telling(secrets: Collection[str]) -> frozenset[str]:
+def unique(secrets: Collection[str]) -> frozenset[str]:
     """Return those that no file contains by chance: not words like "not-needed"."""
     return frozenset(
         secret

@@ -1,4 +1,4 @@
-"""Shows what deploy plans, rehearses and ships: for people, or as one JSON document."""
+"""Shows the results of `hackkit deploy`: for people, or as one JSON document."""
 
 import contextlib
 import sys
@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hackkit.deploy.manifest import Condition, Manifest, Published, Rehearsed, Step
-from hackkit.deploy.publish import Outcome, Voice
+from hackkit.deploy.manifest import DeploymentStatus, Manifest, Published, RehearsalResult, Step
+from hackkit.deploy.publish import Outcome, Prompter
 from hackkit.deploy.targets import Target
 from hackkit.errors import WrongUseError
 from hackkit.screens import console
 from hackkit.system.command_line import hackkit
 
 _MB = 1_000_000
-_MOST_FILES = 15  # lines for files on the screen; --json has them all
+_PROBLEMS_KEY = "objections"  # scripts read this key
+_MOST_FILES = 15  # files on the screen; --json lists all of them
 
 
 def show_targets(targets: Sequence[Target], *, as_json: bool) -> None:
-    """Show where a project can be put."""
+    """Show the targets that a project can be deployed to."""
     if as_json:
         keys = ("name", "title", "summary", "options")
         console.print_json([{key: getattr(each, key) for key in keys} for each in targets])
@@ -28,24 +29,26 @@ def show_targets(targets: Sequence[Target], *, as_json: bool) -> None:
 
 
 def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
-    """Show what came of a deployment, a rehearsal, or a question about one."""
+    """Show the result of one mode of deploy."""
     if as_json:
         console.print_json(_document(outcome))
     elif isinstance(outcome, Manifest):
         _show_manifest(outcome)
-    elif isinstance(outcome, Rehearsed):
+    elif isinstance(outcome, RehearsalResult):
         _show_steps(outcome.steps)
-        console.write("It works here as it will there.", style="bold green")
+        console.write(
+            "Rehearsal passed: it runs here as it will on the platform.", style="bold green"
+        )
         console.write(f"Full log: {outcome.log}", style="dim")
     elif isinstance(outcome, Published):
         _show_published(outcome)
-    elif isinstance(outcome, Condition):
-        words = outcome.words[:1].upper() + outcome.words[1:]
-        console.write(words, style="green" if outcome.well else "yellow")
+    elif isinstance(outcome, DeploymentStatus):
+        text = outcome.text[:1].upper() + outcome.text[1:]
+        console.write(text, style="green" if outcome.ok else "yellow")
         if outcome.address:
             console.write(outcome.address)
     else:
-        console.write(outcome.words)
+        console.write(outcome.text)
 
 
 def _show_manifest(manifest: Manifest) -> None:
@@ -54,20 +57,20 @@ def _show_manifest(manifest: Manifest) -> None:
     _list("It will", manifest.changes)
     _list("It needs", manifest.needs)
     _list("Written into the project", [each.path for each in manifest.writes])
-    _list("Secrets set there", sorted(manifest.secrets))
-    _list("Variables set there", [f"{key}={value}" for key, value in manifest.variables.items()])
+    _list("Secrets to set", sorted(manifest.secrets))
+    _list("Variables to set", [f"{key}={value}" for key, value in manifest.variables.items()])
     largest = sorted(manifest.files, key=lambda each: -each.size)[:_MOST_FILES]
     shown = [f"{each.size / 1000:9.1f} kB  {each.path}" for each in largest]
     more = len(manifest.files) - len(shown)
     _list(
-        f"Files that leave: {count}",
+        f"Files to send: {count}",
         shown + ([f"and {more} smaller ones (--json lists them)"] if more else []),
     )
     _list("Note", manifest.notes)
-    for each in manifest.objections:
-        console.write(f"\nStops it: {each.words}", style="bold red")
+    for each in manifest.problems:
+        console.write(f"\nProblem: {each.problem}", style="bold red")
         console.write(f"Fix: {each.fix}")
-    console.write("\nNothing was touched.", style="dim")
+    console.write("\nNothing was changed.", style="dim")
 
 
 def _list(heading: str, lines: Sequence[str]) -> None:
@@ -83,24 +86,24 @@ def _show_steps(steps: Sequence[Step]) -> None:
 
 
 def _show_published(published: Published) -> None:
-    live = published.live
-    _show_steps(live.steps)
-    if live.commands:
-        _list("Left to type", live.commands)
-    if not live.address:
+    deployment = published.deployment
+    _show_steps(deployment.steps)
+    _list("Commands to run yourself", deployment.commands)
+    if not deployment.address:
         return
-    if published.doubt:
-        console.write(f"It is up, but did not answer: {published.doubt}", style="yellow")
-        console.write(f"Fix: {published.fix}")
-    elif published.asked:
-        console.write(f"Asked: {published.asked}\nIt answered: {published.answer[:200]}")
-    console.write(f"\n{live.address}", style="bold green")
-    if live.dashboard:
-        console.write(f"Manage it at {live.dashboard}", style="dim")
-    show_code(live.address)
+    if published.problem:
+        console.write(f"It is up, but did not answer: {published.problem.problem}", style="yellow")
+        console.write(f"Fix: {published.problem.fix}")
+    elif published.question:
+        console.write(f"Question: {published.question}\nAnswer: {published.answer[:200]}")
+    console.write(f"\n{deployment.address}", style="bold green")
+    if deployment.dashboard:
+        console.write(f"Dashboard: {deployment.dashboard}", style="dim")
+    show_code(deployment.address)
 
 
 def _document(outcome: Outcome) -> Mapping[str, Any]:
+    """Return the JSON document; its keys are stable, also where our own names change."""
     if isinstance(outcome, Manifest):
         return {
             "target": outcome.target,
@@ -111,61 +114,67 @@ def _document(outcome: Outcome) -> Mapping[str, Any]:
             "changes": outcome.changes,
             "needs": outcome.needs,
             "notes": outcome.notes,
-            "objections": [asdict(each) for each in outcome.objections],
+            _PROBLEMS_KEY: [{"words": each.problem, "fix": each.fix} for each in outcome.problems],
         }
-    if isinstance(outcome, Rehearsed):
+    if isinstance(outcome, RehearsalResult):
         return {"steps": [asdict(each) for each in outcome.steps], "log": str(outcome.log)}
     if isinstance(outcome, Published):
-        return {
-            "address": outcome.live.address,
-            "dashboard": outcome.live.dashboard,
-            "commands": outcome.live.commands,
-            "steps": [asdict(each) for each in outcome.live.steps],
-            "asked": outcome.asked,
-            "answer": outcome.answer,
-            "doubt": outcome.doubt,
-            "fix": outcome.fix,
-        }
-    return asdict(outcome)
+        return _published_document(outcome)
+    address = {"address": outcome.address} if isinstance(outcome, DeploymentStatus) else {}
+    return {"words": outcome.text, **address, "well": outcome.ok}
 
 
-def voice(*, yes: bool) -> Voice:
-    """Return how deploy speaks with its user; `yes` agrees to everything, and says to what.
+def _published_document(published: Published) -> Mapping[str, Any]:
+    deployment, problem = published.deployment, published.problem
+    return {
+        "address": deployment.address,
+        "dashboard": deployment.dashboard,
+        "commands": deployment.commands,
+        "steps": [asdict(each) for each in deployment.steps],
+        "asked": published.question,
+        "answer": published.answer,
+        "doubt": problem.problem if problem else "",
+        "fix": problem.fix if problem else "",
+    }
 
-    Without a terminal, being asked raises WrongUseError.
+
+def prompter(*, yes: bool) -> Prompter:
+    """Return how deploy talks to the user; `yes` confirms everything, and shows what.
+
+    Without a terminal, a question raises WrongUseError.
     """
     if yes:
-        return Voice(console.say_and_go, console.say_and_go, console.say, waiting)
+        return Prompter(console.say_and_go, console.say_and_go, console.say, waiting)
     if console.is_interactive():
-        return Voice(console.confirm, console.confirm_loss, console.say, waiting)
-    return Voice(_nobody, _nobody, console.say, waiting)
+        return Prompter(console.confirm, console.confirm_loss, console.say, waiting)
+    return Prompter(_refuse, _refuse, console.say, waiting)
 
 
-def _nobody(says: str) -> bool:
-    """Say what would have been asked."""
+def _refuse(action: str) -> bool:
+    """Raise WrongUseError with the question that cannot be asked."""
     raise WrongUseError(
-        f"hackkit would {says}, but nobody is there to ask: without a terminal it needs --yes.",
+        f"hackkit would {action}. Without a terminal it needs --yes for that.",
         fix=hackkit(*sys.argv[1:], "--yes"),
     )
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[Callable[[str], None]]:
-    """Show what happens now: in one place on a terminal, line by line elsewhere."""
+    """Show what happens now: on a terminal in one place, otherwise line by line."""
     from rich.text import Text  # noqa: PLC0415 - `--help` does without
 
     terminal = console.terminal(stderr=True)
     if terminal.is_terminal:
         with terminal.status("") as status:
-            yield lambda words: status.update(Text(words))
+            yield lambda text: status.update(Text(text))
         return
     last = ""
 
-    def show(words: str) -> None:
+    def show(text: str) -> None:
         nonlocal last
-        if words != last:
-            console.say(words)
-        last = words
+        if text != last:
+            console.say(text)
+        last = text
 
     yield show
 

@@ -1,4 +1,4 @@
-"""The only module that knows huggingface_hub: Spaces as the hub keeps them."""
+"""The only module that knows huggingface_hub: creates, reads and changes Spaces."""
 
 import contextlib
 import hashlib
@@ -21,20 +21,20 @@ if TYPE_CHECKING:  # the real import waits for a deployment: it takes a third of
     from huggingface_hub import HfApi
 
 ADDRESS = "https://huggingface.co"
-MARK = ".hackkit.yml"  # a file that every Space of ours holds
+MARK = ".hackkit.yml"  # a file in every Space that hackkit created
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_KEPT = ".gitattributes"  # the hub's own: it says which files are in its large file storage
-# Git has chosen the files already: what its ignore file says now must not thin them out.
-_NOTHING_IGNORED = "# Everything here is meant to be sent.\n"
-_PATIENCE = 60.0  # seconds for one request; a commit of many megabytes is worked on for a while
-_LONGEST_PAUSE = 30  # seconds that a busy hub may let us wait in silence
+_KEPT = ".gitattributes"  # the hub's own: it lists the files in its large file storage
+# The files are chosen already: the hub must not drop those that .gitignore matches.
+_NOTHING_IGNORED = "# All files here are meant to be sent.\n"
+_TIMEOUT = 60.0  # seconds for one request; a commit of many megabytes takes long
+_LONGEST_PAUSE = 30  # seconds that a busy hub may make us wait without a message
 _NOT_FOUND = 404
-_SILENT = 50  # a level of Python's logging: the library's retries are not the user's business
+_SILENT = 50  # a level of Python's logging: users need no messages about the library's retries
 _NETWORK = {"httpx2", "httpcore2", "ssl"}
 
 
 def token(context: Context) -> tuple[str, str]:
-    """Return the token that counts, and where it was found; empty without one."""
+    """Return the token to use, and where it was found; empty without one."""
     for name in _VARIABLES:
         if context.value(name).strip():
             return context.value(name).strip(), context.origin(name)
@@ -46,7 +46,7 @@ def token(context: Context) -> tuple[str, str]:
 
 
 def _token_file(context: Context) -> Path | None:
-    """Return the file where logging in leaves the token."""
+    """Return the file in which `hf auth login` saves the token."""
     env = context.env
     home = env.get("USERPROFILE" if context.system == "windows" else "HOME", "")
     if env.get("HF_TOKEN_PATH"):
@@ -59,7 +59,7 @@ def _token_file(context: Context) -> Path | None:
 
 @dataclass(frozen=True)
 class Space:
-    """A Space that exists: its last commit, its files by name, and where it is in the web."""
+    """An existing Space: its last commit, its files by name, the app's address, the hub's page."""
 
     name: str  # "owner/name"
     commit: str = ""
@@ -70,22 +70,22 @@ class Space:
 
 
 @dataclass(frozen=True)
-class State:
-    """What a Space does now: the hub's own word for it, the commit, and what the hub complains of.
+class SpaceState:
+    """The state of a Space: the hub's own word for it, the commit, and the hub's error message.
 
-    `hardware` is what was asked for, or what it runs on.
+    `hardware` is the requested hardware, else the current one.
     """
 
     stage: str
     commit: str = ""
-    complaint: str = ""
+    error: str = ""
     hardware: str = ""
 
 
 class Hub:
-    """The hub, seen with the user's token. Every method raises HackkitError in words.
+    """The hub, used with the user's token. Every method raises HackkitError with the cause.
 
-    `secrets` are taken out of all that the hub says.
+    `secrets` are removed from all texts of the hub.
     """
 
     def __init__(self, context: Context, secrets: Mapping[str, str] | None = None) -> None:
@@ -99,17 +99,17 @@ class Hub:
         self._api = _client(self._endpoint, self.token)
 
     def owners(self) -> tuple[str, ...]:
-        """Return the account that the token belongs to, and the teams that it may know of."""
-        with self._words("your account"):
+        """Return the account that the token belongs to, then its teams."""
+        with self._explained("your account"):
             seen = self._api.whoami()
             teams = (str(team.get("name", "")) for team in seen.get("orgs") or ())
             return (str(seen.get("name", "")), *filter(None, teams))
 
     def find(self, name: str) -> Space | None:
-        """Return a Space; None when there is none that the token may see."""
+        """Return a Space; None when it does not exist or the token may not see it."""
         from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415 - see above
 
-        with self._words(name):
+        with self._explained(name):
             try:
                 seen = self._api.space_info(name)
             except RepositoryNotFoundError as error:
@@ -123,8 +123,8 @@ class Hub:
             )
 
     def create(self, name: str, *, private: bool, hardware: str) -> None:
-        """Make an empty Space for a Gradio app."""
-        with self._words(name):
+        """Create an empty Space for a Gradio app."""
+        with self._explained(name):
             self._api.create_repo(
                 name,
                 repo_type="space",
@@ -133,23 +133,23 @@ class Hub:
                 space_hardware=hardware or None,  # type: ignore[arg-type]  # a plain name does
             )
 
-    def publish(self, name: str) -> None:
-        """Let everybody see a Space."""
-        with self._words(name):
+    def make_public(self, name: str) -> None:
+        """Make a Space public."""
+        with self._explained(name):
             self._api.update_repo_settings(name, repo_type="space", private=False)
 
-    def move(self, name: str, hardware: str) -> None:
-        """Ask for other hardware."""
-        with self._words(name):
+    def set_hardware(self, name: str, hardware: str) -> None:
+        """Request other hardware."""
+        with self._explained(name):
             self._api.request_space_hardware(name, hardware)  # type: ignore[arg-type]  # the same
 
     def set_secrets(self, name: str, secrets: Mapping[str, str]) -> int:
-        """Set those secrets that are new or changed; return how many.
+        """Set the secrets that are new or changed; return how many.
 
-        The hub shows no secret to anybody. So that the next run knows whether one has changed,
-        its description holds sixteen bits of its checksum: too few to tell anything of it.
+        The hub never returns a secret. To notice a changed one, its description contains sixteen
+        bits of its checksum: too few to guess the secret.
         """
-        with self._words(name):
+        with self._explained(name):
             known = self._api.get_space_secrets(name)
             changed = 0
             for key, value in secrets.items():
@@ -160,8 +160,8 @@ class Hub:
             return changed
 
     def set_variables(self, name: str, variables: Mapping[str, str]) -> int:
-        """Set those variables that are new or changed; return how many."""
-        with self._words(name):
+        """Set the variables that are new or changed; return how many."""
+        with self._explained(name):
             known = self._api.get_space_variables(name)
             changed = 0
             for key, value in variables.items():
@@ -170,10 +170,10 @@ class Hub:
                     changed += 1
             return changed
 
-    def send(self, space: Space, folder: Path) -> str:
-        """Make the Space's files those of a folder, in one commit; return the commit that holds.
+    def commit_folder(self, space: Space, folder: Path) -> str:
+        """Replace the Space's files by those of a folder, in one commit; return the commit.
 
-        It is the old one when nothing has changed. Only these files are ever opened.
+        It is the old one when nothing has changed. No other files are opened.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
 
@@ -182,8 +182,8 @@ class Hub:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        with self._words(space.name), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the library's own remarks on a README
+        with self._explained(space.name), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's warnings about a README
             added = [CommitOperationAdd(name, path) for name, path in paths.items()]
             gone = sorted(set(space.files) - {*paths, _KEPT})
             self._api.preupload_lfs_files(
@@ -202,37 +202,37 @@ class Hub:
             )
             return done.oid
 
-    def state(self, name: str) -> State:
-        """Return what a Space does now."""
-        with self._words(name):
+    def state(self, name: str) -> SpaceState:
+        """Return the state of a Space."""
+        with self._explained(name):
             seen = self._api.get_space_runtime(name)
-            complaint = scrub(str(seen.raw.get("errorMessage") or ""), self._known)
+            error = scrub(str(seen.raw.get("errorMessage") or ""), self._known)
             hardware = str(seen.requested_hardware or seen.hardware or "")
-            return State(str(seen.stage), str(seen.raw.get("sha") or ""), complaint, hardware)
+            return SpaceState(str(seen.stage), str(seen.raw.get("sha") or ""), error, hardware)
 
     def restart(self, name: str) -> None:
-        """Start a Space again, also one that sleeps or is paused."""
-        with self._words(name):
+        """Restart a Space, also one that sleeps or is paused."""
+        with self._explained(name):
             self._api.restart_space(name)
 
     def log(self, name: str, *, build: bool) -> str:
-        """Return what the build, or the app, has said so far; no secret in it."""
-        with self._words(name):
+        """Return the log of the build or of the app so far, without secrets."""
+        with self._explained(name):
             return scrub("".join(self._api.fetch_space_logs(name, build=build)), self._known)
 
     def delete(self, name: str) -> None:
-        """Delete a Space with all that is in it."""
-        with self._words(name):
+        """Delete a Space with all its files."""
+        with self._explained(name):
             self._api.delete_repo(name, repo_type="space")
 
-    # What went wrong, in words
+    # Errors
 
     @contextlib.contextmanager
-    def _words(self, about: str) -> Iterator[None]:
+    def _explained(self, about: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever it is, the user gets words
-            # Its own text may hold a header or a secret, so it is never shown.
+        except Exception as error:  # noqa: BLE001 - every error gets a message for the user
+            # Its own text may contain a header or a secret, so it is never shown.
             raise self._explain(error, about) from None
 
     def _explain(self, error: Exception, about: str) -> Exception:
@@ -242,51 +242,51 @@ class Hub:
             if isinstance(cause, HackkitError):
                 return cause
             if isinstance(cause, HfHubHTTPError):
-                said = scrub(str(cause.server_message or ""), self._known)
-                return refusal(cause.response.status_code, said, about, self._origin)
+                message = scrub(str(cause.server_message or ""), self._known)
+                return refusal(cause.response.status_code, message, about, self._origin)
         if any(map(_is_network, _causes(error))):
-            return self._network_trouble()
+            return self._network_error()
         if isinstance(error, ValueError):
-            said = scrub(" ".join(str(error).split()), self._known)
-            return HackkitError(f"Hugging Face does not take this: {said}", fix=STATUS_PAGE)
+            message = scrub(" ".join(str(error).split()), self._known)
+            return HackkitError(f"Hugging Face rejected the request: {message}", fix=STATUS_PAGE)
         return error
 
-    def _network_trouble(self) -> HackkitError:
-        """Ask once more, without the token, to tell what stands in the way."""
+    def _network_error(self) -> HackkitError:
+        """Send one more request, without the token, to find what blocks the connection."""
         url = f"{self._endpoint}/api/models?limit=1"
         reply = fetch(url, self._context.env, seconds=5)
         blocked = why_blocked(reply, Site(url, "HF_ENDPOINT", self._context.system))
         if blocked:
             return HackkitError(f"Hugging Face cannot be reached: {blocked.problem}.", blocked.fix)
         return HackkitError(
-            "The connection to Hugging Face broke off. Run it again: it goes on from there.",
+            "The connection to Hugging Face broke. Run it again: it resumes where it stopped.",
             fix=hackkit("deploy", "spaces"),
         )
 
 
 def _client(endpoint: str, secret: str) -> "HfApi":
-    """Make a client that is quiet, impatient, and keeps nothing on this machine."""
+    """Return a client without messages, long waits or files on this machine."""
     from huggingface_hub import HfApi, constants, get_session, set_client_factory  # noqa: PLC0415
     from huggingface_hub.utils.logging import set_verbosity  # noqa: PLC0415 - all three as above
     from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
 
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    # Xet may split what is sent into several commits, and keeps a cache; plain HTTP does neither.
+    # Xet may split an upload into several commits, and keeps a cache; plain HTTP does neither.
     constants.HF_HUB_DISABLE_XET = True
     disable_progress_bars()
     set_verbosity(_SILENT)
-    kind = type(get_session())  # a client of httpx2, which this module does not know
+    kind = type(get_session())  # a client of httpx2, which this module does not import
 
     def factory() -> Any:  # noqa: ANN401 - the same
-        hooks = {"response": [_hurry]}
-        return kind(timeout=_PATIENCE, follow_redirects=True, event_hooks=hooks)
+        hooks = {"response": [_refuse_long_wait]}
+        return kind(timeout=_TIMEOUT, follow_redirects=True, event_hooks=hooks)
 
     set_client_factory(factory)
     return HfApi(endpoint, token=secret, library_name="hackkit", library_version=VERSION)
 
 
-def _hurry(response: Any) -> None:  # noqa: ANN401 - the same
-    """End the library's silent waiting for its next try when the hub wants it to be long."""
+def _refuse_long_wait(response: Any) -> None:  # noqa: ANN401 - the same
+    """Raise RateLimitError where the library would wait long, without a message, and retry."""
     limited = response.status_code == 429  # noqa: PLR2004 - "Too Many Requests"
     wait = response.headers.get("retry-after", "")
     if limited and wait.isdigit() and int(wait) > _LONGEST_PAUSE:
@@ -309,7 +309,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_network(error: BaseException) -> bool:
-    """Tell whether an exception is of the connection, or of an answer that is not the hub's."""
+    """Return whether an exception comes from the connection, or from an answer not the hub's."""
     from json import JSONDecodeError  # noqa: PLC0415 - only failures need it
 
     library = type(error).__module__.partition(".")[0]

@@ -1,4 +1,4 @@
-"""The header of a README that makes a folder a Hugging Face Space, and what may be wrong in it."""
+"""Reads, completes and checks the README header that makes a folder a Hugging Face Space."""
 
 import difflib
 import re
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hackkit.project.layout import DOCKERFILE, PORT
 from hackkit.project.lockfile import least_python
 
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
@@ -30,48 +31,48 @@ _FLAG_LETTERS = {chr(0x1F1E6 + number) for number in range(26)}
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One key of the header that would stop or spoil a deployment."""
+class HeaderIssue:
+    """A key of the header that would break a deployment: its value, and the right one."""
 
     key: str
-    seen: str
-    wanted: str
+    value: str
+    expected: str
 
     def __str__(self) -> str:
-        return f"{self.key} is {self.seen}, not {self.wanted}"
+        return f"{self.key} is {self.value}, not {self.expected}"
 
 
 @dataclass(frozen=True)
 class Header:
-    """The front matter of a README; `trouble` says why there are no values."""
+    """The front matter of a README; `error` says why there are no values."""
 
     values: Mapping[str, object] = field(default_factory=dict)
-    trouble: str = ""
+    error: str = ""
 
 
 def parse_header(text: str) -> Header:
-    """Read the YAML between the two lines `---` that a README begins with."""
-    import yaml  # noqa: PLC0415 - only checks of a project read it
+    """Read the YAML between the two lines `---` at the start of a README."""
+    import yaml  # noqa: PLC0415 - only deploy and doctor read it
 
     match = _FRONT_MATTER.match(text)
     if match is None:
-        return Header(trouble="has no header between two lines ---")
+        return Header(error="has no header between two lines ---")
     try:
         values = yaml.safe_load(match[1])
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 2 if error.problem_mark else 2
-        return Header(trouble=f"has a header that is not YAML (line {line})")
+        return Header(error=f"has a header that is not YAML (line {line})")
     except yaml.YAMLError:
-        return Header(trouble="has a header that is not YAML")
+        return Header(error="has a header that is not YAML")
     if not isinstance(values, dict):
-        return Header(trouble="has a header without keys")
+        return Header(error="has a header without keys")
     return Header({str(key): value for key, value in values.items()})
 
 
 def complete(text: str, defaults: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
-    """Return a README whose header has all these keys, and those that were added.
+    """Return a README whose header has all these keys, and the keys that were added.
 
-    What the header says already stays; a README without a header gets one.
+    Existing keys stay; a README without a header gets one.
     """
     import json  # noqa: PLC0415 - only a deployment writes headers
 
@@ -79,7 +80,7 @@ def complete(text: str, defaults: Mapping[str, object]) -> tuple[str, tuple[str,
     known = parse_header(text).values
     added = {key: value for key, value in defaults.items() if value and key not in known}
     newline = "\r\n" if match and "\r\n" in match[0] else "\n"
-    # JSON is YAML; a version stays a text, as YAML would read 3.10 as a number.
+    # JSON is YAML, and keeps a version as a string: YAML alone would read 3.10 as a number.
     lines = [
         f"{key}: {json.dumps(value, ensure_ascii=False)}{newline}" for key, value in added.items()
     ]
@@ -90,11 +91,11 @@ def complete(text: str, defaults: Mapping[str, object]) -> tuple[str, tuple[str,
     return (whole if added else text), tuple(added)
 
 
-def problems(header: Mapping[str, object], lock_gradio: str, folder: Path) -> list[Problem]:
-    """Return what is wrong in a header, what stops the Space first.
+def issues(header: Mapping[str, object], lock_gradio: str, folder: Path) -> list[HeaderIssue]:
+    """Return what is wrong in a header; what stops the Space comes first.
 
-    `lock_gradio`: the version of Gradio that the project is tested with; empty when unknown.
-    `folder`: where the Space's files are.
+    `lock_gradio`: the version of Gradio in the lock; empty when unknown. `folder`: the folder with
+    the Space's files.
     """
     return [
         *_sdk(header, lock_gradio),
@@ -105,80 +106,82 @@ def problems(header: Mapping[str, object], lock_gradio: str, folder: Path) -> li
     ]
 
 
-def _sdk(header: Mapping[str, object], lock_gradio: str) -> Iterator[Problem]:
+def _sdk(header: Mapping[str, object], lock_gradio: str) -> Iterator[HeaderIssue]:
     sdk, version = header.get("sdk"), header.get("sdk_version")
     if sdk not in SDKS:
-        yield Problem("sdk", _shown(sdk), "one of " + ", ".join(SDKS))
+        yield HeaderIssue("sdk", _shown(sdk), "one of " + ", ".join(SDKS))
     if sdk != "gradio":
         return
     full = isinstance(version, str) and _FULL_VERSION.fullmatch(version)
     if not full:
-        yield Problem("sdk_version", _shown(version), lock_gradio or "a full x.y.z")
+        yield HeaderIssue("sdk_version", _shown(version), lock_gradio or "a full x.y.z")
     elif lock_gradio and version != lock_gradio:
-        yield Problem("sdk_version", _shown(version), f"{lock_gradio} as in uv.lock")
+        yield HeaderIssue("sdk_version", _shown(version), f"{lock_gradio} as in uv.lock")
 
 
-def _files(header: Mapping[str, object], folder: Path) -> Iterator[Problem]:
-    sdk, port = header.get("sdk"), header.get("app_port", 7860)
+def _files(header: Mapping[str, object], folder: Path) -> Iterator[HeaderIssue]:
+    sdk, port = header.get("sdk"), header.get("app_port", PORT)
     usual = {"gradio": "app.py", "static": "index.html"}.get(str(sdk), "")
     app_file = str(header.get("app_file") or usual)
-    if sdk == "docker" and not (folder / "Dockerfile").is_file():
-        yield Problem("sdk", "docker", "possible without a Dockerfile")
+    if sdk == "docker" and not (folder / DOCKERFILE).is_file():
+        yield HeaderIssue("sdk", "docker", "possible without a Dockerfile")
     elif app_file and sdk != "docker" and not (folder / app_file).is_file():
-        yield Problem(
+        yield HeaderIssue(
             "app_file", f"{_shown(app_file)}, which does not exist", "a file of this folder"
         )
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 2**16:
-        yield Problem("app_port", _shown(port), "a port number")
+        yield HeaderIssue("app_port", _shown(port), "a port number")
 
 
-def _python(header: Mapping[str, object], least: str) -> Iterator[Problem]:
+def _python(header: Mapping[str, object], least: str) -> Iterator[HeaderIssue]:
     if header.get("sdk") != "gradio":
         return
     seen = header.get("python_version")
     wanted = f'"{least or "3.11"}"'
     if not _PYTHON.fullmatch(str(seen)):
-        missing = "not set (Spaces then take 3.10)" if seen is None else _shown(seen)
-        yield Problem("python_version", missing, wanted)
+        missing = "not set (Spaces then use 3.10)" if seen is None else _shown(seen)
+        yield HeaderIssue("python_version", missing, wanted)
     elif isinstance(seen, float) and str(seen) == "3.1":
-        yield Problem("python_version", "3.1 (YAML reads 3.10 so)", f"in quotes: {wanted}")
+        yield HeaderIssue("python_version", "3.1 (how YAML reads 3.10)", f"in quotes: {wanted}")
     elif least and _numbers(str(seen))[:2] < _numbers(least)[:2]:
-        yield Problem("python_version", _shown(seen), f"at least {wanted}, as in pyproject.toml")
+        yield HeaderIssue(
+            "python_version", _shown(seen), f"at least {wanted}, as in pyproject.toml"
+        )
 
 
-def _looks(header: Mapping[str, object]) -> Iterator[Problem]:
+def _looks(header: Mapping[str, object]) -> Iterator[HeaderIssue]:
     title = header.get("title")
     if not str(title or "").strip():
-        yield Problem("title", _shown(title), "the app's name")
+        yield HeaderIssue("title", _shown(title), "the app's name")
     for key in ("colorFrom", "colorTo"):
         if header.get(key, "red") not in COLOURS:
-            yield Problem(key, _shown(header[key]), "one of " + ", ".join(COLOURS))
+            yield HeaderIssue(key, _shown(header[key]), "one of " + ", ".join(COLOURS))
     emoji = header.get("emoji", "📚")
     if not (isinstance(emoji, str) and _is_one_emoji(emoji.strip())):
-        yield Problem("emoji", _shown(emoji), "one emoji")
+        yield HeaderIssue("emoji", _shown(emoji), "one emoji")
     words = str(header.get("short_description") or "")
     if len(words) > LONGEST_DESCRIPTION:
         limit = f"at most {LONGEST_DESCRIPTION}"
-        yield Problem("short_description", f"{len(words)} characters long", limit)
+        yield HeaderIssue("short_description", f"{len(words)} characters long", limit)
     yield from _license(header.get("license", "mit"))
     if not isinstance(header.get("pinned", False), bool):
-        yield Problem("pinned", _shown(header["pinned"]), "true or false")
+        yield HeaderIssue("pinned", _shown(header["pinned"]), "true or false")
 
 
-def _license(seen: object) -> Iterator[Problem]:
+def _license(seen: object) -> Iterator[HeaderIssue]:
     each = seen if isinstance(seen, list) and seen else [seen]
     for one in each:
         if not (isinstance(one, str) and _LICENSE.fullmatch(one)):
             guess = re.sub(r"[^a-z0-9.+-]+", "-", str(one or "").lower()).strip("-")
             wanted = f"an id such as {guess or 'mit'}"
-            yield Problem("license", _shown(one), wanted)
+            yield HeaderIssue("license", _shown(one), wanted)
 
 
-def _misspelt(header: Mapping[str, object]) -> Iterator[Problem]:
+def _misspelt(header: Mapping[str, object]) -> Iterator[HeaderIssue]:
     for key in header:
         near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
         if key not in _KEYS and near:
-            yield Problem(f"the key {key}", "unknown to Spaces", f"spelt {near[0]}")
+            yield HeaderIssue(f"the key {key}", "unknown to Spaces", f"spelt {near[0]}")
 
 
 def _is_one_emoji(text: str) -> bool:

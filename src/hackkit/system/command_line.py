@@ -13,6 +13,7 @@ from pathlib import Path
 PACKAGE = "hackkit-starter"  # `hackkit` on the index is another project
 # The temporary environment of `uvx`, in uv's cache.
 _UVX = re.compile(r"(?:archive|environments)-v[0-9]+")
+_QUOTES = r"\042\047"  # double and single, in the form that every `tr` reads
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,23 @@ class Shell:
         if self.windows:
             return f'{self.line(["icacls", path])} /inheritance:r /grant:r "${{env:USERNAME}}:F"'
         return self.line(["chmod", "600", path])
+
+    def pipe_variable(self, name: str, command: str, *, whole: bool) -> str:
+        """Pipe an environment variable into a command: its value, or NAME=value (`whole`)."""
+        if self.windows:
+            return f'"{name}=$env:{name}" | {command}' if whole else f"$env:{name} | {command}"
+        form = f"{name}=%s\\n" if whole else "%s"
+        return f"printf '{form}' \"${name}\" | {command}"
+
+    def pipe_env_file(self, name: str, command: str, *, whole: bool) -> str:
+        """Pipe a variable of `.env` into a command: its value, or NAME=value (`whole`)."""
+        if self.windows:
+            found = f"(Select-String '^{name}=(.*)' .env).Matches.Groups[1].Value"
+            value = f"{found}.Trim([char]34, [char]39)"
+            return f'"{name}=$({value})" | {command}' if whole else f"{value} | {command}"
+        if whole:
+            return f"grep '^{name}=' .env | {command}"
+        return f"sed -n 's/^{name}=//p' .env | tr -d '{_QUOTES}\\n' | {command}"
 
     def end_process(self, number: int | str) -> str:
         """End a process by its number."""

@@ -1,18 +1,18 @@
-"""What an app imports, read from its files."""
+"""An app's imports are found without running it."""
 
-from hackkit.deploy.outgoing import made
-from hackkit.deploy.rehearsal.imports import foreign
+from hackkit.deploy.outgoing import generated
+from hackkit.deploy.rehearsal.imports import third_party
 
 START = "app.py"
 
 
 def read(**files: str) -> tuple[str, ...]:
-    """Return the modules of others that app.py needs; `rag__store` is the file rag/store.py."""
+    """Return the third-party modules of app.py; `rag__store` is the file rag/store.py."""
     paths = {name.replace("__", "/") + ".py": text for name, text in files.items()}
-    return foreign([made(path, text) for path, text in paths.items()], START)
+    return third_party([generated(path, text) for path, text in paths.items()], START)
 
 
-def test_packages_of_others_are_found_and_pythons_own_are_not() -> None:
+def test_third_party_modules_are_found_and_pythons_own_are_not() -> None:
     assert read(app="import os, json\nimport numpy.linalg\nfrom PIL import Image\n") == (
         "PIL",
         "numpy",
@@ -28,9 +28,12 @@ def test_the_apps_own_files_are_followed() -> None:
     ) == ("chromadb", "pypdf")
 
 
-def test_a_package_that_is_imported_runs_its_first_file() -> None:
-    files = [made("app.py", "import rag.store\n"), made("rag/__init__.py", "import yaml\n")]
-    assert foreign([*files, made("rag/store.py", "")], START) == ("yaml",)
+def test_an_imported_package_runs_its_init_file() -> None:
+    files = [
+        generated("app.py", "import rag.store\n"),
+        generated("rag/__init__.py", "import yaml\n"),
+    ]
+    assert third_party([*files, generated("rag/store.py", "")], START) == ("yaml",)
 
 
 def test_an_import_inside_a_function_counts() -> None:
@@ -46,15 +49,15 @@ def test_what_the_code_can_do_without_does_not_count() -> None:
 def test_an_extra_counts_only_where_the_app_cannot_start_without_it() -> None:
     extras = '[project.optional-dependencies]\ntrain = ["torch>=2", "py-pdf[all]; extra"]\n'
     late = "def train() -> None:\n    import torch.nn\n    import py_pdf, numpy\n"
-    project = made("pyproject.toml", extras)
-    assert foreign([project, made("app.py", late)], START) == ("numpy",)
-    assert foreign([project, made("app.py", "import torch\n")], START) == ("torch",)
-    assert foreign([made("app.py", late)], START) == ("numpy", "py_pdf", "torch")
+    project = generated("pyproject.toml", extras)
+    assert third_party([project, generated("app.py", late)], START) == ("numpy",)
+    assert third_party([project, generated("app.py", "import torch\n")], START) == ("torch",)
+    assert third_party([generated("app.py", late)], START) == ("numpy", "py_pdf", "torch")
 
 
 def test_files_that_the_app_does_not_import_do_not_count() -> None:
     assert read(app="", tests__test_app="import pytest\n") == ()
 
 
-def test_a_file_that_is_not_python_is_left_to_the_start() -> None:
+def test_a_file_with_a_syntax_error_is_left_to_the_start() -> None:
     assert read(app="import rag\ndef x(:\n") == ()

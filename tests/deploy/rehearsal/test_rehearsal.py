@@ -1,4 +1,4 @@
-"""A rehearsal of a real app: what would fail on the platform fails here, in words."""
+"""A rehearsal of a real app: what would fail on the platform fails here, with a fix."""
 
 import json
 import re
@@ -15,7 +15,7 @@ import psutil
 import pytest
 from conftest import Run, clean_environment, git
 
-from hackkit.deploy.rehearsal.stage import free_port
+from hackkit.deploy.rehearsal.workspace import free_port
 from hackkit.system import uv
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ class Rehearsal:
         path.write_text(after, "utf-8")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Rehearse; see that nothing but a log without secrets stays."""
+        """Rehearse; check that only a log without secrets stays."""
         names = ("TMPDIR", "TEMP", "TMP")
         env = {**clean_environment(), **dict.fromkeys(names, str(self.temporary))}
         kept = {"GRADIO_TEMP_DIR", "HF_TOKEN", "MISTRAL_API_KEY"}
@@ -62,7 +62,7 @@ class Rehearsal:
         return result
 
     def interrupted(self, step: str, name: str) -> int:
-        """Send a signal as soon as this step has begun; return the exit code."""
+        """Send a signal as soon as this step has started; return the exit code."""
         names = ("TMPDIR", "TEMP", "TMP")
         words = [sys.executable, "-m", "hackkit", "deploy", "spaces", str(self.folder)]
         with subprocess.Popen(
@@ -79,7 +79,7 @@ class Rehearsal:
             return run.wait(120)
 
     def fails(self) -> tuple[str, str]:
-        """Rehearse what must fail; return the problem and its fix."""
+        """Rehearse a broken app; return the problem and its fix."""
         result = self.run()
         assert result.returncode == 1, result.stdout + result.stderr
         assert "Traceback" not in result.stderr
@@ -87,7 +87,7 @@ class Rehearsal:
         return problem, fix
 
     def left(self) -> list[str]:
-        """Return what stayed besides the log: files, and processes."""
+        """Return the files and processes that remain, besides the log."""
         files = [each.name for each in self.temporary.iterdir() if each.suffix != ".log"]
         return [*files, *still_running(self.temporary)]
 
@@ -116,7 +116,7 @@ def app(fresh: Path, tmp_path: Path, hackkit: Run) -> Rehearsal:
     """Return a copy of the project, with a key in its .env."""
     folder, temporary = tmp_path / "app", tmp_path / "temporary"
     shutil.copytree(fresh, folder, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
-    if sys.platform != "win32":  # its question is asked for there
+    if sys.platform != "win32":  # the suggested question comes from there
         (folder / ".venv").symlink_to(fresh / ".venv")
     (folder / ".env").write_text(f"MISTRAL_API_KEY={KEY}\n", "utf-8")
     temporary.mkdir()
@@ -143,7 +143,7 @@ def test_an_app_that_programs_cannot_ask_is_not_asked(app: Rehearsal) -> None:
     assert last["outcome"].startswith("skipped: The app has no endpoint `ask`")
 
 
-def test_a_requirement_that_is_not_listed_is_named_with_the_mend(app: Rehearsal) -> None:
+def test_a_requirement_that_is_not_listed_is_named_with_the_fix(app: Rehearsal) -> None:
     line = re.compile(r'(?m)^    "snowballstemmer.*\n')
     app.edit("pyproject.toml", lambda text: line.sub("", text))
     env = uv.environment(clean_environment())
@@ -160,15 +160,15 @@ def test_a_syntax_error_is_named_by_file_and_line(app: Rehearsal) -> None:
     number = (app.folder / "app.py").read_text("utf-8").count("\n") - 1
     problem, fix = app.fails()
     assert f"app.py:{number} is not valid Python" in problem
-    assert fix == f"edit app.py: mend line {number}"
+    assert fix == f"edit app.py: correct line {number}"
     assert app.log_named_in(problem).is_file()
 
 
-def test_a_port_that_is_not_honoured_is_told_with_the_mend(app: Rehearsal) -> None:
+def test_a_wrong_port_is_named_with_the_fix(app: Rehearsal) -> None:
     mine = free_port()
     app.edit("app.py", lambda text: text.replace("SETTINGS.port or None", str(mine)))
     problem, fix = app.fails()
-    assert f"The app listens on {mine}, not on " in problem
+    assert f"The app listens on port {mine}; the platform connects to port " in problem
     assert fix == "edit app.py: pass server_port=SETTINGS.port to launch()"
     assert app.log_named_in(problem).is_file()
 
@@ -178,7 +178,7 @@ def test_a_crash_at_start_is_named_by_its_line(app: Rehearsal) -> None:
     number = (app.folder / "rag" / "pipeline.py").read_text("utf-8").count("\n")
     problem, fix = app.fails()
     assert f"crashed at rag/pipeline.py:{number}: RuntimeError: no model for [secret]." in problem
-    assert fix == f"edit rag/pipeline.py: mend line {number}"
+    assert fix == f"edit rag/pipeline.py: correct line {number}"
     assert "no model for [secret]" in app.log_named_in(problem).read_text("utf-8")
 
 
@@ -192,7 +192,7 @@ def test_a_crash_when_it_is_asked_is_named_by_its_line(app: Rehearsal) -> None:
     problem, fix = app.fails()
     assert "The app answered with an error" in problem
     assert f"crashed at app.py:{number}: TypeError: as_dict() takes 1" in problem
-    assert fix == f"edit app.py: mend line {number}"
+    assert fix == f"edit app.py: correct line {number}"
 
 
 def test_a_file_that_git_does_not_track_is_missed(app: Rehearsal) -> None:
@@ -201,7 +201,7 @@ def test_a_file_that_git_does_not_track_is_missed(app: Rehearsal) -> None:
         "app.py", lambda text: text.replace("import gradio", "import rag.extra\nimport gradio")
     )
     problem, fix = app.fails()
-    assert "imports rag/extra.py, which is not among the files that are sent" in problem
+    assert "imports rag/extra.py, which is not sent" in problem
     assert fix == "git add -- rag/extra.py"
 
 
@@ -218,7 +218,7 @@ def test_a_huge_file_stops_it_before_anything_is_done(app: Rehearsal) -> None:
         file.truncate(101_000_000)
     git(app.folder, "add", "video.mp4")
     problem, fix = app.fails()
-    assert "video.mp4 is 101.0 MB; at most 100 MB are taken." in problem
+    assert "video.mp4 is 101.0 MB (limit 100 MB)." in problem
     assert fix == "git rm --cached -- video.mp4"
     assert not app.log
 

@@ -1,4 +1,4 @@
-"""Cloud Run: one instance, keys in Secret Manager, and images named after what is in them."""
+"""Cloud Run: one instance, keys in Secret Manager, images named after their content."""
 
 import http.server
 import json
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import clean_environment, write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, project, requested, secretless
 
-from hackkit.deploy.manifest import Live, Options, Order
-from hackkit.deploy.publish import remember
+from hackkit.deploy.manifest import Deployment, DeployRequest, Options
+from hackkit.deploy.publish import link_in_readme
 from hackkit.deploy.targets import cloudrun
 from hackkit.errors import HackkitError
 
@@ -26,7 +26,7 @@ YES = Options(yes=True)
 ADDRESS = "https://ask-paris-123.europe-west1.run.app"
 LOOKS = ("list", "get-value", "describe", "access", "print-identity-token")
 MISSING = (1, "ERROR: NOT_FOUND")
-# Reads Google's own description of the service, which its package for Python brings along.
+# Checks the service against Google's own description, which is in its Python package.
 _READER = """\
 import json, pathlib, sys, googleapiclient
 place = pathlib.Path(googleapiclient.__file__).parent / "discovery_cache/documents/run.v1.json"
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> FakePlatform:
-    """Make a gcloud that knows us and our project, in which there is nothing yet."""
+    """Make a gcloud with a logged-in user and an empty project."""
     rules = {
         "auth list": (0, "ada@example.org"),
         "config get-value": (0, "paris-1"),
@@ -73,7 +73,7 @@ def cli(tmp_path: Path) -> FakePlatform:
     return FakePlatform(tmp_path / "bin", "gcloud", rules)
 
 
-def config(made: Order) -> dict[str, Any]:
+def config(made: DeployRequest) -> dict[str, Any]:
     read = yaml.safe_load(cloudrun.plan(made).writes[0].read())
     assert isinstance(read, dict)
     return read
@@ -85,12 +85,12 @@ def container(service: dict[str, Any]) -> dict[str, Any]:
     return only
 
 
-def ship(made: Order) -> Live:
-    return cloudrun.ship(made, cloudrun.plan(made), lambda _: None)
+def deploy(made: DeployRequest) -> Deployment:
+    return cloudrun.deploy(made, cloudrun.plan(made), lambda _: None)
 
 
 def test_the_file_asks_for_one_instance_on_the_apps_port(folder: Path) -> None:
-    made = config(order(folder))
+    made = config(requested(folder))
     scale = made["spec"]["template"]["metadata"]["annotations"]
     assert scale["autoscaling.knative.dev/maxScale"] == "1"
     assert container(made)["ports"] == [{"containerPort": 7860}]
@@ -98,31 +98,34 @@ def test_the_file_asks_for_one_instance_on_the_apps_port(folder: Path) -> None:
 
 
 def test_a_key_is_named_and_never_written(folder: Path) -> None:
-    env = {each["name"]: each for each in container(config(order(folder)))["env"]}
+    env = {each["name"]: each for each in container(config(requested(folder)))["env"]}
     reference = {"name": "ask-paris-mistral-api-key", "key": "latest"}
     assert env["MISTRAL_API_KEY"]["valueFrom"] == {"secretKeyRef": reference}
     assert env["CHAT_MODEL"]["value"] == "mistral-small-latest"
     assert "PORT" not in env  # Cloud Run sets it
-    assert not any(KEY.encode() in each.read() for each in cloudrun.plan(order(folder)).files)
+    assert not any(KEY.encode() in each.read() for each in cloudrun.plan(requested(folder)).files)
 
 
-def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
-    commands = ship(order(folder)).commands
+def test_without_yes_the_exact_commands_are_written_out(folder: Path) -> None:
+    commands = deploy(requested(folder)).commands
     assert commands[1:3] == ("gcloud auth login", "gcloud config set project PROJECT")
     assert commands[-1].startswith("gcloud run services replace cloudrun.yaml")
-    assert any(each.startswith("edit cloudrun.yaml: put europe-west1-docker") for each in commands)
+    assert any(
+        each.startswith("edit cloudrun.yaml: replace IMAGE by europe-west1-docker")
+        for each in commands
+    )
     assert not any(KEY in each for each in commands)
 
 
-def test_they_name_the_project_that_gcloud_knows(folder: Path, cli: FakePlatform) -> None:
-    commands = ship(order(folder, cli)).commands
+def test_they_name_gclouds_current_project(folder: Path, cli: FakePlatform) -> None:
+    commands = deploy(requested(folder, cli)).commands
     assert commands[0].startswith("gcloud services enable")
     assert all("PROJECT" not in each for each in commands)
     assert cli.lines(*LOOKS) == []
 
 
 def test_with_yes_they_are_run_in_their_order(folder: Path, cli: FakePlatform) -> None:
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(requested(folder, cli, options=YES))
     assert [" ".join(line.split()[1:4]) for line in cli.lines(*LOOKS)] == [
         "services enable run.googleapis.com",
         "artifacts repositories create",
@@ -146,7 +149,7 @@ def _tag(cli: FakePlatform) -> str:
 def test_the_service_gets_the_image_that_was_built_and_the_keys_version(
     folder: Path, cli: FakePlatform
 ) -> None:
-    ship(order(folder, cli, options=YES))
+    deploy(requested(folder, cli, options=YES))
     sent = next(each for each in cli.seen if "replace" in each.words)
     made = yaml.safe_load(sent.config["cloudrun.yaml"])
     assert container(made)["image"] == _tag(cli).removeprefix("--tag=")
@@ -155,65 +158,65 @@ def test_the_service_gets_the_image_that_was_built_and_the_keys_version(
     assert ".env" not in sent.files
 
 
-def test_a_second_time_builds_and_makes_nothing_anew(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli, options=YES)
-    ship(made)
+def test_a_second_time_builds_and_creates_nothing_again(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli, options=YES)
+    deploy(made)
     first = next(each for each in cli.seen if "replace" in each.words).config
     cli.forget()
     cli.answer({"artifacts": (0, ""), "secrets describe": (0, "")})
     cli.answer({"secrets versions access": (0, KEY)})
-    ship(made)
+    deploy(made)
     lines = cli.lines(*LOOKS)
     assert not any(word in line for line in lines for word in (" create", "submit", " add "))
     assert next(each for each in cli.seen if "replace" in each.words).config == first
 
 
-def test_what_changed_is_built_under_a_new_name(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli, options=YES)
-    ship(made)
+def test_a_changed_file_gives_the_image_a_new_name(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli, options=YES)
+    deploy(made)
     first = _tag(cli)
     write(folder / "app.py", "print('changed')\n")
     cli.forget()
-    ship(made)
+    deploy(made)
     assert _tag(cli) != first
 
 
 def test_the_address_in_the_readme_is_no_reason_to_build_again(
     folder: Path, cli: FakePlatform
 ) -> None:
-    made = order(folder, cli, options=YES)
-    ship(made)
+    made = requested(folder, cli, options=YES)
+    deploy(made)
     first = _tag(cli)
-    remember(folder, ADDRESS)
+    link_in_readme(folder, ADDRESS)
     assert ADDRESS in (folder / "README.md").read_text("utf-8")
     cli.forget()
-    ship(made)
+    deploy(made)
     assert _tag(cli) == first
 
 
-def test_interrupted_after_the_build_it_goes_on(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli, options=YES)
+def test_interrupted_after_the_build_it_resumes(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli, options=YES)
     cli.answer({"run services replace": (1, "connection reset")})
     with pytest.raises(HackkitError, match="connection reset"):
-        ship(made)
+        deploy(made)
     cli.forget()
     cli.answer({"run services replace": (0, ""), "artifacts": (0, "")})
-    assert ship(made).address == ADDRESS
+    assert deploy(made).address == ADDRESS
     assert not any("submit" in line for line in cli.lines())
 
 
-def test_everybody_sees_it_only_when_asked(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli, options=Options(public=True, yes=True))
-    assert ship(made).token == ""
+def test_it_is_public_only_when_asked(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli, options=Options(public=True, yes=True))
+    assert deploy(made).token == ""
     opening = cli.lines(*LOOKS)[-1]
     assert "--member=allUsers" in opening
     assert "ask-paris" in opening
 
 
-def test_without_a_project_gcloud_cannot_work(folder: Path, cli: FakePlatform) -> None:
+def test_without_a_project_it_fails(folder: Path, cli: FakePlatform) -> None:
     cli.answer({"config get-value": (0, "(unset)")})
-    with pytest.raises(HackkitError, match="no project"):
-        ship(order(folder, cli, options=YES))
+    with pytest.raises(HackkitError, match="no current project"):
+        deploy(requested(folder, cli, options=YES))
 
 
 @pytest.mark.parametrize(
@@ -221,29 +224,29 @@ def test_without_a_project_gcloud_cannot_work(folder: Path, cli: FakePlatform) -
     [
         ("services enable", "Billing account for project is not found", "billing", "billing"),
         ("builds submit", "ERROR: build 1 failed: step exited", "could not be built", "--rehearse"),
-        ("builds submit", "PERMISSION_DENIED: The caller", "may not do this", "iam"),
+        ("builds submit", "PERMISSION_DENIED: The caller", "no permission", "iam"),
         ("run services replace", "failed to start and listen on the port", "in time", "--logs"),
     ],
 )
-def test_what_google_refuses_is_told_in_words(  # noqa: PLR0913 - the case and two fixtures
+def test_known_errors_of_gcloud_are_explained(  # noqa: PLR0913 - the case and two fixtures
     folder: Path, cli: FakePlatform, *, step: str, said: str, words: str, fix: str
 ) -> None:
     cli.answer({step: (1, said)})
     with pytest.raises(HackkitError, match=words) as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert fix in caught.value.fix
 
 
-def test_its_status_its_log_and_its_end(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli)
+def test_its_status_its_log_and_its_removal(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli)
     ready = {"type": "Ready", "status": "True"}
     said = {"status": {"url": ADDRESS, "conditions": [ready]}}
     cli.answer({"run services describe": (0, json.dumps(said))})
     assert cloudrun.status(made).address == ADDRESS
-    assert cloudrun.status(made).well
+    assert cloudrun.status(made).ok
     said["status"]["conditions"] = [{"type": "Ready", "status": "False", "message": "no image"}]
     cli.answer({"run services describe": (0, json.dumps(said))})
-    assert cloudrun.status(made).words == "no image"
+    assert cloudrun.status(made).text == "no image"
     cli.answer({"run services logs": (0, "hello")})
     assert cloudrun.logs(made) == "hello"
     assert "ask-paris" in cloudrun.down(made)
@@ -252,11 +255,11 @@ def test_its_status_its_log_and_its_end(folder: Path, cli: FakePlatform) -> None
 
 
 @pytest.mark.slow
-def test_google_describes_the_service_with_the_same_words(folder: Path) -> None:
+def test_googles_description_has_the_same_keys(folder: Path) -> None:
     words = ["--with", "google-api-python-client", "python", "-c", _READER]
     ran = subprocess.run(
         ["uv", "run", "--no-project", *words],
-        input=json.dumps(config(order(folder))),
+        input=json.dumps(config(requested(folder))),
         env=clean_environment(),
         capture_output=True,
         text=True,
@@ -267,7 +270,7 @@ def test_google_describes_the_service_with_the_same_words(folder: Path) -> None:
 
 @pytest.fixture
 def google() -> Iterator[tuple[str, list[Any]]]:
-    """Serve as the proxy through which gcloud reaches Cloud Run; keep what it posts."""
+    """Serve as gcloud's proxy to Cloud Run; keep the posted documents."""
     posted: list[Any] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -291,7 +294,7 @@ def google() -> Iterator[tuple[str, list[Any]]]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        # A client that goes away before it is accepted must not leave us waiting for good.
+        # A client that disconnects before it is accepted must not block the server forever.
         server.socket.settimeout(1)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", posted
@@ -300,12 +303,12 @@ def google() -> Iterator[tuple[str, list[Any]]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud here")
-def test_the_real_gcloud_takes_the_file(
+def test_the_real_gcloud_accepts_the_file(
     folder: Path, google: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
     proxy, posted = google
     path = tmp_path / "cloudrun.yaml"
-    path.write_bytes(cloudrun.plan(order(folder)).writes[0].read())
+    path.write_bytes(cloudrun.plan(requested(folder)).writes[0].read())
     env = {
         **clean_environment(),
         "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
@@ -327,4 +330,4 @@ def test_the_real_gcloud_takes_the_file(
     )
     assert "Failed to parse" not in ran.stderr
     assert posted, ran.stderr
-    assert posted[0]["spec"] == config(order(folder))["spec"]
+    assert posted[0]["spec"] == config(requested(folder))["spec"]

@@ -18,8 +18,8 @@ import pytest
 from conftest import ROOT, clean_environment, git, lacking, write
 
 from hackkit.deploy import smoke_test
-from hackkit.deploy.manifest import Manifest, Options, Order
-from hackkit.deploy.rehearsal import stage
+from hackkit.deploy.manifest import DeployRequest, Manifest, Options
+from hackkit.deploy.rehearsal.workspace import free_port
 from hackkit.deploy.targets import docker
 from hackkit.network import fetch
 from hackkit.project.context import Context
@@ -35,18 +35,18 @@ QUESTIONS = {
     "agent": "What is 2 * 21?",
     "fine-tune": "The lamp flickers as soon as I dim it.",
 }
-SAID = {
+SHOWN = {
     "rag-app": "Ask about your documents",
     "agent": "Give it a task",
     "fine-tune": "Ask both models",
 }
-# What a question leaves in the data folder.
+# What a question adds to the data folder.
 KEPT: dict[str, set[str]] = {
     "rag-app": {"index", "uploads"},
     "agent": {"memory", "workspace"},
-    "fine-tune": set(),  # it keeps votes alone
+    "fine-tune": set(),  # it keeps only votes
 }
-# Votes as the page does, then is the app: programs cannot vote.
+# Votes as the page does, then runs the app: there is no API to vote.
 _VOTE = """
 from tune.answering.answers import Answer
 from tune.page import votes
@@ -57,8 +57,8 @@ app.main()
 """
 
 
-def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> Order:
-    """Order a container for a project on a machine with a docker that works."""
+def requested(folder: Path, name: str = "", env: dict[str, str] | None = None) -> DeployRequest:
+    """Request a container for a project on a machine with a docker that works."""
     real = runner(clean_environment())
 
     def run(*words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
@@ -68,7 +68,7 @@ def order(folder: Path, name: str = "", env: dict[str, str] | None = None) -> Or
 
     project = ProjectFiles(folder)
     context = Context(folder=folder, env=env or {}, project=project, run=run)
-    return Order(project, context, Options(name=name))
+    return DeployRequest(project, context, Options(name=name))
 
 
 @pytest.fixture
@@ -98,23 +98,23 @@ def paths(manifest: Manifest) -> list[str]:
 
 
 def test_a_missing_dockerfile_comes_from_the_template(folder: Path) -> None:
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(requested(folder))
     template = ROOT / "templates" / "rag-app" / "project"
     assert {each.path for each in manifest.writes} == {"Dockerfile", ".dockerignore"}
     assert manifest.writes[0].read() == (template / manifest.writes[0].path).read_bytes()
     assert {"Dockerfile", ".dockerignore", "app.py"} <= set(paths(manifest))
-    assert not manifest.objections
+    assert not manifest.problems
 
 
 def test_planning_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    docker.plan(order(folder))
+    docker.plan(requested(folder))
     assert sorted(folder.rglob("*")) == before
 
 
 def test_a_dockerfile_of_the_teams_own_is_used_and_noted(folder: Path) -> None:
     write(folder / "Dockerfile", "FROM python:3.12\nUSER 5\nCMD python app.py\n")
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(requested(folder))
     assert "Dockerfile" not in {each.path for each in manifest.writes}
     [sent] = [each for each in manifest.files if each.path == "Dockerfile"]
     assert sent.read().startswith(b"FROM python:3.12")
@@ -123,25 +123,25 @@ def test_a_dockerfile_of_the_teams_own_is_used_and_noted(folder: Path) -> None:
 
 def test_a_dockerfile_without_a_user_is_noted(folder: Path) -> None:
     write(folder / "Dockerfile", "FROM python:3.12\nUSER root\nCMD python app.py\n")
-    assert any("as root" in note for note in docker.plan(order(folder)).notes)
+    assert any("as root" in note for note in docker.plan(requested(folder)).notes)
 
 
 def test_a_project_of_no_template_needs_a_dockerfile_of_its_own(folder: Path) -> None:
     write(folder / ".hackkit.yml", "template: elsewhere\n")
-    [objection] = docker.plan(order(folder)).objections
-    assert "no Dockerfile" in objection.words
+    [problem] = docker.plan(requested(folder)).problems
+    assert "no Dockerfile" in problem.problem
 
 
 def test_a_lock_that_is_not_yet_committed_goes_into_the_image(folder: Path) -> None:
     write(folder / "uv.lock", "version = 1\n")
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(requested(folder))
     assert "uv.lock" in paths(manifest)
     assert not any("uv.lock" in note for note in manifest.notes)
 
 
-def test_env_stays_out_of_the_image_and_its_key_is_known_by_name(folder: Path) -> None:
+def test_env_stays_out_of_the_image_and_its_key_is_listed_by_name(folder: Path) -> None:
     write(folder / ".env", f"MISTRAL_API_KEY={KEY}\n")
-    manifest = docker.plan(order(folder))
+    manifest = docker.plan(requested(folder))
     assert ".env" not in paths(manifest)
     assert set(manifest.secrets) == {"MISTRAL_API_KEY"}
     assert KEY not in repr(manifest)
@@ -149,22 +149,22 @@ def test_env_stays_out_of_the_image_and_its_key_is_known_by_name(folder: Path) -
 
 def test_quotes_that_an_engine_would_keep_are_noted(folder: Path) -> None:
     write(folder / ".env", f'MISTRAL_API_KEY="{KEY}"\nCHAT_MODEL=small\n')
-    [note] = [note for note in docker.plan(order(folder)).notes if "quotes" in note]
+    [note] = [note for note in docker.plan(requested(folder)).notes if "quotes" in note]
     assert note.endswith("MISTRAL_API_KEY")
 
 
-def test_a_server_on_this_machine_gets_the_name_it_has_in_a_container(folder: Path) -> None:
+def test_a_server_on_this_machine_has_another_name_in_a_container(folder: Path) -> None:
     write(folder / ".env", "LLM_BASE_URL=http://localhost:11434/v1\n")
-    assert any("host.docker.internal" in note for note in docker.plan(order(folder)).notes)
+    assert any("host.docker.internal" in note for note in docker.plan(requested(folder)).notes)
 
 
 def test_the_image_is_named_after_the_project_or_as_asked(folder: Path) -> None:
-    assert docker.plan(order(folder)).changes == ("build the image tea-time:latest here",)
-    assert docker.plan(order(folder, "Café")).changes == ("build the image cafe:latest here",)
+    assert docker.plan(requested(folder)).changes == ("build the image tea-time:latest here",)
+    assert docker.plan(requested(folder, "Café")).changes == ("build the image cafe:latest here",)
 
 
-def test_without_an_engine_the_plan_objects_and_names_what_to_install(folder: Path) -> None:
-    whole = order(folder)
+def test_without_an_engine_the_plan_has_a_problem_and_its_fix(folder: Path) -> None:
+    whole = requested(folder)
 
     def run(*words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:
         if words[0] != "git":
@@ -172,9 +172,9 @@ def test_without_an_engine_the_plan_objects_and_names_what_to_install(folder: Pa
         return whole.context.run(*words, folder=folder, seconds=seconds)
 
     context = Context(folder=folder, project=whole.project, run=run)
-    [objection] = docker.plan(Order(whole.project, context, Options())).objections
-    assert "No container engine" in objection.words
-    assert objection.fix
+    [problem] = docker.plan(DeployRequest(whole.project, context, Options())).problems
+    assert "No container engine" in problem.problem
+    assert problem.fix
 
 
 # A real image
@@ -187,7 +187,7 @@ class Built:
     template: str
     project: Path
     env: dict[str, str]
-    shipped: dict[str, Any]
+    deployed: dict[str, Any]
 
     def hackkit(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a deployment of this project, with a key in the environment."""
@@ -207,7 +207,7 @@ class Built:
 def built(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Built]:
-    """Ship a new project with a key in `.env` and another one in the environment."""
+    """Deploy a new project with a key in `.env` and another one in the environment."""
     if reason := base_image.what_is_missing():
         lacking(f"no image can be built here: {reason}")
     base_image.make()
@@ -227,8 +227,8 @@ def built(
 
 @pytest.fixture(scope="module")
 def config(built: Built) -> dict[str, Any]:
-    """Return what the image says of itself."""
-    assert built.shipped["commands"]
+    """Return the image's configuration."""
+    assert built.deployed["commands"]
     said = json.loads(base_image.buildah("inspect", "--type", "image", NAME))
     found: dict[str, Any] = said["Docker"]["config"]
     return found
@@ -237,8 +237,8 @@ def config(built: Built) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def root(built: Built) -> Path:
     """Return the folder of the image's files, as a container of it sees them."""
-    assert built.shipped["commands"]
-    return Path(base_image.buildah("mount", NAME))  # shipping has made a container of that name
+    assert built.deployed["commands"]
+    return Path(base_image.buildah("mount", NAME))  # deploying has created a container of that name
 
 
 # In a namespace of its own: the image's files read-only, its data folder and /tmp writable, and
@@ -281,7 +281,7 @@ def sealed(root: Path, config: dict[str, Any], data: Path) -> Iterator[Container
     """Run the image's own command with PORT set, read-only but for its data folder."""
     data.mkdir(exist_ok=True)
     os.chown(data, int(config["User"]), int(config["User"]))
-    port, log = stage.free_port(), data.parent / "container.log"
+    port, log = free_port(), data.parent / "container.log"
     given = [*config["Env"], "HOME=/home/app", f"PORT={port}", "HOST=", "MISTRAL_API_KEY="]
     env = {
         "PATH": os.environ["PATH"],
@@ -325,12 +325,12 @@ def wait(container: Container) -> None:
 
 
 @pytest.mark.slow
-def test_shipping_says_how_to_run_the_image(built: Built) -> None:
-    [command] = built.shipped["commands"]
+def test_deploying_returns_the_command_that_runs_the_image(built: Built) -> None:
+    [command] = built.deployed["commands"]
     words = shlex.split(command)
     assert words[:4] == ["buildah", "run", "--network", "host"]
     assert words[-2:] == ["<", ".env"]
-    [step] = built.shipped["steps"]
+    [step] = built.deployed["steps"]
     assert step["name"] == "Build the image"
     assert "MB, runs as 1000" in step["outcome"]
 
@@ -341,7 +341,7 @@ def test_no_key_and_no_env_file_is_in_the_image(built: Built, tmp_path: Path) ->
     base_image.buildah("push", "--quiet", "--disable-compression", NAME, f"dir:{tmp_path}")
     layers = [path for path in tmp_path.iterdir() if path.stat().st_size > 10_000_000]
     assert layers
-    assert holds(tmp_path, SAID[built.template])  # in app.py: the search finds what is there
+    assert holds(tmp_path, SHOWN[built.template])  # in app.py: the search works
     assert not holds(tmp_path, KEY)
     assert not holds(tmp_path, KEY[::-1])
     names = "\n".join(
@@ -383,16 +383,14 @@ def test_a_sealed_container_keeps_votes(
     built: Built, root: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
     if built.template != "fine-tune":
-        pytest.skip("nobody votes in it")
+        pytest.skip("it has no votes")
     with sealed(root, config | {"Cmd": ["python", "-c", _VOTE]}, tmp_path / "data"):
         [vote] = (tmp_path / "data" / "votes.jsonl").read_text("utf-8").splitlines()
     assert json.loads(vote)["choice"] == "tuned"
 
 
 @pytest.mark.slow
-def test_a_container_ends_at_once_when_it_is_told_to(
-    root: Path, config: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_container_stops_quickly(root: Path, config: dict[str, Any], tmp_path: Path) -> None:
     with sealed(root, config, tmp_path / "data") as container:
         container.app.terminate()
         container.process.wait(60)
@@ -413,7 +411,7 @@ def test_a_container_that_starts_again_finds_its_index_and_the_uploads(
 
 
 def started(root: Path, config: dict[str, Any], data: Path) -> str:
-    """Run a container until it answers, and return what it said."""
+    """Run a container until it answers, and return its output."""
     with sealed(root, config, data) as container:
         container.app.terminate()
         container.process.wait(60)
@@ -421,21 +419,21 @@ def started(root: Path, config: dict[str, Any], data: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_health_check_tells_an_app_that_answers_from_one_that_does_not(
+def test_the_health_check_fails_when_the_app_does_not_answer(
     root: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
     kind, _, *words = config["Healthcheck"]["Test"]
     assert kind == "CMD"
 
-    def well(port: int) -> bool:
+    def healthy(port: int) -> bool:
         ran = subprocess.run(
             [sys.executable, *words], env={"PORT": str(port)}, capture_output=True, check=False
         )
         return ran.returncode == 0
 
     with sealed(root, config, tmp_path / "data") as container:
-        assert well(container.port)
-    assert not well(stage.free_port())
+        assert healthy(container.port)
+    assert not healthy(free_port())
 
 
 @pytest.mark.slow
@@ -475,7 +473,7 @@ def test_a_line_of_the_dockerfile_that_fails_is_named(built: Built, tmp_path: Pa
 
 
 def broken(built: Built, tmp_path: Path) -> Path:
-    """Copy the project, to be broken."""
+    """Copy the project, to break it."""
     project = tmp_path / "broken"
     subprocess.run(["cp", "-a", built.project, project], check=True)
     return project

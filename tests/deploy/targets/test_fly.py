@@ -1,4 +1,4 @@
-"""Fly.io: one machine, its keys through fly's input, and twice in a row no second app."""
+"""Fly.io: one machine, keys only by fly's input, and no second app when it runs again."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import git, write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, project, requested, secretless
 
-from hackkit.deploy.manifest import Live, Options, Order
+from hackkit.deploy.manifest import Deployment, DeployRequest, Options
 from hackkit.deploy.targets import fly
 from hackkit.errors import HackkitError
 
@@ -27,21 +27,21 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> FakePlatform:
-    """Make a fly that knows us, and no app yet."""
+    """Make a fly with a logged-in user and no app."""
     rules = {"auth whoami": (0, "ada@example.org"), "status": (1, "Could not find App")}
     return FakePlatform(tmp_path / "bin", "fly", rules)
 
 
-def config(made: Order) -> dict[str, object]:
+def config(made: DeployRequest) -> dict[str, object]:
     return tomllib.loads(fly.plan(made).writes[0].read().decode())
 
 
-def ship(made: Order) -> Live:
-    return fly.ship(made, fly.plan(made), lambda _: None)
+def deploy(made: DeployRequest) -> Deployment:
+    return fly.deploy(made, fly.plan(made), lambda _: None)
 
 
 def test_the_file_asks_for_one_machine_on_the_apps_port(folder: Path) -> None:
-    made = config(order(folder))
+    made = config(requested(folder))
     service = made["http_service"]
     assert isinstance(service, dict)
     assert made["app"] == "ask-paris"
@@ -55,21 +55,21 @@ def test_the_file_asks_for_one_machine_on_the_apps_port(folder: Path) -> None:
     assert len(made["vm"]) == 1  # type: ignore[arg-type]
 
 
-def test_no_key_is_in_what_leaves(folder: Path) -> None:
-    manifest = fly.plan(order(folder))
+def test_no_key_is_sent(folder: Path) -> None:
+    manifest = fly.plan(requested(folder))
     assert not any(KEY.encode() in each.read() for each in manifest.files)
     assert not any(each.path == ".env" for each in manifest.files)
     assert manifest.secrets == {"MISTRAL_API_KEY": KEY}
-    assert manifest.well
+    assert manifest.ok
 
 
-def test_a_project_without_a_dockerfile_is_told_how_to_get_one(tmp_path: Path) -> None:
-    manifest = fly.plan(order(project(tmp_path / "bare", dockerfile=False)))
-    assert manifest.objections[0].fix.endswith("hackkit deploy docker")
+def test_a_project_without_a_dockerfile_gets_the_fix(tmp_path: Path) -> None:
+    manifest = fly.plan(requested(project(tmp_path / "bare", dockerfile=False)))
+    assert manifest.problems[0].fix.endswith("hackkit deploy docker")
 
 
-def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
-    live = ship(order(folder))
+def test_without_yes_the_exact_commands_are_written_out(folder: Path) -> None:
+    live = deploy(requested(folder))
     assert live.address == ""
     assert live.commands == (
         "curl -L https://fly.io/install.sh | sh",
@@ -80,12 +80,12 @@ def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
     )
 
 
-def test_without_fly_they_are_left_to_type_even_with_yes(folder: Path) -> None:
-    assert ship(order(folder, options=YES)).commands == ship(order(folder)).commands
+def test_without_fly_they_are_written_out_even_with_yes(folder: Path) -> None:
+    assert deploy(requested(folder, options=YES)).commands == deploy(requested(folder)).commands
 
 
 def test_with_yes_they_are_run_in_their_order(folder: Path, cli: FakePlatform) -> None:
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(requested(folder, cli, options=YES))
     assert cli.lines(*LOOKS) == [
         "fly apps create ask-paris --org personal",
         "fly secrets import --app ask-paris --stage",
@@ -98,8 +98,8 @@ def test_with_yes_they_are_run_in_their_order(folder: Path, cli: FakePlatform) -
 
 def test_fly_sees_the_files_of_the_manifest_and_no_others(folder: Path, cli: FakePlatform) -> None:
     write(folder / "private.txt", "not in git")
-    made = order(folder, cli, options=YES)
-    ship(made)
+    made = requested(folder, cli, options=YES)
+    deploy(made)
     assert cli.seen[-1].files == sorted(each.path for each in fly.plan(made).files)
     assert not {".env", "private.txt"} & set(cli.seen[-1].files)
     assert not Path(cli.seen[-1].folder).exists()
@@ -107,62 +107,62 @@ def test_fly_sees_the_files_of_the_manifest_and_no_others(folder: Path, cli: Fak
 
 def test_a_dockerfile_that_is_not_yet_committed_is_sent(folder: Path, cli: FakePlatform) -> None:
     git(folder, "rm", "--quiet", "--cached", "Dockerfile")
-    ship(order(folder, cli, options=YES))
+    deploy(requested(folder, cli, options=YES))
     assert "Dockerfile" in cli.seen[-1].files
 
 
-def test_a_second_time_updates_the_app_and_makes_none(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli, options=YES)
-    ship(made)
+def test_a_second_time_updates_the_app_and_creates_none(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli, options=YES)
+    deploy(made)
     cli.forget()
     cli.answer({"status": (0, "{}")})
-    ship(made)
+    deploy(made)
     assert not any("create" in line for line in cli.lines())
     assert cli.seen[-1].words[:2] == ["fly", "deploy"]
 
 
-def test_interrupted_after_the_first_step_it_goes_on(folder: Path, cli: FakePlatform) -> None:
+def test_interrupted_after_the_first_step_it_resumes(folder: Path, cli: FakePlatform) -> None:
     cli.answer({"secrets import": (1, "dial tcp: i/o timeout")})
-    made = order(folder, cli, options=YES)
+    made = requested(folder, cli, options=YES)
     with pytest.raises(HackkitError, match="i/o timeout") as caught:
-        ship(made)
+        deploy(made)
     assert KEY not in caught.value.problem
     assert not any("deploy" in each.words for each in cli.seen)
     cli.forget()
     cli.answer({"secrets import": (0, ""), "status": (0, "{}")})
-    assert ship(made).address == "https://ask-paris.fly.dev"
+    assert deploy(made).address == "https://ask-paris.fly.dev"
     assert not any("create" in line for line in cli.lines())
 
 
 def test_the_name_of_the_first_time_is_kept(folder: Path, cli: FakePlatform) -> None:
-    named = order(folder, cli, options=Options(name="demo-42", region="ams", yes=True))
+    named = requested(folder, cli, options=Options(name="demo-42", region="ams", yes=True))
     write(folder / "fly.toml", fly.plan(named).writes[0].read().decode())
     git(folder, "add", "--all")
-    assert ship(order(folder, cli, options=YES)).address == "https://demo-42.fly.dev"
-    assert config(order(folder))["primary_region"] == "ams"
+    assert deploy(requested(folder, cli, options=YES)).address == "https://demo-42.fly.dev"
+    assert config(requested(folder))["primary_region"] == "ams"
 
 
 def test_a_memory_that_the_team_has_set_stays(folder: Path) -> None:
-    text = fly.plan(order(folder)).writes[0].read().decode()
+    text = fly.plan(requested(folder)).writes[0].read().decode()
     assert 'memory = "1024mb"' in text
     write(folder / "fly.toml", text.replace("1024mb", "2048mb"))
-    assert config(order(folder))["vm"][0]["memory"] == "2048mb"  # type: ignore[index]
+    assert config(requested(folder))["vm"][0]["memory"] == "2048mb"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
     ("said", "words", "fix"),
     [
         ("Error: Name has already been taken", "The name is taken", "--name"),
-        ("We need your payment information to continue", "means of payment", "billing"),
+        ("We need your payment information to continue", "payment method", "billing"),
         ("Error: region zzz not found", "region", "fly platform regions"),
     ],
 )
-def test_what_fly_refuses_is_told_in_words(
+def test_known_errors_of_fly_are_explained(
     folder: Path, cli: FakePlatform, said: str, words: str, fix: str
 ) -> None:
     cli.answer({"apps create": (1, said)})
     with pytest.raises(HackkitError, match=words) as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert fix in caught.value.fix
 
 
@@ -171,14 +171,14 @@ def test_an_app_that_does_not_answer_points_to_its_log(folder: Path, cli: FakePl
         {"deploy": (1, "Error: smoke checks for 4d89 failed: the app appears to be crashing")}
     )
     with pytest.raises(HackkitError, match="did not answer in time") as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert caught.value.fix.endswith("deploy fly --logs")
 
 
-def test_who_is_not_logged_in_is_told_so(folder: Path, cli: FakePlatform) -> None:
+def test_a_user_who_is_not_logged_in_gets_the_fix(folder: Path, cli: FakePlatform) -> None:
     cli.answer({"auth whoami": (1, "Error: no access token available")})
     with pytest.raises(HackkitError) as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert caught.value.fix == "fly auth login"
 
 
@@ -186,27 +186,27 @@ def test_who_is_not_logged_in_is_told_so(folder: Path, cli: FakePlatform) -> Non
 def test_a_key_that_fly_would_mangle_is_not_sent(
     folder: Path, cli: FakePlatform, value: str
 ) -> None:
-    made = order(folder, cli, options=YES)
+    made = requested(folder, cli, options=YES)
     manifest = replace(fly.plan(made), secrets={"LLM_API_KEY": value})
     with pytest.raises(HackkitError, match="LLM_API_KEY") as caught:
-        fly.ship(made, manifest, lambda _: None)
+        fly.deploy(made, manifest, lambda _: None)
     assert value not in caught.value.problem
 
 
 def test_the_status_is_that_of_its_machine(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli)
-    assert not fly.status(made).well
+    made = requested(folder, cli)
+    assert not fly.status(made).ok
     cli.answer({"status": (0, json.dumps({"Machines": [{"state": "started"}]}))})
-    assert fly.status(made).words == "started"
-    assert fly.status(made).well
+    assert fly.status(made).text == "started"
+    assert fly.status(made).ok
     cli.answer({"status": (0, json.dumps({"Machines": [{"state": "stopped"}]}))})
-    assert not fly.status(made).well
+    assert not fly.status(made).ok
     cli.answer({"status": (0, "no json")})
-    assert not fly.status(made).well
+    assert not fly.status(made).ok
 
 
-def test_its_log_and_its_end(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli)
+def test_its_log_and_its_removal(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli)
     cli.answer({"logs": (0, "hello"), "apps destroy": (0, "Destroyed app ask-paris")})
     assert fly.logs(made) == "hello"
     assert "ask-paris" in fly.down(made)

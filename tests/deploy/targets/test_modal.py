@@ -1,4 +1,4 @@
-"""Modal: one container made from uv.lock; its keys stay in memory where the system allows it."""
+"""Modal: one container built from uv.lock; its keys stay in memory where possible."""
 
 import ast
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import clean_environment, git, write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, project, requested, secretless
 
-from hackkit.deploy.manifest import Live, Options, Order, Rehearsed
+from hackkit.deploy.manifest import Deployment, DeployRequest, Options, RehearsalResult
 from hackkit.deploy.targets import modal
 from hackkit.errors import HackkitError
 from hackkit.system import uv
@@ -22,7 +22,7 @@ scripts = pytest.mark.skipif(os.name == "nt", reason="the made-up programs are s
 YES = Options(yes=True)
 ADDRESS = "https://ada--ask-paris-serve.modal.run"
 DEPLOYED = f"Created web function serve => {ADDRESS}\nApp deployed in 4.2s"
-# Imports the file as Modal does, and says what Modal has understood.
+# Imports the file as Modal does, and prints what Modal read from it.
 _READER = """\
 import json, pathlib, runpy
 made = runpy.run_path("modal_app.py")
@@ -46,21 +46,21 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> FakePlatform:
-    """Make a modal that knows us."""
+    """Make a modal with a logged-in user."""
     rules = {"token info": (0, "Workspace: ada"), "deploy": (0, DEPLOYED)}
     return FakePlatform(tmp_path / "bin", "modal", rules)
 
 
-def text(made: Order) -> str:
+def text(made: DeployRequest) -> str:
     return modal.plan(made).writes[0].read().decode()
 
 
-def ship(made: Order) -> Live:
-    return modal.ship(made, modal.plan(made), lambda _: None)
+def deploy(made: DeployRequest) -> Deployment:
+    return modal.deploy(made, modal.plan(made), lambda _: None)
 
 
 def keywords(source: str) -> dict[str, str]:
-    """Return what the file hands to Modal's `app.function`, as it is written."""
+    """Return the arguments of Modal's `app.function` in the file, as written."""
     tree = ast.parse(source)
     serve = next(each for each in tree.body if isinstance(each, ast.FunctionDef))
     call = serve.decorator_list[0]
@@ -69,7 +69,7 @@ def keywords(source: str) -> dict[str, str]:
 
 
 def test_the_file_asks_for_one_container_on_the_apps_port(folder: Path) -> None:
-    source = text(order(folder))
+    source = text(requested(folder))
     asked = keywords(source)
     assert asked["max_containers"] == "1"
     assert asked["secrets"] == "[modal.Secret.from_name('ask-paris-keys')]"
@@ -81,30 +81,30 @@ def test_the_file_asks_for_one_container_on_the_apps_port(folder: Path) -> None:
 
 
 def test_without_a_key_no_secret_is_asked_for(tmp_path: Path) -> None:
-    assert keywords(text(order(project(tmp_path / "bare", key=False))))["secrets"] == "[]"
+    assert keywords(text(requested(project(tmp_path / "bare", key=False))))["secrets"] == "[]"
 
 
 def test_a_key_that_comes_later_is_asked_for_then(tmp_path: Path) -> None:
     folder = project(tmp_path / "bare", key=False)
-    write(folder / "modal_app.py", text(order(folder)))
+    write(folder / "modal_app.py", text(requested(folder)))
     write(folder / ".env", f"MISTRAL_API_KEY={KEY}\n")
-    assert "ask-paris-keys" in keywords(text(order(folder)))["secrets"]
+    assert "ask-paris-keys" in keywords(text(requested(folder)))["secrets"]
 
 
 def test_a_gpu_and_a_region_are_named_as_asked(folder: Path) -> None:
-    asked = keywords(text(order(folder, options=Options(hardware="T4", region="eu"))))
+    asked = keywords(text(requested(folder, options=Options(hardware="T4", region="eu"))))
     assert (asked["gpu"], asked["region"]) == ("'T4'", "'eu'")
-    assert keywords(text(order(folder)))["gpu"] == "None"
+    assert keywords(text(requested(folder)))["gpu"] == "None"
 
 
-def test_what_the_team_has_changed_stays(folder: Path) -> None:
-    changed = text(order(folder)).replace("min_containers=0,", "min_containers=1,")
+def test_the_teams_changes_stay(folder: Path) -> None:
+    changed = text(requested(folder)).replace("min_containers=0,", "min_containers=1,")
     write(folder / "modal_app.py", changed)
-    assert text(order(folder)) == changed
+    assert text(requested(folder)) == changed
 
 
 def test_the_file_is_formatted(folder: Path) -> None:
-    source = text(order(folder, options=Options(name="x" * 40)))
+    source = text(requested(folder, options=Options(name="x" * 40)))
     for words in (["format", "--check"], ["check", "--select", "E,F,I,B,UP,SIM"]):
         command = ["ruff", *words, "--line-length", "100", "--stdin-filename", "modal_app.py", "-"]
         ran = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
@@ -112,8 +112,8 @@ def test_the_file_is_formatted(folder: Path) -> None:
 
 
 @scripts
-def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
-    assert ship(order(folder)).commands == (
+def test_without_yes_the_exact_commands_are_written_out(folder: Path) -> None:
+    assert deploy(requested(folder)).commands == (
         "uv tool install modal",
         "modal setup",
         "modal secret create ask-paris-keys MISTRAL_API_KEY=- --force",
@@ -123,8 +123,8 @@ def test_without_yes_the_exact_commands_are_left_to_type(folder: Path) -> None:
 
 @scripts
 def test_with_yes_they_are_run_and_the_address_is_found(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli, options=YES, env={"MISTRAL_API_KEY": KEY})
-    assert ship(made).address == ADDRESS
+    made = requested(folder, cli, options=YES, env={"MISTRAL_API_KEY": KEY})
+    assert deploy(made).address == ADDRESS
     lines = [each.words[:3] for each in cli.seen if "token" not in each.words]
     assert lines == [["modal", "secret", "create"], ["modal", "deploy", "modal_app.py"]]
     assert cli.seen[-1].files == sorted(each.path for each in modal.plan(made).files)
@@ -132,10 +132,10 @@ def test_with_yes_they_are_run_and_the_address_is_found(folder: Path, cli: FakeP
 
 
 @scripts
-def test_the_keys_are_read_by_their_owner_alone_from_what_is_gone_at_once(
+def test_only_the_owner_can_read_the_keys_and_only_for_a_moment(
     folder: Path, cli: FakePlatform
 ) -> None:
-    ship(order(folder, cli, options=YES))
+    deploy(requested(folder, cli, options=YES))
     kept = next(each.kept for each in cli.seen if "secret" in each.words)
     assert json.loads(kept["text"]) == {"MISTRAL_API_KEY": KEY}
     assert kept["mode"] == "0o600"
@@ -146,29 +146,29 @@ def test_the_keys_are_read_by_their_owner_alone_from_what_is_gone_at_once(
 @scripts
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux names a process's memory")
 def test_on_linux_the_keys_are_in_no_file_at_all(folder: Path, cli: FakePlatform) -> None:
-    ship(order(folder, cli, options=YES))
+    deploy(requested(folder, cli, options=YES))
     [path] = [each.kept["path"] for each in cli.seen if "secret" in each.words]
     assert path.startswith(f"/proc/{os.getpid()}/fd/")
 
 
 @scripts
-def test_they_go_away_also_when_modal_refuses(folder: Path, cli: FakePlatform) -> None:
+def test_they_are_removed_also_when_modal_fails(folder: Path, cli: FakePlatform) -> None:
     cli.answer({"secret create": (1, f"server error near {KEY}")})
     with pytest.raises(HackkitError, match="exit code 1") as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert KEY not in caught.value.problem
     assert not Path(cli.seen[-1].kept["path"]).exists()
 
 
 @scripts
-def test_a_second_time_runs_the_same_and_makes_no_second_app(
+def test_a_second_time_runs_the_same_and_creates_no_second_app(
     folder: Path, cli: FakePlatform
 ) -> None:
-    made = order(folder, cli, options=YES)
-    ship(made)
+    made = requested(folder, cli, options=YES)
+    deploy(made)
     first = [each.config for each in cli.seen]
     cli.forget()
-    ship(made)
+    deploy(made)
     assert [each.config for each in cli.seen] == first
     assert all("--force" in each.words for each in cli.seen if "secret" in each.words)
 
@@ -177,43 +177,43 @@ def test_a_second_time_runs_the_same_and_makes_no_second_app(
 @pytest.mark.parametrize(
     ("said", "words", "fix"),
     [
-        ("Error: Token missing. Could not authenticate client.", "does not know you", "setup"),
+        ("Error: Token missing. Could not authenticate client.", "not logged in to Modal", "setup"),
         ("Image build for im-1 failed with the exception", "packages", "--rehearse"),
         ("Image builder version <= 2024.10 requires modal", "too old", "images"),
-        ("Workspace is over its spend limit", "limit is spent", "usage"),
+        ("Workspace is over its spend limit", "spend limit is reached", "usage"),
     ],
 )
-def test_what_modal_refuses_is_told_in_words(
+def test_known_errors_of_modal_are_explained(
     folder: Path, cli: FakePlatform, said: str, words: str, fix: str
 ) -> None:
     cli.answer({"deploy": (1, said)})
     with pytest.raises(HackkitError, match=words) as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert fix in caught.value.fix
 
 
 @scripts
-def test_an_answer_without_an_address_is_no_success(folder: Path, cli: FakePlatform) -> None:
+def test_an_answer_without_an_address_is_an_error(folder: Path, cli: FakePlatform) -> None:
     cli.answer({"deploy": (0, "done")})
-    with pytest.raises(HackkitError, match="named no address"):
-        ship(order(folder, cli, options=YES))
+    with pytest.raises(HackkitError, match="returned no address"):
+        deploy(requested(folder, cli, options=YES))
 
 
 @scripts
-def test_its_status_its_log_and_its_end(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli)
+def test_its_status_its_log_and_its_removal(folder: Path, cli: FakePlatform) -> None:
+    made = requested(folder, cli)
     cli.answer({"app info": (1, "not found"), "app logs": (0, "hello")})
-    assert not modal.status(made).well
+    assert not modal.status(made).ok
     said = {"lifecycle": {"state": "deployed"}, "functions": {"serve": {"web_url": ADDRESS}}}
     cli.answer({"app info": (0, json.dumps(said))})
     assert modal.status(made).address == ADDRESS
-    assert modal.status(made).well
+    assert modal.status(made).ok
     assert modal.logs(made) == "hello"
     assert "ask-paris" in modal.down(made)
     assert cli.seen[-1].line == "modal app stop ask-paris --yes"
 
 
-# A page and nothing else; it needs no package.
+# An app with one page; it needs no package.
 _PAGE = """\
 import http.server, os
 
@@ -229,7 +229,7 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Page).serv
 """
 
 
-def rehearsed(folder: Path, app: str) -> Rehearsed:
+def rehearsed(folder: Path, app: str) -> RehearsalResult:
     """Rehearse a project that needs no package, on this machine as it is."""
     write(folder / "app.py", app)
     write(
@@ -237,7 +237,7 @@ def rehearsed(folder: Path, app: str) -> Rehearsed:
         '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\n',
     )
     git(folder, "add", "--all")
-    made = order(folder, env=clean_environment())
+    made = requested(folder, env=clean_environment())
     made = replace(made, context=replace(made.context, uv=tuple(uv.command())))
     return modal.rehearse(made, modal.plan(made), lambda _: None)
 
@@ -267,7 +267,7 @@ def test_a_rehearsal_finds_what_is_imported_only_when_it_is_used(folder: Path) -
 
 @pytest.mark.slow
 def test_the_real_modal_reads_the_file(folder: Path) -> None:
-    write(folder / "modal_app.py", text(order(folder, options=Options(hardware="T4"))))
+    write(folder / "modal_app.py", text(requested(folder, options=Options(hardware="T4"))))
     git(folder, "add", "--all")
     words = ["uv", "run", "--no-project", "--with", "modal", "python", "-c", _READER]
     env = {**clean_environment(), "HOME": str(folder.parent)}

@@ -1,4 +1,4 @@
-"""Render: it builds what is pushed, asks for the keys itself, and runs one instance."""
+"""Render: it builds the pushed commit, asks for the keys itself, and runs one instance."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, clean_environment, git, write
-from fake_platform import KEY, FakePlatform, order, project, secretless
+from fake_platform import KEY, FakePlatform, project, requested, secretless
 
-from hackkit.deploy.manifest import Live, Options, Order
+from hackkit.deploy.manifest import Deployment, DeployRequest, Options
 from hackkit.deploy.targets import fly, render
 from hackkit.errors import HackkitError
 from hackkit.system.command_line import hackkit
@@ -32,14 +32,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> FakePlatform:
-    """Make a render that knows us, and no service yet."""
+    """Make a render with a logged-in user and no service."""
     rules = {"whoami": (0, "ada"), "services": (0, "[]"), "deploys list": (0, "[]")}
     return FakePlatform(tmp_path / "bin", "render", rules)
 
 
 def push(folder: Path) -> str:
-    """Commit the blueprint and push to a repository that stands in for GitHub's."""
-    write(folder / "render.yaml", render.plan(order(folder)).writes[0].read().decode())
+    """Commit the blueprint and push to a repository in place of GitHub's."""
+    write(folder / "render.yaml", render.plan(requested(folder)).writes[0].read().decode())
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Ship")
     there = folder.parent / "there.git"
@@ -51,19 +51,19 @@ def push(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def service(made: Order) -> dict[str, Any]:
+def service(made: DeployRequest) -> dict[str, Any]:
     read = yaml.safe_load(render.plan(made).writes[0].read())
     (only,) = read["services"]
     assert isinstance(only, dict)
     return only
 
 
-def ship(made: Order) -> Live:
-    return render.ship(made, render.plan(made), lambda _: None)
+def deploy(made: DeployRequest) -> Deployment:
+    return render.deploy(made, render.plan(made), lambda _: None)
 
 
 def test_the_blueprint_asks_for_one_instance_of_the_dockerfile(folder: Path) -> None:
-    made = service(order(folder))
+    made = service(requested(folder))
     assert made["runtime"] == "docker"
     assert made["numInstances"] == 1
     assert made["healthCheckPath"] == "/"
@@ -71,47 +71,47 @@ def test_the_blueprint_asks_for_one_instance_of_the_dockerfile(folder: Path) -> 
 
 
 def test_render_asks_for_the_key_itself(folder: Path) -> None:
-    manifest = render.plan(order(folder))
-    assert {"key": "MISTRAL_API_KEY", "sync": False} in service(order(folder))["envVars"]
+    manifest = render.plan(requested(folder))
+    assert {"key": "MISTRAL_API_KEY", "sync": False} in service(requested(folder))["envVars"]
     assert not any(KEY.encode() in each.read() for each in manifest.files)
 
 
 def test_plan_and_region_are_as_asked(folder: Path) -> None:
-    made = service(order(folder, options=Options(hardware="starter", region="oregon")))
+    made = service(requested(folder, options=Options(hardware="starter", region="oregon")))
     assert (made["plan"], made["region"]) == ("starter", "oregon")
 
 
-def test_a_tracked_env_file_would_go_out_with_the_push(folder: Path) -> None:
+def test_a_tracked_env_file_is_a_problem(folder: Path) -> None:
     git(folder, "add", "--force", ".env")
-    objection = render.plan(order(folder)).objections[0]
-    assert ".env" in objection.words
-    assert objection.fix == "git rm --cached -- .env"
+    problem = render.plan(requested(folder)).problems[0]
+    assert ".env" in problem.problem
+    assert problem.fix == "git rm --cached -- .env"
 
 
 def test_a_project_inside_a_larger_repository_is_not_found_by_render(tmp_path: Path) -> None:
     folder = project(tmp_path / "big" / "app")
     (folder / ".git").rename(tmp_path / "big" / ".git")
     git(tmp_path / "big", "add", "--all")
-    assert any("at its top" in each.words for each in render.plan(order(folder)).objections)
+    assert any("at its top" in each.problem for each in render.plan(requested(folder)).problems)
 
 
-def test_what_is_not_pushed_is_noted(folder: Path) -> None:
+def test_changes_that_are_not_pushed_are_noted(folder: Path) -> None:
     push(folder)
     write(folder / "app.py", "print('changed')\n")
-    assert any("app.py" in each for each in render.plan(order(folder)).notes)
+    assert any("app.py" in each for each in render.plan(requested(folder)).notes)
 
 
 def test_a_new_dockerfile_is_committed_too(folder: Path) -> None:
     push(folder)
     git(folder, "rm", "--quiet", "--cached", "Dockerfile")
     git(folder, "commit", "--quiet", "--message", "Forget")
-    assert ship(order(folder)).commands[0] == "git add render.yaml Dockerfile"
+    assert deploy(requested(folder)).commands[0] == "git add render.yaml Dockerfile"
 
 
-def test_without_a_repository_somewhere_it_begins_there(folder: Path) -> None:
-    assert ship(order(folder)).commands == (
+def test_without_a_remote_the_commands_start_with_one(folder: Path) -> None:
+    assert deploy(requested(folder)).commands == (
         "git add render.yaml Dockerfile",
-        "git commit --all --message 'Ship on Render'",
+        "git commit --all --message 'Deploy to Render'",
         "open https://github.com/new",
         "git remote add origin https://github.com/YOU/ask-paris.git",
         "git push --set-upstream origin HEAD",
@@ -119,10 +119,10 @@ def test_without_a_repository_somewhere_it_begins_there(folder: Path) -> None:
     )
 
 
-def test_a_pushed_project_is_taken_over_on_renders_page(folder: Path, cli: FakePlatform) -> None:
+def test_a_pushed_project_is_imported_on_renders_page(folder: Path, cli: FakePlatform) -> None:
     push(folder)
-    assert ship(order(folder)).commands == (f"open {NEW}",)
-    assert ship(order(folder, cli, options=YES)).commands == (f"open {NEW}",)
+    assert deploy(requested(folder)).commands == (f"open {NEW}",)
+    assert deploy(requested(folder, cli, options=YES)).commands == (f"open {NEW}",)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_a_pushed_project_is_taken_over_on_renders_page(folder: Path, cli: FakeP
 def test_the_page_names_the_repository_and_no_password(folder: Path, remote: str) -> None:
     push(folder)
     git(folder, "remote", "set-url", "origin", remote)
-    assert ship(order(folder)).commands[-1] == f"open {NEW}"
+    assert deploy(requested(folder)).commands[-1] == f"open {NEW}"
 
 
 def test_an_older_service_is_built_from_the_pushed_commit(folder: Path, cli: FakePlatform) -> None:
     commit = push(folder)
     cli.answer({"services": (0, json.dumps([{"service": SERVICE}]))})
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(requested(folder, cli, options=YES))
     assert live.address == ADDRESS
     assert cli.seen[-1].line == (
         f"render deploys create srv-1 --commit {commit} --wait --confirm --output json"
@@ -152,13 +152,13 @@ def test_an_older_service_is_built_from_the_pushed_commit(folder: Path, cli: Fak
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_what_is_live_already_is_not_built_again(
+def test_a_deployed_commit_is_not_built_again(
     folder: Path, cli: FakePlatform, *, wrapped: bool
 ) -> None:
     deployment = {"status": "live", "commit": {"id": push(folder)}}
     listed = [{"deploy": deployment}] if wrapped else [deployment]
     cli.answer({"services": (0, json.dumps([SERVICE])), "deploys list": (0, json.dumps(listed))})
-    assert ship(order(folder, cli, options=YES)).address == ADDRESS
+    assert deploy(requested(folder, cli, options=YES)).address == ADDRESS
     assert not any("create" in each.words for each in cli.seen)
 
 
@@ -167,7 +167,7 @@ def test_an_update_that_is_not_pushed_is_pushed_first(folder: Path, cli: FakePla
     cli.answer({"services": (0, json.dumps([SERVICE]))})
     write(folder / "app.py", "print('changed')\n")
     git(folder, "commit", "--quiet", "--all", "--message", "Change")
-    live = ship(order(folder, cli, options=YES))
+    live = deploy(requested(folder, cli, options=YES))
     assert live.commands == ("git push", hackkit("deploy", "render", "--yes"))
     assert live.address == ""
 
@@ -182,15 +182,15 @@ def test_a_failed_build_shows_renders_own_log(folder: Path, cli: FakePlatform) -
         }
     )
     with pytest.raises(HackkitError, match="could not build") as caught:
-        ship(order(folder, cli, options=YES))
+        deploy(requested(folder, cli, options=YES))
     assert "no space" in caught.value.problem
     assert KEY not in caught.value.problem
     assert caught.value.fix.endswith("deploy render --rehearse")
 
 
 def test_its_status_and_its_log(folder: Path, cli: FakePlatform) -> None:
-    made = order(folder, cli)
-    assert not render.status(made).well
+    made = requested(folder, cli)
+    assert not render.status(made).ok
     cli.answer(
         {
             "services": (0, json.dumps([SERVICE])),
@@ -198,15 +198,15 @@ def test_its_status_and_its_log(folder: Path, cli: FakePlatform) -> None:
             "logs": (0, "hello"),
         }
     )
-    assert render.status(made).words == "update in progress"
+    assert render.status(made).text == "update in progress"
     assert render.logs(made) == "hello"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["render", "fly"])
-def test_the_files_keep_to_the_schemas(tmp_path: Path, name: str) -> None:
+def test_the_files_match_the_schemas(tmp_path: Path, name: str) -> None:
     folder = project(tmp_path / "app")
-    written = {"render": render, "fly": fly}[name].plan(order(folder)).writes[0]
+    written = {"render": render, "fly": fly}[name].plan(requested(folder)).writes[0]
     path = tmp_path / written.path
     path.write_bytes(written.read())
     assert _checked("--schemafile", SCHEMAS / f"{name}.json", path) == 0
@@ -226,9 +226,9 @@ def test_the_files_keep_to_the_schemas(tmp_path: Path, name: str) -> None:
         ("fly", 'auto_stop_machines = "stop"', "auto_stop_machines = true"),
     ],
 )
-def test_the_schemas_find_what_is_wrong(tmp_path: Path, name: str, old: str, new: str) -> None:
+def test_the_schemas_find_mistakes(tmp_path: Path, name: str, old: str, new: str) -> None:
     folder = project(tmp_path / "app")
-    written = {"render": render, "fly": fly}[name].plan(order(folder)).writes[0]
+    written = {"render": render, "fly": fly}[name].plan(requested(folder)).writes[0]
     text = written.read().decode()
     assert old in text
     write(tmp_path / written.path, text.replace(old, new))

@@ -1,4 +1,4 @@
-"""Deploying to Spaces: the real client of the hub, driven against a hub on loopback."""
+"""Deploying to Spaces: the hub's real client against a fake hub on loopback."""
 
 import contextlib
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, clean_environment, git, write
-from hub import READ_TOKEN, TOKEN, Account, FakeHub, Trouble, hub
+from hub import READ_TOKEN, TOKEN, Account, Failure, FakeHub, hub
 
-from hackkit.deploy.manifest import Live, Manifest, Options, Order
+from hackkit.deploy.manifest import Deployment, DeployRequest, Manifest, Options
 from hackkit.deploy.targets import spaces
-from hackkit.deploy.targets.spaces.upload import Pace
+from hackkit.deploy.targets.spaces.upload import Polling
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
@@ -23,7 +23,7 @@ from hackkit.system.processes import runner
 
 KEY = "a1B2c3D4" * 4
 NAME = "ada/my-app"
-QUICK = Pace(every=0.01, grace=0.5, limit=5)
+QUICK = Polling(interval=0.01, grace=0.5, limit=5)
 README = """---
 title: My app
 emoji: 📚
@@ -77,7 +77,7 @@ FILES = {
 PRIVATE = {
     ".env": f"MISTRAL_API_KEY={KEY}\nREQUESTS_PER_SECOND=1\nPORT=8000\nOTHER=not-listed\n",
     "index/store.bin": "indexed words",
-    "diary.txt": "dear diary",
+    "diary.txt": "my diary",
     "feedback.jsonl": "a thumb",
 }
 
@@ -90,9 +90,9 @@ class Team:
     hub: FakeHub
     env: dict[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
-    said: list[str] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)
 
-    def order(self) -> Order:
+    def request(self) -> DeployRequest:
         project = ProjectFiles(self.folder)
         env = {"HF_ENDPOINT": self.hub.url, "HF_TOKEN": TOKEN} | self.env
         context = Context(
@@ -102,20 +102,20 @@ class Team:
             run=runner(uv.environment(clean_environment())),
             uv=tuple(uv.command()),
         )
-        return Order(project, context, self.options)
+        return DeployRequest(project, context, self.options)
 
     def plan(self) -> Manifest:
-        return spaces.plan(self.order())
+        return spaces.plan(self.request())
 
-    def ship(self, pace: Pace = QUICK) -> Live:
-        order, planned = self.order(), self.plan()
-        assert planned.objections == ()
-        client = Hub(order.context, planned.secrets)
-        return spaces.send(client, order, planned, self.said.append, pace)
+    def deploy(self, polling: Polling = QUICK) -> Deployment:
+        request, manifest = self.request(), self.plan()
+        assert manifest.problems == ()
+        client = Hub(request.context, manifest.secrets)
+        return spaces.deploy_to(client, request, manifest, self.progress.append, polling)
 
     def fails(self) -> HackkitError:
         with pytest.raises(HackkitError) as caught:
-            self.ship()
+            self.deploy()
         return caught.value
 
     def add(self, files: Mapping[str, str]) -> None:
@@ -124,12 +124,12 @@ class Team:
         git(self.folder, "add", "--force", "--", *files)
 
     @property
-    def objections(self) -> list[str]:
-        return [f"{each.words} Fix: {each.fix}" for each in self.plan().objections]
+    def problems(self) -> list[str]:
+        return [f"{each.problem} Fix: {each.fix}" for each in self.plan().problems]
 
 
-def nobody() -> int:
-    """Return a port where nothing listens."""
+def unused_port() -> int:
+    """Return a port on which no program listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
@@ -147,16 +147,16 @@ def team(tmp_path: Path) -> Iterator[Team]:
         yield Team(folder, fake)
 
 
-# What would leave
+# The plan
 
 
-def test_the_tracked_files_and_the_requirements_leave_and_nothing_else(team: Team) -> None:
+def test_the_tracked_files_and_the_requirements_are_sent_and_nothing_else(team: Team) -> None:
     planned = team.plan()
     assert [each.path for each in planned.files] == sorted([*FILES, "requirements.txt"])
     assert team.hub.received == []
 
 
-def test_the_requirements_are_the_locks_and_name_no_place(team: Team) -> None:
+def test_the_requirements_are_the_locks(team: Team) -> None:
     texts = {each.path: each.read().decode() for each in team.plan().files}
     assert texts["requirements.txt"] == "gradio==6.31.0\n"
 
@@ -167,17 +167,17 @@ def test_only_what_the_example_lists_is_set(team: Team) -> None:
     assert planned.variables == {"REQUESTS_PER_SECOND": "1"}
 
 
-def test_untracked_files_stay_and_are_named(team: Team) -> None:
-    assert any("stays here: diary.txt" in note for note in team.plan().notes)
+def test_untracked_files_are_not_sent_and_are_named(team: Team) -> None:
+    assert any("git does not track them: diary.txt" in note for note in team.plan().notes)
 
 
 def test_the_owner_is_known_only_online(team: Team) -> None:
-    assert team.plan().changes == ("make the private Space your account/my-app, or update it",)
+    assert team.plan().changes == ("create or update the private Space your account/my-app",)
     team.options = Options(space="team/demo", public=True)
-    assert team.plan().changes == ("make the public Space team/demo, or update it",)
+    assert team.plan().changes == ("create or update the public Space team/demo",)
 
 
-def test_what_the_header_lacks_is_added_in_the_copy_that_leaves(team: Team) -> None:
+def test_missing_header_keys_are_added_in_the_copy_that_is_sent(team: Team) -> None:
     planned = team.plan()
     page = next(each.read().decode() for each in planned.files if each.path == "README.md")
     assert 'license: mit\ntags: ["mistral", "rag-app"]\n---\n' in page
@@ -191,7 +191,7 @@ def test_a_readme_without_a_header_gets_one(team: Team) -> None:
     assert page.startswith('---\ntitle: "My app"\n')
     assert 'sdk_version: "6.31.0"\n' in page
     assert page.endswith("---\n\n# My app\n")
-    assert team.objections == []
+    assert team.problems == []
 
 
 @pytest.mark.parametrize(
@@ -204,31 +204,31 @@ def test_a_readme_without_a_header_gets_one(team: Team) -> None:
         ("title: My app", "title: [", "README.md has a header that is not YAML"),
     ],
 )
-def test_a_wrong_header_stops_it_and_says_what_to_write(
+def test_a_wrong_header_stops_it_and_names_the_right_value(
     team: Team, old: str, new: str, words: str
 ) -> None:
     team.add({"README.md": README.replace(old, new)})
-    assert words in " ".join(team.objections)
+    assert words in " ".join(team.problems)
 
 
 def test_an_app_file_that_git_does_not_track_stops_it(team: Team) -> None:
     git(team.folder, "rm", "--quiet", "--cached", "app.py")
-    assert team.objections == [
-        "app.py is not tracked by git, so it stays here. Fix: git add -- app.py"
+    assert team.problems == [
+        "app.py is not tracked by git, so it is not sent. Fix: git add -- app.py"
     ]
 
 
 def test_a_lock_older_than_the_project_stops_it(team: Team) -> None:
     team.add({"pyproject.toml": PYPROJECT.replace("<7", '<7", "numpy>=2')})
-    assert team.objections == [
+    assert team.problems == [
         "uv.lock is older than pyproject.toml: they differ in numpy. Fix: uv lock"
     ]
 
 
 def test_no_lock_stops_it(team: Team) -> None:
     (team.folder / "uv.lock").unlink()
-    assert "There is no uv.lock, which holds the versions to install. Fix: uv lock" in (
-        team.objections
+    assert "There is no uv.lock, which lists the versions to install. Fix: uv lock" in (
+        team.problems
     )
 
 
@@ -238,29 +238,29 @@ def test_a_package_from_a_folder_of_this_machine_stops_it(team: Team) -> None:
     lock = lock.replace("dist = [", 'dist = [{ name = "kit", directory = "../kit" }, ')
     project = PYPROJECT.replace("<7", '<7", "kit')
     team.add({"uv.lock": lock + local, "pyproject.toml": project})
-    assert "is installed from a folder of this machine" in " ".join(team.objections)
+    assert "is installed from a folder that only this machine has" in " ".join(team.problems)
 
 
 def test_packages_that_only_uv_leaves_out_are_named(team: Team) -> None:
     override = "[tool.uv]\noverride-dependencies = [\"kubernetes ; python_version < '3'\"]\n"
     team.add({"pyproject.toml": f"{PYPROJECT}{override}"})
-    assert any("leave out (kubernetes)" in note for note in team.plan().notes)
+    assert any("exclude there (kubernetes)" in note for note in team.plan().notes)
 
 
 def test_a_key_in_a_file_stops_it(team: Team) -> None:
     team.add({"app.py": f'print("{KEY}")\n'})
-    assert "app.py:1 holds a secret of this machine" in " ".join(team.objections)
-    assert KEY not in " ".join(team.objections)
+    assert "app.py:1 contains a secret of this machine" in " ".join(team.problems)
+    assert KEY not in " ".join(team.problems)
 
 
-def test_a_large_file_is_said_and_a_huge_one_stops_it(team: Team) -> None:
+def test_a_large_file_is_noted_and_a_huge_one_stops_it(team: Team) -> None:
     for name, size in (("docs/large.csv", 11_000_000), ("docs/huge.csv", 101_000_000)):
         with (team.folder / name).open("wb") as file:
             file.truncate(size)
     git(team.folder, "add", "docs")
     assert any("docs/large.csv (11 MB)" in note for note in team.plan().notes)
-    assert team.objections == [
-        "docs/huge.csv is 101.0 MB; at most 100 MB are taken. Fix: git rm --cached -- docs/huge.csv"
+    assert team.problems == [
+        "docs/huge.csv is 101.0 MB (limit 100 MB). Fix: git rm --cached -- docs/huge.csv"
     ]
 
 
@@ -272,33 +272,33 @@ def test_zero_gpu_is_offered_to_an_app_that_can_use_it(team: Team) -> None:
 
 def test_zero_gpu_without_a_function_for_it_stops_it(team: Team) -> None:
     team.options = Options(hardware="zero-a10g")
-    assert "the app has none" in " ".join(team.objections)
+    assert "the app has none" in " ".join(team.problems)
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "my app", "-x", "a..b", "/x", "owner/"])
-def test_what_is_no_name_for_a_space_stops_it(team: Team, name: str) -> None:
+def test_an_invalid_name_for_a_space_stops_it(team: Team, name: str) -> None:
     team.options = Options(space=name)
-    assert "is no name for a Space" in " ".join(team.objections)
+    assert "is not a valid name for a Space" in " ".join(team.problems)
 
 
 # The first time
 
 
-def test_a_space_is_made_filled_with_one_commit_and_waited_for(team: Team) -> None:
-    live = team.ship()
+def test_a_space_is_created_filled_with_one_commit_and_waited_for(team: Team) -> None:
+    deployed = team.deploy()
     space = team.hub.spaces[NAME]
     assert space.private
     assert set(space.files) == {*FILES, "requirements.txt", ".gitattributes"}
     assert len(space.commits) == 2  # the hub's own, and ours
-    assert live.address == "https://ada-my-app.hf.space"
-    assert live.dashboard == f"{team.hub.url}/spaces/{NAME}"
-    assert live.token == TOKEN
-    said = "\n".join(team.said)
-    assert said.index("is building") < said.index("is starting") < said.index("is running")
+    assert deployed.address == "https://ada-my-app.hf.space"
+    assert deployed.dashboard == f"{team.hub.url}/spaces/{NAME}"
+    assert deployed.token == TOKEN
+    seen = "\n".join(team.progress)
+    assert seen.index("is building") < seen.index("is starting") < seen.index("is running")
 
 
 def test_its_secrets_are_set_before_its_files_come(team: Team) -> None:
-    team.ship()
+    team.deploy()
     paths = [each.path for each in team.hub.received if each.method == "POST"]
     order = [paths.index(f"/api/spaces/{NAME}/{what}") for what in ("secrets", "variables")]
     assert max(order) < paths.index(f"/api/spaces/{NAME}/commit/main")
@@ -307,7 +307,7 @@ def test_its_secrets_are_set_before_its_files_come(team: Team) -> None:
 
 
 def test_no_key_and_no_other_file_was_ever_sent(team: Team) -> None:
-    team.ship()
+    team.deploy()
     assert team.hub.saw(KEY, but="/secrets") == []
     for line in filter(None, "\n".join(PRIVATE.values()).splitlines()):
         assert team.hub.saw(line) == []
@@ -316,12 +316,12 @@ def test_no_key_and_no_other_file_was_ever_sent(team: Team) -> None:
 
 
 def test_the_token_is_in_no_body(team: Team) -> None:
-    team.ship()
+    team.deploy()
     assert [each.path for each in team.hub.received if TOKEN.encode() in each.body] == []
 
 
 def test_samples_are_of_the_manifests_files_alone(team: Team) -> None:
-    team.ship()
+    team.deploy()
     asked = [json.loads(each.body) for each in team.hub.asked("POST", "/preupload/")]
     paths = {each["path"] for one in asked for each in one["files"]}
     assert paths == {each.path for each in team.plan().files}
@@ -332,7 +332,7 @@ def test_large_and_binary_files_go_to_the_large_file_storage(team: Team) -> None
     (team.folder / "docs" / "b.bin").write_bytes(bytes(range(256)))
     team.add({"docs/long.md": "words " * 1_000})
     git(team.folder, "add", "docs/b.bin")
-    team.ship()
+    team.deploy()
     space = team.hub.spaces[NAME]
     assert {"docs/b.bin", "docs/long.md"} <= space.large
     assert space.files["docs/long.md"] == b"words " * 1_000
@@ -341,37 +341,37 @@ def test_large_and_binary_files_go_to_the_large_file_storage(team: Team) -> None
 
 def test_a_file_that_git_tracks_and_ignores_arrives(team: Team) -> None:
     team.add({".gitignore": ".env\n*.txt\n", "docs/b.txt": "chosen"})
-    team.ship()
+    team.deploy()
     assert {"docs/b.txt", "requirements.txt"} <= set(team.hub.spaces[NAME].files)
 
 
-def test_a_public_space_is_made_when_asked_for(team: Team) -> None:
+def test_a_public_space_is_created_when_asked_for(team: Team) -> None:
     team.options = Options(space="team/demo", public=True)
-    live = team.ship()
+    deployed = team.deploy()
     assert not team.hub.spaces["team/demo"].private
-    assert live.token == ""
+    assert deployed.token == ""
 
 
-def test_the_hardware_is_asked_for(team: Team) -> None:
+def test_the_hardware_is_requested(team: Team) -> None:
     team.options = Options(hardware="cpu-upgrade")
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].hardware == "cpu-upgrade"
 
 
-def test_no_telemetry_is_sent_and_no_machine_described(team: Team) -> None:
-    team.ship()
+def test_no_telemetry_and_no_description_of_the_machine_is_sent(team: Team) -> None:
+    team.deploy()
     assert team.hub.asked("GET", "agent") == []
     agents = {line for each in team.hub.received for line in each.headers.splitlines()}
     assert not any("torch" in line or "agent/" in line.lower() for line in agents)
 
 
-# Again
+# Later deployments
 
 
-def test_the_second_time_nothing_happens(team: Team) -> None:
-    first = team.ship()
+def test_the_second_time_nothing_changes(team: Team) -> None:
+    first = team.deploy()
     before = len(team.hub.received)
-    again = team.ship()
+    again = team.deploy()
     new = [each for each in team.hub.received[before:] if each.method != "GET"]
     assert {each.path.rpartition("/")[0].rpartition("/")[2] for each in new} <= {"api", "preupload"}
     assert again.address == first.address
@@ -381,10 +381,10 @@ def test_the_second_time_nothing_happens(team: Team) -> None:
 
 def test_a_space_of_another_name_is_found_again(team: Team) -> None:
     team.options = Options(space="team/demo")
-    team.ship()
+    team.deploy()
     team.options = Options()
-    assert team.plan().changes == ("make the private Space team/demo, or update it",)
-    team.ship()
+    assert team.plan().changes == ("create or update the private Space team/demo",)
+    team.deploy()
     assert list(team.hub.spaces) == ["team/demo"]
 
 
@@ -393,15 +393,15 @@ def test_a_space_whose_build_failed_is_found_again(team: Team) -> None:
     team.hub.script = ("BUILDING", "BUILD_ERROR")
     team.fails()
     team.options, team.hub.script = Options(), ("BUILDING", "RUNNING")
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == ["team/demo"]
 
 
-def test_a_name_that_the_hub_refused_is_not_kept(team: Team) -> None:
+def test_a_name_that_the_hub_refused_is_not_saved(team: Team) -> None:
     team.options = Options(space="bob/demo")
     team.fails()
     team.options = Options()
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == [NAME]
 
 
@@ -409,22 +409,22 @@ def test_a_team_mates_space_is_found_by_the_readmes_link(team: Team) -> None:
     team.hub.space("team/demo", {".hackkit.yml": b"", "app.py": b""}, private=False)
     link = "Live demo: <https://team-demo.hf.space>"
     team.add({"README.md": README.replace("# My app\n", f"# My app\n\n{link}\n")})
-    assert team.ship().address == "https://team-demo.hf.space"
+    assert team.deploy().address == "https://team-demo.hf.space"
     assert list(team.hub.spaces) == ["team/demo"]
 
 
-def test_a_strangers_link_in_the_readme_leads_nowhere(team: Team) -> None:
+def test_a_link_to_another_accounts_space_is_ignored(team: Team) -> None:
     link = "Live demo: <https://bob-demo.hf.space>"
     team.add({"README.md": README.replace("# My app\n", f"# My app\n\n{link}\n")})
-    team.ship()
+    team.deploy()
     assert list(team.hub.spaces) == [NAME]
 
 
-def test_changes_come_in_one_commit_and_what_is_gone_goes(team: Team) -> None:
-    team.ship()
+def test_changes_and_deletions_come_in_one_commit(team: Team) -> None:
+    team.deploy()
     git(team.folder, "rm", "--quiet", "--force", "docs/a.md")
     team.add({"docs/b.md": "Other words.\n", "app.py": "print('again')\n"})
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].commits[2:] == [
         ["deletedFile docs/a.md", "file app.py", "file docs/b.md"]
     ]
@@ -432,29 +432,29 @@ def test_changes_come_in_one_commit_and_what_is_gone_goes(team: Team) -> None:
 
 
 def test_a_changed_key_is_sent_and_an_unchanged_one_is_not(team: Team) -> None:
-    team.ship()
-    team.ship()
+    team.deploy()
+    team.deploy()
     assert len(team.hub.asked("POST", "/secrets")) == 1
     write(team.folder / ".env", f"MISTRAL_API_KEY={KEY[::-1]}\n")
-    team.ship()
+    team.deploy()
     assert len(team.hub.asked("POST", "/secrets")) == 2
 
 
 def test_the_spaces_own_settings_stay(team: Team) -> None:
-    team.ship()
+    team.deploy()
     space = team.hub.spaces[NAME]
     space.private, space.hardware, space.sleep = False, "t4-small", 300
     space.variables["THEIRS"] = "stays"
     team.add({"app.py": "print('again')\n"})
-    team.ship()
+    team.deploy()
     assert (space.private, space.hardware, space.sleep) == (False, "t4-small", 300)
     assert space.variables["THEIRS"] == "stays"
 
 
 def test_settings_change_when_asked_for(team: Team) -> None:
-    team.ship()
+    team.deploy()
     team.options = Options(public=True, hardware="t4-small")
-    team.ship()
+    team.deploy()
     space = team.hub.spaces[NAME]
     assert (space.private, space.hardware) == (False, "t4-small")
 
@@ -463,37 +463,37 @@ def test_settings_change_when_asked_for(team: Team) -> None:
 def test_a_space_that_does_not_run_is_started_although_nothing_changed(
     team: Team, stage: str
 ) -> None:
-    team.ship()
+    team.deploy()
     team.hub.spaces[NAME].stages = [stage]
-    team.ship()
+    team.deploy()
     assert team.hub.spaces[NAME].restarts == 1
 
 
-def test_a_space_with_something_else_in_it_is_left_alone(team: Team) -> None:
+def test_a_space_with_other_content_is_not_changed(team: Team) -> None:
     team.hub.space(NAME, {"README.md": b"", "game.py": b"mine"})
     error = team.fails()
-    assert "what is in it is not from hackkit" in error.problem
+    assert "was not created by hackkit" in error.problem
     assert team.hub.spaces[NAME].files == {"README.md": b"", "game.py": b"mine"}
     assert team.hub.saw(KEY) == []
 
 
-def test_a_change_by_somebody_else_at_the_same_time_is_not_lost(team: Team) -> None:
-    team.ship()
+def test_another_deployment_at_the_same_time_is_not_lost(team: Team) -> None:
+    team.deploy()
     team.add({"app.py": "print('again')\n"})
-    team.hub.troubles.append(Trouble("POST", "/commit/", 412, "A commit has happened since."))
-    assert "Somebody else changed ada/my-app at the same time" in team.fails().problem
-    team.ship()
+    team.hub.failures.append(Failure("POST", "/commit/", 412, "A commit has happened since."))
+    assert "Another deployment changed ada/my-app at the same time" in team.fails().problem
+    team.deploy()
     assert team.hub.spaces[NAME].files["app.py"] == b"print('again')\n"
 
 
-# It does not come up
+# It does not start
 
 
 def test_a_build_error_shows_the_cause_and_the_last_lines(team: Team) -> None:
     lines = [f"Collecting package {number}\n" for number in range(40)]
-    said = "ERROR: No matching distribution found for nonsense==9\n"
+    error_line = "ERROR: No matching distribution found for nonsense==9\n"
     team.hub.script = ("BUILDING", "BUILD_ERROR")
-    team.hub.build_log = "".join([*lines, said])
+    team.hub.build_log = "".join([*lines, error_line])
     error = team.fails()
     assert "could not be built. There is no nonsense==9" in error.problem
     assert "Collecting package 39" in error.problem
@@ -501,16 +501,16 @@ def test_a_build_error_shows_the_cause_and_the_last_lines(team: Team) -> None:
     assert error.fix == "edit pyproject.toml, then: uv lock"
 
 
-def test_contradicting_versions_are_told(team: Team) -> None:
+def test_conflicting_versions_are_reported(team: Team) -> None:
     team.hub.script = ("BUILDING", "BUILD_ERROR")
     team.hub.build_log = (
         "ERROR: Cannot install -r requirements.txt (line 3) and spaces because these package "
         "versions have conflicting dependencies.\n"
     )
-    assert "These versions contradict each other" in team.fails().problem
+    assert "These versions conflict" in team.fails().problem
 
 
-def test_a_missing_module_is_told_with_the_command_that_adds_it(team: Team) -> None:
+def test_a_missing_module_gets_the_command_that_adds_it(team: Team) -> None:
     team.hub.script = ("BUILDING", "APP_STARTING", "RUNTIME_ERROR")
     team.hub.app_log = (
         "Traceback (most recent call last):\n"
@@ -525,16 +525,14 @@ def test_a_missing_module_is_told_with_the_command_that_adds_it(team: Team) -> N
 @pytest.mark.parametrize(
     ("stage", "complaint", "words"),
     [
-        ("RUNTIME_ERROR", "Memory limit exceeded (16Gi)", "needs more memory"),
+        ("RUNTIME_ERROR", "Memory limit exceeded (16Gi)", "ran out of memory"),
         ("RUNTIME_ERROR", "Launch timed out, space was not healthy after 30 min", "port 7860"),
         ("CONFIG_ERROR", "Missing configuration in README", "wrong header in README.md"),
         ("NO_APP_FILE", "", "has no app file"),
         ("PAUSED", "", "is paused"),
     ],
 )
-def test_other_ways_not_to_come_up_are_told(
-    team: Team, stage: str, complaint: str, words: str
-) -> None:
+def test_other_failures_are_explained(team: Team, stage: str, complaint: str, words: str) -> None:
     team.hub.script, team.hub.complaint = ("BUILDING", stage), complaint
     error = team.fails()
     assert words in error.problem
@@ -551,15 +549,15 @@ def test_a_log_is_shown_without_secrets(team: Team) -> None:
     assert problem.endswith("   100%")
 
 
-def test_a_failure_is_told_although_its_log_cannot_be_had(team: Team) -> None:
+def test_a_failure_is_reported_also_without_its_log(team: Team) -> None:
     team.hub.script = ("BUILDING", "BUILD_ERROR")
-    team.hub.troubles.append(Trouble("GET", "/logs/build", 500))
+    team.hub.failures.append(Failure("GET", "/logs/build", 500))
     assert team.fails().problem == "ada/my-app could not be built."
 
 
-def test_an_earlier_versions_error_is_not_believed(team: Team) -> None:
+def test_an_earlier_versions_error_is_ignored(team: Team) -> None:
     team.hub.script = ("BUILD_ERROR", "BUILD_ERROR", "BUILDING", "APP_STARTING", "RUNNING")
-    assert team.ship().address
+    assert team.deploy().address
 
 
 def test_an_earlier_version_that_runs_is_not_taken_for_the_new_one(team: Team) -> None:
@@ -571,109 +569,109 @@ def test_an_earlier_version_that_runs_is_not_taken_for_the_new_one(team: Team) -
 def test_waiting_ends(team: Team) -> None:
     team.hub.script = ("BUILDING",)
     with pytest.raises(HackkitError, match="does not run after") as caught:
-        team.ship(replace(QUICK, limit=0.1))
+        team.deploy(replace(QUICK, limit=0.1))
     assert "--logs" in caught.value.fix
 
 
-def test_waiting_outlives_a_look_that_fails(team: Team) -> None:
-    team.hub.troubles.append(Trouble("GET", "/runtime", 502))
-    assert team.ship().address
+def test_waiting_survives_a_failed_request(team: Team) -> None:
+    team.hub.failures.append(Failure("GET", "/runtime", 502))
+    assert team.deploy().address
 
 
 # The hub refuses
 
 
-def test_without_a_token_it_says_where_to_get_one(team: Team, tmp_path: Path) -> None:
+def test_without_a_token_it_names_where_to_get_one(team: Team, tmp_path: Path) -> None:
     team.env = {"HF_TOKEN": "", "HF_HOME": str(tmp_path)}
     error = team.fails()
     assert "no Hugging Face token" in error.problem
     assert "https://huggingface.co/settings/tokens" in error.fix
 
 
-def test_the_token_that_logging_in_left_is_used(team: Team, tmp_path: Path) -> None:
+def test_the_token_of_hf_auth_login_is_used(team: Team, tmp_path: Path) -> None:
     write(tmp_path / "token", f"{TOKEN}\n")
     team.env = {"HF_TOKEN": "", "HF_HOME": str(tmp_path)}
-    assert team.ship().address
+    assert team.deploy().address
 
 
-def test_a_wrong_token_is_told(team: Team) -> None:
+def test_a_wrong_token_is_reported(team: Team) -> None:
     team.env = {"HF_TOKEN": "hf_" + "Zz9" * 11}
     error = team.fails()
-    assert "does not take the token in the environment" in error.problem
+    assert "rejected the token in the environment" in error.problem
     assert "settings/tokens" in error.fix
     assert team.env["HF_TOKEN"] not in error.problem
 
 
-def test_a_token_that_may_only_read_is_told(team: Team) -> None:
+def test_a_read_only_token_is_reported(team: Team) -> None:
     team.env = {"HF_TOKEN": READ_TOKEN}
     error = team.fails()
     assert f"may not write to {NAME}" in error.problem
-    assert "a token that may write" in error.fix
+    assert "a token with write access" in error.fix
 
 
-def test_somebody_elses_name_is_told(team: Team) -> None:
+def test_another_accounts_space_is_reported(team: Team) -> None:
     team.hub.space("bob/demo", {".hackkit.yml": b"", "app.py": b"his"}, private=False)
     team.options = Options(space="bob/demo")
     assert "may not write to bob/demo" in team.fails().problem
     assert team.hub.spaces["bob/demo"].files["app.py"] == b"his"
 
 
-def test_a_name_that_is_taken_is_told(team: Team) -> None:
-    team.hub.troubles.append(Trouble("POST", "/repos/create", 409, "You already created this"))
+def test_a_name_that_is_taken_is_reported(team: Team) -> None:
+    team.hub.failures.append(Failure("POST", "/repos/create", 409, "You already created this"))
     error = team.fails()
     assert f"The name {NAME} is taken" in error.problem
     assert "--space ANOTHER-NAME" in error.fix
 
 
-def test_a_free_account_is_told_what_is_free(team: Team) -> None:
+def test_a_free_account_gets_the_free_alternatives(team: Team) -> None:
     team.hub.accounts[TOKEN] = Account(pro=False)
     error = team.fails()
-    assert "PRO accounts and paying organisations only" in error.problem
+    assert "only for PRO accounts and paying teams" in error.problem
     assert "deploy docker" in error.problem
     assert error.fix.endswith("hackkit deploy render")
     assert team.hub.saw(KEY) == []
 
 
-def test_a_free_account_with_a_gpu_function_is_told_of_zero_gpu(team: Team) -> None:
+def test_a_free_account_with_a_gpu_function_is_offered_zero_gpu(team: Team) -> None:
     team.hub.accounts[TOKEN] = Account(pro=False)
     team.add({"app.py": "import spaces\n\n\n@spaces.GPU\ndef f() -> None: ...\n"})
     assert team.fails().fix.endswith("--hardware zero-a10g")
     team.options = Options(hardware="zero-a10g")
-    assert team.ship().address
+    assert team.deploy().address
 
 
 @pytest.mark.parametrize(
     ("status", "headers", "words", "fix"),
     [
-        (429, {"Retry-After": "300"}, "fewer requests", "wait 5 minutes, then: "),
-        (429, {}, "fewer requests", "wait a few minutes, then: "),
-        (503, {}, "trouble of its own (503)", "open https://status.huggingface.co"),
+        (429, {"Retry-After": "300"}, "rate limit", "wait 5 minutes, then: "),
+        (429, {}, "rate limit", "wait a few minutes, then: "),
+        (503, {}, "has a server error (503)", "open https://status.huggingface.co"),
         (413, {}, "too large", "git rm --cached"),
-        (418, {}, "refuses this (418)", "open https://status.huggingface.co"),
+        (418, {}, "refused the request (418)", "open https://status.huggingface.co"),
     ],
 )
-def test_other_refusals_are_told(
+def test_other_refusals_are_explained(
     team: Team, status: int, headers: Mapping[str, str], words: str, fix: str
 ) -> None:
-    team.hub.troubles.append(Trouble("POST", "/repos/create", status, "no", headers))
+    team.hub.failures.append(Failure("POST", "/repos/create", status, "no", headers))
     error = team.fails()
     assert words in error.problem
     assert error.fix.startswith(fix)
 
 
-def test_a_long_wait_that_the_hub_wants_is_said_and_not_slept_through(team: Team) -> None:
-    slow = Trouble("POST", "/preupload/", 429, headers={"Retry-After": "3600"}, times=9)
-    team.hub.troubles.append(slow)
+def test_a_long_wait_is_reported_instead_of_slept(team: Team) -> None:
+    slow = Failure("POST", "/preupload/", 429, headers={"Retry-After": "3600"}, times=9)
+    team.hub.failures.append(slow)
     assert team.fails().fix.startswith("wait 60 minutes")
 
 
-def test_no_network_is_told(team: Team) -> None:
-    team.env = {"HF_ENDPOINT": f"http://127.0.0.1:{nobody()}"}
+def test_no_network_is_reported(team: Team) -> None:
+    team.env = {"HF_ENDPOINT": f"http://127.0.0.1:{unused_port()}"}
     error = team.fails()
     assert "Hugging Face cannot be reached: nothing listens at" in error.problem
 
 
-# The line breaks
+# The connection breaks
 
 
 @pytest.mark.parametrize(
@@ -687,60 +685,62 @@ def test_no_network_is_told(team: Team) -> None:
         ("/lfs/objects/batch", "halfway"),
     ],
 )
-def test_whatever_breaks_off_running_it_again_finishes(team: Team, part: str, drop: str) -> None:
+def test_after_a_broken_connection_running_it_again_finishes(
+    team: Team, part: str, drop: str
+) -> None:
     (team.folder / "docs" / "b.bin").write_bytes(bytes(range(256)))
     git(team.folder, "add", "docs/b.bin")
-    team.hub.troubles.append(Trouble("POST", part, drop=drop))
-    with contextlib.suppress(HackkitError):  # some the client itself tries again
-        team.ship()
-    team.ship()
+    team.hub.failures.append(Failure("POST", part, drop=drop))
+    with contextlib.suppress(HackkitError):  # the client itself retries some
+        team.deploy()
+    team.deploy()
     assert list(team.hub.spaces) == [NAME]
     assert len(team.hub.spaces[NAME].commits) == 2
     assert set(team.hub.spaces[NAME].files) >= {*FILES, "requirements.txt", "docs/b.bin"}
 
 
-def test_a_broken_line_is_told(team: Team) -> None:
-    team.hub.troubles.append(Trouble("POST", "/commit/", drop="halfway"))
+def test_a_broken_connection_is_reported(team: Team) -> None:
+    team.hub.failures.append(Failure("POST", "/commit/", drop="halfway"))
     error = team.fails()
-    assert "broke off. Run it again" in error.problem
+    assert "broke. Run it again" in error.problem
     assert error.fix.endswith("hackkit deploy spaces")
 
 
 # Afterwards
 
 
-def test_its_status_is_told(team: Team) -> None:
-    team.ship()
-    condition = spaces.status(team.order())
-    assert (condition.words, condition.well) == ("The Space is running", True)
-    assert condition.address == "https://ada-my-app.hf.space"
+def test_its_status_is_returned(team: Team) -> None:
+    team.deploy()
+    status = spaces.status(team.request())
+    assert (status.text, status.ok) == ("The Space is running", True)
+    assert status.address == "https://ada-my-app.hf.space"
     team.hub.spaces[NAME].stages, team.hub.complaint = ["RUNTIME_ERROR"], "Exit code: 1"
-    condition = spaces.status(team.order())
-    assert (condition.words, condition.well) == ("The Space stopped: Exit code: 1", False)
+    status = spaces.status(team.request())
+    assert (status.text, status.ok) == ("The Space stopped: Exit code: 1", False)
 
 
 def test_a_space_that_is_not_there_has_no_status(team: Team) -> None:
     with pytest.raises(HackkitError, match="There is no Space ada/my-app"):
-        spaces.status(team.order())
+        spaces.status(team.request())
 
 
 def test_its_logs_are_shown(team: Team) -> None:
-    team.ship()
+    team.deploy()
     team.hub.app_log = f"Running with {KEY}\n"
-    assert spaces.logs(team.order()) == "Build:\nStep 1\n\nApp:\nRunning with [secret]"
+    assert spaces.logs(team.request()) == "Build:\nStep 1\n\nApp:\nRunning with [secret]"
 
 
-def test_it_is_taken_away(team: Team) -> None:
-    team.ship()
-    assert spaces.down(team.order()) == "the Space ada/my-app"
+def test_it_is_deleted(team: Team) -> None:
+    team.deploy()
+    assert spaces.down(team.request()) == "the Space ada/my-app"
     assert team.hub.spaces == {}
     assert "your account/my-app" in team.plan().changes[0]
 
 
-def test_what_is_not_ours_is_not_taken_away(team: Team) -> None:
+def test_a_space_not_from_hackkit_is_not_deleted(team: Team) -> None:
     team.hub.space(NAME, {"game.py": b"mine"})
-    with pytest.raises(HackkitError, match="is not from hackkit"):
-        spaces.down(team.order())
+    with pytest.raises(HackkitError, match="was not created by hackkit"):
+        spaces.down(team.request())
     assert list(team.hub.spaces) == [NAME]
 
 
@@ -752,20 +752,20 @@ def test_the_command_deploys_quietly_and_leaves_nothing_at_home(
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    team.hub.host = f"http://127.0.0.1:{nobody()}"
+    team.hub.host = f"http://127.0.0.1:{unused_port()}"
     env = {"HF_ENDPOINT": team.hub.url, "HF_TOKEN": TOKEN, "HOME": str(home), "HF_DEBUG": "1"}
     env |= {"XDG_CACHE_HOME": str(home / "cache"), "HF_HOME": str(home / "hub")}
     result = hackkit("deploy", "spaces", team.folder, "--yes", env=env)
     assert team.hub.host in result.stdout, result.stderr
     assert set(team.hub.spaces[NAME].files) >= {*FILES, "requirements.txt"}
-    said = result.stdout + result.stderr
-    assert TOKEN not in said
-    assert KEY not in said
-    assert "HTTP" not in said
+    output = result.stdout + result.stderr
+    assert TOKEN not in output
+    assert KEY not in output
+    assert "HTTP" not in output
     assert list(home.rglob("*")) == []
 
 
-def test_a_dry_run_asks_nobody(team: Team, hackkit: Run) -> None:
+def test_a_dry_run_sends_no_request(team: Team, hackkit: Run) -> None:
     env = {"HF_ENDPOINT": team.hub.url, "HF_TOKEN": TOKEN}
     result = hackkit("deploy", "spaces", team.folder, "--dry-run", env=env)
     assert result.returncode == 0, result.stderr

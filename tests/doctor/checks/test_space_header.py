@@ -8,7 +8,7 @@ from projects import context, write
 from hackkit.doctor.checks import space_header
 from hackkit.doctor.findings import Status
 from hackkit.project.lockfile import locked_version
-from hackkit.services.space_header import Problem, parse_header, problems
+from hackkit.services.space_header import HeaderIssue, issues, parse_header
 
 GOOD = {
     "title": "My app",
@@ -43,10 +43,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def wrong(folder: Path, **changes: object) -> list[Problem]:
-    """Return the problems of a good header with some keys changed; None takes a key out."""
+def wrong(folder: Path, **changes: object) -> list[HeaderIssue]:
+    """Return the problems of a good header with some keys changed; None removes a key."""
     header = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
-    return problems(header, "6.31.0", folder)
+    return issues(header, "6.31.0", folder)
 
 
 def test_a_good_header_has_no_problems(folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_docker_space_needs_a_dockerfile_and_no_version(folder: Path) -> None:
 
 
 def test_without_a_lock_any_full_version_will_do(folder: Path) -> None:
-    assert not problems({**GOOD, "sdk_version": "5.0.1"}, "", folder)
+    assert not issues({**GOOD, "sdk_version": "5.0.1"}, "", folder)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -146,7 +146,7 @@ def test_a_header_is_read_with_any_line_ends(ending: str) -> None:
     ],
 )
 def test_a_header_that_cannot_be_read_is_explained(text: str, trouble: str) -> None:
-    assert parse_header(text).trouble == trouble
+    assert parse_header(text).error == trouble
 
 
 def test_the_locks_version_is_read(folder: Path) -> None:

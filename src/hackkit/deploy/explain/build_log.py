@@ -1,8 +1,8 @@
-"""Says in words why an image could not be built, from what docker, podman or buildah printed."""
+"""Turns the log of an image build (docker, podman, buildah) into a cause and a fix."""
 
 import re
 
-from hackkit.errors import HackkitError
+from hackkit.errors import Problem
 from hackkit.system.command_line import hackkit, line
 
 _STEPS = (
@@ -10,7 +10,7 @@ _STEPS = (
     re.compile(r'process "(?:/bin/sh -c )?(?P<step>.+)" did not complete successfully'),
     re.compile(r"The command '(?:/bin/sh -c )?(?P<step>.+)' returned a non-zero code"),
 )
-# What engines say around what a step itself said.
+# Lines that the engines print around the output of a step.
 _NOISE = re.compile(
     r"(?:\[\d+/\d+\] )?STEP |Error: building|subprocess exited|ERROR: |-----|> \[|time=|-->|"
     r"Dockerfile:\d+|\d+ \||>>> |The command|exit status|failed to solve|View build|#\d+ "
@@ -18,7 +18,7 @@ _NOISE = re.compile(
 _NO_RUNTIME = re.compile(
     r"(?:error running container: from |OCI runtime (?:\w+ )?(?:failed|error)).*"
 )
-_COUNTED = re.compile(r"^(?:#\d+ )?\d+\.\d+ ")  # how docker begins a line of a step
+_COUNTED = re.compile(r"^(?:#\d+ )?\d+\.\d+ ")  # how docker starts each line of a step
 _IMAGE = re.compile(
     r"failed to resolve source metadata|pull access denied|manifest unknown|toomanyrequests|"
     r"manifest for .+ not found|initializing source|pinging container registry|unable to pull|"
@@ -38,7 +38,7 @@ _UNREACHED = re.compile(
     r"Could not (?:connect|resolve)|dns error|Network is unreachable|error sending request"
 )
 _CERTIFICATE = re.compile(r"invalid peer certificate|CERTIFICATE_VERIFY_FAILED")
-_UNKNOWN_WORD = re.compile(r'(?i)unknown instruction: "?(?P<word>\w+)')
+_UNKNOWN_INSTRUCTION = re.compile(r'(?i)unknown instruction: "?(?P<word>\w+)')
 _UNREADABLE = re.compile(r"(?i)parse error on line (?P<line>\d+)")
 _COPIED = re.compile(
     r'(?:stat: |no items matching glob )"/?(?P<podman>[^"\n]+)"|"/(?P<docker>[^"\n]+)": not found|'
@@ -46,138 +46,139 @@ _COPIED = re.compile(
 )
 
 
-def why(said: str, dockerfile: str, engine: str) -> HackkitError | None:
-    """Return why a build failed and what mends it; None when what was said does not tell.
+def explain(output: str, dockerfile: str, engine: str) -> Problem | None:
+    """Return why a build failed, and the fix; None when the output does not show it.
 
-    `dockerfile` is its text: problems are named by their line in it.
+    `dockerfile` is the text of the Dockerfile: problems are named by their line in it.
     """
     for read in (
         _full,
         _no_runtime,
-        _no_word,
+        _bad_syntax,
         _no_image,
         _no_package,
         _no_network,
         _no_file,
         _bad_step,
     ):
-        if found := read(said, dockerfile, engine):
+        if found := read(output, dockerfile, engine):
             return found
     return None
 
 
-def _full(said: str, _dockerfile: str, engine: str) -> HackkitError | None:
-    if "no space left on device" not in said.lower():
+def _full(output: str, _dockerfile: str, engine: str) -> Problem | None:
+    if "no space left on device" not in output.lower():
         return None
     fix = "buildah prune --all" if engine == "buildah" else f"{engine} system prune"
-    return HackkitError("The drive is full: the image does not fit.", fix=fix)
+    return Problem("The disk is full: there is no space for the image.", fix=fix)
 
 
-def _no_runtime(said: str, _dockerfile: str, engine: str) -> HackkitError | None:
-    match = _NO_RUNTIME.search(said)
+def _no_runtime(output: str, _dockerfile: str, engine: str) -> Problem | None:
+    match = _NO_RUNTIME.search(output)
     if match is None:
         return None
-    return HackkitError(
-        f"{engine} can start nothing in a container here: {match[0][-200:]}", fix=f"{engine} info"
+    return Problem(
+        f"{engine} cannot run commands in a container here: {match[0][-200:]}",
+        fix=f"{engine} info",
     )
 
 
-def _no_word(said: str, dockerfile: str, _engine: str) -> HackkitError | None:
-    word, place = _UNKNOWN_WORD.search(said), _UNREADABLE.search(said)
+def _bad_syntax(output: str, dockerfile: str, _engine: str) -> Problem | None:
+    word, place = _UNKNOWN_INSTRUCTION.search(output), _UNREADABLE.search(output)
     if word is None and place is None:
         return None
     number = int(place["line"]) if place else _line(dockerfile, word["word"] if word else "")
-    what = f"{word['word'].upper()} is no instruction" if word else "it cannot be read"
-    return HackkitError(f"Dockerfile:{number}: {what}.", fix=_mend(number))
+    what = f"{word['word'].upper()} is not an instruction" if word else "it cannot be parsed"
+    return Problem(f"Dockerfile:{number}: {what}.", fix=_fix(number))
 
 
-def _no_image(said: str, dockerfile: str, engine: str) -> HackkitError | None:
-    if not _IMAGE.search(said):
+def _no_image(output: str, dockerfile: str, engine: str) -> Problem | None:
+    if not _IMAGE.search(output):
         return None
-    number, image = _base(said, dockerfile)
-    if "toomanyrequests" in said:
-        return HackkitError(
-            f"The base image {image} could not be fetched: the registry gives no more for now.",
+    number, image = _base(output, dockerfile)
+    if "toomanyrequests" in output:
+        return Problem(
+            f"The base image {image} could not be downloaded: the rate limit is reached.",
             fix=f"{engine} login",
         )
-    if _NO_SUCH_IMAGE.search(said):
-        return HackkitError(
-            f"The base image {image} was not found: no registry that is asked has it.",
-            fix=f"edit Dockerfile: line {number}: name an image that exists",
+    if _NO_SUCH_IMAGE.search(output):
+        return Problem(
+            f"The base image {image} was not found in any configured registry.",
+            fix=f"edit Dockerfile: use an existing image in line {number}",
         )
-    return HackkitError(
-        f"The base image {image} could not be fetched: its registry does not answer.",
+    return Problem(
+        f"The base image {image} could not be downloaded: its registry does not answer.",
         fix=line([engine, "pull", image]),
     )
 
 
-def _base(said: str, dockerfile: str) -> tuple[int, str]:
-    """Return the base image that is spoken of, with its line."""
+def _base(output: str, dockerfile: str) -> tuple[int, str]:
+    """Return the base image that the output names, with its line; else the first one."""
     bases = [
         (number, words[1])
         for number, text in enumerate(dockerfile.splitlines(), 1)
         if len(words := text.split()) > 1 and words[0].upper() == "FROM"
     ]
-    named = (base for base in bases if base[1] in said)
+    named = (base for base in bases if base[1] in output)
     return next(named, bases[0] if bases else (1, ""))
 
 
-def _no_package(said: str, dockerfile: str, _engine: str) -> HackkitError | None:
-    match = _PACKAGE.search(said)
+def _no_package(output: str, dockerfile: str, _engine: str) -> Problem | None:
+    match = _PACKAGE.search(output)
     if match is None:
         return None
     package = match["uv"] or match["pip"] or match["apt"]
     number = _line(dockerfile, package)
-    fix = _mend(number) if number else f"edit pyproject.toml: correct or remove {package}"
-    return HackkitError(f"The package {package} was not found.", fix=fix)
+    fix = _fix(number) if number else f"edit pyproject.toml: correct or remove {package}"
+    return Problem(f"The package {package} was not found.", fix=fix)
 
 
-def _no_network(said: str, _dockerfile: str, _engine: str) -> HackkitError | None:
-    if _CERTIFICATE.search(said):
-        return HackkitError(
-            "Packages could not be fetched inside the build: this network puts its own "
-            "certificate in the way, which the base image does not know.",
-            fix="edit Dockerfile: COPY the network's certificate in, run update-ca-certificates",
+def _no_network(output: str, _dockerfile: str, _engine: str) -> Problem | None:
+    if _CERTIFICATE.search(output):
+        return Problem(
+            "Packages could not be downloaded inside the build: this network replaces certificates "
+            "by its own, which the base image does not trust.",
+            fix="edit Dockerfile: COPY the network's certificate, then RUN update-ca-certificates",
         )
-    if _UNREACHED.search(said):
-        return HackkitError(
-            "Packages could not be fetched inside the build: it has no way to the package index.",
+    if _UNREACHED.search(output):
+        return Problem(
+            "Packages could not be downloaded inside the build: the package index is unreachable.",
             fix=hackkit("doctor"),
         )
     return None
 
 
-def _no_file(said: str, dockerfile: str, _engine: str) -> HackkitError | None:
-    match = _COPIED.search(said)
+def _no_file(output: str, dockerfile: str, _engine: str) -> Problem | None:
+    match = _COPIED.search(output)
     if match is None:
         return None
     name = match["podman"] or match["docker"] or match["old"]
-    return HackkitError(
-        f"Dockerfile:{_line(dockerfile, name)} copies {name}, which is not among the files that "
-        "are sent: git does not track it, or .dockerignore names it.",
+    return Problem(
+        f"Dockerfile:{_line(dockerfile, name)} copies {name}, which is not sent: "
+        "git does not track it, or .dockerignore excludes it.",
         fix=line(["git", "add", "--", name]),
     )
 
 
-def _bad_step(said: str, dockerfile: str, _engine: str) -> HackkitError | None:
-    match = next((found for each in _STEPS if (found := each.search(said))), None)
+def _bad_step(output: str, dockerfile: str, _engine: str) -> Problem | None:
+    match = next((found for each in _STEPS if (found := each.search(output))), None)
     if match is None:
         return None
     step = match["step"].replace('\\"', '"').removeprefix("RUN ")
     number = _line(dockerfile, re.split(r"&&|\s{2,}", step)[0].strip())
-    spoken = [_COUNTED.sub("", text.strip()) for text in said.splitlines()]
-    telling = [text.strip() for text in spoken if text.strip() and not _NOISE.match(text.strip())]
-    words = " ".join(telling[-2:])[-300:] or f"`{step[:100]}`"
-    return HackkitError(f"Dockerfile:{number} failed: {words}", fix=_mend(number))
+    lines = [_COUNTED.sub("", text.strip()) for text in output.splitlines()]
+    useful = [text.strip() for text in lines if text.strip() and not _NOISE.match(text.strip())]
+    reason = " ".join(useful[-2:])[-300:] or f"`{step[:100]}`"
+    return Problem(f"Dockerfile:{number} failed: {reason}", fix=_fix(number))
 
 
-def _mend(number: int) -> str:
-    return f"edit Dockerfile: mend line {number}"
+def _fix(number: int) -> str:
+    return f"edit Dockerfile: correct line {number}"
 
 
-def _line(dockerfile: str, words: str) -> int:
-    """Return the number of the first line that has the words, without comments; else 0."""
+def _line(dockerfile: str, wanted: str) -> int:
+    """Return the number of the first line that contains the text, comments excepted; else 0."""
     for number, text in enumerate(dockerfile.splitlines(), 1):
-        if words and not text.lstrip().startswith("#") and words.lower() in text.lower():
+        if wanted and not text.lstrip().startswith("#") and wanted.lower() in text.lower():
             return number
     return 0

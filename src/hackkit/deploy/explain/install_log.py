@@ -2,48 +2,48 @@
 
 import re
 
-from hackkit.errors import HackkitError
+from hackkit.errors import Problem
 from hackkit.system import uv
 from hackkit.system.command_line import hackkit
 
-_LONGEST = 600  # characters of an installer's own words
+_LONGEST = 600  # characters of an installer's output that a message quotes
 _EDIT = "edit pyproject.toml, then: "
 _UNKNOWN = "There is no {} for this version of Python."
 _MEANINGS = (
     (
         r"No interpreter found for Python ([0-9.]+)|Failed to download `[^`]*/cpython-(3\.[0-9]+)",
-        "Python {} is not on this machine, and could not be fetched.",
+        "Python {} is not installed, and could not be downloaded.",
     ),
     (r"No matching distribution found for ([^\s(;]+)", _UNKNOWN),
     (r"Because ([\w.-]+) was not found in the package registry", _UNKNOWN),
     (r"Because there is no version of ([\w.=-]+) and you require", _UNKNOWN),
     (
         r"Cannot install (.+?) because these package versions have conflicting dependencies",
-        "These versions contradict each other: {}.",
+        "These versions conflict: {}.",
     ),
     (
         r"No solution found when resolving.*?(Because .*?unsatisfiable\.)",
-        "The requirements contradict each other: {}",
+        "The requirements conflict: {}",
     ),
     (
         r"(?:Failed building wheel for|Failed to build) `?([\w.=-]+)",
-        "{} has no ready-made package here, and cannot be built.",
+        "{} has no wheel for this machine, and could not be built.",
     ),
     (r"dns error|client error \(Connect\)", "A package index cannot be reached."),
 )
 
 
-def trouble(said: str) -> HackkitError | None:
-    """Return why an installer (pip or uv) failed; None when what it said does not tell."""
-    said = " ".join(said.split())
-    for rule, words in _MEANINGS:
-        if match := re.search(rule, said):
+def explain(output: str) -> Problem | None:
+    """Return why pip or uv failed, and the fix; None when the output does not show it."""
+    output = " ".join(output.split())
+    for pattern, meaning in _MEANINGS:
+        if match := re.search(pattern, output):
             what = next(filter(None, match.groups()), "")
-            return HackkitError(words.format(what[:_LONGEST]), fix=_mend(words, what))
+            return Problem(meaning.format(what[:_LONGEST]), fix=_fix(meaning, what))
     return None
 
 
-def _mend(words: str, what: str) -> str:
-    if words.startswith("Python"):
+def _fix(meaning: str, what: str) -> str:
+    if meaning.startswith("Python"):
         return uv.typed("python", "install", what)
-    return _EDIT + uv.typed("lock") if "{}" in words else hackkit("doctor")
+    return _EDIT + uv.typed("lock") if "{}" in meaning else hackkit("doctor")

@@ -1,4 +1,4 @@
-"""What a fresh machine is like: its variables, an empty home, this machine's package indexes."""
+"""The clean environment for a rehearsal: no keys, empty HOME, same package indexes."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from hackkit.project.context import Context
 from hackkit.system import uv
 
 _LOOPBACK = "127.0.0.1,localhost,::1"
-# What a fresh machine has too, and how this one reaches the world.
+# Variables that a fresh machine has too, and those for the network.
 _KEPT = re.compile(
     r"(?i)PATH|LANG|LANGUAGE|LC_\w+|TZ|\w+_proxy|"
     r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NIX_SSL_CERT_FILE|"
@@ -26,9 +26,9 @@ _INSTALLERS = re.compile(
 
 
 def environment(context: Context, place: Path) -> dict[str, str]:
-    """Return the variables of a fresh machine: no key, a home and a temporary folder of its own.
+    """Return the variables of a fresh machine: no key, its own home and temporary folder.
 
-    Both are made in `place`. Packages come from where this machine gets them.
+    Both are created in `place`. Packages come from this machine's indexes.
     """
     here, windows = uv.environment(context.env), context.system == "windows"
     kept = {
@@ -36,7 +36,7 @@ def environment(context: Context, place: Path) -> dict[str, str]:
         for name, value in here.items()
         if _KEPT.fullmatch(name) or _INSTALLERS.fullmatch(name)
     }
-    # The app asks itself whether it runs.
+    # Requests to the app itself must not go through a proxy.
     around = ",".join(filter(None, [variable(here, "no_proxy"), _LOOPBACK]))
     kept |= dict.fromkeys(("NO_PROXY",) if windows else ("no_proxy", "NO_PROXY"), around)
     home, temporary = place / "home", place / "tmp"
@@ -50,12 +50,12 @@ def environment(context: Context, place: Path) -> dict[str, str]:
 
 
 def without_installers(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that say where packages come from."""
+    """Return the variables without the settings of package installers."""
     return {name: value for name, value in env.items() if not _INSTALLERS.fullmatch(name)}
 
 
 def _uv_folders(context: Context) -> dict[str, str]:
-    """Return where uv keeps packages and Pythons here: fetching them again would prove nothing."""
+    """Return uv's folders for packages and Pythons: downloading them again would prove nothing."""
     found = {}
     for name, words in {
         "UV_CACHE_DIR": ("cache", "dir"),
@@ -68,7 +68,7 @@ def _uv_folders(context: Context) -> dict[str, str]:
 
 
 def _copy_settings(env: Mapping[str, str], home: Path) -> None:
-    """Copy uv's and pip's own settings: they say which index this machine asks."""
+    """Copy uv's and pip's settings files: they name this machine's package indexes."""
     home.mkdir()
     old = Path(env.get("HOME") or env.get("USERPROFILE") or home)
     config = Path(env.get("XDG_CONFIG_HOME") or old / ".config")

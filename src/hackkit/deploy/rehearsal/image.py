@@ -1,4 +1,4 @@
-"""Builds the project's Dockerfile here; rehearses a platform that does: builds, runs, asks it."""
+"""Builds the project's Dockerfile locally, and rehearses a deployment with the image."""
 
 import contextlib
 import time
@@ -6,63 +6,67 @@ from collections.abc import Iterator
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.explain import build_log
-from hackkit.deploy.manifest import Manifest, Order, Rehearsed, Watch
-from hackkit.deploy.rehearsal.stage import Stage, free_port, rehearsal
+from hackkit.deploy.manifest import DeployRequest, Manifest, Progress, RehearsalResult
+from hackkit.deploy.rehearsal.workspace import Workspace, free_port, rehearsal
 from hackkit.errors import HackkitError
+from hackkit.project.layout import DOCKERFILE
 from hackkit.services import containers
 from hackkit.services.containers import Engine, Image
 
-_BUILDING = 1800.0  # seconds: the first time all packages come over the venue's network
+_BUILDING = 1800.0  # seconds: the first time all packages are downloaded
 _STOPPING = 60.0  # seconds
-_AT_ONCE = 2.0  # seconds: what feels so
-_NAME = "Dockerfile"
+_IMMEDIATE = 2.0  # seconds: shorter waits are called immediate
 
 
-def rehearse(order: Order, planned: Manifest, watch: Watch, name: str) -> Rehearsed:
-    """Do here what the platform does: build the image, start it with a PORT, ask it a question.
+def rehearse(
+    request: DeployRequest, manifest: Manifest, progress: Progress, name: str
+) -> RehearsalResult:
+    """Do locally what the platform does: build the image, start it with a PORT, ask a question.
 
-    Nothing of it stays. Raises HackkitError when something is wrong with it.
+    Image and container are removed afterwards. Raises HackkitError when a step fails.
     """
-    engine = containers.find(order.context)
-    tag = f"{name}-{planned.target}-rehearsal"
-    with _cleared(engine, tag), rehearsal(planned.target, order, watch) as stage:
-        image = build(stage, engine, planned, tag)
+    engine = containers.find(request.context)
+    tag = f"{name}-{manifest.target}-rehearsal"
+    with _removed(engine, tag), rehearsal(manifest.target, request, progress) as workspace:
+        image = build(workspace, engine, manifest, tag)
         port = free_port()
-        if words := engine.preparing(tag, tag):
-            stage.run(*words, folder=stage.folder, seconds=_BUILDING, env=engine.env)
-        words = engine.starting(tag, image, tag, port)
-        stage.start(*words, folder=stage.folder, env=engine.env)
-        stage.try_app(port, order.context.app().question)
-        if words := engine.stopping(tag):
-            with stage.step("Stop the app") as note:
-                began = time.monotonic()
-                stage.run(*words, folder=stage.folder, seconds=_STOPPING, env=engine.env)
-                note.outcome = _manner(time.monotonic() - began)
-        return stage.done()
+        if words := engine.prepare_command(tag, tag):
+            workspace.run(*words, folder=workspace.folder, seconds=_BUILDING, env=engine.env)
+        words = engine.run_command(tag, image, tag, port)
+        app = workspace.start(*words, folder=workspace.folder, env=engine.env)
+        workspace.try_app(app, port, request.context.app().question)
+        if words := engine.stop_command(tag):
+            with workspace.step("Stop the app") as outcome:
+                started = time.monotonic()
+                workspace.run(*words, folder=workspace.folder, seconds=_STOPPING, env=engine.env)
+                outcome.append(_duration(time.monotonic() - started))
+        return workspace.result()
 
 
-def build(stage: Stage, engine: Engine, planned: Manifest, tag: str, owner: str = "") -> Image:
-    """Build the image from the files that leave, and from no others; mark it as the owner's."""
-    found = (each.read() for each in planned.files if each.path == _NAME)
+def build(
+    workspace: Workspace, engine: Engine, manifest: Manifest, tag: str, owner: str = ""
+) -> Image:
+    """Build the image from the manifest's files and no others; label it with its owner."""
+    found = (each.read() for each in manifest.files if each.path == DOCKERFILE)
     text = next(found, b"").decode("utf-8", "replace")
-    with stage.step("Build the image") as note, outgoing.staged(planned.files) as folder:
-        stage.run(
-            *engine.building(tag, str(folder), owner),
+    with workspace.step("Build the image") as outcome, outgoing.copied(manifest.files) as folder:
+        workspace.run(
+            *engine.build_command(tag, str(folder), owner),
             folder=folder,
             seconds=_BUILDING,
-            explain=lambda said: build_log.why(said, text, engine.name),
+            explain=lambda output: build_log.explain(output, text, engine.name),
             env=engine.env,
         )
-        image = engine.look(tag)
+        image = engine.find_image(tag)
         if image is None:
             raise HackkitError(f"{engine.name} built no image {tag}.", fix=f"{engine.name} images")
-        note.outcome = f"{image.size}, runs as {image.user or 'root'}"
+        outcome.append(f"{image.size}, runs as {image.user or 'root'}")
     return image
 
 
 @contextlib.contextmanager
-def _cleared(engine: Engine, tag: str) -> Iterator[None]:
-    """Take the container and the image of a rehearsal away, before and after it."""
+def _removed(engine: Engine, tag: str) -> Iterator[None]:
+    """Remove the rehearsal's container and image, before and after."""
     engine.remove_container(tag)
     try:
         yield
@@ -71,5 +75,5 @@ def _cleared(engine: Engine, tag: str) -> Iterator[None]:
         engine.remove_image(tag)
 
 
-def _manner(seconds: float) -> str:
-    return "at once" if seconds < _AT_ONCE else f"after {seconds:.0f} s"
+def _duration(seconds: float) -> str:
+    return "immediately" if seconds < _IMMEDIATE else f"after {seconds:.0f} s"

@@ -1,19 +1,18 @@
-"""The registry of deploy's targets: one file each, found by looking into this folder.
+"""The registry of deploy's targets: each file or folder in here is one target.
 
-A target's file is named after its name (`spaces.py` is `hackkit deploy spaces`) and holds a
-docstring whose first line is shown by `hackkit deploy --list`, `TITLE` ("Hugging Face Spaces"),
-`OPTIONS` (the names of those fields of `orders.Options` that it takes), and these functions. The
-last three may be left out where the platform does not allow them:
+The file's name is the target's (`fly.py` is `hackkit deploy fly`). It has a docstring, whose first
+line `hackkit deploy --list` shows; `TITLE` ("Fly.io"); `OPTIONS` (names of fields of
+`manifest.Options`); and these functions. The last three are optional, for platforms without them:
 
-    plan(order) -> Manifest                       offline: reads the project, touches nothing
-    rehearse(order, manifest, watch) -> Rehearsed here, what the platform will do there
-    ship(order, manifest, watch) -> Live          makes or updates it, and waits until it runs
-    status(order) -> Condition
-    logs(order) -> str
-    down(order) -> str                            takes it away; returns what was taken away
+    plan(request) -> Manifest               offline: reads the project, changes nothing
+    rehearse(request, manifest, progress) -> RehearsalResult    runs it on this machine
+    deploy(request, manifest, progress) -> Deployment           creates or updates it
+    status(request) -> DeploymentStatus
+    logs(request) -> str                    the last lines
+    down(request) -> str                    removes it; returns what was removed
 
-They raise HackkitError with the fix; a manifest's objections are dealt with before `rehearse` and
-`ship` are called.
+They raise HackkitError with the fix. `rehearse` and `deploy` are called only with a manifest that
+has no problems.
 """
 
 import importlib
@@ -22,25 +21,32 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hackkit.deploy.manifest import Condition, Live, Manifest, Order, Rehearsed, Watch
+from hackkit.deploy.manifest import (
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
+    Manifest,
+    Progress,
+    RehearsalResult,
+)
 from hackkit.errors import WrongUseError
 from hackkit.system.command_line import hackkit
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file of this folder."""
+    """One target, as its file describes it."""
 
     name: str
     title: str
     summary: str
     options: tuple[str, ...]
-    plan: Callable[[Order], Manifest]
-    rehearse: Callable[[Order, Manifest, Watch], Rehearsed]
-    ship: Callable[[Order, Manifest, Watch], Live]
-    status: Callable[[Order], Condition] | None
-    logs: Callable[[Order], str] | None
-    down: Callable[[Order], str] | None
+    plan: Callable[[DeployRequest], Manifest]
+    rehearse: Callable[[DeployRequest, Manifest, Progress], RehearsalResult]
+    deploy: Callable[[DeployRequest, Manifest, Progress], Deployment]
+    status: Callable[[DeployRequest], DeploymentStatus] | None
+    logs: Callable[[DeployRequest], str] | None
+    down: Callable[[DeployRequest], str] | None
 
 
 def all_targets() -> tuple[Target, ...]:
@@ -50,11 +56,13 @@ def all_targets() -> tuple[Target, ...]:
 
 
 def find_target(name: str) -> Target:
-    """Return the target of that name, or say which there are."""
+    """Return the target of that name; raise WrongUseError with all names when there is none."""
     known = {each.name: each for each in all_targets()}
     if name not in known:
-        what = f'There is no target "{name}".' if name else "Deploy needs a target."
-        raise WrongUseError(f"{what} Targets: {', '.join(known)}.", fix=hackkit("deploy", "--list"))
+        problem = f'There is no target "{name}".' if name else "Deploy needs a target."
+        raise WrongUseError(
+            f"{problem} Targets: {', '.join(known)}.", fix=hackkit("deploy", "--list")
+        )
     return known[name]
 
 
@@ -67,7 +75,7 @@ def _read(name: str) -> Target:
         options=module.OPTIONS,
         plan=module.plan,
         rehearse=module.rehearse,
-        ship=module.ship,
+        deploy=module.deploy,
         status=getattr(module, "status", None),
         logs=getattr(module, "logs", None),
         down=getattr(module, "down", None),

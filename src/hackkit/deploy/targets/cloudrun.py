@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hackkit.deploy import outgoing, platform_cli, platform_config
-from hackkit.deploy.manifest import Condition, Live, Manifest, Order, Outgoing, Rehearsed, Watch
-from hackkit.deploy.platform_cli import Cli, Command, Tool, Trouble
-from hackkit.deploy.platform_config import PORT, Wishes
+from hackkit.deploy.manifest import (
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
+    Manifest,
+    OutgoingFile,
+    Progress,
+    RehearsalResult,
+)
+from hackkit.deploy.platform_cli import Cli, Command, Tool
+from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import image
-from hackkit.errors import HackkitError
+from hackkit.errors import HackkitError, Problem
+from hackkit.project.layout import PORT
 from hackkit.system.command_line import hackkit
 
 TITLE = "Google Cloud Run"
@@ -19,8 +28,8 @@ OPTIONS = ("name", "region", "public")
 FILE = "cloudrun.yaml"
 _REGION = "europe-west1"
 _REPOSITORY = "hackkit"
-_IMAGE = "IMAGE"  # stands in the file until the image is built
-_OUR_LINE = re.compile(rb"\n\nLive demo: [^\n]*")  # as deploy puts it into the README
+_IMAGE = "IMAGE"  # in the file until the image is built
+_OUR_LINE = re.compile(rb"\n\nLive demo: [^\n]*")  # the line that deploy adds to the README
 _APIS = ("run", "cloudbuild", "artifactregistry", "secretmanager")
 _PROJECT_PAGE = "open https://console.cloud.google.com/projectselector2/home/dashboard"
 _TOOL = Tool(
@@ -32,39 +41,33 @@ _TOOL = Tool(
         "windows": "winget install Google.CloudSDK",
     },
     login="gcloud auth login",
-    who=("auth", "list", "--filter=status:ACTIVE", "--format=value(account)"),
-    troubles=(
-        Trouble(
-            r"(?i)billing",
-            "Google Cloud wants a billing account for this project.",
+    login_check=("auth", "list", "--filter=status:ACTIVE", "--format=value(account)"),
+    known_errors={
+        r"(?i)billing": Problem(
+            "Google Cloud needs a billing account for this project.",
             "open https://console.cloud.google.com/billing/projects",
         ),
-        Trouble(
-            r"(?i)reauthentication|credentials.*(?:invalid|expired)|gcloud auth login",
-            "Google Cloud does not know you, or not any more.",
+        r"(?i)reauthentication|credentials.*(?:invalid|expired)|gcloud auth login": Problem(
+            "You are not logged in to Google Cloud, or the login has expired.",
             "gcloud auth login",
         ),
-        Trouble(
-            r"(?i)quota|RESOURCE_EXHAUSTED",
+        r"(?i)quota|RESOURCE_EXHAUSTED": Problem(
             "The project's quota is used up.",
             "open https://console.cloud.google.com/iam-admin/quotas",
         ),
-        Trouble(
-            r"(?i)failed to start and listen|startup probe|container failed",
-            "The image was built, and then the app did not answer in time.",
+        r"(?i)failed to start and listen|startup probe|container failed": Problem(
+            "The image was built, but the app did not answer in time.",
             hackkit("deploy", "cloudrun", "--logs"),
         ),
-        Trouble(
-            r"(?i)PERMISSION_DENIED|does not have permission|allUsers|violates? .*polic",
-            "Your account may not do this in this project.",
+        r"(?i)PERMISSION_DENIED|does not have permission|allUsers|violates? .*polic": Problem(
+            "Your account has no permission for this in the project.",
             "open https://console.cloud.google.com/iam-admin/iam",
         ),
-        Trouble(
-            r"(?i)build .*(?:failed|failure)|BUILD FAILURE|non-zero status",
+        r"(?i)build .*(?:failed|failure)|BUILD FAILURE|non-zero status": Problem(
             "The image could not be built.",
             hackkit("deploy", "cloudrun", "--rehearse"),
         ),
-    ),
+    },
 )
 _TEMPLATE = f"""\
 # What Cloud Run runs, and how: https://cloud.google.com/run/docs/reference/yaml/v1
@@ -79,11 +82,11 @@ spec:
     metadata:
       annotations:
         autoscaling.knative.dev/minScale: "$running"  # "1": never sleeps, and costs all the time
-        autoscaling.knative.dev/maxScale: "1"  # one only: the index lies in it
+        autoscaling.knative.dev/maxScale: "1"  # only one: each would have its own index
         run.googleapis.com/startup-cpu-boost: "true"
     spec:
-      containerConcurrency: $visitors  # visitors at the same time
-      timeoutSeconds: 3600  # that one visit may take
+      containerConcurrency: $visitors  # concurrent visitors
+      timeoutSeconds: 3600  # for one visit
       containers:
         - image: {_IMAGE}  # `hackkit deploy cloudrun` fills in what was built
           ports:
@@ -107,7 +110,7 @@ $variables$secrets          resources:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the app goes: its name and region, the project and the image's whole name in it."""
+    """Where the app is deployed: its name and region, the project, and the image's full name."""
 
     name: str
     region: str
@@ -116,113 +119,115 @@ class _Place:
     image: str
 
 
-def plan(order: Order) -> Manifest:
-    """Say what would be written, sent and set."""
-    name, region = _name(order), _region(order)
-    secrets, variables = outgoing.variables(order.context)
-    written = outgoing.made(FILE, _config(order, secrets, variables))
+def plan(request: DeployRequest) -> Manifest:
+    """Return what would be written, sent and set."""
+    name, region = _name(request), _region(request)
+    secrets, variables = outgoing.variables(request.context)
+    written = outgoing.generated(FILE, _config(request, secrets, variables))
     changes = [
-        f"make or update the service {name} on Cloud Run in {region}: one instance",
-        f"put its image into the Artifact Registry repository {_REPOSITORY}",
-        *(f"make or update the secret {_secret(name, each)}" for each in secrets),
+        f"create or update the service {name} on Cloud Run in {region}: one instance",
+        f"push its image to the Artifact Registry repository {_REPOSITORY}",
+        *(f"create or update the secret {_secret(name, each)}" for each in secrets),
     ]
-    if order.options.public:
-        changes.append("let everybody see it")
+    if request.options.public:
+        changes.append("make it public")
     else:
-        changes.append("let nobody else see it: judges need --public")
-    wishes = Wishes(
+        changes.append("keep it private: judges need --public")
+    parts = PlanParts(
         changes=tuple(changes),
         needs=(
             "a Google Cloud project with a billing account",
-            f"the program gcloud ({_TOOL.install[_system(order)]})",
-            "what it costs: by the second of use, see https://cloud.google.com/run/pricing",
+            f"the program gcloud ({_TOOL.install_command(request.context.system)})",
+            "payment by the second of use: see https://cloud.google.com/run/pricing",
         ),
-        objections=platform_config.needs_dockerfile(order),
+        problems=platform_config.dockerfile_problems(request),
     )
-    return platform_config.planned("cloudrun", order, written, wishes)
+    return platform_config.manifest_of("cloudrun", request, written, parts)
 
 
-def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
-    """Build the image here, and start the app in it as the platform does."""
-    return image.rehearse(order, manifest, watch, _name(order))
+def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> RehearsalResult:
+    """Build the image locally, and start the app in it as the platform does."""
+    return image.rehearse(request, manifest, progress, _name(request))
 
 
-def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
-    """Run gcloud, or say what is left to type."""
-    cli = Cli(_TOOL, order, manifest.secrets)
-    if not (order.options.yes and cli.there):
-        return _left_to_type(cli, order, manifest)
-    cli.ready()
-    place = _place(cli, order, manifest)
-    with outgoing.staged(manifest.files) as folder:
-        platform_cli.run_all(cli, _building(place), folder, watch)
-        platform_cli.run_all(cli, _setting(order, manifest.secrets, place), folder, watch)
+def deploy(request: DeployRequest, manifest: Manifest, progress: Progress) -> Deployment:
+    """Run gcloud, or return the commands for the user to run."""
+    cli = Cli(_TOOL, request, manifest.secrets)
+    if not (request.options.yes and cli.installed):
+        return _manual_deployment(cli, request, manifest)
+    cli.require_login()
+    place = _place(cli, request, manifest)
+    with outgoing.copied(manifest.files) as folder:
+        platform_cli.run_all(cli, _build_commands(place), folder, progress)
+        platform_cli.run_all(
+            cli, _secret_commands(request, manifest.secrets, place), folder, progress
+        )
         config = folder / FILE
         config.write_text(_complete(cli, config.read_text("utf-8"), manifest, place), "utf-8")
-        platform_cli.run_all(cli, _starting(order, place), folder, watch)
-    return _live(cli, order, place)
+        platform_cli.run_all(cli, _start_commands(request, place), folder, progress)
+    return _deployment(cli, request, place)
 
 
-def status(order: Order) -> Condition:
-    """Ask Cloud Run how the service is."""
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    name, region = _name(order), _region(order)
+def status(request: DeployRequest) -> DeploymentStatus:
+    """Ask Cloud Run for the service's status."""
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    name, region = _name(request), _region(request)
     ran = cli.ask("run", "services", "describe", name, "--region", region, "--format=json")
     if not ran.ok:
-        return Condition(f"there is no service {name} in {region}", well=False)
+        return DeploymentStatus(f"there is no service {name} in {region}", ok=False)
     try:
-        said = json.loads(ran.out)["status"]
-        ready = {each["type"]: each for each in said["conditions"]}["Ready"]
+        answer = json.loads(ran.out)["status"]
+        ready = {each["type"]: each for each in answer["conditions"]}["Ready"]
     except (ValueError, TypeError, KeyError):
-        return Condition("gcloud said what hackkit does not understand", well=False)
-    well = ready.get("status") == "True"
-    words = "running" if well else str(ready.get("message") or "starting")
-    return Condition(words, str(said.get("url") or ""), well=well)
+        return DeploymentStatus("gcloud's answer could not be parsed", ok=False)
+    ok = ready.get("status") == "True"
+    text = "running" if ok else str(ready.get("message") or "starting")
+    return DeploymentStatus(text, str(answer.get("url") or ""), ok=ok)
 
 
-def logs(order: Order) -> str:
-    """Return the last lines that the app said."""
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    words = ("run", "services", "logs", "read", _name(order), "--region", _region(order))
+def logs(request: DeployRequest) -> str:
+    """Return the last lines of the app's log."""
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    words = ("run", "services", "logs", "read", _name(request), "--region", _region(request))
     ran = cli.ask(*words, "--limit=200")
     if not ran.ok:
         raise HackkitError(
-            f"gcloud gave no log: {ran.err or ran.out}", fix="gcloud run services list"
+            f"gcloud returned no log: {ran.err or ran.out}", fix="gcloud run services list"
         )
     return ran.out
 
 
-def down(order: Order) -> str:
-    """Take the service away; its images and secrets stay."""
-    name, region = _name(order), _region(order)
-    cli = Cli(_TOOL, order)
-    cli.ready()
+def down(request: DeployRequest) -> str:
+    """Remove the service; its images and secrets stay."""
+    name, region = _name(request), _region(request)
+    cli = Cli(_TOOL, request)
+    cli.require_login()
     words = ("gcloud", "run", "services", "delete", name, "--region", region, "--quiet")
-    cli.do(Command("Taking it away", words), order.project.folder)
+    cli.run(Command("Removing the service", words), request.project.folder)
     return f"the service {name} on Cloud Run (its images and secrets are still there)"
 
 
-# What is run, or typed
+# The commands
 
 
-def _building(place: _Place) -> tuple[Command, ...]:
+def _build_commands(place: _Place) -> tuple[Command, ...]:
     at = (_REPOSITORY, f"--location={place.region}", f"--project={place.project}")
     repositories = ("gcloud", "artifacts", "repositories")
     project = f"--project={place.project}"
     return (
         Command(
-            "Switching the needed services of the project on",
+            "Enabling the services that the project needs",
             ("gcloud", "services", "enable", *(f"{api}.googleapis.com" for api in _APIS), project),
             seconds=300,
         ),
         Command(
-            "Making the repository for the image",
+            "Creating the repository for the image",
             (*repositories, "create", *at, "--repository-format=docker"),
             unless=(*repositories, "describe", *at),
         ),
-        # The image is named after the files in it: what was built before is not built again.
+        # The image is named after a hash of its files: the same files are not built twice.
         Command(
             "Building the image on Google Cloud (a few minutes)",
             ("gcloud", "builds", "submit", f"--tag={place.image}", project, "--quiet", "."),
@@ -232,7 +237,9 @@ def _building(place: _Place) -> tuple[Command, ...]:
     )
 
 
-def _setting(order: Order, secrets: Mapping[str, str], place: _Place) -> tuple[Command, ...]:
+def _secret_commands(
+    request: DeployRequest, secrets: Mapping[str, str], place: _Place
+) -> tuple[Command, ...]:
     account = f"serviceAccount:{place.number}-compute@developer.gserviceaccount.com"
     project = f"--project={place.project}"
     commands = []
@@ -241,7 +248,7 @@ def _setting(order: Order, secrets: Mapping[str, str], place: _Place) -> tuple[C
         adding = ("gcloud", "secrets", "versions", "add", name, "--data-file=-", project)
         commands += [
             Command(
-                f"Making the secret {name}",
+                f"Creating the secret {name}",
                 ("gcloud", "secrets", "create", name, "--replication-policy=automatic", project),
                 unless=("gcloud", "secrets", "describe", name, project),
             ),
@@ -249,12 +256,12 @@ def _setting(order: Order, secrets: Mapping[str, str], place: _Place) -> tuple[C
                 f"Setting {each}",
                 adding,
                 given=value,
-                typed=platform_cli.piped(order.context, each, adding, whole=False),
+                typed=platform_cli.piped(request.context, each, adding, whole=False),
                 unless=("gcloud", *_version("access", name), project),
                 same=value,
             ),
             Command(
-                f"Letting the app read {each}",
+                f"Allowing the app to read {each}",
                 (
                     *("gcloud", "secrets", "add-iam-policy-binding", name, f"--member={account}"),
                     *("--role=roles/secretmanager.secretAccessor", project),
@@ -264,51 +271,53 @@ def _setting(order: Order, secrets: Mapping[str, str], place: _Place) -> tuple[C
     return tuple(commands)
 
 
-def _starting(order: Order, place: _Place) -> tuple[Command, ...]:
+def _start_commands(request: DeployRequest, place: _Place) -> tuple[Command, ...]:
     at = (f"--region={place.region}", f"--project={place.project}")
     services = ("gcloud", "run", "services")
-    starting = Command(
+    start = Command(
         "Starting the app on Cloud Run", (*services, "replace", FILE, *at, "--quiet"), seconds=900
     )
-    everybody = ("--member=allUsers", "--role=roles/run.invoker")
-    opening = Command(
-        "Letting everybody see it",
-        (*services, "add-iam-policy-binding", place.name, *everybody, *at),
+    public = ("--member=allUsers", "--role=roles/run.invoker")
+    publish = Command(
+        "Making it public",
+        (*services, "add-iam-policy-binding", place.name, *public, *at),
     )
-    return (starting, opening) if order.options.public else (starting,)
+    return (start, publish) if request.options.public else (start,)
 
 
-def _left_to_type(cli: Cli, order: Order, manifest: Manifest) -> Live:
-    first = cli.first()
-    place = _Place(_name(order), _region(order), "PROJECT", "PROJECT-NUMBER", "")
+def _manual_deployment(cli: Cli, request: DeployRequest, manifest: Manifest) -> Deployment:
+    first = cli.setup_commands()
+    place = _Place(_name(request), _region(request), "PROJECT", "PROJECT-NUMBER", "")
     if not first:
-        place = _place(cli, order, manifest)
+        place = _place(cli, request, manifest)
     else:
         first = (*first, "gcloud config set project PROJECT")
         place = replace(place, image=_image(place, manifest))
-    naming = Command("Naming the image", (), typed=f"edit {FILE}: put {place.image} for {_IMAGE}")
-    commands = (
-        *_building(place),
-        *_setting(order, manifest.secrets, place),
-        naming,
-        *_starting(order, place),
+    naming = Command(
+        "Naming the image", (), typed=f"edit {FILE}: replace {_IMAGE} by {place.image}"
     )
-    return Live(commands=(*first, *(each.line for each in commands)))
+    commands = (
+        *_build_commands(place),
+        *_secret_commands(request, manifest.secrets, place),
+        naming,
+        *_start_commands(request, place),
+    )
+    return Deployment(commands=(*first, *(each.line for each in commands)))
 
 
-# What Google Cloud knows
+# Google Cloud's answers
 
 
-def _place(cli: Cli, order: Order, manifest: Manifest) -> _Place:
-    """Ask which project is meant."""
+def _place(cli: Cli, request: DeployRequest, manifest: Manifest) -> _Place:
+    """Ask gcloud for the current project and its number."""
     ran = cli.ask("config", "get-value", "project")
-    project = order.context.env.get("CLOUDSDK_CORE_PROJECT") or ran.out
+    project = request.context.env.get("CLOUDSDK_CORE_PROJECT") or ran.out
     if project in {"", "(unset)"}:
-        raise HackkitError("gcloud has no project to work in.", fix=_PROJECT_PAGE)
+        raise HackkitError("gcloud has no current project.", fix=_PROJECT_PAGE)
     ran = cli.ask("projects", "describe", project, "--format=value(projectNumber)")
     if not ran.ok or not ran.out.isdigit():
-        raise HackkitError(f"gcloud does not find the project {project}.", fix=_PROJECT_PAGE)
-    place = _Place(_name(order), _region(order), project, ran.out, "")
+        raise HackkitError(f"gcloud cannot find the project {project}.", fix=_PROJECT_PAGE)
+    place = _Place(_name(request), _region(request), project, ran.out, "")
     return replace(place, image=_image(place, manifest))
 
 
@@ -318,8 +327,8 @@ def _image(place: _Place, manifest: Manifest) -> str:
     return f"{repository}/{place.name}:{tag}"
 
 
-def _tag(files: tuple[Outgoing, ...]) -> str:
-    """Name an image after all that is in it, but for the address that hackkit itself adds."""
+def _tag(files: tuple[OutgoingFile, ...]) -> str:
+    """Return a hash of the image's files, without the address that hackkit adds to the README."""
     digest = hashlib.sha256()
     for each in files:
         if each.path != FILE:
@@ -329,7 +338,7 @@ def _tag(files: tuple[Outgoing, ...]) -> str:
 
 
 def _complete(cli: Cli, text: str, manifest: Manifest, place: _Place) -> str:
-    """Name the image and the version of each secret: only so does a new one make a difference."""
+    """Fill in the image and each secret's version: only then does Cloud Run take a new one."""
     text = re.sub(rf"(?<=- image: ){_IMAGE}\b.*", place.image, text)
     for each in manifest.secrets:
         name = _secret(place.name, each)
@@ -346,16 +355,16 @@ def _version(verb: str, name: str) -> tuple[str, ...]:
     return ("secrets", "versions", verb, "latest", f"--secret={name}")
 
 
-def _live(cli: Cli, order: Order, place: _Place) -> Live:
+def _deployment(cli: Cli, request: DeployRequest, place: _Place) -> Deployment:
     at = (place.name, f"--region={place.region}", f"--project={place.project}")
     ran = cli.ask("run", "services", "describe", *at, "--format=value(status.url)")
     if not ran.ok or not ran.out.startswith("https://"):
         raise HackkitError(
-            "Cloud Run took the app and named no address.", fix="gcloud run services list"
+            "Cloud Run deployed the app, but returned no address.", fix="gcloud run services list"
         )
     page = "https://console.cloud.google.com/run/detail"
-    token = "" if order.options.public else cli.ask("auth", "print-identity-token").out
-    return Live(
+    token = "" if request.options.public else cli.ask("auth", "print-identity-token").out
+    return Deployment(
         address=ran.out,
         dashboard=f"{page}/{place.region}/{place.name}?project={place.project}",
         token=token,
@@ -365,15 +374,17 @@ def _live(cli: Cli, order: Order, place: _Place) -> Live:
 # The file
 
 
-def _config(order: Order, secrets: Mapping[str, str], variables: Mapping[str, str]) -> str:
-    name, region = _name(order), _region(order)
+def _config(
+    request: DeployRequest, secrets: Mapping[str, str], variables: Mapping[str, str]
+) -> str:
+    name, region = _name(request), _region(request)
     values = {
         "name": name,
         "region": region,
         "running": "0",
         "visitors": "80",
         "cpu": "1",
-        "memory": str(platform_config.memory_mb(order)),
+        "memory": str(platform_config.memory_mb(request)),
         "variables": platform_config.block(
             f"            - name: {each}\n              value: {_quoted(variables[each])}"
             for each in variables
@@ -381,13 +392,13 @@ def _config(order: Order, secrets: Mapping[str, str], variables: Mapping[str, st
         "secrets": platform_config.block(_reference(name, each) for each in secrets),
     }
     asked = {"name": name, "region": region}
-    return platform_config.filled(_TEMPLATE, values, asked, order.project.folder / FILE)
+    return platform_config.filled(_TEMPLATE, values, asked, request.project.folder / FILE)
 
 
 def _reference(name: str, variable: str) -> str:
     return (
         f"            - name: {variable}\n              valueFrom:\n"
-        f"                secretKeyRef:  # lies in Secret Manager\n"
+        f"                secretKeyRef:  # in Secret Manager\n"
         f"                  name: {_secret(name, variable)}\n                  key: latest"
     )
 
@@ -400,16 +411,12 @@ def _secret(name: str, variable: str) -> str:
     return f"{name}-{variable.lower().replace('_', '-')}"
 
 
-def _name(order: Order) -> str:
-    mine = platform_config.present(order.project.folder / FILE, r"^  name: ([\w-]+)")
-    return platform_config.service_name(order, mine)
+def _name(request: DeployRequest) -> str:
+    mine = platform_config.current_value(request.project.folder / FILE, r"^  name: ([\w-]+)")
+    return platform_config.service_name(request, mine)
 
 
-def _region(order: Order) -> str:
+def _region(request: DeployRequest) -> str:
     pattern = r"^    cloud\.googleapis\.com/location: ([\w-]+)"
-    mine = platform_config.present(order.project.folder / FILE, pattern)
-    return order.options.region or mine or _REGION
-
-
-def _system(order: Order) -> str:
-    return order.context.system if order.context.system in _TOOL.install else "linux"
+    mine = platform_config.current_value(request.project.folder / FILE, pattern)
+    return request.options.region or mine or _REGION

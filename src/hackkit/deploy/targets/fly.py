@@ -1,15 +1,23 @@
-"""A machine of its own on Fly.io, built there from the project's Dockerfile."""
+"""A machine on Fly.io, built there from the project's Dockerfile."""
 
 import json
 import re
 from collections.abc import Mapping
 
 from hackkit.deploy import outgoing, platform_cli, platform_config
-from hackkit.deploy.manifest import Condition, Live, Manifest, Order, Rehearsed, Watch
-from hackkit.deploy.platform_cli import Cli, Command, Tool, Trouble
-from hackkit.deploy.platform_config import PORT, Wishes
+from hackkit.deploy.manifest import (
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
+    Manifest,
+    Progress,
+    RehearsalResult,
+)
+from hackkit.deploy.platform_cli import Cli, Command, Tool
+from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import image
-from hackkit.errors import HackkitError
+from hackkit.errors import HackkitError, Problem
+from hackkit.project.layout import PORT
 from hackkit.system.command_line import hackkit
 
 TITLE = "Fly.io"
@@ -23,37 +31,31 @@ _TOOL = Tool(
     install={
         "linux": "curl -L https://fly.io/install.sh | sh",
         "darwin": "brew install flyctl",
-        "windows": 'pwsh -Command "iwr https://fly.io/install.ps1 -useb | iex"',
+        "windows": 'powershell -Command "iwr https://fly.io/install.ps1 -useb | iex"',
     },
     login="fly auth login",
-    who=("auth", "whoami"),
-    troubles=(
-        Trouble(
-            r"(?i)name (?:has already been|is already) taken|already been taken",
+    login_check=("auth", "whoami"),
+    known_errors={
+        r"(?i)name (?:has already been|is already) taken|already been taken": Problem(
             "The name is taken: an app's name is unique on all of Fly.io.",
             hackkit("deploy", "fly", "--name", "ANOTHER-NAME"),
         ),
-        Trouble(
-            r"(?i)payment|billing|credit card|past due|high risk",
-            "Fly.io wants a means of payment before it runs an app.",
+        r"(?i)payment|billing|credit card|past due|high risk": Problem(
+            "Fly.io needs a payment method before it runs an app.",
             "open https://fly.io/dashboard/personal/billing",
         ),
-        Trouble(
-            r"(?i)not logged in|unauthori[sz]ed|no access token|authenticate",
-            "Fly.io does not know you, or not any more.",
-            "fly auth login",
+        r"(?i)not logged in|unauthori[sz]ed|no access token|authenticate": Problem(
+            "You are not logged in to Fly.io, or the login has expired.", "fly auth login"
         ),
-        Trouble(
-            r"(?i)region .*(?:not found|not valid|invalid)|no capacity|insufficient resources",
-            "The region does not exist, or has no room just now.",
+        r"(?i)region .*(?:not found|not valid|invalid)|no capacity|insufficient resources": Problem(
+            "The region does not exist, or has no capacity at the moment.",
             "fly platform regions",
         ),
-        Trouble(
-            r"(?i)health ?checks? .*fail|smoke checks.*failed|not listening on the expected",
-            "The app was built, and then did not answer in time.",
+        r"(?i)health ?checks? .*fail|smoke checks.*failed|not listening on the expected": Problem(
+            "The app was built, but did not answer in time.",
             hackkit("deploy", "fly", "--logs"),
         ),
-    ),
+    },
 )
 _TEMPLATE = f"""\
 # What Fly.io runs, and how: https://fly.io/docs/reference/configuration/
@@ -63,7 +65,7 @@ primary_region = "$region"  # `fly platform regions` lists them all
 [build]
 dockerfile = "Dockerfile"
 
-[env]  # keys are no part of this file: they are set with `fly secrets`
+[env]  # without keys: those are set with `fly secrets`
 HOST = "0.0.0.0"
 PORT = "{PORT}"
 $variables
@@ -72,7 +74,7 @@ internal_port = {PORT}  # the app's PORT
 force_https = true
 auto_stop_machines = "stop"
 auto_start_machines = true
-min_machines_running = $running  # 0: stops while nobody comes; the next one waits for its start
+min_machines_running = $running  # 0: stops without visitors; the next one waits for its start
 
 [[http_service.checks]]
 method = "GET"
@@ -81,152 +83,148 @@ grace_period = "60s"
 interval = "30s"
 timeout = "10s"
 
-[[vm]]  # one machine only: the index lies in it
+[[vm]]  # only one machine: each would have its own index
 size = "$hardware"  # `fly platform vm-sizes` lists them all
 memory = "${{memory}}mb"  # a multiple of 256
 """
 
 
-def plan(order: Order) -> Manifest:
-    """Say what would be written, sent and set."""
-    name = _name(order)
-    _, variables = outgoing.variables(order.context)
-    written = outgoing.made(FILE, _config(order, name, variables))
-    wishes = Wishes(
-        changes=(f"make or update the app {name} on Fly.io: one machine, at {_address(name)}",),
+def plan(request: DeployRequest) -> Manifest:
+    """Return what would be written, sent and set."""
+    name = _name(request)
+    _, variables = outgoing.variables(request.context)
+    written = outgoing.generated(FILE, _config(request, name, variables))
+    parts = PlanParts(
+        changes=(f"create or update the app {name} on Fly.io: one machine, at {_address(name)}",),
         needs=(
-            "an account on Fly.io with a means of payment",
-            f"the program fly ({_TOOL.install[_system(order)]})",
-            "what it costs: see https://fly.io/docs/about/pricing/",
+            "an account on Fly.io with a payment method",
+            f"the program fly ({_TOOL.install_command(request.context.system)})",
+            "payment: see https://fly.io/docs/about/pricing/",
         ),
-        objections=platform_config.needs_dockerfile(order),
+        problems=platform_config.dockerfile_problems(request),
     )
-    return platform_config.planned("fly", order, written, wishes)
+    return platform_config.manifest_of("fly", request, written, parts)
 
 
-def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
-    """Build the image here, and start the app in it as the platform does."""
-    return image.rehearse(order, manifest, watch, _name(order))
+def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> RehearsalResult:
+    """Build the image locally, and start the app in it as the platform does."""
+    return image.rehearse(request, manifest, progress, _name(request))
 
 
-def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
-    """Run fly, or say what is left to type; the machine's own check says when the app runs."""
-    name = _name(order)
-    commands = _commands(order, manifest, name)
+def deploy(request: DeployRequest, manifest: Manifest, progress: Progress) -> Deployment:
+    """Run fly, or return the commands for the user; fly waits for the health check."""
+    name = _name(request)
+    commands = _commands(request, manifest, name)
     dashboard = f"https://fly.io/apps/{name}"
-    cli = Cli(_TOOL, order, manifest.secrets)
-    if not (order.options.yes and cli.there):
-        return Live(dashboard=dashboard, commands=cli.to_type(commands))
-    cli.ready()
-    with outgoing.staged(manifest.files) as folder:
-        platform_cli.run_all(cli, commands, folder, watch)
-    return Live(address=_address(name), dashboard=dashboard)
+    cli = Cli(_TOOL, request, manifest.secrets)
+    if not (request.options.yes and cli.installed):
+        return Deployment(dashboard=dashboard, commands=cli.manual_commands(commands))
+    cli.require_login()
+    with outgoing.copied(manifest.files) as folder:
+        platform_cli.run_all(cli, commands, folder, progress)
+    return Deployment(address=_address(name), dashboard=dashboard)
 
 
-def status(order: Order) -> Condition:
-    """Ask Fly.io how the app's machine is."""
-    name = _name(order)
-    cli = Cli(_TOOL, order)
-    cli.ready()
+def status(request: DeployRequest) -> DeploymentStatus:
+    """Ask Fly.io for the state of the app's machine."""
+    name = _name(request)
+    cli = Cli(_TOOL, request)
+    cli.require_login()
     ran = cli.ask("status", "--app", name, "--json")
     if not ran.ok:
-        return Condition(f"there is no app {name} of yours", well=False)
+        return DeploymentStatus(f"your account has no app {name}", ok=False)
     try:
         states = [str(each["state"]) for each in json.loads(ran.out).get("Machines") or []]
     except (ValueError, TypeError, KeyError, AttributeError):
-        return Condition("fly said what hackkit does not understand", _address(name), well=False)
-    words = ", ".join(states) or "no machine"
-    return Condition(words, _address(name), well="started" in states)
+        return DeploymentStatus("fly's answer could not be parsed", _address(name), ok=False)
+    text = ", ".join(states) or "no machine"
+    return DeploymentStatus(text, _address(name), ok="started" in states)
 
 
-def logs(order: Order) -> str:
-    """Return the last lines that the app said."""
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    ran = cli.ask("logs", "--app", _name(order), "--no-tail")
+def logs(request: DeployRequest) -> str:
+    """Return the last lines of the app's log."""
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    ran = cli.ask("logs", "--app", _name(request), "--no-tail")
     if not ran.ok:
-        raise HackkitError(f"fly gave no log: {ran.err or ran.out}", fix="fly apps list")
+        raise HackkitError(f"fly returned no log: {ran.err or ran.out}", fix="fly apps list")
     return ran.out
 
 
-def down(order: Order) -> str:
-    """Take the app and its machine away."""
-    name = _name(order)
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    command = Command("Taking it away", ("fly", "apps", "destroy", name, "--yes"))
-    cli.do(command, order.project.folder)
+def down(request: DeployRequest) -> str:
+    """Remove the app and its machine."""
+    name = _name(request)
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    command = Command("Removing the app", ("fly", "apps", "destroy", name, "--yes"))
+    cli.run(command, request.project.folder)
     return f"the app {name} on Fly.io"
 
 
-def _commands(order: Order, manifest: Manifest, name: str) -> tuple[Command, ...]:
-    making = Command(
-        "Making the app on Fly.io",
-        ("fly", "apps", "create", name, "--org", order.context.env.get("FLY_ORG") or "personal"),
+def _commands(request: DeployRequest, manifest: Manifest, name: str) -> tuple[Command, ...]:
+    create = Command(
+        "Creating the app on Fly.io",
+        ("fly", "apps", "create", name, "--org", request.context.env.get("FLY_ORG") or "personal"),
         unless=("fly", "status", "--app", name),
     )
-    # --ha=false: otherwise fly starts a second machine, with an index of its own.
+    # --ha=false: without it, fly starts a second machine, with an index of its own.
     words = ("fly", "deploy", "--app", name, "--config", FILE, "--remote-only", "--ha=false")
-    deploying = Command(
+    deploy = Command(
         "Building and starting the app on Fly.io (a few minutes)",
         (*words, "--yes"),
         seconds=1800,
     )
-    return (making, *_secrets(order, manifest.secrets, name), deploying)
+    return (create, *_secrets(request, manifest.secrets, name), deploy)
 
 
-def _secrets(order: Order, secrets: Mapping[str, str], name: str) -> tuple[Command, ...]:
-    """Set each with its own command, so that what is typed is what is run."""
+def _secrets(request: DeployRequest, secrets: Mapping[str, str], name: str) -> tuple[Command, ...]:
+    """Return one command for each secret, so that the user's commands are the same as ours."""
     words = ("fly", "secrets", "import", "--app", name, "--stage")
     return tuple(
         Command(
             f"Setting {each}",
             words,
-            given=f"{each}={_safe(each, value, name)}\n",
-            typed=platform_cli.piped(order.context, each, words, whole=True),
+            given=f"{each}={_escaped(each, value, name)}\n",
+            typed=platform_cli.piped(request.context, each, words, whole=True),
         )
         for each, value in secrets.items()
     )
 
 
-def _safe(variable: str, value: str, name: str) -> str:
-    """Return a value as `fly secrets import` reads it: it drops comments and outer quotes."""
+def _escaped(variable: str, value: str, name: str) -> str:
+    """Quote a value for `fly secrets import`, which drops comments and outer quotes."""
     if any(char in value for char in '"\r\n'):
         raise HackkitError(
-            f"{variable} has a character that fly does not take from its input.",
+            f"{variable} has a character that `fly secrets import` cannot read.",
             fix=f"open https://fly.io/apps/{name}/secrets",
         )
     return value if re.fullmatch(r"[^\s#']+", value) else f'"{value}"'
 
 
-def _config(order: Order, name: str, variables: Mapping[str, str]) -> str:
+def _config(request: DeployRequest, name: str, variables: Mapping[str, str]) -> str:
     values = {
         "name": name,
         "region": _REGION,
         "hardware": _HARDWARE,
-        "memory": str(platform_config.memory_mb(order)),
+        "memory": str(platform_config.memory_mb(request)),
         "running": "1",
         "variables": platform_config.block(
             f"{key} = {_quoted(variables[key])}" for key in variables
         ),
     }
-    options = order.options
+    options = request.options
     asked = {"name": name, "region": options.region, "hardware": options.hardware}
-    return platform_config.filled(_TEMPLATE, values, asked, order.project.folder / FILE)
+    return platform_config.filled(_TEMPLATE, values, asked, request.project.folder / FILE)
 
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _name(order: Order) -> str:
-    mine = platform_config.present(order.project.folder / FILE, r'^app = ["\']([\w-]+)')
-    return platform_config.service_name(order, mine)
+def _name(request: DeployRequest) -> str:
+    mine = platform_config.current_value(request.project.folder / FILE, r'^app = ["\']([\w-]+)')
+    return platform_config.service_name(request, mine)
 
 
 def _address(name: str) -> str:
     return f"https://{name}.fly.dev"
-
-
-def _system(order: Order) -> str:
-    return order.context.system if order.context.system in _TOOL.install else "linux"

@@ -1,4 +1,4 @@
-"""A container on Modal that runs while somebody visits, made from uv.lock without a Dockerfile."""
+"""A container on Modal, built from uv.lock without a Dockerfile; it sleeps without visitors."""
 
 import contextlib
 import json
@@ -9,14 +9,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hackkit.deploy import outgoing, platform_cli, platform_config
-from hackkit.deploy.manifest import Condition, Live, Manifest, Order, Rehearsed, Watch
-from hackkit.deploy.platform_cli import Cli, Command, Tool, Trouble
-from hackkit.deploy.platform_config import PORT, Wishes
+from hackkit.deploy.manifest import (
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
+    Manifest,
+    Progress,
+    RehearsalResult,
+)
+from hackkit.deploy.platform_cli import Cli, Command, Tool
+from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import imports
-from hackkit.deploy.rehearsal.stage import free_port, rehearsal, weight
-from hackkit.errors import HackkitError
+from hackkit.deploy.rehearsal.workspace import folder_size, free_port, rehearsal
+from hackkit.errors import HackkitError, Problem
+from hackkit.project.layout import PORT, venv_python
 from hackkit.project.lockfile import least_python
-from hackkit.system.command_line import hackkit
+from hackkit.system.command_line import hackkit, line
 
 TITLE = "Modal"
 OPTIONS = ("name", "region", "hardware")
@@ -28,34 +36,27 @@ _TOOL = Tool(
     title=TITLE,
     install=dict.fromkeys(("linux", "darwin", "windows"), _INSTALL),
     login="modal setup",
-    who=("token", "info"),
-    troubles=(
-        Trouble(
-            r"(?i)token missing|token validation failed|could not authenticate|unauthenticated",
-            "Modal does not know you, or not any more.",
-            "modal setup",
+    login_check=("token", "info"),
+    known_errors={
+        r"(?i)token missing|token validation failed|not authenticate|unauthenticated": Problem(
+            "You are not logged in to Modal, or the login has expired.", "modal setup"
         ),
-        Trouble(
-            r"(?i)billing|spend limit|budget|payment|out of credit",
-            "Modal wants a means of payment, or your limit is spent.",
+        r"(?i)billing|spend limit|budget|payment|out of credit": Problem(
+            "Modal needs a payment method, or your spend limit is reached.",
             "open https://modal.com/settings/usage",
         ),
-        Trouble(
-            r"(?i)secret '?[\w-]+'? not found|secret .*does not exist",
-            "The file names a secret that this workspace does not have.",
-            "modal secret list",
+        r"(?i)secret '?[\w-]+'? not found|secret .*does not exist": Problem(
+            "The workspace does not have a secret that the file names.", "modal secret list"
         ),
-        Trouble(
-            r"(?i)image builder version <=",
+        r"(?i)image builder version <=": Problem(
             "The workspace's image builder is too old to read uv.lock.",
             "open https://modal.com/docs/guide/images",
         ),
-        Trouble(
-            r"(?i)image build .*failed|failed to build image|terminated with the exception",
+        r"(?i)image build .*failed|failed to build image|terminated with the exception": Problem(
             "Modal could not install the app's packages.",
             hackkit("deploy", "modal", "--rehearse"),
         ),
-    ),
+    },
 )
 _TEMPLATE = f'''\
 """How Modal runs the app: `modal deploy modal_app.py`. See https://modal.com/docs/guide."""
@@ -65,7 +66,7 @@ import subprocess
 import modal
 
 PORT = {PORT}
-# Files that stay here. (`hackkit deploy modal` sends what git tracks, and nothing else.)
+# Files that are not sent. (`hackkit deploy modal` sends only files that git tracks.)
 STAYS = [
     "**/.env*",
     "**/.git",
@@ -76,7 +77,7 @@ STAYS = [
     "feedback.jsonl",
     "index",
 ]
-# What the app finds in its environment, besides the keys.
+# The app's environment variables, except the keys.
 ENV = {{
     "HOST": "0.0.0.0",
     "PORT": str(PORT),
@@ -94,15 +95,15 @@ app = modal.App("$name")  # a part of the address
     image=image,
     env=ENV,
     secrets=[$secrets],
-    max_containers=1,  # one only: the index lies in it
-    min_containers=$running,  # 1: never sleeps, and costs while nobody comes
+    max_containers=1,  # only one: each would have its own index
+    min_containers=$running,  # 1: never sleeps, and costs without visitors too
     scaledown_window=$awake,  # seconds after the last visitor until it sleeps
     memory=$memory,  # MB
     gpu=$hardware,  # "T4", "A10", ...
     region=$region,  # "eu", "us", ...: https://modal.com/docs/guide/region-selection
-    timeout=3600,  # seconds that one visit may take
+    timeout=3600,  # seconds for one visit
 )
-@modal.concurrent(max_inputs=100)  # visitors at the same time
+@modal.concurrent(max_inputs=100)  # concurrent visitors
 @modal.web_server(PORT, startup_timeout=180)
 def serve() -> None:
     """Start the app; Modal waits until it listens."""
@@ -110,155 +111,155 @@ def serve() -> None:
 '''
 
 
-def plan(order: Order) -> Manifest:
-    """Say what would be written, sent and set."""
-    name = _name(order)
-    secrets, variables = outgoing.variables(order.context)
-    written = outgoing.made(FILE, _config(order, name, secrets, variables))
-    changes = [f"make or update the app {name} on Modal: one container"]
+def plan(request: DeployRequest) -> Manifest:
+    """Return what would be written, sent and set."""
+    name = _name(request)
+    secrets, variables = outgoing.variables(request.context)
+    written = outgoing.generated(FILE, _config(request, name, secrets, variables))
+    changes = [f"create or update the app {name} on Modal: one container"]
     if secrets:
-        changes.append(f"make or update the secret {_keys(name)} on Modal")
-    wishes = Wishes(
+        changes.append(f"create or update the secret {_keys(name)} on Modal")
+    parts = PlanParts(
         changes=tuple(changes),
         needs=(
             "an account on Modal",
             f"the program modal ({_INSTALL})",
-            "what it costs: by the second while it runs, see https://modal.com/pricing",
+            "payment by the second while it runs: see https://modal.com/pricing",
         ),
-        notes=("the app sleeps when nobody comes; the next visitor waits for its start",),
+        notes=("the app sleeps without visitors; the next visitor waits until it has started",),
     )
-    return platform_config.planned("modal", order, written, wishes)
+    return platform_config.manifest_of("modal", request, written, parts)
 
 
-def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
-    """Install the locked packages into a fresh folder, and start the app as Modal does."""
+def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> RehearsalResult:
+    """Install the locked packages in a clean folder, and start the app as Modal does."""
     locked = any(each.path == "uv.lock" for each in manifest.files)
     words = ("sync", "--no-dev", *(["--frozen"] if locked else []))
     port = free_port()
-    ours = {**manifest.variables, "HOST": "0.0.0.0", "PORT": str(port)}  # noqa: S104 - as there
-    with rehearsal("modal", order, watch) as stage, outgoing.staged(manifest.files) as folder:
-        with stage.step("Install the packages of uv.lock") as note:
-            stage.run(*order.context.uv, *words, folder=folder, seconds=900)
-            note.outcome = weight(folder / ".venv")
-        inside = (
-            ("Scripts", "python.exe") if order.context.system == "windows" else ("bin", "python")
-        )
-        python = folder.joinpath(".venv", *inside)
-        imports.find(stage, order, python, manifest.files, "app.py")
-        stage.start(str(python), "app.py", folder=folder, env=ours)
-        stage.try_app(port, order.context.app().question)
-        return stage.done()
+    env = {**manifest.variables, "HOST": "0.0.0.0", "PORT": str(port)}  # noqa: S104 - as on Modal
+    with (
+        rehearsal("modal", request, progress) as workspace,
+        outgoing.copied(manifest.files) as folder,
+    ):
+        with workspace.step("Install the packages of uv.lock") as outcome:
+            workspace.run(*request.context.uv, *words, folder=folder, seconds=900)
+            outcome.append(folder_size(folder / ".venv"))
+        python = venv_python(folder / ".venv", windows=request.context.system == "windows")
+        imports.check(workspace, request.context, manifest.files, python, "app.py")
+        app = workspace.start(str(python), "app.py", folder=folder, env=env)
+        workspace.try_app(app, port, request.context.app().question)
+        return workspace.result()
 
 
-def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
-    """Run modal, or say what is left to type."""
-    name = _name(order)
+def deploy(request: DeployRequest, manifest: Manifest, progress: Progress) -> Deployment:
+    """Run modal, or return the commands for the user to run."""
+    name = _name(request)
     dashboard = "https://modal.com/apps"
-    cli = Cli(_TOOL, order, manifest.secrets)
-    if not (order.options.yes and cli.there):
-        typed = cli.to_type(_commands(manifest, name, Path("KEYS")))
-        return Live(dashboard=dashboard, commands=typed)
-    cli.ready()
-    with outgoing.staged(manifest.files) as folder:
-        with _kept_private(manifest.secrets) as keys:
-            *setting, deploying = _commands(manifest, name, keys)
-            platform_cli.run_all(cli, setting, folder, watch)
-        said = platform_cli.run_all(cli, [deploying], folder, watch)
-    address = _ADDRESS.search(said[-1])
+    cli = Cli(_TOOL, request, manifest.secrets)
+    if not (request.options.yes and cli.installed):
+        typed = cli.manual_commands(_commands(manifest, name, Path("KEYS")))
+        return Deployment(dashboard=dashboard, commands=typed)
+    cli.require_login()
+    with outgoing.copied(manifest.files) as folder:
+        with _secrets_file(manifest.secrets) as keys:
+            *settings, deploy_command = _commands(manifest, name, keys)
+            platform_cli.run_all(cli, settings, folder, progress)
+        outputs = platform_cli.run_all(cli, [deploy_command], folder, progress)
+    address = _ADDRESS.search(outputs[-1])
     if address is None:
         raise HackkitError(
-            "Modal took the app and named no address.", fix=f"modal app dashboard {name}"
+            "Modal deployed the app, but returned no address.", fix=f"modal app dashboard {name}"
         )
-    return Live(address=address[0], dashboard=dashboard)
+    return Deployment(address=address[0], dashboard=dashboard)
 
 
-def status(order: Order) -> Condition:
-    """Ask Modal how the app is."""
-    name = _name(order)
-    cli = Cli(_TOOL, order)
-    cli.ready()
+def status(request: DeployRequest) -> DeploymentStatus:
+    """Ask Modal for the app's state."""
+    name = _name(request)
+    cli = Cli(_TOOL, request)
+    cli.require_login()
     ran = cli.ask("app", "info", name, "--json")
     if not ran.ok:
-        return Condition(f"there is no app {name} of yours", well=False)
+        return DeploymentStatus(f"your account has no app {name}", ok=False)
     try:
         state = str(json.loads(ran.out)["lifecycle"]["state"])
     except (ValueError, TypeError, KeyError):
-        return Condition("modal said what hackkit does not understand", well=False)
+        return DeploymentStatus("modal's answer could not be parsed", ok=False)
     address = _ADDRESS.search(ran.out)
-    return Condition(state, address[0] if address else "", well=state == "deployed")
+    return DeploymentStatus(state, address[0] if address else "", ok=state == "deployed")
 
 
-def logs(order: Order) -> str:
-    """Return the last lines that the app said."""
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    ran = cli.ask("app", "logs", _name(order), "--tail", "200")
+def logs(request: DeployRequest) -> str:
+    """Return the last lines of the app's log."""
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    ran = cli.ask("app", "logs", _name(request), "--tail", "200")
     if not ran.ok:
-        raise HackkitError(f"modal gave no log: {ran.err or ran.out}", fix="modal app list")
+        raise HackkitError(f"modal returned no log: {ran.err or ran.out}", fix="modal app list")
     return ran.out
 
 
-def down(order: Order) -> str:
-    """Stop the app for good; its secret stays."""
-    name = _name(order)
-    cli = Cli(_TOOL, order)
-    cli.ready()
+def down(request: DeployRequest) -> str:
+    """Stop and remove the app; its secret stays."""
+    name = _name(request)
+    cli = Cli(_TOOL, request)
+    cli.require_login()
     command = Command("Stopping the app", ("modal", "app", "stop", name, "--yes"))
-    cli.do(command, order.project.folder)
+    cli.run(command, request.project.folder)
     return f"the app {name} on Modal (its secret {_keys(name)} is still there)"
 
 
 def _commands(manifest: Manifest, name: str, keys: Path) -> tuple[Command, ...]:
     create = ("modal", "secret", "create", _keys(name))
-    # Typed, `NAME=-` asks for the value in an editor: it shall stand in no shell's history.
-    typed = " ".join([*create, *(f"{each}=-" for each in manifest.secrets), "--force"])
+    # For the user: `NAME=-` asks for the value in an editor, so no shell's history has it.
+    typed = line([*create, *(f"{each}=-" for each in manifest.secrets), "--force"])
     setting = Command("Setting the keys", (*create, "--from-json", str(keys), "--force"), "", typed)
-    deploying = Command(
+    deploy = Command(
         "Building and starting the app on Modal (a few minutes)",
         ("modal", "deploy", FILE),
         seconds=1800,
     )
-    return (setting, deploying) if manifest.secrets else (deploying,)
+    return (setting, deploy) if manifest.secrets else (deploy,)
 
 
 @contextlib.contextmanager
-def _kept_private(secrets: Mapping[str, str]) -> Iterator[Path]:
-    """Give the secrets to modal, which takes them neither by its input nor by variables.
+def _secrets_file(secrets: Mapping[str, str]) -> Iterator[Path]:
+    """Yield a path from which modal reads the secrets; it cannot read its input or variables.
 
-    On Linux they stay in this process's memory, which has a path there; nothing is written down.
-    Elsewhere it is a file that its owner alone can read, and that is gone afterwards.
+    On Linux the path is memory of this process: nothing is written to disk. On other systems it is
+    a file that only its owner can read, removed afterwards.
     """
-    words = json.dumps(dict(secrets))
+    text = json.dumps(dict(secrets))
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("hackkit"), "w", encoding="utf-8") as memory:
             os.fchmod(memory.fileno(), 0o600)
-            memory.write(words)
+            memory.write(text)
             memory.flush()
             yield Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
         return
     handle, name = tempfile.mkstemp(prefix="hackkit-", suffix=".json")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(words)
+            file.write(text)
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
 def _config(
-    order: Order, name: str, secrets: Mapping[str, str], variables: Mapping[str, str]
+    request: DeployRequest, name: str, secrets: Mapping[str, str], variables: Mapping[str, str]
 ) -> str:
-    options = order.options
+    options = request.options
     lines = (f"    {_quoted(each)}: {_quoted(variables[each])}," for each in variables)
     keys = f'modal.Secret.from_name("{_keys(name)}")' if secrets else ""
     values = {
         "name": name,
-        "python": ".".join((least_python(order.project.folder) or "3.11").split(".")[:2]),
+        "python": ".".join((least_python(request.project.folder) or "3.11").split(".")[:2]),
         "variables": platform_config.block(lines),
         "secrets": keys,
         "running": "0",
         "awake": "600",
-        "memory": str(platform_config.memory_mb(order)),
+        "memory": str(platform_config.memory_mb(request)),
         "hardware": "None",
         "region": "None",
     }
@@ -268,16 +269,18 @@ def _config(
         "hardware": _quoted(options.hardware) if options.hardware else "",
         "region": _quoted(options.region) if options.region else "",
     }
-    return platform_config.filled(_TEMPLATE, values, asked, order.project.folder / FILE)
+    return platform_config.filled(_TEMPLATE, values, asked, request.project.folder / FILE)
 
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _name(order: Order) -> str:
-    mine = platform_config.present(order.project.folder / FILE, r'^app = modal\.App\(["\']([\w-]+)')
-    return platform_config.service_name(order, mine)
+def _name(request: DeployRequest) -> str:
+    mine = platform_config.current_value(
+        request.project.folder / FILE, r'^app = modal\.App\(["\']([\w-]+)'
+    )
+    return platform_config.service_name(request, mine)
 
 
 def _keys(name: str) -> str:

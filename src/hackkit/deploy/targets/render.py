@@ -1,4 +1,4 @@
-"""A web service on Render, built there from the Dockerfile in the project's pushed repository."""
+"""A web service on Render, built there from the Dockerfile in the pushed repository."""
 
 import json
 import re
@@ -6,14 +6,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hackkit.deploy import outgoing, platform_cli, platform_config
-from hackkit.deploy.manifest import Condition, Live, Manifest, Objection, Order, Rehearsed, Watch
-from hackkit.deploy.platform_cli import Cli, Command, Tool, Trouble
-from hackkit.deploy.platform_config import Wishes
+from hackkit.deploy.manifest import (
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
+    Manifest,
+    Progress,
+    RehearsalResult,
+)
+from hackkit.deploy.platform_cli import Cli, Command, Tool
+from hackkit.deploy.platform_config import PlanParts
 from hackkit.deploy.rehearsal import image
-from hackkit.errors import HackkitError
+from hackkit.errors import HackkitError, Problem
 from hackkit.project.leaks import is_env_file
 from hackkit.system import git
 from hackkit.system.command_line import hackkit, line
+from hackkit.system.wording import listed
 
 TITLE = "Render"
 OPTIONS = ("name", "region", "hardware")
@@ -30,29 +38,23 @@ _TOOL = Tool(
         "windows": "open https://render.com/docs/cli",
     },
     login="render login",
-    who=("whoami", "--output", "json"),
-    troubles=(
-        Trouble(
-            r"(?i)unauthorized|not logged in|run `?render login",
-            "Render does not know you, or not any more.",
-            "render login",
+    login_check=("whoami", "--output", "json"),
+    known_errors={
+        r"(?i)unauthorized|not logged in|run `?render login": Problem(
+            "You are not logged in to Render, or the login has expired.", "render login"
         ),
-        Trouble(
-            r"(?i)no workspace|workspace (?:is )?not set|workspace set",
-            "Render's program does not know which workspace is meant.",
-            "render workspace set",
+        r"(?i)no workspace|workspace (?:is )?not set|workspace set": Problem(
+            "Render's program has no current workspace.", "render workspace set"
         ),
-        Trouble(
-            r"(?i)payment|billing",
-            "Render wants a means of payment for this plan.",
+        r"(?i)payment|billing": Problem(
+            "Render needs a payment method for this plan.",
             "open https://dashboard.render.com/billing",
         ),
-        Trouble(
-            r"(?i)build_failed|build failed",
+        r"(?i)build_failed|build failed": Problem(
             "Render could not build the image.",
             hackkit("deploy", "render", "--rehearse"),
         ),
-    ),
+    },
 )
 _TEMPLATE = """\
 # What Render builds and runs: https://render.com/docs/blueprint-spec
@@ -60,100 +62,103 @@ services:
   - type: web
     name: $name  # a part of the address
     runtime: docker  # builds the project's Dockerfile
-    plan: $hardware  # free sleeps after 15 minutes without a visitor; starter never does
+    plan: $hardware  # free sleeps after 15 minutes without visitors; starter never does
     region: $region  # or oregon, ohio, virginia, singapore
-    numInstances: 1  # one only: the index lies in it
+    numInstances: 1  # only one: each would have its own index
     healthCheckPath: /
-    autoDeployTrigger: commit  # every push to the branch goes live
+    autoDeployTrigger: commit  # every push to the branch is deployed
     envVars:
       - key: HOST
         value: "0.0.0.0"
 $variables$secrets"""
 
 
-def plan(order: Order) -> Manifest:
-    """Say what would be written, pushed and set."""
-    name = _name(order)
-    secrets, variables = outgoing.variables(order.context)
-    written = outgoing.made(FILE, _config(order, secrets, variables))
-    wishes = Wishes(
+def plan(request: DeployRequest) -> Manifest:
+    """Return what would be written, pushed and set."""
+    name = _name(request)
+    secrets, variables = outgoing.variables(request.context)
+    written = outgoing.generated(FILE, _config(request, secrets, variables))
+    parts = PlanParts(
         changes=(
-            f"make or update the web service {name} on Render: one instance",
-            *(f"have Render ask for {each} on its page" for each in secrets),
+            f"create or update the web service {name} on Render: one instance",
+            *(f"have Render's page ask for {each}" for each in secrets),
         ),
         needs=(
             "an account on Render, and the project on GitHub, GitLab or Bitbucket",
-            "what it costs: nothing on the free plan, see https://render.com/pricing",
+            "the free plan, or a paid one: see https://render.com/pricing",
         ),
-        notes=("Render builds what is pushed, not what lies here", *_unpushed_words(order)),
-        objections=(*platform_config.needs_dockerfile(order), *_objections(order)),
+        notes=(
+            "Render builds the pushed commit, not the files on this machine",
+            *_unpushed_notes(request),
+        ),
+        problems=(*platform_config.dockerfile_problems(request), *_repository_problems(request)),
     )
-    return platform_config.planned("render", order, written, wishes)
+    return platform_config.manifest_of("render", request, written, parts)
 
 
-def rehearse(order: Order, manifest: Manifest, watch: Watch) -> Rehearsed:
-    """Build the image here, and start the app in it as the platform does."""
-    return image.rehearse(order, manifest, watch, _name(order))
+def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> RehearsalResult:
+    """Build the image locally, and start the app in it as the platform does."""
+    return image.rehearse(request, manifest, progress, _name(request))
 
 
-def ship(order: Order, manifest: Manifest, watch: Watch) -> Live:
-    """Start a deployment of what is pushed and wait; the first one is made on Render's page."""
-    steps, page = _git_steps(order), _page(order)
-    if steps and not page:  # only then will we know where it lies
-        return Live(commands=(*steps, hackkit("deploy", "render")))
-    cli = Cli(_TOOL, order, manifest.secrets)
-    service = _service(cli, order) if order.options.yes and not cli.first() else {}
+def deploy(request: DeployRequest, manifest: Manifest, progress: Progress) -> Deployment:
+    """Deploy the pushed commit and wait; the first deployment is started on Render's page."""
+    steps, page = _git_steps(request), _page(request)
+    if steps and not page:  # Render's page needs the address of the remote
+        return Deployment(commands=(*steps, hackkit("deploy", "render")))
+    cli = Cli(_TOOL, request, manifest.secrets)
+    service = _service(cli, request) if request.options.yes and not cli.setup_commands() else {}
     if not service:
         dashboard = "https://dashboard.render.com"
-        return Live(dashboard=dashboard, commands=(*steps, f"open {page}"))
+        return Deployment(dashboard=dashboard, commands=(*steps, f"open {page}"))
     dashboard = f"https://dashboard.render.com/web/{service['id']}"
     if steps:
-        again = hackkit("deploy", "render", "--yes")
-        return Live(dashboard=dashboard, commands=(*steps, again))
-    commit = git.ask(order.context.run, order.project.folder, "rev-parse", "HEAD").out
+        repeat = hackkit("deploy", "render", "--yes")
+        return Deployment(dashboard=dashboard, commands=(*steps, repeat))
+    commit = git.ask(request.context.run, request.project.folder, "rev-parse", "HEAD").out
     if not _is_live(cli, service["id"], commit):
-        _deploy(cli, order, service["id"], commit, watch)
-    return Live(address=service["url"], dashboard=dashboard)
+        _deploy(cli, request, service["id"], commit, progress)
+    return Deployment(address=service["url"], dashboard=dashboard)
 
 
-def status(order: Order) -> Condition:
-    """Ask Render how the newest deployment is."""
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    service = _service(cli, order)
+def status(request: DeployRequest) -> DeploymentStatus:
+    """Ask Render for the status of the newest deployment."""
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    service = _service(cli, request)
     if not service:
-        return Condition(f"there is no service {_name(order)} of yours", well=False)
+        return DeploymentStatus(f"your account has no service {_name(request)}", ok=False)
     newest = next(_deployments(cli, service["id"]), {})
-    words = str(newest.get("status") or "not deployed").replace("_", " ")
-    return Condition(words, service["url"], well=words == "live")
+    text = str(newest.get("status") or "not deployed").replace("_", " ")
+    return DeploymentStatus(text, service["url"], ok=text == "live")
 
 
-def logs(order: Order) -> str:
-    """Return the last lines that the app said."""
-    cli = Cli(_TOOL, order)
-    cli.ready()
-    service = _service(cli, order)
+def logs(request: DeployRequest) -> str:
+    """Return the last lines of the app's log."""
+    cli = Cli(_TOOL, request)
+    cli.require_login()
+    service = _service(cli, request)
     if not service:
         raise HackkitError(
-            f"There is no service {_name(order)} of yours.", fix=hackkit("deploy", "render")
+            f"Your account has no service {_name(request)}.", fix=hackkit("deploy", "render")
         )
     return _log(cli, service["id"], 200)
 
 
-# What git knows
+# The git repository
 
 
-def _git_steps(order: Order) -> tuple[str, ...]:
-    """Return what is left to type until all of the project is where Render can see it."""
+def _git_steps(request: DeployRequest) -> tuple[str, ...]:
+    """Return the commands that the user has to run until Render can see the whole project."""
     steps = []
-    if _dirty(order):
-        steps.append(line(["git", "add", *_ours(order)]))
-        steps.append(line(["git", "commit", "--all", "--message", "Ship on Render"]))
-    remote = _ask(order, "remote", "get-url", "origin")
+    if _dirty(request):
+        steps.append(line(["git", "add", *_build_inputs(request)]))
+        steps.append(line(["git", "commit", "--all", "--message", "Deploy to Render"]))
+    remote = _ask(request, "remote", "get-url", "origin")
     if not remote:
-        address = f"https://github.com/YOU/{_name(order)}.git"
+        address = f"https://github.com/YOU/{_name(request)}.git"
         steps += ["open https://github.com/new", f"git remote add origin {address}"]
-    ahead = _ask(order, "rev-list", "--count", "@{upstream}..HEAD")
+    ahead = _ask(request, "rev-list", "--count", "@{upstream}..HEAD")
     if not ahead:  # the branch was never pushed
         steps.append("git push --set-upstream origin HEAD")
     elif steps or ahead != "0":
@@ -161,67 +166,66 @@ def _git_steps(order: Order) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def _ours(order: Order) -> tuple[str, ...]:
-    """Return the files without which Render can build nothing."""
-    folder = order.project.folder
-    return (FILE, *(name for name in platform_config.BUILT_FROM if (folder / name).is_file()))
+def _build_inputs(request: DeployRequest) -> tuple[str, ...]:
+    """Return the files that Render needs for the build."""
+    folder = request.project.folder
+    return (FILE, *(name for name in platform_config.BUILD_FILES if (folder / name).is_file()))
 
 
-def _dirty(order: Order) -> tuple[str, ...]:
-    """Return the files that git has not in this state: changed ones, and new ones of these."""
-    run, folder = order.context.run, order.project.folder
+def _dirty(request: DeployRequest) -> tuple[str, ...]:
+    """Return the files with uncommitted changes, and build files that git does not track."""
+    run, folder = request.context.run, request.project.folder
     changed = git.ask(run, folder, "diff", "--name-only", "-z", "HEAD", seconds=10).names
-    known = git.ask(run, folder, "ls-files", "-z", "--", *_ours(order)).names
-    return (*changed, *(name for name in _ours(order) if name not in known))
+    known = git.ask(run, folder, "ls-files", "-z", "--", *_build_inputs(request)).names
+    return (*changed, *(name for name in _build_inputs(request) if name not in known))
 
 
-def _unpushed_words(order: Order) -> Iterator[str]:
-    changed = [name for name in _dirty(order) if name != FILE]
+def _unpushed_notes(request: DeployRequest) -> Iterator[str]:
+    changed = [name for name in _dirty(request) if name != FILE]
     if changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        yield f"changed and not committed: {changed[0]}{more}"
-    ahead = _ask(order, "rev-list", "--count", "@{upstream}..HEAD")
+        yield f"changed and not committed: {listed(changed, 1)}"
+    ahead = _ask(request, "rev-list", "--count", "@{upstream}..HEAD")
     if ahead not in {"", "0"}:
         yield f"{ahead} commits are not pushed"
 
 
-def _objections(order: Order) -> Iterator[Objection]:
-    tracked = git.ask(order.context.run, order.project.folder, "ls-files", "-z").names
+def _repository_problems(request: DeployRequest) -> Iterator[Problem]:
+    tracked = git.ask(request.context.run, request.project.folder, "ls-files", "-z").names
     for name in filter(is_env_file, tracked):
-        yield Objection(
-            f"git tracks {name}: it would go out with the push.",
+        yield Problem(
+            f"git tracks {name}: the push would send it.",
             line(["git", "rm", "--cached", "--", name]),
         )
-    top = git.root(order.project.folder)
-    if top and top != order.project.folder:
-        yield Objection(
-            f"The project is a part of the repository {top}; Render looks for {FILE} at its top.",
+    top = git.root(request.project.folder)
+    if top and top != request.project.folder:
+        yield Problem(
+            f"The project is in a folder of the repository {top}; Render needs {FILE} at its top.",
             "open https://render.com/docs/monorepo-support",
         )
 
 
-def _page(order: Order) -> str:
-    """Return the page on which Render makes the service, or nothing when no host has the project.
+def _page(request: DeployRequest) -> str:
+    """Return the page on which Render creates the service; nothing without a remote it can use.
 
-    The address of a remote may hold a password: only its host and path are taken.
+    The address of a remote may contain a password: only its host and path are used.
     """
-    remote = _ask(order, "remote", "get-url", "origin")
+    remote = _ask(request, "remote", "get-url", "origin")
     found = re.search(r"(?:@|//)([\w.-]+)[:/]+(?:[0-9]+/)?([\w./~-]+?)(?:\.git)?/?$", remote)
     return f"{_NEW}https://{found[1]}/{found[2]}" if found and found[1] in _HOSTS else ""
 
 
-def _ask(order: Order, *words: str) -> str:
-    return git.ask(order.context.run, order.project.folder, *words).out.strip()
+def _ask(request: DeployRequest, *words: str) -> str:
+    return git.ask(request.context.run, request.project.folder, *words).out.strip()
 
 
-# What Render knows
+# Render's answers
 
 
-def _service(cli: Cli, order: Order) -> dict[str, str]:
-    """Return id and url of the service with the app's name, or nothing."""
+def _service(cli: Cli, request: DeployRequest) -> dict[str, str]:
+    """Return the id and the url of the service with the app's name, or nothing."""
     ran = cli.ask("services", "--output", "json", "--confirm")
     for each in _objects(ran.out, "service"):
-        if each.get("name") == _name(order) and each.get("id"):
+        if each.get("name") == _name(request) and each.get("id"):
             details = each.get("serviceDetails") or {}
             return {"id": str(each["id"]), "url": str(details.get("url") or "")}
     return {}
@@ -233,12 +237,12 @@ def _deployments(cli: Cli, service: str) -> Iterator[dict[str, Any]]:
 
 
 def _objects(text: str, kind: str) -> Iterator[dict[str, Any]]:
-    """Read a list of objects, each of which may stand in one that names its kind."""
+    """Yield the objects of a JSON list, each plain or wrapped: {"service": {...}}."""
     try:
-        said = json.loads(text)
+        found = json.loads(text)
     except ValueError:
         return
-    for each in said if isinstance(said, list) else []:
+    for each in found if isinstance(found, list) else []:
         inner = each.get(kind, each) if isinstance(each, dict) else None
         if isinstance(inner, dict):
             yield inner
@@ -250,7 +254,9 @@ def _is_live(cli: Cli, service: str, commit: str) -> bool:
     return newest.get("status") == "live" and built.get("id") == commit
 
 
-def _deploy(cli: Cli, order: Order, service: str, commit: str, watch: Watch) -> None:
+def _deploy(
+    cli: Cli, request: DeployRequest, service: str, commit: str, progress: Progress
+) -> None:
     words = ("render", "deploys", "create", service, "--commit", commit)
     command = Command(
         "Building and starting the app on Render (a few minutes)",
@@ -258,7 +264,7 @@ def _deploy(cli: Cli, order: Order, service: str, commit: str, watch: Watch) -> 
         seconds=1800,
     )
     try:
-        platform_cli.run_all(cli, [command], order.project.folder, watch)
+        platform_cli.run_all(cli, [command], request.project.folder, progress)
     except HackkitError as error:
         raise HackkitError(
             f"{error.problem}\n{cli.clean(_log(cli, service, _LAST_LINES))}", fix=error.fix
@@ -267,15 +273,17 @@ def _deploy(cli: Cli, order: Order, service: str, commit: str, watch: Watch) -> 
 
 def _log(cli: Cli, service: str, lines: int) -> str:
     ran = cli.ask("logs", "--resources", service, "--limit", str(lines), "--output", "text")
-    return ran.out if ran.ok else f"Render gave no log: {ran.err or ran.out}"
+    return ran.out if ran.ok else f"Render returned no log: {ran.err or ran.out}"
 
 
 # The file
 
 
-def _config(order: Order, secrets: Mapping[str, str], variables: Mapping[str, str]) -> str:
+def _config(
+    request: DeployRequest, secrets: Mapping[str, str], variables: Mapping[str, str]
+) -> str:
     values = {
-        "name": _name(order),
+        "name": _name(request),
         "hardware": "free",
         "region": "frankfurt",
         "variables": platform_config.block(
@@ -287,11 +295,11 @@ def _config(order: Order, secrets: Mapping[str, str], variables: Mapping[str, st
             for each in secrets
         ),
     }
-    options = order.options
-    asked = {"name": _name(order), "region": options.region, "hardware": options.hardware}
-    return platform_config.filled(_TEMPLATE, values, asked, order.project.folder / FILE)
+    options = request.options
+    asked = {"name": _name(request), "region": options.region, "hardware": options.hardware}
+    return platform_config.filled(_TEMPLATE, values, asked, request.project.folder / FILE)
 
 
-def _name(order: Order) -> str:
-    mine = platform_config.present(order.project.folder / FILE, r"^    name: ([\w-]+)")
-    return platform_config.service_name(order, mine)
+def _name(request: DeployRequest) -> str:
+    mine = platform_config.current_value(request.project.folder / FILE, r"^    name: ([\w-]+)")
+    return platform_config.service_name(request, mine)

@@ -8,7 +8,7 @@ import re
 
 from hackkit.doctor.findings import Category, Finding, ok, warning
 from hackkit.project.context import Context
-from hackkit.services.containers import mend, trouble
+from hackkit.services.containers import fix_for, why_unavailable
 from hackkit.system.processes import Ran
 
 TITLE = "Containers"
@@ -39,7 +39,9 @@ def check(context: Context) -> Finding:
     (engine, ran), *_ = down
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return warning(
-        f"{engine} is installed, but {trouble(ran)}", mend(engine, ran, context), details=details
+        f"{engine} is installed, but {why_unavailable(ran)}",
+        fix_for(engine, ran, context),
+        details=details,
     )
 
 
@@ -50,7 +52,7 @@ def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context)
         asked = context.run(engine, "--version", seconds=_PATIENCE)
         found = re.search(r"\d+(?:\.\d+)+", asked.out) if asked else None
         version = found.group() if found else ""
-    others = "; ".join(f"{name}: {trouble(each)}" for name, each in down)
+    others = "; ".join(f"{name}: {why_unavailable(each)}" for name, each in down)
     only = ", which builds images and runs none" if engine == "buildah" else ""
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return ok(f"{engine} {version}".strip() + only + (f" ({others})" if others else ""), details)

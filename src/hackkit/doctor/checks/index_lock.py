@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
-from hackkit.project.app_status import FIRST_PORT
 from hackkit.project.context import Context
+from hackkit.project.layout import PORT
 
 TITLE = "Index lock"
 CATEGORY = Category.PROJECT
@@ -28,7 +28,7 @@ def check(context: Context) -> Finding:
     number = _holder(context, context.folder / app.index / "writer.lock")
     command = _command(context, number)
     process = f"process {number}" if number else "an unknown process"
-    listens = context.listener(app.port or FIRST_PORT)
+    listens = context.listener(app.port or PORT)
     if "app.py" in command or (number and f"(process {number})" in listens):
         return ok(f"the running app has it open ({process})")
     if not number and "python" in listens.lower():

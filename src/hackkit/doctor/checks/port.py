@@ -12,8 +12,9 @@ from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, Repair, failure, ok, skipped
 from hackkit.errors import HackkitError
-from hackkit.project.app_status import FIRST_PORT, AppStatus
+from hackkit.project.app_status import AppStatus
 from hackkit.project.context import Context
+from hackkit.project.layout import PORT
 from hackkit.system.command_line import hackkit
 
 TITLE = "Port"
@@ -27,7 +28,7 @@ def check(context: Context) -> Finding:
     app = context.app()
     if app.problem:
         return skipped(app.problem[:100])
-    port = app.port or FIRST_PORT
+    port = app.port or PORT
     problem = _problem(app.host, port)
     if not problem:
         return ok(f"{port} is free")
@@ -80,9 +81,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 def _taken(context: Context, host: str, port: int, why: str) -> Finding:
     start = max(port, _LEAST) + 1
-    free = next(
-        (each for each in range(start, start + 100) if not _problem(host, each)), FIRST_PORT
-    )
+    free = next((each for each in range(start, start + 100) if not _problem(host, each)), PORT)
     fix, repair = _edit(context, "PORT", str(free)), None
     if context.origin("PORT") == ".env":
         repair = Repair(f"set PORT={free} in .env", lambda: _write(context.folder / ".env", free))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, failure, ok, skipped
 from hackkit.project.context import Context
-from hackkit.project.leaks import KNOWN, PAGES, Leak, is_lock, known_leaks, leaks, telling
+from hackkit.project.leaks import KNOWN, PAGES, Leak, is_lock, known_leaks, leaks, unique
 from hackkit.system import git
 from hackkit.system.wording import listed
 
@@ -34,7 +34,7 @@ def check(context: Context) -> Finding:
     names = [name for name in tracked.names if name != ".env"]
     if not names:
         return skipped("git tracks no files of this project")
-    known = telling(context.secrets)
+    known = unique(context.secrets)
     found: list[tuple[str, Leak]] = []
     looked, until = 0, time.monotonic() + _SECONDS
     for name in names:

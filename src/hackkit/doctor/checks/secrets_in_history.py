@@ -19,7 +19,7 @@ from hackkit.project.leaks import (
     known_leaks,
     leaks,
     suspicious,
-    telling,
+    unique,
 )
 from hackkit.system import git
 from hackkit.system.command_line import hackkit
@@ -48,7 +48,7 @@ _GAP = [""] * 4  # lines; more than any rule spans
 def check(context: Context) -> Finding:
     if git.root(context.folder) is None:
         return skipped("no git repository")
-    known = telling(context.secrets)
+    known = unique(context.secrets)
     found: dict[str, tuple[str, str]] = {}
     commits, cut = 0, ""
     try:

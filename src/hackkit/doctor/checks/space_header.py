@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
 from hackkit.project.context import Context
 from hackkit.project.lockfile import locked_version
-from hackkit.services.space_header import parse_header, problems
+from hackkit.services.space_header import issues, parse_header
 
 TITLE = "Space header"
 CATEGORY = Category.PROJECT
@@ -23,15 +23,15 @@ def check(context: Context) -> Finding:
     except (OSError, UnicodeError):
         return skipped("README.md cannot be read as UTF-8")
     header = parse_header(text)
-    if header.trouble:
+    if header.error:
         fix = "open https://huggingface.co/docs/hub/spaces-config-reference"
-        return warning(f"README.md {header.trouble}", fix)
+        return warning(f"README.md {header.error}", fix)
     gradio = locked_version(context.folder, "gradio")
-    found = problems(header.values, gradio, context.folder)
+    found = issues(header.values, gradio, context.folder)
     if found:
         first, *others = found
         more = f" (and {len(others)} more)" if others else ""
-        fix = f"edit README.md: {first.key} must be {first.wanted}"
+        fix = f"edit README.md: {first.key} must be {first.expected}"
         return warning(f"{first}{more}", fix, details=tuple(map(str, others)))
     return ok(_words(header.values))
 

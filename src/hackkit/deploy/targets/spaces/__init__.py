@@ -1,6 +1,6 @@
-"""A Hugging Face Space that runs the app, private unless you say otherwise.
+"""A Hugging Face Space that runs the app; private, unless you pass --public.
 
-The first one needs a PRO account, or ZeroGPU hardware and an app that has a function for it.
+A new one needs a PRO account, or ZeroGPU hardware and an app with a function for it.
 """
 
 import re
@@ -10,21 +10,28 @@ from pathlib import Path
 from hackkit.deploy import outgoing, requirements
 from hackkit.deploy.explain import install_log
 from hackkit.deploy.manifest import (
-    Condition,
-    Live,
+    Deployment,
+    DeploymentStatus,
+    DeployRequest,
     Manifest,
-    Objection,
-    Order,
-    Outgoing,
-    Rehearsed,
-    Watch,
+    OutgoingFile,
+    Progress,
+    RehearsalResult,
 )
 from hackkit.deploy.rehearsal import imports
-from hackkit.deploy.rehearsal.stage import Stage, free_port, rehearsal, weight
+from hackkit.deploy.rehearsal.workspace import Workspace, folder_size, free_port, rehearsal
 from hackkit.deploy.requirements import Requirements
-from hackkit.deploy.targets.spaces import readme, space_name, upload
-from hackkit.deploy.targets.spaces.upload import FAILED, Pace, Wish, deliver, tidy
-from hackkit.errors import HackkitError
+from hackkit.deploy.targets.spaces import readme, space_name
+from hackkit.deploy.targets.spaces.upload import (
+    FAILED,
+    Polling,
+    Upload,
+    clean_log,
+    describe,
+    upload_and_wait,
+)
+from hackkit.errors import HackkitError, Problem
+from hackkit.project.layout import PORT, venv_python
 from hackkit.services.hub import MARK, Hub, Space, token
 from hackkit.services.hub_errors import TOKENS, RefusedError
 from hackkit.system.command_line import hackkit, line
@@ -34,56 +41,59 @@ OPTIONS = ("space", "hardware", "public")
 
 ZERO_GPU = "zero-a10g"
 _FREE = "cpu-basic"
-_LARGE = 10_000_000  # bytes; above it, the hub's large file storage takes a file
+_LARGE = 10_000_000  # bytes; larger files go to the hub's large file storage
 _LARGEST_MB = 100.0  # of one file
-_MOST = 1_000_000_000  # bytes of all files: a Space's repository holds no more
+_MOST = 1_000_000_000  # bytes of all files: the limit of a Space's repository
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9](?!.*(?:--|\.\.))[\w.-]{0,95}")
-_PORT = 7860  # where a Space is listened to
-_ENV = {  # what every Space sets
+_ENV = {  # variables that every Space sets
     "SYSTEM": "spaces",
-    "GRADIO_SERVER_NAME": "0.0.0.0",  # noqa: S104 - as it is there
+    "GRADIO_SERVER_NAME": "0.0.0.0",  # noqa: S104 - as on a Space
     "GRADIO_NUM_PORTS": "1",
 }
 _INSTALL = 900.0  # seconds
 _LOG_LINES = 60
 
 
-# What would leave
+# The plan
 
 
-def plan(order: Order) -> Manifest:
-    """Say what would leave, from the project's files alone."""
-    context = order.context
-    sent, kept = _sendable(outgoing.files(context))
-    page = readme.completed(order.project, sent)
+def plan(request: DeployRequest) -> Manifest:
+    """Return what would be sent, without using the network."""
+    context = request.context
+    sent, kept = _split(outgoing.tracked_files(context))
+    page = readme.completed(request.project, sent)
     needed = requirements.exported(context)
-    made = [page.file, *([outgoing.made("requirements.txt", needed.text)] if needed.text else [])]
-    files = outgoing.together(sent, made)
+    generated = [page.file]
+    if needed.text:
+        generated.append(outgoing.generated("requirements.txt", needed.text))
+    files = outgoing.merged(sent, generated)
     secrets, variables = outgoing.variables(context)
     return Manifest(
         target="spaces",
         files=files,
         secrets=secrets,
         variables=variables,
-        changes=(_change(order),),
-        needs=tuple(_needs(order, files)),
+        changes=(_change(request),),
+        needs=tuple(_needs(request, files)),
         notes=(
-            *_notes(order, files, kept),
-            *_about_made(page.added, needed),
+            *_notes(request, files, kept),
+            *_generated_notes(page.added, needed),
             *outgoing.variable_notes(variables),
         ),
-        objections=(
-            *_about_name(order, files),
-            *readme.objections(page, context.folder, files),
-            *needed.objections,
-            *_about_size(files),
-            *outgoing.objections(files, context, _LARGEST_MB),
+        problems=(
+            *_name_problems(request, files),
+            *readme.problems(page, context.folder, files),
+            *needed.problems,
+            *_size_problems(files),
+            *outgoing.problems(files, context, _LARGEST_MB),
         ),
     )
 
 
-def _sendable(tracked: tuple[Outgoing, ...]) -> tuple[tuple[Outgoing, ...], tuple[str, ...]]:
-    """Part the files from those that the hub keeps itself (.gitattributes) or refuses."""
+def _split(
+    tracked: tuple[OutgoingFile, ...],
+) -> tuple[tuple[OutgoingFile, ...], tuple[str, ...]]:
+    """Separate the files from those that the hub manages itself (.gitattributes) or refuses."""
     kept = tuple(
         each.path
         for each in tracked
@@ -92,66 +102,66 @@ def _sendable(tracked: tuple[Outgoing, ...]) -> tuple[tuple[Outgoing, ...], tupl
     return tuple(each for each in tracked if each.path not in kept), kept
 
 
-def _change(order: Order) -> str:
-    kind = "public" if order.options.public else "private"
-    return f"make the {kind} Space {space_name.offline(order)}, or update it"
+def _change(request: DeployRequest) -> str:
+    kind = "public" if request.options.public else "private"
+    return f"create or update the {kind} Space {space_name.offline(request)}"
 
 
-def _needs(order: Order, files: tuple[Outgoing, ...]) -> Iterator[str]:
-    hardware = order.options.hardware
+def _needs(request: DeployRequest, files: tuple[OutgoingFile, ...]) -> Iterator[str]:
+    hardware = request.options.hardware
     if hardware == ZERO_GPU:
-        yield "an account over 30 days old: a free one may have two Spaces with ZeroGPU"
+        yield "an account older than 30 days: a free one may have two Spaces with ZeroGPU"
     elif hardware and hardware != _FREE:
         yield f"a payment method: {hardware} costs by the hour, see https://huggingface.co/pricing"
     else:
         free = f"; free with --hardware {ZERO_GPU}" if readme.has_gpu_function(files) else ""
         yield f"a PRO account or a paying organisation, for a new Space{free}"
-    secret, origin = token(order.context)
-    found = f"found in {origin}" if secret else f"none is there: {TOKENS}"
-    yield f"a Hugging Face token that may write ({found})"
+    secret, origin = token(request.context)
+    found = f"found in {origin}" if secret else f"none found: {TOKENS}"
+    yield f"a Hugging Face token with write access ({found})"
 
 
-def _notes(order: Order, files: tuple[Outgoing, ...], kept: tuple[str, ...]) -> Iterator[str]:
-    if not order.options.public:
-        yield "a new Space is private: --public lets the judges see it"
+def _notes(
+    request: DeployRequest, files: tuple[OutgoingFile, ...], kept: tuple[str, ...]
+) -> Iterator[str]:
+    if not request.options.public:
+        yield "a new Space is private: judges need --public"
     if kept:
-        yield f"the hub has its own: {', '.join(kept)}"
+        yield f"not sent, because the hub has its own: {', '.join(kept)}"
     for each in files:
         if each.size > _LARGE:
             yield f"{each.path} ({each.size / 1e6:.0f} MB) goes to the hub's large file storage"
-    if stays := outgoing.untracked(order.context):
-        more = f" and {len(stays) - 5} more" if len(stays) > 5 else ""  # noqa: PLR2004 - a line's worth
-        yield f"git does not track, so it stays here: {', '.join(stays[:5])}{more}"
+    yield from outgoing.untracked_notes(request.context, files)
 
 
-def _about_made(added: tuple[str, ...], needed: Requirements) -> Iterator[str]:
+def _generated_notes(added: tuple[str, ...], needed: Requirements) -> Iterator[str]:
     if added:
-        yield f"README.md goes with these keys added to its header: {', '.join(added)}"
+        yield f"README.md is sent with these keys added to its header: {', '.join(added)}"
     if needed.missing:
         yield (
-            "pip knows nothing of [tool.uv]: the Space will also install what you leave out "
+            "pip ignores [tool.uv]: the Space also installs packages that you exclude there "
             f"({', '.join(needed.missing)})"
         )
 
 
-def _about_name(order: Order, files: tuple[Outgoing, ...]) -> Iterator[Objection]:
-    if not _NAME.fullmatch(order.options.space or space_name.usual(order)):
-        yield Objection(
-            f'"{order.options.space}" is no name for a Space.',
-            fix=hackkit("deploy", "spaces", "--space", f"OWNER/{space_name.usual(order)}"),
+def _name_problems(request: DeployRequest, files: tuple[OutgoingFile, ...]) -> Iterator[Problem]:
+    if not _NAME.fullmatch(request.options.space or space_name.default(request)):
+        yield Problem(
+            f'"{request.options.space}" is not a valid name for a Space.',
+            fix=hackkit("deploy", "spaces", "--space", f"OWNER/{space_name.default(request)}"),
         )
-    if order.options.hardware == ZERO_GPU and not readme.has_gpu_function(files):
-        yield Objection(
-            "ZeroGPU hardware wants a function marked @spaces.GPU, and the app has none.",
+    if request.options.hardware == ZERO_GPU and not readme.has_gpu_function(files):
+        yield Problem(
+            "ZeroGPU hardware needs a function marked @spaces.GPU, and the app has none.",
             fix=hackkit("deploy", "spaces"),
         )
 
 
-def _about_size(files: tuple[Outgoing, ...]) -> Iterator[Objection]:
+def _size_problems(files: tuple[OutgoingFile, ...]) -> Iterator[Problem]:
     if sum(each.size for each in files) > _MOST:
         largest = max(files, key=lambda each: each.size)
-        yield Objection(
-            "All files together are over 1 GB, which a Space's repository does not hold.",
+        yield Problem(
+            "All files together are over 1 GB, the limit of a Space's repository.",
             fix=line(["git", "rm", "--cached", "--", largest.path]),
         )
 
@@ -159,137 +169,139 @@ def _about_size(files: tuple[Outgoing, ...]) -> Iterator[Objection]:
 # The rehearsal
 
 
-def rehearse(order: Order, planned: Manifest, watch: Watch) -> Rehearsed:
-    """Install and start the app here as a Space does: with pip's rules, and without a key."""
-    header = readme.header_of(planned.files)
-    # In this order: the app has ended before its files are cleared away.
-    with outgoing.staged(planned.files) as app, rehearsal("spaces", order, watch) as stage:
-        python = _installed(order, header, stage, app)
-        script = str(header.get("app_file") or "app.py")
-        imports.find(stage, order, python, planned.files, script)
-        taken = order.context.listener(_PORT)
-        port = free_port() if taken else _PORT
-        # A Space names no port. Here it takes another only where something listens on it already.
+def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> RehearsalResult:
+    """Install and start the app locally as a Space does: with pip's rules, and without a key."""
+    header = readme.header_of(manifest.files)
+    script = str(header.get("app_file") or "app.py")
+    # In this order: the app ends before its files are removed.
+    with (
+        outgoing.copied(manifest.files) as folder,
+        rehearsal("spaces", request, progress) as workspace,
+    ):
+        python = _installed(request, header, workspace, folder)
+        imports.check(workspace, request.context, manifest.files, python, script)
+        taken = request.context.listener(PORT)
+        port = free_port() if taken else PORT
+        # A Space names no port. Here another one is named, if a program already listens on it.
         other = {"GRADIO_SERVER_PORT": str(port), "PORT": str(port)} if taken else {}
-        stage.start(
-            str(python),
-            script,
-            folder=app,
-            env={
-                **planned.variables,
-                **_ENV,
-                "SPACE_ID": space_name.offline(order, "you"),
-                **other,
-            },
-        )
-        stage.try_app(port, order.context.app().question)
-        return stage.done()
+        space = {"SPACE_ID": space_name.offline(request, "you")}
+        env = {**manifest.variables, **_ENV, **space, **other}
+        app = workspace.start(str(python), script, folder=folder, env=env)
+        workspace.try_app(app, port, request.context.app().question)
+        return workspace.result()
 
 
-def _installed(order: Order, header: Mapping[str, object], stage: Stage, app: Path) -> Path:
-    """Make the environment of a Space; return its Python."""
+def _installed(
+    request: DeployRequest, header: Mapping[str, object], workspace: Workspace, folder: Path
+) -> Path:
+    """Create the environment of a Space; return its Python."""
     version = str(header.get("python_version"))
-    place = stage.folder / "environment"
-    inside = ("Scripts", "python.exe") if order.context.system == "windows" else ("bin", "python")
-    python = place.joinpath(*inside)
-    # Without --no-config, [tool.uv] would help here as it does not there.
-    install = (*order.context.uv, "pip", "install", "--no-config", "--python", str(python))
-    # What a Space installs of its own.
-    given = (f"gradio[oauth,mcp]=={header.get('sdk_version')}", "spaces")
+    place = workspace.folder / "environment"
+    python = venv_python(place, windows=request.context.system == "windows")
+    # Without --no-config, [tool.uv] would apply here, but not on the Space.
+    install = (*request.context.uv, "pip", "install", "--no-config", "--python", str(python))
+    # A Space installs these in addition to the requirements.
+    added = (f"gradio[oauth,mcp]=={header.get('sdk_version')}", "spaces")
 
     def run(*words: str) -> None:
-        stage.run(*words, folder=app, seconds=_INSTALL, explain=install_log.trouble)
+        workspace.run(*words, folder=folder, seconds=_INSTALL, explain=install_log.explain)
 
-    with stage.step(f"Make an environment with Python {version}"):
-        make = (*order.context.uv, "venv", "--no-config", "--no-project")
-        run(*make, "--python", version, str(place))
-    with stage.step(f"Install {' and '.join(given)}") as note:
-        run(*install, *given)
-        note.outcome = weight(place)
-    with stage.step("Install requirements.txt") as note:
-        run(*install, *given, "--requirements", "requirements.txt")
-        note.outcome = weight(place)
+    with workspace.step(f"Make an environment with Python {version}"):
+        create = (*request.context.uv, "venv", "--no-config", "--no-project")
+        run(*create, "--python", version, str(place))
+    with workspace.step(f"Install {' and '.join(added)}") as outcome:
+        run(*install, *added)
+        outcome.append(folder_size(place))
+    with workspace.step("Install requirements.txt") as outcome:
+        run(*install, *added, "--requirements", "requirements.txt")
+        outcome.append(folder_size(place))
     return python
 
 
 # On the hub
 
 
-def ship(order: Order, planned: Manifest, watch: Watch) -> Live:
-    """Make or update the Space, and wait until it runs."""
-    return send(Hub(order.context, planned.secrets), order, planned, watch)
+def deploy(request: DeployRequest, manifest: Manifest, progress: Progress) -> Deployment:
+    """Create or update the Space, and wait until it runs."""
+    return deploy_to(Hub(request.context, manifest.secrets), request, manifest, progress)
 
 
-def send(hub: Hub, order: Order, planned: Manifest, watch: Watch, pace: Pace | None = None) -> Live:
-    """Do the same with a hub that is known already."""
-    name, options = space_name.online(order, hub), order.options
-    wish = Wish(name, planned, options.hardware, public=options.public)
+def deploy_to(
+    hub: Hub,
+    request: DeployRequest,
+    manifest: Manifest,
+    progress: Progress,
+    polling: Polling | None = None,
+) -> Deployment:
+    """Do the same with a given client of the hub."""
+    name, options = space_name.online(request, hub), request.options
+    planned = Upload(name, manifest, options.hardware, public=options.public)
     try:
-        live = deliver(hub, wish, order.context, watch, pace)
+        deployment = upload_and_wait(hub, planned, request.context, progress, polling)
     except RefusedError as error:
         if error.status == 402:  # noqa: PLR2004 - "Payment Required"
-            raise _price(planned) from None
+            raise _payment_required(manifest) from None
         raise
-    except HackkitError:  # it is there, and does not run yet
-        space_name.remember(order, name)
+    except HackkitError:  # the Space exists, but does not run yet
+        space_name.remember(request, name)
         raise
-    space_name.remember(order, name)
-    return live
+    space_name.remember(request, name)
+    return deployment
 
 
-def _price(planned: Manifest) -> HackkitError:
-    """Say what costs something, and what does not."""
-    words = "Hugging Face makes Gradio Spaces for PRO accounts and paying organisations only (402)."
-    if readme.has_gpu_function(planned.files):
+def _payment_required(manifest: Manifest) -> HackkitError:
+    """Return what costs money, and what is free."""
+    problem = "Hugging Face creates Gradio Spaces only for PRO accounts and paying teams (402)."
+    if readme.has_gpu_function(manifest.files):
         return HackkitError(
-            f"{words} Your app has a @spaces.GPU function: with ZeroGPU hardware a Space is free "
-            "for accounts over 30 days old.",
+            f"{problem} Your app has a @spaces.GPU function: with ZeroGPU hardware a Space is free "
+            "for accounts older than 30 days.",
             fix=hackkit("deploy", "spaces", "--hardware", ZERO_GPU),
         )
     return HackkitError(
-        f"{words} PRO: https://huggingface.co/pro. Without it: your own machine or server with "
+        f"{problem} PRO: https://huggingface.co/pro. Without it: your own machine or server with "
         f"`{hackkit('deploy', 'docker')}`, or a free service:",
         fix=hackkit("deploy", "render"),
     )
 
 
-def _found(order: Order) -> tuple[Hub, Space]:
-    hub = Hub(order.context)
-    name = space_name.online(order, hub)
+def _find(request: DeployRequest) -> tuple[Hub, Space]:
+    hub = Hub(request.context)
+    name = space_name.online(request, hub)
     found = hub.find(name)
     if found is None:
-        words = f"There is no Space {name}, or the token may not see it."
-        raise HackkitError(words, fix=hackkit("deploy", "spaces"))
+        problem = f"There is no Space {name}, or the token may not see it."
+        raise HackkitError(problem, fix=hackkit("deploy", "spaces"))
     return hub, found
 
 
-def status(order: Order) -> Condition:
-    """Say what the Space does."""
-    hub, found = _found(order)
+def status(request: DeployRequest) -> DeploymentStatus:
+    """Return the Space's state."""
+    hub, found = _find(request)
     state = hub.state(found.name)
-    complaint = f": {state.complaint}" if state.complaint else ""
-    well = state.stage not in FAILED
-    return Condition(f"{upload.words(state)}{complaint}", found.address, well)
+    error = f": {state.error}" if state.error else ""
+    ok = state.stage not in FAILED
+    return DeploymentStatus(f"{describe(state)}{error}", found.address, ok)
 
 
-def logs(order: Order) -> str:
-    """Return the last lines of what the build and the app have said."""
-    hub, found = _found(order)
+def logs(request: DeployRequest) -> str:
+    """Return the last lines of the build's log and of the app's."""
+    hub, found = _find(request)
     parts = []
     for title, build in (("Build", True), ("App", False)):
-        said = tidy(hub.log(found.name, build=build)).splitlines()[-_LOG_LINES:]
-        parts.append("\n".join([f"{title}:", *(said or ["(nothing)"])]))
+        lines = clean_log(hub.log(found.name, build=build)).splitlines()[-_LOG_LINES:]
+        parts.append("\n".join([f"{title}:", *(lines or ["(nothing)"])]))
     return "\n\n".join(parts)
 
 
-def down(order: Order) -> str:
+def down(request: DeployRequest) -> str:
     """Delete the Space."""
-    hub, found = _found(order)
+    hub, found = _find(request)
     if MARK not in found.files:
         raise HackkitError(
-            f"{found.name} is not from hackkit, so it is left alone.",
+            f"{found.name} was not created by hackkit, so it is not deleted.",
             fix=f"open {found.page}/settings",
         )
     hub.delete(found.name)
-    space_name.remember(order)
+    space_name.remember(request)
     return f"the Space {found.name}"

@@ -1,4 +1,4 @@
-"""The README that makes a project a Space: completed in the copy that leaves, and checked."""
+"""Completes and checks the README header that a Space needs; only the copy is changed."""
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hackkit.deploy import outgoing
-from hackkit.deploy.manifest import Objection, Outgoing
+from hackkit.deploy.manifest import OutgoingFile
+from hackkit.errors import Problem
 from hackkit.project import lockfile
 from hackkit.project.files import ProjectFiles
 from hackkit.services import space_header
@@ -17,27 +18,27 @@ _NAME = "README.md"
 
 
 @dataclass(frozen=True)
-class Page:
+class Readme:
     """A README with a complete header, and the keys that were added to it."""
 
-    file: Outgoing
+    file: OutgoingFile
     header: space_header.Header
     added: tuple[str, ...] = ()
 
 
-def completed(project: ProjectFiles, sent: Sequence[Outgoing]) -> Page:
-    """Return the README of these files, with all that a Space wants to know in its header."""
+def completed(project: ProjectFiles, sent: Sequence[OutgoingFile]) -> Readme:
+    """Return the README of these files, with all keys that a Space needs in its header."""
     text = next((each.read() for each in sent if each.path == _NAME), b"")
-    readme = text.decode("utf-8", "replace")
-    header = space_header.parse_header(readme)
-    if header.trouble and readme.lstrip("\ufeff").startswith("---"):  # broken: not ours to mend
-        return Page(outgoing.made(_NAME, readme), header)
-    whole, added = space_header.complete(readme, _defaults(project, {each.path for each in sent}))
-    return Page(outgoing.made(_NAME, whole), space_header.parse_header(whole), added)
+    original = text.decode("utf-8", "replace")
+    header = space_header.parse_header(original)
+    if header.error and original.lstrip("\ufeff").startswith("---"):  # the team has to repair it
+        return Readme(outgoing.generated(_NAME, original), header)
+    whole, added = space_header.complete(original, _defaults(project, {each.path for each in sent}))
+    return Readme(outgoing.generated(_NAME, whole), space_header.parse_header(whole), added)
 
 
-def header_of(files: Sequence[Outgoing]) -> Mapping[str, object]:
-    """Return what the header says of the README that leaves."""
+def header_of(files: Sequence[OutgoingFile]) -> Mapping[str, object]:
+    """Return the header of the README that is sent."""
     text = next(each.read() for each in files if each.path == _NAME)
     return space_header.parse_header(text.decode("utf-8", "replace")).values
 
@@ -56,31 +57,31 @@ def _defaults(project: ProjectFiles, paths: set[str]) -> Mapping[str, object]:
     }
 
 
-def objections(page: Page, folder: Path, files: Sequence[Outgoing]) -> Iterator[Objection]:
-    """Say what would stop or spoil the Space, each with what to write."""
-    values, gradio = page.header.values, lockfile.locked_version(folder, "gradio")
-    if page.header.trouble:
+def problems(readme: Readme, folder: Path, files: Sequence[OutgoingFile]) -> Iterator[Problem]:
+    """Yield the header's problems that would break the Space, each with the fix."""
+    values, gradio = readme.header.values, lockfile.locked_version(folder, "gradio")
+    if readme.header.error:
         link = "open https://huggingface.co/docs/hub/spaces-config-reference"
-        yield Objection(f"{_NAME} {page.header.trouble}.", fix=link)
+        yield Problem(f"{_NAME} {readme.header.error}.", fix=link)
         return
     if not gradio:
-        words = "gradio, with which a Space starts the app, is not in uv.lock."
-        yield Objection(words, fix=uv.typed("add", "gradio"))
+        problem = "gradio, which a Space needs to start the app, is not in uv.lock."
+        yield Problem(problem, fix=uv.typed("add", "gradio"))
     if values.get("sdk") in {"docker", "static"}:
-        words = f"{_NAME} says sdk: {values['sdk']}; hackkit sends Gradio Spaces."
-        yield Objection(words, fix=f"edit {_NAME}: sdk must be gradio")
+        problem = f"{_NAME} has sdk: {values['sdk']}; hackkit deploys Gradio Spaces only."
+        yield Problem(problem, fix=f"edit {_NAME}: sdk must be gradio")
         return
-    for each in space_header.problems(values, gradio, folder):
-        yield Objection(f"{_NAME}: {each}.", fix=f"edit {_NAME}: {each.key} must be {each.wanted}")
+    for each in space_header.issues(values, gradio, folder):
+        yield Problem(f"{_NAME}: {each}.", fix=f"edit {_NAME}: {each.key} must be {each.expected}")
     app = str(values.get("app_file") or "app.py")
     if (folder / app).is_file() and app not in {each.path for each in files}:
-        yield Objection(
-            f"{app} is not tracked by git, so it stays here.", fix=line(["git", "add", "--", app])
+        yield Problem(
+            f"{app} is not tracked by git, so it is not sent.", fix=line(["git", "add", "--", app])
         )
 
 
-def has_gpu_function(files: Sequence[Outgoing]) -> bool:
-    """Tell whether a function is marked @spaces.GPU, which ZeroGPU hardware wants."""
+def has_gpu_function(files: Sequence[OutgoingFile]) -> bool:
+    """Return whether a function is marked @spaces.GPU, which ZeroGPU hardware requires."""
     return any(each.path.endswith(".py") and _marks_gpu(each.read()) for each in files)
 
 
@@ -89,7 +90,7 @@ def _marks_gpu(source: bytes) -> bool:
         return False
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # a rehearsal tells
+    except (SyntaxError, ValueError):  # a rehearsal shows the error
         return False
     marks = (
         mark.func if isinstance(mark, ast.Call) else mark

@@ -1,34 +1,34 @@
-"""Which Space a project goes to: always the same one, so that there is never a second copy."""
+"""Chooses the project's Space name, and remembers it in git config."""
 
 import re
 
-from hackkit.deploy.manifest import Order
+from hackkit.deploy.manifest import DeployRequest
 from hackkit.project.names import slug
 from hackkit.services.hub import Hub
 from hackkit.system import git
 
-_HOMELESS = "your account"  # whose name is known only online
+_ACCOUNT = "your account"  # its name is known only online
 _LINK = re.compile(r"^Live demo: <https://([a-z0-9-]+)\.hf\.space", re.MULTILINE)
 
 
-def offline(order: Order, account: str = _HOMELESS) -> str:
-    """Return the Space's name, "owner/name", as far as it is known without asking anybody."""
-    name = order.options.space or _remembered(order) or usual(order)
+def offline(request: DeployRequest, account: str = _ACCOUNT) -> str:
+    """Return the Space's name, "owner/name", as far as it is known without the network."""
+    name = request.options.space or _remembered(request) or default(request)
     return name if "/" in name else f"{account}/{name}"
 
 
-def online(order: Order, hub: Hub) -> str:
-    """Return the Space's name: as it was said, as it was before, as the README links to it."""
+def online(request: DeployRequest, hub: Hub) -> str:
+    """Return the Space's name: from the option, else git config, else the README's link."""
     owners = hub.owners()
-    if order.options.space or _remembered(order):
-        return offline(order, owners[0])
-    return _linked(order, hub, owners) or offline(order, owners[0])
+    if request.options.space or _remembered(request):
+        return offline(request, owners[0])
+    return _linked(request, hub, owners) or offline(request, owners[0])
 
 
-def _linked(order: Order, hub: Hub, owners: tuple[str, ...]) -> str:
-    """Find the Space that a team mate has deployed: the README holds its address."""
+def _linked(request: DeployRequest, hub: Hub, owners: tuple[str, ...]) -> str:
+    """Find a Space that a team mate has deployed, by the address in the README."""
     try:
-        match = _LINK.search((order.context.folder / "README.md").read_text("utf-8"))
+        match = _LINK.search((request.context.folder / "README.md").read_text("utf-8"))
     except (OSError, UnicodeError):
         return ""
     for owner in owners if match else ():
@@ -40,24 +40,24 @@ def _linked(order: Order, hub: Hub, owners: tuple[str, ...]) -> str:
     return ""
 
 
-def _remembered(order: Order) -> str:
-    """Return the Space that this copy of the project was sent to: git keeps its name."""
-    context = order.context
-    words = ("config", "--local", "--get", _key(order))
+def _remembered(request: DeployRequest) -> str:
+    """Return the Space that this clone was deployed to, from git config."""
+    context = request.context
+    words = ("config", "--local", "--get", _key(request))
     return git.ask(context.run, context.folder, *words).out.strip()
 
 
-def remember(order: Order, name: str = "") -> None:
-    """Keep the name for the next time; without one, forget it."""
-    words = [_key(order), name] if name else ["--unset", _key(order)]
-    order.context.run("git", "config", "--local", *words, folder=order.context.folder)
+def remember(request: DeployRequest, name: str = "") -> None:
+    """Save the name in git config for the next time; without a name, remove it."""
+    words = [_key(request), name] if name else ["--unset", _key(request)]
+    request.context.run("git", "config", "--local", *words, folder=request.context.folder)
 
 
-def _key(order: Order) -> str:
-    return f"hackkit.{usual(order)}.space"
+def _key(request: DeployRequest) -> str:
+    return f"hackkit.{default(request)}.space"
 
 
-def usual(order: Order) -> str:
-    """Return the name that the project's own suggests."""
-    given = str(order.project.answers.get("project_slug") or order.context.folder.name)
+def default(request: DeployRequest) -> str:
+    """Return the default name, which is the project's."""
+    given = str(request.project.answers.get("project_slug") or request.context.folder.name)
     return slug(given)[:96].strip("-")

@@ -1,22 +1,23 @@
-"""Puts a project into a Space, and waits until it runs."""
+"""Uploads a project to a Space, and waits until it runs."""
 
 import contextlib
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.explain import app_log, install_log
-from hackkit.deploy.manifest import Live, Manifest, Step, Watch
-from hackkit.errors import HackkitError
+from hackkit.deploy.manifest import Deployment, Manifest, Progress
+from hackkit.deploy.steps import Steps
+from hackkit.errors import HackkitError, Problem
 from hackkit.project.context import Context
-from hackkit.services.hub import MARK, Hub, Space, State
+from hackkit.project.layout import PORT
+from hackkit.services.hub import MARK, Hub, Space, SpaceState
 from hackkit.system.command_line import hackkit
 
-_UNUSED = {".gitattributes", "README.md"}  # what the hub itself puts into a new Space
+_INITIAL_FILES = {".gitattributes", "README.md"}  # the hub's own files in a new Space
 _LOG_LINES = 15
-_LOST = 5  # looks in a row that may fail: a network is not perfect for minutes
+_MOST_FAILURES = 5  # failed requests in a row: a network may fail for a moment
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 BUSY = {
@@ -36,21 +37,21 @@ FAILED = {
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How a Space is waited for, in seconds.
+class Polling:
+    """How to wait for a Space, in seconds.
 
-    every: between two looks. grace: so long an earlier version's state is not believed. limit: at
-    most.
+    interval: between two requests. grace: how long the state may still be the earlier version's.
+    limit: the longest wait.
     """
 
-    every: float = 2.0
+    interval: float = 2.0
     grace: float = 45.0
     limit: float = 1200.0
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be in which Space: "owner/name", the hardware ("": as it is), for everybody."""
+class Upload:
+    """What goes to which Space: "owner/name". hardware: "" keeps the current one."""
 
     name: str
     manifest: Manifest
@@ -58,89 +59,76 @@ class Wish:
     public: bool = False
 
 
-@dataclass
-class _Steps:
-    watch: Watch
-    done: list[Step] = field(default_factory=list)
+def upload_and_wait(
+    hub: Hub, planned: Upload, context: Context, progress: Progress, polling: Polling | None = None
+) -> Deployment:
+    """Create or update a Space, and wait until it runs; a repetition changes nothing.
 
-    @contextlib.contextmanager
-    def step(self, words: str) -> Iterator[list[str]]:
-        """Time the block as a step; what is appended to the list is what it came to."""
-        self.watch(words)
-        came, began = list[str](), time.monotonic()
-        yield came
-        self.done.append(Step(words, time.monotonic() - began, ", ".join(came)))
-
-
-def deliver(hub: Hub, wish: Wish, context: Context, watch: Watch, pace: Pace | None = None) -> Live:
-    """Make or update a Space, and wait until it runs; nothing happens twice.
-
-    Raises HackkitError when the hub refuses, or when the app does not come up: then with the last
-    lines of the right log.
+    Raises HackkitError when the hub refuses, or when the app does not start: then with the last
+    lines of its log.
     """
-    steps, name = _Steps(watch), wish.name
-    with steps.step("Prepare the Space") as came:
-        space = _prepared(hub, wish, came)
-        moved = _settle(hub, wish, came)
-    with steps.step("Send the files") as came:
-        commit = _send(hub, space, wish)
-        came.append(commit[:7] if commit != space.commit else "nothing has changed")
+    steps, name = Steps(progress), planned.name
+    with steps.step("Prepare the Space") as outcome:
+        space = _find_or_create(hub, planned, outcome)
+        restarts = _apply_settings(hub, planned, outcome)
+    with steps.step("Send the files") as outcome:
+        commit = _send(hub, space, planned)
+        outcome.append(commit[:7] if commit != space.commit else "nothing has changed")
     if commit == space.commit:
-        moved = _wake(hub, name) or moved
-    with steps.step("Wait until it runs") as came:
-        fresh = commit if commit != space.commit and not moved else ""
-        _Waiting(hub, name, watch, pace or Pace()).until_it_runs(
-            fresh, context, changed=moved or commit != space.commit
+        restarts = _restart_if_down(hub, name) or restarts
+    with steps.step("Wait until it runs") as outcome:
+        fresh = commit if commit != space.commit and not restarts else ""
+        _Wait(hub, name, progress, polling or Polling()).until_it_runs(
+            fresh, context, changed=restarts or commit != space.commit
         )
-        came.append("running")
-    seen = hub.find(name) or space
-    return Live(
-        address=seen.address,
-        dashboard=seen.page,
-        token=hub.token if seen.private else "",
+        outcome.append("running")
+    final = hub.find(name) or space
+    return Deployment(
+        address=final.address,
+        dashboard=final.page,
+        token=hub.token if final.private else "",
         steps=tuple(steps.done),
     )
 
 
-def _prepared(hub: Hub, wish: Wish, came: list[str]) -> Space:
-    """Return the Space, made if need be."""
-    found = hub.find(wish.name)
+def _find_or_create(hub: Hub, planned: Upload, outcome: list[str]) -> Space:
+    found = hub.find(planned.name)
     if found is None:
-        hub.create(wish.name, private=not wish.public, hardware=wish.hardware)
-        came.append("made")
-        return hub.find(wish.name) or Space(wish.name, private=not wish.public)
-    ours = MARK in found.files or set(found.files) <= _UNUSED
-    if not ours and MARK in {each.path for each in wish.manifest.files}:
+        hub.create(planned.name, private=not planned.public, hardware=planned.hardware)
+        outcome.append("created")
+        return hub.find(planned.name) or Space(planned.name, private=not planned.public)
+    ours = MARK in found.files or set(found.files) <= _INITIAL_FILES
+    if not ours and MARK in {each.path for each in planned.manifest.files}:
         raise HackkitError(
-            f"{wish.name} exists already, and what is in it is not from hackkit. Nothing was sent.",
+            f"{planned.name} exists, but was not created by hackkit. Nothing was sent.",
             fix=hackkit("deploy", "spaces", "--space", "ANOTHER-NAME"),
         )
     return found
 
 
-def _settle(hub: Hub, wish: Wish, came: list[str]) -> bool:
-    """Bring the settings up to date that were asked for; tell whether the app starts anew."""
-    changed = hub.set_secrets(wish.name, wish.manifest.secrets)
-    changed += hub.set_variables(wish.name, wish.manifest.variables)
+def _apply_settings(hub: Hub, planned: Upload, outcome: list[str]) -> bool:
+    """Update the settings that were asked for; return whether that restarts the app."""
+    changed = hub.set_secrets(planned.name, planned.manifest.secrets)
+    changed += hub.set_variables(planned.name, planned.manifest.variables)
     if changed:
-        came.append("1 variable set" if changed == 1 else f"{changed} variables set")
-    if wish.public and (found := hub.find(wish.name)) and found.private:
-        hub.publish(wish.name)
-        came.append("public now")
-    moves = bool(wish.hardware) and hub.state(wish.name).hardware != wish.hardware
+        outcome.append("1 variable set" if changed == 1 else f"{changed} variables set")
+    if planned.public and (found := hub.find(planned.name)) and found.private:
+        hub.make_public(planned.name)
+        outcome.append("public now")
+    moves = bool(planned.hardware) and hub.state(planned.name).hardware != planned.hardware
     if moves:
-        hub.move(wish.name, wish.hardware)
-        came.append(f"on {wish.hardware}")
+        hub.set_hardware(planned.name, planned.hardware)
+        outcome.append(f"on {planned.hardware}")
     return bool(changed) or moves
 
 
-def _send(hub: Hub, space: Space, wish: Wish) -> str:
-    with outgoing.staged(wish.manifest.files) as folder:
-        return hub.send(space, folder)
+def _send(hub: Hub, space: Space, planned: Upload) -> str:
+    with outgoing.copied(planned.manifest.files) as folder:
+        return hub.commit_folder(space, folder)
 
 
-def _wake(hub: Hub, name: str) -> bool:
-    """Start a Space that sleeps or has failed: nothing new would do it."""
+def _restart_if_down(hub: Hub, name: str) -> bool:
+    """Restart a Space that sleeps or has failed: without a new commit it would stay so."""
     if hub.state(name).stage in {*ASLEEP, *FAILED}:
         hub.restart(name)
         return True
@@ -148,87 +136,84 @@ def _wake(hub: Hub, name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Wait:
     hub: Hub
     name: str
-    watch: Watch
-    pace: Pace
+    progress: Progress
+    polling: Polling
 
     def until_it_runs(self, commit: str, context: Context, *, changed: bool) -> None:
-        """Return when it runs; raise HackkitError when it fails, or takes too long.
+        """Return when the Space runs; raise HackkitError when it fails, or after the limit.
 
-        commit: what it must run, where a state that names it is enough. changed: otherwise a state
-        is believed only once the Space was seen to be busy, or after a while.
+        commit: a state with this commit counts immediately. changed: other states count only after
+        the Space was busy once, or after the grace period.
         """
-        began, believed = time.monotonic(), not changed
-        while (waited := time.monotonic() - began) < self.pace.limit:
-            state = self._look()
-            self.watch(words(state))
+        started, trusted = time.monotonic(), not changed
+        while (waited := time.monotonic() - started) < self.polling.limit:
+            state = self._state()
+            self.progress(describe(state))
             if state.stage in BUSY:
-                believed = True
-            elif believed or waited > self.pace.grace or (commit and state.commit == commit):
+                trusted = True
+            elif trusted or waited > self.polling.grace or (commit and state.commit == commit):
                 if state.stage == "RUNNING":
                     return
                 raise failure(self.hub, self.name, state, context)
-            time.sleep(self.pace.every)
+            time.sleep(self.polling.interval)
         raise HackkitError(
-            f"{self.name} does not run after {self.pace.limit / 60:.0f} minutes.",
+            f"{self.name} does not run after {self.polling.limit / 60:.0f} minutes.",
             fix=hackkit("deploy", "spaces", "--logs"),
         )
 
-    def _look(self) -> State:
-        for _ in range(_LOST):
+    def _state(self) -> SpaceState:
+        for _ in range(_MOST_FAILURES):
             with contextlib.suppress(HackkitError):
                 return self.hub.state(self.name)
-            time.sleep(self.pace.every)
+            time.sleep(self.polling.interval)
         return self.hub.state(self.name)
 
 
-def words(state: State) -> str:
-    """Say what a Space does."""
+def describe(state: SpaceState) -> str:
+    """Return a Space's state as a sentence."""
     known = {**BUSY, **ASLEEP, **FAILED, "RUNNING": "running"}
-    return f"The Space {_is(known.get(state.stage, state.stage.lower()))}"
+    text = known.get(state.stage, state.stage.lower())
+    return f"The Space {text}" if text in FAILED.values() else f"The Space is {text}"
 
 
-def _is(stage: str) -> str:
-    return stage if stage in FAILED.values() else f"is {stage}"
-
-
-def failure(hub: Hub, name: str, state: State, context: Context) -> HackkitError:
-    """Say why a Space does not run: the likely cause, and the last lines of the right log."""
+def failure(hub: Hub, name: str, state: SpaceState, context: Context) -> HackkitError:
+    """Return why a Space does not run: the likely cause, and the last lines of its log."""
     build = state.stage == "BUILD_ERROR"
-    said = ""
+    log = ""
     if build or state.stage == "RUNTIME_ERROR":
-        with contextlib.suppress(HackkitError):  # the failure is worth more than its log
-            said = tidy(hub.log(name, build=build))
-    cause = _cause(said, state, context)
+        with contextlib.suppress(HackkitError):  # the failure matters more than its log
+            log = clean_log(hub.log(name, build=build))
+    cause = _cause(log, state, context)
     what = FAILED.get(state.stage) or f"is {ASLEEP.get(state.stage, state.stage.lower())}"
     lines = [f"{name} {what}. {cause.problem}".rstrip()]
-    if tail := said.splitlines()[-_LOG_LINES:]:
+    if tail := log.splitlines()[-_LOG_LINES:]:
         which = "build" if build else "app"
         lines += [f"The last lines of the {which}'s log:", *(f"  {each}" for each in tail)]
     return HackkitError("\n".join(lines), fix=cause.fix)
 
 
-def _cause(said: str, state: State, context: Context) -> HackkitError:
-    complaint = state.complaint.lower()
-    if "memory" in complaint:
+def _cause(log: str, state: SpaceState, context: Context) -> Problem:
+    error = state.error.lower()
+    if "memory" in error:
         fix = hackkit("deploy", "spaces", "--hardware", "cpu-upgrade")
-        return HackkitError("The app needs more memory than its hardware has.", fix=fix)
-    if "not healthy" in complaint or "timed out" in complaint:
-        return HackkitError(
-            "Nothing answered on port 7860.",
+        return Problem("The app ran out of memory on this hardware.", fix=fix)
+    if "not healthy" in error or "timed out" in error:
+        return Problem(
+            f"The app did not answer on port {PORT}.",
             fix="edit app.py: pass server_name=SETTINGS.host to launch(), and no port of your own",
         )
-    known = install_log.trouble(said) or app_log.cause(said, context)
+    known = install_log.explain(log) or app_log.explain(log, context)
     if known:
         return known
     header = state.stage in {"CONFIG_ERROR", "NO_APP_FILE"}
     fix = "edit README.md: its header" if header else hackkit("deploy", "spaces", "--rehearse")
-    return HackkitError(state.complaint, fix=fix)
+    return Problem(state.error, fix=fix)
 
 
-def tidy(log: str) -> str:
-    """Return a log as a screen would show it in the end: no colours, no bars overwritten."""
+def clean_log(log: str) -> str:
+    """Return a log as a terminal shows it in the end: no colours, progress bars overwritten."""
     lines = (each.rstrip().rsplit("\r", 1)[-1] for each in _ESCAPES.sub("", log).split("\n"))
     return "\n".join(line for line in lines if line)
