@@ -47,6 +47,8 @@ AVOIDED_IN_SOURCE = (
     "obstacles",
     "pristine",
 )
+# A file's method is Python's own; scripts read this key of `hackkit deploy --dry-run --json`.
+KEPT = (".tell()", '"objections"')
 READ_BY_PEOPLE = {
     *(".py", ".md", ".toml", ".yml", ".yaml", ".jinja", ".j2", ".css", ".js", ".html", ".ipynb"),
     *(".sh", ".example", ".txt", ""),
@@ -76,8 +78,9 @@ def texts(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def words_of(text: str) -> str:
-    """Take the names in a text apart into words; a file's method `tell` is Python's own."""
-    text = text.replace(".tell()", "")
+    """Take the names in a text apart into words, without what is not ours to name."""
+    for kept in KEPT:
+        text = text.replace(kept, "")
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
 
 
