@@ -45,7 +45,9 @@ def test_a_key_on_a_page_of_a_pdf_is_found_also_with_its_letters_moved() -> None
 
 
 @pytest.mark.parametrize(
-    "data", [b"plain text", office()[:60], b"PK\x03\x04nothing", pdf(b"")[:40], b"%PDF-stream\nx"]
+    "data",
+    [b"plain text", office()[:60], b"PK\x03\x04nothing", pdf(b"")[:40], b"%PDF-stream\nx"],
+    ids=["text", "cut office", "no zip", "cut pdf", "no pdf"],
 )
 def test_plain_or_broken_files_yield_nothing(data: bytes) -> None:
     assert not any(contents(data))

@@ -14,7 +14,6 @@ from hackkit.screens import console
 from hackkit.system.command_line import hackkit
 
 _MB = 1_000_000
-_PROBLEMS_KEY = "objections"  # scripts read this key
 _MOST_FILES = 15  # files on the screen; --json lists all of them
 
 
@@ -114,7 +113,7 @@ def _document(outcome: Outcome) -> Mapping[str, Any]:
             "changes": outcome.changes,
             "needs": outcome.needs,
             "notes": outcome.notes,
-            _PROBLEMS_KEY: [{"words": each.problem, "fix": each.fix} for each in outcome.problems],
+            "objections": [{"words": each.problem, "fix": each.fix} for each in outcome.problems],
         }
     if isinstance(outcome, RehearsalResult):
         return {"steps": [asdict(each) for each in outcome.steps], "log": str(outcome.log)}
