@@ -10,7 +10,7 @@ NAMES = ("x", "forty-letters-make-quite-a-long-app-name")
 
 
 def is_plain(slot: Slot) -> bool:
-    """Tell whether a slot brings no code, as a licence: it cannot break what others bring."""
+    """Return whether a slot brings no code, as a licence: it cannot break what others bring."""
     folder = Catalog.here().templates_folder / "_slots" / slot.name
     return not any(folder.glob("*.py"))
 

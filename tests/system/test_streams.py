@@ -20,7 +20,7 @@ def stream() -> Stream:
 
 
 def is_ended(code: str) -> bool:
-    """Tell whether no child of this process runs this code."""
+    """Return whether no child of this process runs this code."""
     commands = (each.cmdline() for each in psutil.Process().children() if each.is_running())
     return not any(code in command for command in commands)
 
