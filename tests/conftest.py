@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     if "tuner" in getattr(item, "fixturenames", ()):
         return "tuner"
+    if item.nodeid.startswith("tests/deploy/") and item.get_closest_marker("slow"):
+        return "port 7860"  # a Space and a container listen there
     places = getattr(getattr(item, "callspec", None), "indices", {})
     parts = [str(places[name]) for name in APART if name in places]
     return " ".join([item.nodeid.split("::")[0], *parts])

@@ -9,6 +9,7 @@ from hackkit.project.app_status import AppStatus
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 from hackkit.system import processes
+from hackkit.version import VERSION
 
 # Made up, and put together here so that no scan takes this file for a leak.
 MISTRAL_KEY = "a1b2c3d4" * 4
@@ -28,7 +29,7 @@ MACHINE = {
     key: value for key, value in os.environ.items() if not key.startswith("GIT_")
 } | _VARIABLES
 FILES = {
-    ".hackkit.yml": "_commit: v0.1.0\n_src_path: hackkit.bundle\ntemplate: rag-app\n",
+    ".hackkit.yml": f"_commit: v{VERSION}\n_src_path: hackkit.bundle\ntemplate: rag-app\n",
     ".gitignore": ".env\n.venv/\n",
     ".env.example": "# The model.\nMISTRAL_API_KEY=\nLLM_BASE_URL=\nPORT=\n",
     "app.py": "print('hello')\n",

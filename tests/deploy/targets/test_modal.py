@@ -106,7 +106,17 @@ def test_the_teams_changes_stay(folder: Path) -> None:
 def test_the_file_is_formatted(folder: Path) -> None:
     source = text(requested(folder, options=Options(name="x" * 40)))
     for words in (["format", "--check"], ["check", "--select", "E,F,I,B,UP,SIM"]):
-        command = ["ruff", *words, "--line-length", "100", "--stdin-filename", "modal_app.py", "-"]
+        command = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *words,
+            "--line-length",
+            "100",
+            "--stdin-filename",
+            "modal_app.py",
+            "-",
+        ]
         ran = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout
 
