@@ -8,12 +8,11 @@ import pytest
 from plumbing.readers import Unreadable, read
 from plumbing.web import fetch, is_public
 
-
 dripping = Event()  # a page that never ends is being sent
 
 
 class WhenDripping(Timer):
-    """A timer that waits for that, not for the seconds."""
+    """A timer that goes off when such a page is being sent, however many seconds it is set to."""
 
     def run(self) -> None:
         dripping.wait(60)

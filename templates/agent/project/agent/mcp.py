@@ -108,11 +108,11 @@ def toolbox(settings: Settings = SETTINGS) -> tuple[list[BaseTool], tuple[str, .
     return [*collect(), *found.tools], found.problems
 
 
-def close() -> None:
+def close(seconds: float = 6) -> None:
     """End all servers that run; the program's end does it too."""
     if _running:
         with suppress(TimeoutError):
-            _wait(_side_by_side([server.stop() for server in list(_running)]), seconds=6)
+            _wait(_side_by_side([server.stop() for server in list(_running)]), seconds)
 
 
 def _read(file: Path) -> dict[str, Any]:

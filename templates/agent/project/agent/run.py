@@ -42,7 +42,11 @@ class Run:
     notice: str = ""  # why the stand-in goes on in the model's place
     stopped: threading.Event = field(default_factory=threading.Event)
     heard: queue.SimpleQueue[Step | None] = field(default_factory=queue.SimpleQueue)
-    began: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
 
     def tell(self, step: Step) -> None:
         """Write a step down and hand it to whoever listens."""
@@ -83,7 +87,7 @@ class Run:
 
     def now(self) -> Spent:
         """What was spent up to this moment, in this run and before an approval."""
-        return replace(self.spent, seconds=self.spent.seconds + time.monotonic() - self.began)
+        return replace(self.spent, seconds=self.spent.seconds + self.clock() - self.began)
 
     def watch(self, call: Callable[[], T], seconds: float = float("inf")) -> T:
         """Make a call that may hang; it is left behind when the run ends or its time is up."""
