@@ -27,6 +27,19 @@ class Stopped(BaseException):
     """Raised to cancel a request; must not be caught on the way."""
 
 
+class Clock:
+    """Reads the time and waits, in seconds; a test passes one on which waiting takes no time."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+CLOCK = Clock()
+
+
 class ModelSettings(Hashable, Protocol):
     """The settings that are used here (times in seconds). They must be immutable."""
 
@@ -52,24 +65,25 @@ def retry(
     settings: ModelSettings,
     patience: float | None = None,
     stop: Callable[[], None] = lambda: None,
+    clock: Clock = CLOCK,
 ) -> T:
     """Call the model until it works; pause for Retry-After, or twice as long each time.
 
     `patience` is the limit in seconds for "too many requests"; other errors use the settings'.
     `stop` is called before each try and during the pauses; it may raise Stopped.
     """
-    started, pause = time.monotonic(), settings.backoff
+    started, pause = clock.now(), settings.backoff
     while True:
-        gate(settings, model).wait(stop)
+        gate(settings, model).wait(stop, clock)
         try:
             return call()
         except Exception as error:
             wait = _retry_after(error, pause)
             longest = patience if patience and status(error) == 429 else settings.patience
-            if not is_passing(error) or time.monotonic() + wait - started > longest:
+            if not is_passing(error) or clock.now() + wait - started > longest:
                 raise
             log.info("%s: trying again in %.1f s (%s)", model, wait, type(error).__name__)
-        _sleep(wait, stop)
+        _sleep(wait, stop, clock)
         pause = min(2 * pause, 30.0)
 
 
@@ -80,12 +94,12 @@ class Gate:
         self.interval, self.next_turn, self.closed_until = interval, 0.0, 0.0
         self.lock = threading.Lock()
 
-    def wait(self, stop: Callable[[], None] = lambda: None) -> None:
+    def wait(self, stop: Callable[[], None] = lambda: None, clock: Clock = CLOCK) -> None:
         """Wait for a turn of one's own; `stop` may raise, which ends the waiting."""
         with self.lock:
-            turn = max(self.next_turn, time.monotonic())
+            turn = max(self.next_turn, clock.now())
             self.next_turn = turn + self.interval
-        _sleep(turn - time.monotonic(), stop)
+        _sleep(turn - clock.now(), stop, clock)
 
 
 @cache
@@ -95,29 +109,31 @@ def gate(settings: ModelSettings, model: str = "") -> Gate:
     return Gate(1 / settings.requests_per_second if limited else 0.0)
 
 
-def _sleep(seconds: float, stop: Callable[[], None]) -> None:
-    end = time.monotonic() + seconds
+def _sleep(seconds: float, stop: Callable[[], None], clock: Clock) -> None:
+    end = clock.now() + seconds
     stop()
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, GLANCE))
+    while (left := end - clock.now()) > 0:
+        clock.sleep(min(left, GLANCE))
         stop()
 
 
 @contextmanager
-def polite_errors(model: str, settings: ModelSettings, optional: bool = False) -> Iterator[None]:
+def polite_errors(
+    model: str, settings: ModelSettings, optional: bool = False, clock: Clock = CLOCK
+) -> Iterator[None]:
     """Turn any error of a request into ModelUnavailable, and log the cause.
 
     `optional`: the app works without this model, so after a 404 it is not requested again.
     """
     server, own = gate(settings), gate(settings, model)
-    if time.monotonic() < max(server.closed_until, own.closed_until):
+    if clock.now() < max(server.closed_until, own.closed_until):
         raise ModelUnavailable("The model did not answer a moment ago.")
     try:
         yield
     except Exception as error:
         if is_passing(error):
             away = status(error) is None  # then the server is, with all its models
-            (server if away else own).closed_until = time.monotonic() + settings.cooldown
+            (server if away else own).closed_until = clock.now() + settings.cooldown
         elif optional and status(error) == 404:
             own.closed_until = math.inf
         cause = f"{type(error).__name__}: {error}"

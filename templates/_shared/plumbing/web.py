@@ -23,6 +23,7 @@ def fetch(
     max_mb: int,
     allowed: Callable[[str], bool] | None = None,
     seconds: float = FETCH_SECONDS,
+    timer: Callable[[float, Callable[[], None]], threading.Timer] = threading.Timer,
 ) -> tuple[str, bytes]:
     """Download a page or file; returns its file extension (".html") and its bytes.
 
@@ -33,10 +34,16 @@ def fetch(
 
     # No proxy from the environment: it would look up the name again, after our check.
     client = httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted())
-    alarm = threading.Timer(seconds, client.close)  # the time-out counts one silence, not the whole
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        client.close()
+
+    alarm = timer(seconds, give_up)  # the client's own time limit is for each read, not the whole
     try:
         alarm.start()
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS + 1):
             with client.stream("GET", **_checked(url, allowed or is_public)) as response:
                 if not response.has_redirect_location:
                     response.raise_for_status()
@@ -47,7 +54,7 @@ def fetch(
     except httpx2.HTTPStatusError as error:
         raise Unreadable(f"the server answered {error.response.status_code}") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError) as error:
-        cause = type(error).__name__ if alarm.is_alive() else f"more than {seconds:g} seconds"
+        cause = f"more than {seconds:g} seconds" if late.is_set() else type(error).__name__
         raise Unreadable(f"could not be fetched ({cause})") from error
     finally:
         alarm.cancel()

@@ -6,6 +6,7 @@ import email
 import itertools
 import json
 import re
+import select
 import socket
 import struct
 import sys
@@ -70,6 +71,7 @@ class Said:
     reason: str = "stop"
     pieces: int = 1  # number of deltas for the arguments of a call
     pause: float = 0  # seconds before each piece
+    sleep: Callable[[float], object] = time.sleep
 
     def content(self) -> str | list[Body]:
         words = [{"type": "text", "text": self.words}] if self.words else []
@@ -110,9 +112,9 @@ def truncated(name: str, arguments: Body) -> Reply:
     return lambda handler, body: handler.say(body, said)
 
 
-def slowly(words: str, seconds: float) -> Reply:
+def slowly(words: str, seconds: float, sleep: Callable[[float], object] = time.sleep) -> Reply:
     """Stream words with a pause before each one."""
-    return lambda handler, body: handler.say(body, Said(words, pause=seconds))
+    return lambda handler, body: handler.say(body, Said(words, pause=seconds, sleep=sleep))
 
 
 def transcript(words: str) -> Reply:
@@ -131,9 +133,14 @@ def hanging() -> Reply:
 
 
 def slow(seconds: float) -> Reply:
+    """Answer after a while, or not at all when the client goes away before."""
+
     def reply(handler: "Handler", body: Body) -> None:
-        time.sleep(seconds)
-        handler.answer(body)
+        gone, _, _ = select.select([handler.connection], [], [], seconds)
+        if gone:
+            handler.close_connection = True
+        else:
+            handler.answer(body)
 
     return reply
 
@@ -373,7 +380,7 @@ class Handler(BaseHTTPRequestHandler):
         called = [self.called(call, index) for index, call in enumerate(said.calls)]
         if body.get("stream"):
             return self.stream(self.events(body, said, called))
-        time.sleep(said.pause * len(split(said.words)))
+        said.sleep(said.pause * len(split(said.words)))
         message: Body = {"role": "assistant", "content": said.content()}
         message |= {"tool_calls": called} if called else {}
         choice: Body = {"index": 0, "message": message}
@@ -395,7 +402,7 @@ class Handler(BaseHTTPRequestHandler):
         """The events of a stream; the last delta has the finish reason and the usage."""
         *deltas, last = said.deltas(called)
         for delta in deltas:
-            time.sleep(said.pause)
+            said.sleep(said.pause)
             yield self.event(body, self.loosened(delta))
         yield self.event(body, self.loosened(last), said.reason, said.whole())
         if self.server.deviant:

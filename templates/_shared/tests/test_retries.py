@@ -1,7 +1,7 @@
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import httpx2
@@ -10,6 +10,7 @@ from mistralai.client.errors import SDKError
 from pydantic import SecretStr
 
 from plumbing.retries import (
+    Clock,
     ModelUnavailable,
     Stopped,
     gate,
@@ -57,6 +58,24 @@ def sdk_error(code: int) -> SDKError:
     return SDKError("API error occurred", response)
 
 
+@dataclass
+class FastClock(Clock):
+    """A clock that only sleeping moves on; no test waits for it."""
+
+    time: float = 0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture
+def clock() -> FastClock:
+    return FastClock()
+
+
 class Call:
     """Fails with these errors, one after the other, and then answers."""
 
@@ -82,9 +101,9 @@ def stop_at(glance: int) -> Callable[[], None]:
     return stop
 
 
-def shown(settings: Quick, error: Exception, model: str = MODEL, optional: bool = False) -> str:
+def shown(settings: Quick, error: Exception, model: str = MODEL, **how: Any) -> str:
     """The message that users see when a request to the model fails."""
-    with pytest.raises(ModelUnavailable) as caught, polite_errors(model, settings, optional):
+    with pytest.raises(ModelUnavailable) as caught, polite_errors(model, settings, **how):
         raise error
     return str(caught.value)
 
@@ -95,6 +114,8 @@ def shown(settings: Quick, error: Exception, model: str = MODEL, optional: bool 
 @pytest.mark.parametrize(
     "error",
     [
+        refused(408),
+        refused(425),
         refused(429),
         refused(500),
         sdk_error(503),
@@ -105,8 +126,10 @@ def shown(settings: Quick, error: Exception, model: str = MODEL, optional: bool 
         ConnectionResetError("no"),
     ],
 )
-def test_a_passing_failure_is_tried_again(settings: Quick, error: Exception) -> None:
-    assert retry(Call(error, error), MODEL, settings) == "Now."
+def test_a_passing_failure_is_tried_again(
+    settings: Quick, clock: FastClock, error: Exception
+) -> None:
+    assert retry(Call(error, error), MODEL, settings, clock=clock) == "Now."
 
 
 @pytest.mark.parametrize(
@@ -125,15 +148,29 @@ def test_the_status_is_found_on_the_errors_of_all_clients() -> None:
     assert status(httpx.ConnectError("no")) is None
 
 
-def test_the_server_says_how_long_to_wait(settings: Quick) -> None:
-    started = time.monotonic()
-    assert retry(Call(refused(429, retry_after="0.1")), MODEL, settings) == "Now."
-    assert time.monotonic() - started >= 0.1
+def test_each_pause_is_twice_as_long_as_the_last_up_to_half_a_minute(
+    settings: Quick, clock: FastClock
+) -> None:
+    tries = []
+
+    def call() -> None:
+        tries.append(clock.now())
+        raise refused(503)
+
+    with pytest.raises(httpx.HTTPStatusError):
+        retry(call, MODEL, replace(settings, backoff=4, patience=120), clock=clock)
+    pauses = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    assert pauses == pytest.approx([4, 8, 16, 30, 30, 30])
 
 
-def test_a_date_to_wait_for_is_no_failure_of_ours(settings: Quick) -> None:
+def test_the_server_says_how_long_to_wait(settings: Quick, clock: FastClock) -> None:
+    assert retry(Call(refused(429, retry_after="0.25")), MODEL, settings, clock=clock) == "Now."
+    assert clock.now() == pytest.approx(0.25)
+
+
+def test_a_date_to_wait_for_is_no_failure_of_ours(settings: Quick, clock: FastClock) -> None:
     later = refused(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT")
-    assert retry(Call(later), MODEL, settings) == "Now."
+    assert retry(Call(later), MODEL, settings, clock=clock) == "Now."
 
 
 def test_a_wait_over_the_limit_fails_immediately(settings: Quick) -> None:
@@ -143,19 +180,21 @@ def test_a_wait_over_the_limit_fails_immediately(settings: Quick) -> None:
     assert call.tries == 1
 
 
-def test_the_rate_limit_may_be_waited_for_longer_than_a_broken_server(settings: Quick) -> None:
+def test_the_rate_limit_may_be_waited_for_longer_than_a_broken_server(
+    settings: Quick, clock: FastClock
+) -> None:
     hasty = replace(settings, patience=0)
-    assert retry(Call(refused(429), refused(429)), MODEL, hasty, patience=60) == "Now."
+    limits = Call(refused(429), refused(429))
+    assert retry(limits, MODEL, hasty, patience=60, clock=clock) == "Now."
     with pytest.raises(httpx.HTTPStatusError):
         retry(Call(refused(500)), MODEL, hasty, patience=60)
 
 
-def test_requests_are_spaced_out(settings: Quick) -> None:
-    limited = replace(settings, requests_per_second=50)
-    started = time.monotonic()
+def test_requests_are_spaced_out(settings: Quick, clock: FastClock) -> None:
+    limited, times = replace(settings, requests_per_second=4), list[float]()
     for _ in range(4):
-        retry(Call(), MODEL, limited)
-    assert time.monotonic() - started >= 3 / 50
+        retry(lambda: times.append(clock.now()), MODEL, limited, clock=clock)
+    assert times == pytest.approx([0, 0.25, 0.5, 0.75])
 
 
 def test_the_rate_limit_is_for_mistral_s_own_api_only(settings: Quick) -> None:
@@ -166,23 +205,22 @@ def test_the_rate_limit_is_for_mistral_s_own_api_only(settings: Quick) -> None:
 # Stopping
 
 
-def test_a_stop_ends_the_pause_between_two_tries(settings: Quick) -> None:
+def test_a_stop_ends_the_pause_between_two_tries(settings: Quick, clock: FastClock) -> None:
     call, patient = Call(refused(503, retry_after="60")), replace(settings, patience=600)
-    started = time.monotonic()
     with pytest.raises(Stopped):
-        retry(call, MODEL, patient, stop=stop_at(4))
+        retry(call, MODEL, patient, stop=stop_at(4), clock=clock)
     assert call.tries == 1
-    assert time.monotonic() - started < 10
+    assert clock.now() < 1
 
 
-def test_a_stop_ends_the_wait_for_the_rate_limit(settings: Quick) -> None:
+def test_a_stop_ends_the_wait_for_the_rate_limit(settings: Quick, clock: FastClock) -> None:
     slow = replace(settings, requests_per_second=1 / 60)
-    retry(Call(), MODEL, slow)
-    call, started = Call(), time.monotonic()
+    retry(Call(), MODEL, slow, clock=clock)
+    call = Call()
     with pytest.raises(Stopped):
-        retry(call, MODEL, slow, stop=stop_at(3))
+        retry(call, MODEL, slow, stop=stop_at(3), clock=clock)
     assert call.tries == 0
-    assert time.monotonic() - started < 10
+    assert clock.now() < 1
 
 
 def test_a_stop_before_the_first_try_sends_no_request(settings: Quick) -> None:
@@ -219,13 +257,15 @@ def test_a_failure_gives_a_polite_message(settings: Quick, error: Exception, exp
     assert shown(settings, error) == expected
 
 
-def test_after_a_failure_only_that_model_pauses(settings: Quick) -> None:
-    resting = replace(settings, cooldown=0.1)
-    shown(resting, refused(500))
-    assert shown(resting, refused(401)) == "The model did not answer a moment ago."
-    assert shown(resting, refused(401), "another") == "The model refused the API key."
-    time.sleep(0.1)
-    assert shown(resting, refused(401)) == "The model refused the API key."
+def test_after_a_failure_only_that_model_pauses(settings: Quick, clock: FastClock) -> None:
+    resting = replace(settings, cooldown=20)
+    shown(resting, refused(500), clock=clock)
+    clock.sleep(19)
+    after = shown(resting, refused(401), clock=clock)
+    assert after == "The model did not answer a moment ago."
+    assert shown(resting, refused(401), "another", clock=clock) == "The model refused the API key."
+    clock.sleep(1)
+    assert shown(resting, refused(401), clock=clock) == "The model refused the API key."
 
 
 def test_a_server_that_is_down_pauses_all_its_models(settings: Quick) -> None:

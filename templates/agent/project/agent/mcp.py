@@ -108,11 +108,11 @@ def toolbox(settings: Settings = SETTINGS) -> tuple[list[BaseTool], tuple[str, .
     return [*collect(), *found.tools], found.problems
 
 
-def close() -> None:
+def close(seconds: float = 6) -> None:
     """Stop all running servers; this also happens when the program exits."""
     if _running:
         with suppress(TimeoutError):
-            _run_async(_gather([server.stop() for server in list(_running)]), seconds=6)
+            _run_async(_gather([server.stop() for server in list(_running)]), seconds)
 
 
 def _read(file: Path) -> dict[str, Any]:

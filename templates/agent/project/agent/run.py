@@ -42,7 +42,11 @@ class Run:
     notice: str = ""  # why the run continues offline
     stopped: threading.Event = field(default_factory=threading.Event)
     events: queue.SimpleQueue[Step | None] = field(default_factory=queue.SimpleQueue)
-    started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     def emit(self, step: Step) -> None:
         """Save a step, and put it into the queue."""
@@ -83,7 +87,7 @@ class Run:
 
     def usage_now(self) -> Usage:
         """The usage up to this moment; the time spent waiting for an approval does not count."""
-        return replace(self.usage, seconds=self.usage.seconds + time.monotonic() - self.started)
+        return replace(self.usage, seconds=self.usage.seconds + self.clock() - self.started)
 
     def cancellable(self, call: Callable[[], T], seconds: float = float("inf")) -> T:
         """Make a call that may hang, and abandon it when the run ends or `seconds` are over."""

@@ -47,8 +47,8 @@ from mistral_server import MistralServer  # noqa: E402
 from agent import calls, prompts, team  # noqa: E402
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
-QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 1, "cooldown": 0}
-QUICK |= {"timeout": 5}
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
+QUICK |= {"timeout": 60}
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 

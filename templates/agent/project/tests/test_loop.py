@@ -257,10 +257,6 @@ def looping(online: Settings) -> Iterator[Settings]:
         ({"max_steps": 3}, "The limit of 3 steps is reached (MAX_STEPS)."),
         ({"max_task_tokens": 300}, "The limit of 300 tokens is reached (MAX_TASK_TOKENS)."),
         ({"max_cost": 0.0001}, "The limit of $0.0001 is reached (MAX_COST)."),
-        (
-            {"max_seconds": 0.2, "max_steps": 0, "max_task_tokens": 0},
-            "The limit of 0.2 seconds is reached",
-        ),
     ],
 )
 def test_an_endless_loop_ends_at_a_limit_with_a_summary(
@@ -272,6 +268,21 @@ def test_an_endless_loop_ends_at_a_limit_with_a_summary(
     assert "- calculate: " in answer.text
 
 
+def test_an_endless_loop_ends_when_its_time_is_up(online: Settings, chat: str) -> None:
+    asked: list[int] = []
+
+    def answer(messages: list[Body]) -> Any:
+        asked.append(len(messages))
+        return endless(messages)
+
+    with MistralServer(answer) as server:
+        hurried = {"max_seconds": 150, "max_steps": 0, "max_task_tokens": 0}
+        settings = changed(online, mistral_server_url=server.url, **hurried)
+        steps = do(chat, "Go.", settings, clock=lambda: 60.0 * len(asked))  # a reply takes a minute
+    assert len(asked) == 3
+    assert only(Answer, steps).text.startswith("The limit of 150 seconds is reached")
+
+
 def test_after_a_limit_the_conversation_goes_on(
     looping: Settings, server: MistralServer, chat: str
 ) -> None:
@@ -280,7 +291,7 @@ def test_after_a_limit_the_conversation_goes_on(
     assert only(Answer, do(chat, "And now?", changed(looping, mistral_server_url=server.url))).text
 
 
-@pytest.mark.parametrize("reply", [hanging(), slowly("word " * 100, 0.05)])
+@pytest.mark.parametrize("reply", [hanging(), slowly("word " * 2000, 0.05)])
 def test_stop_works_at_once_and_the_conversation_goes_on(
     online: Settings, server: MistralServer, chat: str, reply: Any
 ) -> None:
@@ -288,21 +299,19 @@ def test_stop_works_at_once_and_the_conversation_goes_on(
     steps = loop.run(chat, Task("Wait."), online)
     assert isinstance(next(steps), Task)
     assert isinstance(next(steps), Draft)
-    began = time.monotonic()
     assert loop.stop(chat)
     answer = only(Answer, list(step for step in steps if not isinstance(step, Draft)))
-    assert answer.text.startswith(prompts.STOPPED)
-    assert time.monotonic() - began < 2
+    assert answer.text.startswith(prompts.STOPPED)  # long before the model is done
     server.replies.clear()
     server.will(text("Here."))
     assert only(Answer, do(chat, "Still there?", online)).text == "Here."
 
 
 def test_closing_the_generator_stops_the_run(looping: Settings, chat: str) -> None:
-    steps = loop.run(chat, Task("Go."), changed(looping, max_steps=0, max_seconds=60))
+    steps = loop.run(chat, Task("Go."), changed(looping, max_steps=0, max_seconds=600))
     next(steps)
     steps.close()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while loop.is_busy(chat) and time.monotonic() < end:
         time.sleep(0.01)
     assert not loop.is_busy(chat)
@@ -316,14 +325,14 @@ def test_when_the_app_ends_every_conversation_gets_a_final_answer(
     runs = [loop.run(each, Task("Wait."), online) for each in chats]
     for steps in runs:
         assert isinstance(next(steps), Task)
-    loop.stop_all(10)
+    loop.stop_all(60)
     for each in chats:
         assert only(Answer, memory.steps(online.memory, each)).text.startswith(prompts.STOPPED)
         assert not loop.is_busy(each)
 
 
 def test_a_conversation_does_one_task_at_a_time(looping: Settings, chat: str) -> None:
-    first = loop.run(chat, Task("Go."), changed(looping, max_steps=0, max_seconds=60))
+    first = loop.run(chat, Task("Go."), changed(looping, max_steps=0, max_seconds=600))
     next(first)
     assert do(chat, "Another.", looping) == [Notice(prompts.BUSY)]
     first.close()

@@ -29,7 +29,7 @@ def stdio(*args: str, **env: str) -> dict[str, Any]:
 def connected(folder: Path, servers: dict[str, Any], **limits: float) -> Connected:
     file = folder / "mcp.json"
     file.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
-    return mcp.connect(file, **limits)
+    return mcp.connect(file, **{"seconds": 60, "call_seconds": 60} | limits)
 
 
 def port_of(url: str) -> int:
@@ -210,7 +210,7 @@ def test_a_server_that_dies_between_calls_fails_the_next_call(found: Connected) 
 def test_a_call_that_takes_too_long_times_out(tmp_path: Path, url: str) -> None:
     found = connected(tmp_path, {"far": {"url": url}}, call_seconds=0.2)
     with pytest.raises(ToolError, match="far timed out after 0.2 seconds"):
-        call(found, "sleep", seconds=0.3)
+        call(found, "sleep", seconds=2)
 
 
 def test_a_remote_server_that_has_ended_fails_immediately(found: Connected, url: str) -> None:
@@ -225,5 +225,5 @@ def test_a_remote_server_that_has_ended_fails_immediately(found: Connected, url:
 
 def test_closing_ends_the_servers(found: Connected, ended: Path) -> None:
     assert found.tools and not ended.exists()
-    mcp.close()
+    mcp.close(60)
     assert ended.exists()

@@ -205,9 +205,9 @@ def test_two_hundred_steps_take_no_time() -> None:
     for number in range(200):
         steps.append(Call(str(number), "read_file", {"path": "server.log", "lines": number}))
         steps.append(Result(str(number), "read_file", "<b>line</b>\n" * 100_000, True, 1))
-    started = time.perf_counter()
+    started = time.thread_time()
     render(steps)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1  # seconds of CPU; usual are 0.02
 
 
 # The counter

@@ -124,10 +124,10 @@ def test_names_attributes_and_foreign_calls_are_refused(expression: str) -> None
     ],
 )
 def test_what_would_take_forever_ends_at_once(expression: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(ToolError, match="too large|longer than"):
         result(expression)
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2  # seconds of CPU; usual are a few thousandths
 
 
 @pytest.mark.parametrize("expression", ["-" * 499 + "1", "(" * 240 + "1" + ")" * 240])

@@ -22,7 +22,7 @@ from tune.runs import Record, Run
 from tune.settings import SETTINGS, Settings
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
-QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 0.2, "cooldown": 0}
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
 ASKED = "Where is my parcel?"
 ROW = {"prompt": "When does my parcel come?", "completion": '{"team": "delivery"}'}
 RECORDED = "What does the blue lamp weigh?"
@@ -170,13 +170,14 @@ def test_a_recorded_answer_comes_before_the_offline_answer(
 def test_one_column_does_not_wait_for_the_other(
     served: Settings, local_server: MistralServer
 ) -> None:
-    only_tuned = changed(served, base_chat_model="", timeout=5)
-    local_server.will(slowly("word " * 5, 0.1))
-    seen = list(answers.compare(ASKED, only_tuned))
-    done = next(each for each in seen if each["base"].done)
-    assert not done["tuned"].done
-    assert seen[-1]["tuned"].text.split() == ["word"] * 5
-    assert 0.3 < seen[-1]["tuned"].seconds < 3
+    only_tuned, go_on = changed(served, base_chat_model="", timeout=60), threading.Event()
+    local_server.will(slowly("word " * 5, 60, go_on.wait))
+    growing = answers.compare(ASKED, only_tuned)
+    assert not next(each for each in growing if each["base"].done)["tuned"].done
+    go_on.set()
+    *_, last = growing
+    assert last["tuned"].text.split() == ["word"] * 5
+    assert last["tuned"].seconds > 0
 
 
 def test_closing_it_cancels_both_models(served: Settings, local_server: MistralServer) -> None:
@@ -185,7 +186,7 @@ def test_closing_it_cancels_both_models(served: Settings, local_server: MistralS
     growing = answers.compare(ASKED, changed(served, timeout=0.5))
     next(each for each in growing if any(side.text for side in each.values()))
     growing.close()  # type: ignore[attr-defined]
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while threading.active_count() > threads + 2 and time.monotonic() < end:
         time.sleep(0.02)  # the server's own two threads may still run
     assert time.monotonic() < end

@@ -108,7 +108,7 @@ def test_after_any_error_the_page_still_works(page: Path, monkeypatch: pytest.Mo
 def slow(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The tuned model is on a slow server."""
     with MistralServer(deviant=True) as server:
-        server.will(*[slowly("word " * 100, 0.05)] * 2)
+        server.will(*[slowly("word " * 2000, 0.05)] * 2)
         own = {"llm_base_url": f"{server.url}/v1", "chat_model": "ours"}
         monkeypatch.setattr(app, "SETTINGS", app.SETTINGS.model_copy(update=own))
         yield

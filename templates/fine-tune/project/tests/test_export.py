@@ -26,6 +26,7 @@ from tune.errors import TuneError, explained
 from tune.export import Export
 from tune.exporting import hub
 from tune.runs import Run
+from tune.settings import SETTINGS
 from tune.training import tiny, weights
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,18 @@ def test_the_gguf_file_comes_with_ollamas_modelfile(exports: dict[str, Export]) 
 def test_each_reports_that_it_answers_like_the_run(exports: dict[str, Export]) -> None:
     for made in exports.values():
         assert made.checked.startswith(f"all {export.ASKED} answers are the run's")
+
+
+def test_five_questions_are_asked(tmp_path: Path) -> None:
+    asked = tuple(f"question {n}" for n in range(9))
+    rows = tmp_path / "test.jsonl"
+    rows.write_text(
+        "\n".join(json.dumps({"prompt": each, "completion": "x"}) for each in asked), "utf-8"
+    )
+    for file in (rows, tmp_path / "none.jsonl"):
+        settings = SETTINGS.model_copy(update={"test_file": file, "examples": asked})
+        found = [messages[-1]["content"] for messages in export.questions(settings)]
+        assert found == list(asked[:5])
 
 
 def test_no_temporary_folder_is_left(exports: dict[str, Export], run: Run) -> None:

@@ -230,7 +230,7 @@ def test_threads_that_ask_at_once_get_their_own_answers(trained: Generator, aske
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert [found[at] for at in range(len(streams))] == wanted
 
 

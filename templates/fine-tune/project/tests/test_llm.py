@@ -9,7 +9,7 @@ from tune.answering import llm
 from tune.settings import Settings
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
-QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 0.5, "cooldown": 0}
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
 QUESTION = [{"role": "user", "content": "Where is my parcel?"}]
 
 

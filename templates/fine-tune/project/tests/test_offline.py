@@ -54,12 +54,12 @@ def test_the_test_rows_are_answered_better_than_by_chance() -> None:
     assert sum(ours) / len(test) > 1.1 * sum(chance) / len(chance)
 
 
-def test_many_rows_are_cut_short_and_searched_in_no_time() -> None:
+def test_many_rows_are_cut_short_and_searched_fast() -> None:
     many = Nearest(row(f"Parcel {n % 977}", "x") for n in range(offline.MOST + 9))
     assert len(many.rows) == offline.MOST
-    start = time.perf_counter()
+    start = time.thread_time()
     many.find("Where is parcel 5?")
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1  # seconds of CPU; usual are 0.006
 
 
 # Prompts

@@ -23,7 +23,7 @@ from tune.training.progress import Progress
 
 pytest.importorskip("trl")
 
-PATIENCE = 120  # seconds that a process may take
+PATIENCE = 600  # seconds that a process may take
 MIDDLE = 50  # a step after several checkpoints, and before the last
 
 

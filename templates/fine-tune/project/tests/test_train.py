@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,10 +157,35 @@ def test_a_training_that_no_longer_improves_stops_early(quick: Settings) -> None
     assert record.figures["kept_step"] < record.figures["steps"]
 
 
-def test_a_loss_that_is_not_a_number_names_the_learning_rate(quick: Settings) -> None:
-    wild = quick.model_copy(update={"learning_rate": 1e9})
-    with pytest.raises(TuneError, match="LEARNING_RATE"):
-        train.train(Run(quick.runs / "wild"), wild)
+def test_a_loss_that_is_not_a_number_names_the_learning_rate(
+    quick: Settings, tuned: Tuned, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = Path(shutil.copytree(tuned.base, tmp_path / "broken"))
+    weights = load_file(base / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))  # whatever comes after it is NaN, too
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(TuneError, match="The loss became NaN at step 1") as caught:
+        train.train(Run(quick.runs / "wild"), quick.model_copy(update={"base_model": str(base)}))
+    assert "LEARNING_RATE" in caught.value.fix
+
+
+def test_a_loss_that_explodes_names_the_learning_rate(quick: Settings) -> None:
+    from transformers import TrainerState
+
+    from tune.training import trainer
+    from tune.training.progress import Log
+
+    log = Log(quick.runs / "log.jsonl", lambda _: None)
+    listener = trainer._listener(0, log, threading.Event())
+    state = TrainerState(max_steps=9)
+    with pytest.raises(TuneError, match=r"exploded at step 4 \(28; it began at 2\)") as caught:
+        for state.global_step, loss in enumerate([2.0, 25.0, 26.0, 28.0, 29.0], 1):
+            logs = {"loss": loss}
+            state.log_history.append(logs)
+            listener.on_log(None, state, None, logs, processing_class=range(32_000))
+    assert "LEARNING_RATE" in caught.value.fix
 
 
 def test_missing_validation_rows_are_reported(quick: Settings) -> None:

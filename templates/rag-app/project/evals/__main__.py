@@ -7,14 +7,14 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from rouge_score.rouge_scorer import RougeScorer
 
 from rag import keywords, pipeline, prompts
 from rag.__main__ import run_ingest
@@ -56,16 +56,6 @@ class Outcome:
     model: str
 
 
-class _Words:
-    """rouge-score's own tokenizer knows English letters only; ours knows them all."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return keywords.stems(text)
-
-
-SCORER = RougeScorer(["rougeL"], tokenizer=_Words())
-
-
 def load(path: Path) -> list[Question]:
     """Read the questions of a JSONL file; exit with the line number of an invalid line."""
     questions = []
@@ -87,7 +77,7 @@ def measure(question: Question) -> Outcome:
     price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
     return Outcome(
         rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        rouge=SCORER.score(question.answer, said)["rougeL"].fmeasure,
+        rouge=rouge_l(keywords.stems(question.answer), keywords.stems(said)),
         cites=bool(answer.citations),
         cites_right=question.source in {c.passage.source for c in answer.citations},
         seconds=answer.seconds,
@@ -95,6 +85,19 @@ def measure(question: Question) -> Outcome:
         cost=(answer.tokens_in * price_in + answer.tokens_out * price_out) / 1e6,
         model=answer.model,
     )
+
+
+def rouge_l(wanted: Sequence[str], given: Sequence[str]) -> float:
+    """The words that both share in the same order, gaps allowed (Lin 2004, F-measure), 0 to 1."""
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(wanted):
+        places.setdefault(word, []).append(at)
+    ends: list[int] = []  # where the earliest common subsequence of 1, 2, 3 … words ends
+    for word in given:
+        for at in reversed(places.get(word, [])):
+            longer = bisect_left(ends, at)
+            ends[longer : longer + 1] = [at]
+    return 2 * len(ends) / (len(wanted) + len(given) or 1)
 
 
 def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, float]:

@@ -121,6 +121,12 @@ def test_a_short_follow_up_is_searched_with_the_question_before(offline_index: S
     assert pipeline.search(with_context, 1, offline_index)[0].passage.source.endswith("tea.md")
 
 
+def test_a_question_of_five_words_is_searched_alone() -> None:
+    before = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Hot."}]
+    assert pipeline._with_context("How hot is it?", before) == "How hot is it? Tea?"
+    assert pipeline._with_context("How hot is tea brewed?", before) == "How hot is tea brewed?"
+
+
 # When the model fails
 
 
@@ -205,6 +211,17 @@ def test_any_question_is_safe_with_a_model(model: Settings, server: MistralServe
         answer = pipeline.answer(question, settings=model)
         assert answer.notice == "", question
     assert all(len(str(request.body)) < 20_000 for request in server.requests)
+
+
+def test_a_model_reads_only_the_first_8000_characters_of_a_question(
+    model: Settings, server: MistralServer
+) -> None:
+    long, read = "a" * 8_000 + "b", "a" * 8_000
+    pipeline.answer(long, settings=model)
+    assert sent(server)[-1]["content"].endswith(f"Question: {read}")
+    pipeline.search(long, settings=model)
+    embedded = [request for request in server.requests if request.path == EMBEDDINGS][-1]
+    assert embedded.body["input"] == [read]
 
 
 def test_no_documents_are_no_error(settings: Settings, tmp_path: Path) -> None:

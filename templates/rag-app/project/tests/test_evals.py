@@ -57,6 +57,20 @@ def test_a_model_without_a_price_gets_no_cost(model: str, priced: bool) -> None:
     assert ("US$ for chat in all" in summary) is priced
 
 
+@pytest.mark.parametrize(
+    ("wanted", "given", "value"),
+    [
+        ("the lamp is on its way", "the lamp is on the way", 5 / 6),
+        ("a b c d", "d c b a", 1 / 4),
+        ("a a a b", "a a", 2 / 3),
+        ("a word", "", 0),
+        ("", "", 0),
+    ],
+)
+def test_rouge_is_what_the_package_rouge_score_says(wanted: str, given: str, value: float) -> None:
+    assert evals.rouge_l(wanted.split(), given.split()) == pytest.approx(value)
+
+
 def test_a_line_that_is_no_question_is_named(folder: Path) -> None:
     with (folder / "questions.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"question": "And the answer?"}\n')

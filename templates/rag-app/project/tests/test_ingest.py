@@ -447,7 +447,7 @@ def test_status_names_documents_that_cannot_be_read_and_why(
     write("photo.png", b"\x89PNG")
     write("broken.pdf", b"%PDF-1.4 broken")
     small = Settings(**(settings.model_dump() | {"max_file_mb": 1}))
-    now = ingest.status(small, seconds=30)
+    now = ingest.status(small, seconds=60)
     assert ends(now.new) == ["good.md"]
     assert sorted(ends(now.unreadable)) == ["broken.pdf", "huge.txt", "photo.png"]
 

@@ -32,6 +32,13 @@ def test_the_passage_with_the_words_comes_first(tmp_path: Path) -> None:
     assert best(tmp_path, "barked") == "dogs"
 
 
+def test_only_the_64_longest_words_of_a_question_are_looked_up(tmp_path: Path) -> None:
+    fill(tmp_path, tea="Tea is served with milk and with a biscuit in the house.")
+    longer = [f"unknown{number}" for number in range(64)]
+    assert best(tmp_path, " ".join(["tea", *longer[:63]])) == "tea"
+    assert best(tmp_path, " ".join(["tea", *longer])) == ""
+
+
 @pytest.mark.parametrize(
     ("question", "expected"),
     [

@@ -1,6 +1,5 @@
 import logging
 import socket
-import time
 from typing import Any
 
 import pytest
@@ -129,10 +128,9 @@ def test_a_temporary_failure_is_retried(
 
 
 def test_the_server_says_how_long_to_wait(either: Settings, server: MistralServer) -> None:
-    server.will(status(429, retry_after=0.1), text("Now."))
-    started = time.monotonic()
-    assert said(either) == "Now."
-    assert time.monotonic() - started >= 0.1
+    server.will(status(429, retry_after=either.patience + 1), text("Now."))
+    assert refusal(either) == "The model is busy: too many requests."
+    assert len(server.requests) == 1  # the wait is too long; without it there would be another try
 
 
 def test_ingest_waits_longer_for_the_rate_limit(online: Settings, server: MistralServer) -> None:
@@ -201,10 +199,8 @@ def test_a_retired_model_is_named(online: Settings) -> None:
 
 
 def test_a_silent_server_is_given_up_in_time(either: Settings, server: MistralServer) -> None:
-    server.will(slow(1))
-    started = time.monotonic()
+    server.will(slow(60))
     assert refusal(changed(either, timeout=0.1, patience=0)) == "The model could not be reached."
-    assert time.monotonic() - started < 0.9
 
 
 def test_a_missing_server_could_not_be_reached(either: Settings) -> None:

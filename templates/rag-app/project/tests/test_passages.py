@@ -66,6 +66,15 @@ def test_passages_end_with_a_paragraph_when_one_ends_late_enough() -> None:
     assert [found[0] for found in texts(text, size=110)] == ["A", "E"]
 
 
+@pytest.mark.parametrize(("length", "ends_there"), [(65, False), (66, False), (67, True)])
+def test_a_paragraph_ends_a_passage_only_beyond_two_thirds_of_its_size(
+    length: int, ends_there: bool
+) -> None:
+    paragraph = "Short. " + "A" * (length - len("Short. \n\n"))
+    [first, *_] = texts(f"{paragraph}\n\n" + "Word. " * 20, size=100)
+    assert (first == paragraph) is ends_there
+
+
 def test_overlap_repeats_whole_sentences() -> None:
     found = texts("One two. Three four. Five six. Seven eight.", size=22, overlap=13)
     assert found == ["One two. Three four.", "Three four. Five six.", "Five six. Seven eight."]
@@ -107,9 +116,9 @@ def test_sentences_end_in_the_right_places(text: str, count: int) -> None:
 )
 def test_long_repetitive_text_is_split_fast(bit: str) -> None:
     text = bit * (200_000 // len(bit))
-    started = time.perf_counter()
+    started = time.thread_time()
     found = texts(text)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 10  # seconds of CPU; usual are 0.2
     assert sum(len(each) - sum(map(str.isspace, each)) for each in found) == sum(
         not letter.isspace() for letter in text
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -60,10 +60,12 @@ def query_database(sql: str, database: str = "") -> str:
     return query(_file(database), sql)
 
 
-def query(file: Path, sql: str, seconds: float = SECONDS) -> str:
+def query(
+    file: Path, sql: str, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+) -> str:
     """The rows as lines of text below a line of column names. Raises ToolError."""
     try:
-        with _opened(file, seconds) as db:
+        with _opened(file, seconds, clock) as db:
             tables = _tables(db)
             db.set_authorizer(_permit)
             try:
@@ -92,15 +94,17 @@ def _file(database: str) -> Path:
 
 
 @contextmanager
-def _opened(file: Path, seconds: float) -> Iterator[sqlite3.Connection]:
+def _opened(
+    file: Path, seconds: float, clock: Callable[[], float] = time.monotonic
+) -> Iterator[sqlite3.Connection]:
     """A read-only connection with a time limit."""
-    end = time.monotonic() + seconds
+    end = clock() + seconds
     address = f"{file.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
         for limit, most in LIMITS.items():
             db.setlimit(limit, most)
         db.text_factory = lambda data: data.decode(errors="replace")
-        db.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+        db.set_progress_handler(lambda: clock() > end, STEPS)
         db.execute("PRAGMA query_only = ON")
         db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # `_permit` denies a first use
         yield db

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from tune.runs import read_log
 
 LOGGED = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "learning_rate"}
 LOGGED |= {"mean_token_accuracy": "accuracy", "eval_mean_token_accuracy": "eval_accuracy"}
+
+RISE, LOOKS = 3, 3  # a loss explodes: this many times the first, at so many looks in a row
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,22 @@ class Log:
             seconds=self.seconds,
             seconds_left=(time.monotonic() - self.started) / done * (steps - step),
         )
+
+
+def loss_problem(losses: Sequence[float], vocabulary: int, step: int) -> str:
+    """What went wrong with the loss by this step, in a sentence; empty while it is healthy.
+
+    A loss has exploded when it stays above three times its first value, where noise does not take
+    it, and above half of ln(vocabulary), which is half the loss of a blind guess: a model that
+    starts near 0 may rise threefold and still be good.
+    """
+    first, last = losses[0], losses[-1]
+    if math.isnan(last):
+        return f"The loss became NaN at step {step}."
+    limit = max(RISE * first, math.log(vocabulary) / 2)
+    if math.isinf(last) or (len(losses) > LOOKS and min(losses[-LOOKS:]) > limit):
+        return f"The loss exploded at step {step} ({last:.3g}; it began at {first:.3g})."
+    return ""
 
 
 def memory() -> int:

@@ -15,7 +15,7 @@ from tune.errors import TuneError
 from tune.settings import Settings
 from tune.training import checkpoints, job, processes, weights
 from tune.training.job import Job, Schedule
-from tune.training.progress import Log
+from tune.training.progress import Log, loss_problem
 
 LR_SCHEDULE = "cosine"
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
@@ -191,11 +191,12 @@ def _listener(patience: int, log: Log, stop: threading.Event) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             log.begin()
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **at: Any) -> None:
             if processes.is_main():
                 log.add(state.global_step, state.max_steps, logs)
-            if not math.isfinite(logs.get("loss", 0)):
-                problem = f"The loss became NaN at step {state.global_step}."
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            vocabulary = len(at["processing_class"])
+            if "loss" in logs and (problem := loss_problem(losses, vocabulary, state.global_step)):
                 raise TuneError(problem, "set a lower LEARNING_RATE in .env, a tenth to begin with")
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
