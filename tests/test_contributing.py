@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,17 @@ def add(checkout: Path, heading: str) -> list[Path]:
     return [checkout / name for name, _ in blocks]
 
 
-def run(checkout: Path, *words: str, folder: Path, code: int = 0) -> str:
-    """Run the copy's hackkit; return what it printed."""
+def run(checkout: Path, *words: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run the copy's hackkit, which must succeed (or warn); return what it printed."""
     result = subprocess.run(
         [sys.executable, "-m", "hackkit", *words],
-        env={**clean_environment(), "PYTHONPATH": str(checkout / "src")},
+        env={**clean_environment(), "PYTHONPATH": str(checkout / "src"), **(env or {})},
         cwd=folder,
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    assert result.returncode == code, result.stdout + result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
@@ -47,6 +48,21 @@ def test_a_check_is_one_new_file(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "coffee.txt").touch()
     [found] = json.loads(run(checkout, *words, folder=tmp_path))["checks"]
     assert found["status"] == "ok"
+
+
+def test_a_target_is_one_new_file(checkout: Path, tmp_path: Path) -> None:
+    add(checkout, "A target")
+    project = tmp_path / "tea"
+    run(checkout, "new", "rag-app", "tea", "--defaults", "--no-install", folder=tmp_path)
+    listed = json.loads(run(checkout, "deploy", "--list", "--json", folder=tmp_path))
+    assert "A folder in the attic of this machine." in [each["summary"] for each in listed]
+    planned = json.loads(run(checkout, "deploy", "attic", "--dry-run", "--json", folder=project))
+    assert "app.py" in [each["path"] for each in planned["files"]]
+    run(checkout, "deploy", "attic", "--rehearse", folder=project)
+    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    shown = run(checkout, "deploy", "attic", "--yes", folder=project, env=home)
+    assert "app.py" in files(tmp_path / "attic" / "tea")
+    assert "uv run --directory" in shown
 
 
 def test_a_value_of_a_slot_is_one_new_file(checkout: Path, tmp_path: Path) -> None:

@@ -1,9 +1,6 @@
 """deploy asks before it sends, stops at problems, tests the app, and links it in the README."""
 
 import contextlib
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -292,25 +289,6 @@ def test_every_target_has_a_summary_and_known_options() -> None:
     for each in all_targets():
         assert each.summary.endswith("."), each.name
         assert set(each.options) <= known, each.name
-
-
-def test_a_new_file_in_targets_is_enough_to_add_a_target(checkout: Path, tmp_path: Path) -> None:
-    write(
-        checkout / "src" / "hackkit" / "deploy" / "targets" / "attic.py",
-        '"""Puts the app into the attic."""\n'
-        'TITLE, OPTIONS = "The attic", ()\n'
-        "plan = rehearse = deploy = None\n",
-    )
-    result = subprocess.run(
-        [sys.executable, "-m", "hackkit", "deploy", "--list", "--json"],
-        env={**clean_environment(), "PYTHONPATH": str(checkout / "src")},
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    targets = {each["name"]: each["summary"] for each in json.loads(result.stdout)}
-    assert targets["attic"] == "Puts the app into the attic."
 
 
 def test_an_unknown_target_lists_the_known_ones(hackkit: Run) -> None:

@@ -302,28 +302,6 @@ def test_every_check_has_what_the_registry_needs() -> None:
         assert len(check.title) <= 18, check.id
 
 
-def test_a_new_file_in_checks_is_enough_to_add_a_check(checkout: Path, tmp_path: Path) -> None:
-    write(
-        checkout / "src" / "hackkit" / "doctor" / "checks" / "coffee.py",
-        '"""Is there coffee?"""\n'
-        "from hackkit.project.context import Context\n"
-        "from hackkit.doctor.findings import Category, Finding, warning\n"
-        'TITLE, CATEGORY = "Coffee", Category.MACHINE\n'
-        "def check(context: Context) -> Finding:\n"
-        '    return warning("none left", fix="make some")\n',
-    )
-    result = subprocess.run(
-        [sys.executable, "-m", "hackkit", "doctor", "--only", "coffee", "--json"],
-        env={**clean_environment(), "PYTHONPATH": str(checkout / "src")},
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    [coffee] = json.loads(result.stdout)["checks"]
-    assert (coffee["id"], coffee["status"], coffee["fix"]) == ("coffee", "warn", "make some")
-
-
 def test_json_is_one_document_of_the_documented_shape(hackkit: Run) -> None:
     result = hackkit("doctor", "--offline", "--json")
     document = json.loads(result.stdout)
