@@ -3,8 +3,9 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
@@ -20,6 +21,8 @@ from hackkit.system.command_line import hackkit, program
 from hackkit.version import VERSION
 
 INTERRUPTED = 130
+_P = ParamSpec("_P")
+_HACKKIT = hackkit()  # as it was started: "hackkit", "uvx hackkit-starter", ...
 
 app = typer.Typer(
     name="hackkit",
@@ -32,6 +35,12 @@ app = typer.Typer(
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def _as_started(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Write the example of a command's help as hackkit was started."""
+    command.__doc__ = (command.__doc__ or "").replace("Example: hackkit", f"Example: {_HACKKIT}")
+    return command
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"hackkit {VERSION}")
@@ -39,6 +48,7 @@ def _version(value: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
+@_as_started
 def root(
     context: typer.Context,
     _debug: Debug = False,
@@ -57,12 +67,13 @@ def root(
 
 
 @app.command()
+@_as_started
 def new(
     template: Annotated[
         str,
         typer.Argument(
             metavar="TEMPLATE",
-            help="A name from `hackkit list`, a folder or a Copier source.",
+            help=f"A name from `{_HACKKIT} list`, a folder or a Copier source.",
             autocompletion=completion.templates,
         ),
     ] = "",
@@ -71,7 +82,7 @@ def new(
     ] = "",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Answer a question, as store=qdrant."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set an answer, such as store=qdrant."),
     ] = None,
     example: Annotated[
         str,
@@ -81,10 +92,12 @@ def new(
             autocompletion=completion.examples,
         ),
     ] = "",
-    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing.")] = False,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Ask nothing, take the defaults.")
+    ] = False,
     start: Annotated[bool, typer.Option("--start", help="Start the app afterwards.")] = False,
     no_install: Annotated[
-        bool, typer.Option("--no-install", help="Do not install its packages.")
+        bool, typer.Option("--no-install", help="Do not install the packages.")
     ] = False,
     no_git: Annotated[bool, typer.Option("--no-git", help="Make no git repository.")] = False,
     trust: Annotated[
@@ -106,6 +119,7 @@ def new(
 
 
 @app.command(name="list")
+@_as_started
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     _debug: Debug = False,
@@ -118,6 +132,7 @@ def list_(
 
 
 @app.command()
+@_as_started
 def doctor(
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="A project, or any folder in it.")
@@ -142,7 +157,9 @@ def doctor(
             autocompletion=completion.checks,
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="A warning fails too.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 on a warning, too.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show every detail.")] = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Repair what is safe to repair, one by one.")
@@ -198,12 +215,13 @@ def _refuse_fixing(directory: Path, *, fix: bool, yes: bool) -> None:
 
 
 @app.command()
+@_as_started
 def deploy(
     target: Annotated[
         str,
         typer.Argument(
             metavar="TARGET",
-            help="A name from `hackkit deploy --list`.",
+            help=f"A name from `{_HACKKIT} deploy --list`.",
             autocompletion=completion.targets,
         ),
     ] = "",
@@ -215,10 +233,10 @@ def deploy(
         bool, typer.Option("--dry-run", help="Show what would be sent, and change nothing.")
     ] = False,
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Run the deployment on this machine first.")
+        bool, typer.Option("--rehearse", help="Try the deployment on this machine, send nothing.")
     ] = False,
-    status: Annotated[bool, typer.Option("--status", help="Show whether it runs.")] = False,
-    logs: Annotated[bool, typer.Option("--logs", help="Show its last log lines.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show whether the app runs.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show the app's last log lines.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Remove the deployment.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -229,7 +247,7 @@ def deploy(
     public: Annotated[bool, typer.Option("--public", help="spaces: visible to everybody.")] = False,
     _debug: Debug = False,
 ) -> None:
-    """Put the project in front of the judges.
+    """Deploy the project, wait until it answers, and print its address.
 
     Sends only files that git tracks, and none that contains a secret. Keys go to the platform by
     its API. Without --yes it asks before it sends anything.

@@ -105,7 +105,7 @@ def test_a_check_that_was_too_slow_is_shown_as_one_that_could_not_look(
     place = next(number for number, line in enumerate(lines) if "took longer than 4 s" in line)
     assert "Disk" in lines[place]
     assert lines[place + 1].strip() == "→ hackkit doctor --only disk"
-    assert "1 failed, 1 warning, 1 ok, 1 not checked, 1 could not look." in lines
+    assert "1 failed, 1 warning, 1 ok, 1 not checked, 1 timed out." in lines
 
 
 def test_it_ends_with_the_counts_and_the_first_thing_to_do(

@@ -80,7 +80,7 @@ def test_powershell_gets_no_command_that_it_does_not_know() -> None:
     known = ("Copy-Item", "Move-Item", "icacls", "Add-Content", "$env:", "Remove-Item", "taskkill")
     assert all(each.startswith(known) for each in typed)
     assert not [each for each in typed if "&&" in each or "chmod" in each or ">>" in each]
-    assert POWERSHELL.line([r"C:\Program Files\uv.exe", "run"]).startswith('& "')
+    assert POWERSHELL.line([r"C:\Program Files\uv.exe", "run"]).startswith("& '")
 
 
 def test_a_posix_shell_takes_what_is_written_for_it(tmp_path: Path) -> None:
@@ -124,3 +124,17 @@ def test_a_variable_is_piped_with_its_name_where_the_command_reads_that() -> Non
     from_file = POWERSHELL.pipe_env_file("NAME", "set", whole=True)
     assert from_file.startswith('"NAME=$((Select-String ')
     assert from_file.endswith(" | set")
+
+
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("docs/plan.md", "docs/plan.md"),
+        ("my plan.md", "'my plan.md'"),
+        ("a$b;(c)&d.txt", "'a$b;(c)&d.txt'"),
+        ("Ada's", "'Ada''s'"),
+        ('say "hi"', "'say \\\"hi\\\"'"),
+    ],
+)
+def test_powershell_takes_a_word_literally(word: str, typed: str) -> None:
+    assert POWERSHELL.line(["git", "add", word]) == f"git add {typed}"

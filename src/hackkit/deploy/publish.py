@@ -143,7 +143,7 @@ def _is_for_all(published: Published) -> bool:
 
 
 def _write(request: DeployRequest, manifest: Manifest, prompter: Prompter) -> bool:
-    """Write the files that the target needs; overwrite the team's own version only if it agrees."""
+    """Write the files that the target needs; overwrite the team's version only after a question."""
     wrote = False
     for each in manifest.writes:
         path = request.project.folder / each.path

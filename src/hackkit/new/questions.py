@@ -53,7 +53,7 @@ def complete(request: NewRequest, catalog: Catalog, ask: Ask | None) -> Plan:
         answers |= questions.slots(builtin, answers, str(directory))
     elif not request.defaults and ask is None:
         raise WrongUseError(
-            f"{name} may ask questions of its own, and there is no terminal to ask them on.",
+            f"{name} may ask its own questions, and there is no terminal.",
             fix=hackkit("new", name, str(directory), "--defaults"),
         )
     interactive = builtin is None and questions.ask is not None
@@ -80,11 +80,11 @@ class _Questions:
     def template(self, catalog: Catalog) -> str:
         options = tuple(Option(item.name, item.summary) for item in catalog.templates)
         if not options:
-            raise WrongUseError("No template was named, and none comes with this hackkit.")
+            raise WrongUseError("No template was given, and this hackkit has none.")
         answer = self.put(Question("Template", options[0].name, options))
         if answer is None:
             raise WrongUseError(
-                "No template was named, and there is no terminal to ask for one. "
+                "No template was given, and there is no terminal to ask for it. "
                 f"Templates: {', '.join(option.name for option in options)}.",
                 fix=hackkit("new", options[0].name, _NAME, "--defaults"),
             )
@@ -96,7 +96,7 @@ class _Questions:
         name = self.put(Question("Project name", _NAME))
         if name is None:
             raise WrongUseError(
-                "No folder was named for the project, and there is no terminal to ask for one.",
+                "No folder was given for the project, and there is no terminal to ask for it.",
                 fix=hackkit("new", template, _NAME, "--defaults"),
             )
         return Path(slug(name)), {"project_name": name, **answers}
@@ -115,7 +115,7 @@ class _Questions:
 def _unanswered(template: Template, slots: list[Slot], directory: str) -> WrongUseError:
     missing = "; ".join(f"{slot.name} ({', '.join(slot.values)})" for slot in slots)
     return WrongUseError(
-        f"Not answered, and there is no terminal to ask on: {missing}.",
+        f"Not set, and there is no terminal to ask for: {missing}.",
         fix=hackkit("new", template.name, directory, "--defaults"),
     )
 

@@ -1,4 +1,4 @@
-"""Makes a project: new_project(), and the only module that knows Copier."""
+"""Makes a project: new_project(), and the only module that uses Copier."""
 
 import contextlib
 import itertools
@@ -244,7 +244,7 @@ def _repository(directory: Path, message: str) -> tuple[list[str], bool]:
     notices = _failed_commit(first_commit.commit(directory, message))
     if not first_commit.has_user(directory):
         notices.append(
-            "git has no name and e-mail of yours, so hackkit signed the first commit. Set them: "
+            "git has no user name and e-mail, so the first commit names hackkit as author. Set them: "
             'git config --global user.name "..." and git config --global user.email "..."'
         )
     return notices, True

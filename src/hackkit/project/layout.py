@@ -1,4 +1,4 @@
-"""Where everything is in a generated project: its port, its Dockerfile, its Python."""
+"""The port, the Dockerfile and the Python of a generated project."""
 
 from pathlib import Path
 

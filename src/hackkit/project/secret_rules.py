@@ -87,7 +87,7 @@ repos:
         entry: >-
           (?x)
 """
-_SHORT, _LONG = 60, 74  # characters of a pattern on the line of its name, on one of its own
+_SHORT, _LONG = 86, 74  # characters: a name and a pattern on one line, a pattern on its own
 _TABLE = re.compile(r"^SECRETS = \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
 
@@ -100,13 +100,13 @@ def written(templates: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _table() -> str:
-    lines = [f'    "{rule.name}": {_literal(rule.plain)},\n' for rule in RULES]
+    lines = [f'    "{rule.name}": {_literal(rule.pattern, len(rule.name))},\n' for rule in RULES]
     return "".join(["SECRETS = {\n", *lines, "}\n"])
 
 
-def _literal(pattern: str) -> str:
+def _literal(pattern: str, before: int) -> str:
     """Write a pattern as raw strings that fit on a line each, broken behind a group or a count."""
-    if len(pattern) <= _SHORT:
+    if len(pattern) + before <= _SHORT:
         return f'r"{pattern}"'
     parts = re.findall(rf".{{1,{_LONG}}}(?:[)}}](?![{{?*+)])|$)", pattern)
     return "(\n" + "".join(f'        r"{part}"\n' for part in parts) + "    )"

@@ -52,7 +52,7 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
 
 def _show_manifest(manifest: Manifest) -> None:
     count = f"{len(manifest.files)} files, {manifest.size / _MB:.2f} MB"
-    console.write(f"What `hackkit deploy {manifest.target}` would do", style="bold")
+    console.write(f"What `{hackkit('deploy', manifest.target)}` would do", style="bold")
     _list("It will", manifest.changes)
     _list("It needs", manifest.needs)
     _list("Written into the project", [each.path for each in manifest.writes])

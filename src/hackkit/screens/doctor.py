@@ -144,7 +144,7 @@ def _show_summary(report: Report) -> None:
     if slow:
         counts[Status.SKIP] -= slow
     parts = [f"{count} {words[status]}" for status, count in counts.items() if count]
-    parts += [f"{slow} could not look"] if slow else []
+    parts += [f"{slow} timed out"] if slow else []
     worst = _SIGNS[next(iter(counts))][2] if counts else ""
     terminal().print(f"\n{', '.join(parts) or 'There was nothing to check'}.", style=worst)
     if report.problems:

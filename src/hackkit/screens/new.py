@@ -62,7 +62,7 @@ def show_catalog(catalog: "Catalog", *, as_json: bool) -> None:
 
 
 def _default(slot: "Slot") -> str:
-    return f"{slot.default} unless you say otherwise"
+    return f"default: {slot.default}"
 
 
 def _document(catalog: "Catalog") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The only module that knows huggingface_hub: creates, reads and changes Spaces."""
+"""The only module that uses huggingface_hub: creates, reads and changes Spaces."""
 
 import contextlib
 import hashlib

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 
 PACKAGE = "hackkit-starter"  # `hackkit` on the index is another project
 # The temporary environment of `uvx`, in uv's cache.
+_PLAIN = re.compile(r"[\w./\\:=+~-]+")  # words that PowerShell takes as they are
 _UVX = re.compile(r"(?:archive|environments)-v[0-9]+")
 _QUOTES = r"\042\047"  # double and single, in the form that every `tr` reads
 
@@ -29,10 +29,18 @@ class Shell:
 
     def line(self, words: Sequence[str]) -> str:
         """Write a command as one line."""
+        text = " ".join(map(self.quoted, words))
+        is_string = self.windows and text.startswith("'")
+        return f"& {text}" if is_string else text  # else PowerShell prints the string
+
+    def quoted(self, word: str) -> str:
+        """Write one word so that the shell takes it literally."""
         if not self.windows:
-            return shlex.join(words)
-        text = subprocess.list2cmdline(words)
-        return f"& {text}" if text.startswith('"') else text  # else PowerShell prints the string
+            return shlex.quote(word)
+        if _PLAIN.fullmatch(word):
+            return word
+        escaped = word.replace('"', '\\"').replace("'", "''")  # the first is for the program
+        return f"'{escaped}'"
 
     def then(self, *commands: str) -> str:
         """Join commands: each runs only when the one before it succeeded."""
@@ -43,7 +51,10 @@ class Shell:
 
     def set(self, name: str, value: str) -> str:
         """Set an environment variable."""
-        return f'$env:{name} = "{value}"' if self.windows else f"export {name}={shlex.quote(value)}"
+        value = self.quoted(value)
+        if not self.windows:
+            return f"export {name}={value}"
+        return f"$env:{name} = {value}" if value.startswith("'") else f"$env:{name} = '{value}'"
 
     def unset(self, *names: str) -> str:
         """Remove environment variables."""
@@ -54,8 +65,8 @@ class Shell:
     def append(self, text: str, path: str) -> str:
         """Append a line of plain ASCII to a file."""
         if self.windows:  # `>>` would write UTF-16
-            return f'Add-Content -Encoding ascii {self.line([path])} "`n{text}"'
-        return rf"printf '\n{text}\n' >> {shlex.quote(path)}"
+            return f'Add-Content -Encoding ascii {self.quoted(path)} "`n{text}"'
+        return rf"printf '\n{text}\n' >> {self.quoted(path)}"
 
     def copy(self, source: str, target: str) -> str:
         """Copy a file."""

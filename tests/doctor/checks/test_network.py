@@ -377,7 +377,7 @@ def test_a_network_in_no_proxy_does_not_cover_this_machine() -> None:
 
 def test_windows_gets_its_own_command() -> None:
     finding = look_for_proxies("windows", HTTP_PROXY="http://p:1")
-    assert finding.fix == '$env:NO_PROXY = "localhost,127.0.0.1"'
+    assert finding.fix == "$env:NO_PROXY = 'localhost,127.0.0.1'"
 
 
 @pytest.mark.parametrize("value", ["http://", "ftp://p:1", "http://p:99999"])

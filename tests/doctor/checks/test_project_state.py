@@ -441,7 +441,7 @@ def indexed(project: ProjectFiles, **changes: object) -> Finding:
 def test_an_index_in_sync_is_ok(project: ProjectFiles) -> None:
     finding = indexed(project)
     assert finding.status is Status.OK
-    assert finding.message == "index/keywords has 10 documents in 70 chunks"
+    assert finding.message == "index/keywords has 10 documents in 70 passages"
 
 
 def test_without_documents_there_is_nothing_to_index(project: ProjectFiles) -> None:
@@ -455,7 +455,7 @@ def test_an_index_that_may_not_be_read_fails(project: ProjectFiles) -> None:
 
 def test_one_document_is_one_document(project: ProjectFiles) -> None:
     finding = indexed(project, documents=1, passages=1)
-    assert finding.message.endswith("has 1 document in 1 chunk")
+    assert finding.message.endswith("has 1 document in 1 passage")
 
 
 def test_an_index_that_is_out_of_date_is_a_warning_that_can_be_repaired(

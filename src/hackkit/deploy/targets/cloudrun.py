@@ -132,7 +132,7 @@ def plan(request: DeployRequest) -> Manifest:
     if request.options.public:
         changes.append("make it public")
     else:
-        changes.append("keep it private: judges need --public")
+        changes.append("keep it private: with --public the judges can open it")
     parts = PlanParts(
         changes=tuple(changes),
         needs=(

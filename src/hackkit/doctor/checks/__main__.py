@@ -37,7 +37,7 @@ starts with "could not look".
 `category` is one of CATEGORIES; `status` is one of STATUSES; `fix`
 is a command, a page to open, or empty; `seconds` is how long the check took. Secrets are masked.
 When doctor itself stops (an unknown ID, Ctrl-C), the document is `{"error": {"problem", "fix"}}`
-and the exit code is neither 0 nor 1.
+and the exit code is 2, or 130 after Ctrl-C.
 """
 
 

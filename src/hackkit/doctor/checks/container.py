@@ -35,7 +35,7 @@ def check(context: Context) -> Finding:
             return _works(engine, ran, down, context)
         down.append((engine, ran))
     if not down:
-        return ok("none: only building a container image here wants one")
+        return ok("none found: only needed to build container images on this machine")
     (engine, ran), *_ = down
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return warning(
@@ -53,7 +53,9 @@ def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context)
         found = re.search(r"\d+(?:\.\d+)+", asked.out) if asked else None
         version = found.group() if found else ""
     others = "; ".join(f"{name}: {why_unavailable(each)}" for name, each in down)
-    only = ", which builds images and runs none" if engine == "buildah" else ""
+    only = (
+        ", which builds images but cannot run them in the background" if engine == "buildah" else ""
+    )
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return ok(f"{engine} {version}".strip() + only + (f" ({others})" if others else ""), details)
 

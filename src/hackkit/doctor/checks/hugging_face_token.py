@@ -20,7 +20,7 @@ _TOKENS = "open https://huggingface.co/settings/tokens and make a token with wri
 def check(context: Context) -> Finding:
     secret, where = token(context)
     if not secret:
-        return skipped("no token; only `hackkit deploy spaces` needs one")
+        return skipped("no token; only a deployment to Spaces needs one")
     url = (context.value("HF_ENDPOINT") or ADDRESS).rstrip("/") + "/api/whoami-v2"
     reply = fetch(url, context.env, {"Authorization": f"Bearer {secret}"})
     if not reply.answered:

@@ -36,7 +36,8 @@ def check(context: Context) -> Finding:
     in_file = context.project.dotenv.get(_NAME, "").strip() if context.project else ""
     if in_file and in_file != key:
         return warning(
-            "the environment has another key than .env, and wins", context.shell.unset(_NAME)
+            "the environment and .env have different keys: the app uses the one in the environment",
+            context.shell.unset(_NAME),
         )
     if not _SHAPE.fullmatch(key) and not context.value("MISTRAL_SERVER_URL"):
         words = f"{len(key)} characters, but a key has 32 letters and digits: is it complete?"

@@ -1,8 +1,9 @@
 """Does a file that git tracks or would add contain a secret?
 
 Fails when one does: once a key is pushed, others can have it. It searches for the values of your
-own keys and, in text files under 2 MB, for anything that looks like a Mistral, Hugging Face or
-GitHub key, a bearer token or a private key.
+own keys and, in text files under 2 MB, for everything that looks like a Mistral key, another API
+key (`sk-…`), a bearer token, a JWT, a private key, or a key of Hugging Face, GitHub, AWS, Google
+or Slack.
 """
 
 import codecs

@@ -125,7 +125,7 @@ def _notes(
     request: DeployRequest, files: tuple[OutgoingFile, ...], kept: tuple[str, ...]
 ) -> Iterator[str]:
     if not request.options.public:
-        yield "a new Space is private: judges need --public"
+        yield "a new Space is private: with --public the judges can open it"
     if kept:
         yield f"not sent, because the hub has its own: {', '.join(kept)}"
     for each in files:

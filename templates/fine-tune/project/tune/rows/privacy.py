@@ -9,10 +9,10 @@ from collections.abc import Iterator
 SECRETS = {
     "a Mistral API key": (
         r"(?i:(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}"
-        r"\b(?:(?=[a-z]*[0-9])(?=[0-9]*[a-z])(?!\w+(?:generation|classification)\b)"
-        r"[a-z0-9]{32})\b)"
+        r"\b(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])"
+        r"(?!\w+(?:generation|classification)\b)[a-z0-9]{32})\b)"
     ),
-    "a bearer token": r"(?i:\bbearer)\s+(?:(?=[\w.~+/-]*[0-9])[\w.~+/-]{20,})",
+    "a bearer token": r"(?i:\bbearer)\s+(?P<secret>(?=[\w.~+/-]*[0-9])[\w.~+/-]{20,})",
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,})",
     "an API key": r"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)[\w-]{20,}",
@@ -57,7 +57,7 @@ def find(text: str) -> Iterator[tuple[str, str]]:
     if max(map(len, text.split()), default=0) >= 16 or "-----BEGIN" in text:
         for name, pattern in _SECRETS:
             if secret := pattern.search(text):
-                yield name, _shown(secret[0][-40:])
+                yield name, _shown(secret[secret.lastgroup or 0])
 
 
 def _numbers(text: str) -> Iterator[tuple[str, str]]:
