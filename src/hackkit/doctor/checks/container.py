@@ -53,9 +53,7 @@ def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context)
         found = re.search(r"\d+(?:\.\d+)+", asked.out) if asked else None
         version = found.group() if found else ""
     others = "; ".join(f"{name}: {why_unavailable(each)}" for name, each in down)
-    only = (
-        ", which builds images but cannot run them in the background" if engine == "buildah" else ""
-    )
+    only = ", which builds images but does not run them" if engine == "buildah" else ""
     details = tuple(f"{name}: {_reason(each)}" for name, each in down)
     return ok(f"{engine} {version}".strip() + only + (f" ({others})" if others else ""), details)
 
