@@ -244,7 +244,7 @@ def _repository(directory: Path, message: str) -> tuple[list[str], bool]:
     notices = _failed_commit(first_commit.commit(directory, message))
     if not first_commit.has_user(directory):
         notices.append(
-            "git has no user name and e-mail, so the first commit names hackkit as author. Set them: "
+            "git has no user name and e-mail, so the first commit is in hackkit's name. Set them: "
             'git config --global user.name "..." and git config --global user.email "..."'
         )
     return notices, True
