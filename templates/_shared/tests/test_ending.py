@@ -27,7 +27,7 @@ LATER = "threading.Timer(0.3, signal.raise_signal, [signal.{kind}]).start()"
 def test_an_app_ends_when_it_is_told_to(kind: str, begin: str) -> None:
     code = APP.format(kind=kind, begin=begin.format(kind=kind))
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == ["waiting", "ended"]
     assert done.returncode == 0
@@ -36,7 +36,7 @@ def test_an_app_ends_when_it_is_told_to(kind: str, begin: str) -> None:
 def test_what_is_under_way_is_broken_off() -> None:
     code = APP.format(kind="SIGTERM", begin="signal.raise_signal(signal.SIGTERM)")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert "waiting" not in done.stdout
     assert "KeyboardInterrupt" in done.stderr
