@@ -27,7 +27,7 @@ LATER = "threading.Timer(0.3, signal.raise_signal, [signal.{kind}]).start()"
 def test_a_signal_ends_the_app(kind: str, begin: str) -> None:
     code = APP.format(kind=kind, begin=begin.format(kind=kind))
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == ["waiting", "ended"]
     assert done.returncode == 0
@@ -36,7 +36,7 @@ def test_a_signal_ends_the_app(kind: str, begin: str) -> None:
 def test_a_signal_interrupts_what_is_running() -> None:
     code = APP.format(kind="SIGTERM", begin="signal.raise_signal(signal.SIGTERM)")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert "waiting" not in done.stdout
     assert "KeyboardInterrupt" in done.stderr
