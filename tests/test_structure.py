@@ -126,6 +126,7 @@ def test_no_module_has_the_name_of_one_of_pythons_own() -> None:
         ("huggingface_hub", "services/hub"),
         ("psutil", "system"),
         ("rich", "screens"),
+        ("tomllib", "project/lockfile"),
     ],
 )
 def test_one_place_alone_knows_a_library(package: str, owner: str) -> None:
