@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # the real import waits for a deployment: it takes a third of
     from huggingface_hub import HfApi
 
 ADDRESS = "https://huggingface.co"
-MARK = ".hackkit.yml"  # a file in every Space that hackkit created
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _KEPT = ".gitattributes"  # the hub's own: it lists the files in its large file storage
 # The files are chosen already: the hub must not drop those that .gitignore matches.
