@@ -1,5 +1,6 @@
 """Expected failures: what happened, and the command that fixes it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -42,3 +43,10 @@ class WrongUseError(HackkitError):
     """The command cannot do what was asked; nothing was changed."""
 
     exit_code = 2
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, then what caused it, at any depth."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
