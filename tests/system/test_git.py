@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import clean_environment, git
+from facts import commands
 
 from hackkit.system.git import ask, change
 from hackkit.system.processes import Ran, runner
@@ -31,7 +32,4 @@ def test_a_change_that_fails_has_gits_own_message(tmp_path: Path) -> None:
     ],
 )
 def test_a_change_that_says_nothing_is_explained(ran: Ran | None, message: str) -> None:
-    def run(*_words: str, folder: Path | None = None, seconds: float = 3) -> Ran | None:  # noqa: ARG001
-        return ran
-
-    assert change(run, Path(), "commit") == message
+    assert change(commands({"git commit": ran}), Path(), "commit") == message
