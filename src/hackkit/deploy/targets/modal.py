@@ -24,13 +24,14 @@ from hackkit.deploy.rehearsal.workspace import folder_size, free_port, rehearsal
 from hackkit.errors import HackkitError, Problem
 from hackkit.project.layout import PORT, venv_python
 from hackkit.project.lockfile import least_python
+from hackkit.system import uv
 from hackkit.system.command_line import hackkit, line
 
 TITLE = "Modal"
 OPTIONS = ("name", "region", "hardware")
 FILE = "modal_app.py"
 _ADDRESS = re.compile(r"https://[\w.-]+\.modal\.run")
-_INSTALL = "uv tool install modal"
+_INSTALL = uv.typed("tool", "install", "modal")
 _TOOL = Tool(
     program="modal",
     title=TITLE,
