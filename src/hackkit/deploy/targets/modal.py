@@ -18,7 +18,7 @@ from hackkit.deploy.manifest import (
     RehearsalResult,
 )
 from hackkit.deploy.platform_cli import Cli, Command, Tool
-from hackkit.deploy.platform_config import PlanParts
+from hackkit.deploy.platform_config import ManifestParts
 from hackkit.deploy.rehearsal import imports
 from hackkit.deploy.rehearsal.workspace import folder_size, free_port, rehearsal
 from hackkit.errors import HackkitError, Problem
@@ -120,7 +120,7 @@ def plan(request: DeployRequest) -> Manifest:
     changes = [f"create or update the app {name} on Modal: one container"]
     if secrets:
         changes.append(f"create or update the secret {_keys(name)} on Modal")
-    parts = PlanParts(
+    parts = ManifestParts(
         changes=tuple(changes),
         needs=(
             "an account on Modal",
