@@ -158,7 +158,7 @@ class _Wait:
             elif trusted or waited > self.polling.grace or (commit and state.commit == commit):
                 if state.stage == "RUNNING":
                     return
-                raise failure(self.hub, self.name, state, context)
+                raise why_not_running(self.hub, self.name, state, context)
             time.sleep(self.polling.interval)
         raise HackkitError(
             f"{self.name} does not run after {self.polling.limit / 60:.0f} minutes.",
@@ -180,7 +180,7 @@ def describe(state: SpaceState) -> str:
     return f"The Space {text}" if text in FAILED.values() else f"The Space is {text}"
 
 
-def failure(hub: Hub, name: str, state: SpaceState, context: Context) -> HackkitError:
+def why_not_running(hub: Hub, name: str, state: SpaceState, context: Context) -> HackkitError:
     """Return why a Space does not run: the likely cause, and the last lines of its log."""
     build = state.stage == "BUILD_ERROR"
     log = ""
