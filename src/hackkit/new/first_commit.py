@@ -75,4 +75,4 @@ def _change(folder: Path, *words: str) -> str:
 
 
 def _run() -> processes.Run:
-    return processes.runner(processes.environment())
+    return processes.runner(processes.inherited_environment())

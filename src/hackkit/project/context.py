@@ -64,8 +64,8 @@ class Context:
     @classmethod
     def here(cls, folder: Path, *, offline: bool = False) -> "Context":
         """Collect the facts of this machine, and of the project that the folder is in."""
-        env = processes.environment()
-        variables = uv.environment(env)
+        env = processes.inherited_environment()
+        variables = uv.outer_environment(env)
         run = processes.runner(variables)
         project = ProjectFiles.find(folder)
         return cls(

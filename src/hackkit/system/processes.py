@@ -245,6 +245,6 @@ def _is_over(process: "psutil.Process") -> bool:
         return True
 
 
-def environment() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """Return this process's environment, without variables that name another repository."""
     return {key: value for key, value in os.environ.items() if key not in GIT_VARIABLES}

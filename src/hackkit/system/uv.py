@@ -65,7 +65,7 @@ def typed(*arguments: str) -> str:
     return line([*words, *arguments])
 
 
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
+def outer_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables without those of hackkit's own `uv run`."""
     kept = {key: value for key, value in variables.items() if key not in _OURS}
     if sys.prefix != sys.base_prefix:
@@ -83,7 +83,7 @@ def succeeds(folder: Path, *arguments: str) -> bool:
 def quietly(folder: Path, *arguments: str) -> str:
     """Run uv in the folder; return its output when it failed, else nothing."""
     words = [*command(), *arguments]
-    ran = run_once(words, folder=folder, env=environment(os.environ), seconds=_SECONDS)
+    ran = run_once(words, folder=folder, env=outer_environment(os.environ), seconds=_SECONDS)
     if ran.timed_out:
         return f"it did not end within {_SECONDS:g} s"
     output = f"{ran.err}\n{ran.out}".strip() or f"exit code {ran.code}"
@@ -102,7 +102,9 @@ def _foreground(folder: Path, arguments: Sequence[str], output: int | None) -> i
     """
     # Not by `processes`: it may take hours (an app), and shares our terminal and process group.
     words = [*command(), *arguments]
-    with subprocess.Popen(words, cwd=folder, env=environment(os.environ), stdout=output) as child:
+    with subprocess.Popen(
+        words, cwd=folder, env=outer_environment(os.environ), stdout=output
+    ) as child:
         try:
             code = child.wait()
         except KeyboardInterrupt:

@@ -36,7 +36,7 @@ class Workspace:
         self, request: DeployRequest, progress: Progress, place: Path, log: RehearsalLog
     ) -> None:
         self.folder = place / "work"
-        self.env = clean_env.environment(request.context, place)
+        self.env = clean_env.fresh_machine(request.context, place)
         self.log = log.path
         self._context, self._log = request.context, log
         self._steps = Steps(progress)
