@@ -23,20 +23,20 @@ class HackkitError(Exception):
 
     def __init__(self, problem: str, fix: str = "") -> None:
         super().__init__(problem)
-        self.shown = Problem(problem, fix)
+        self.explanation = Problem(problem, fix)
 
     def __str__(self) -> str:
-        return self.shown.problem
+        return self.explanation.problem
 
     @property
     def problem(self) -> str:
         """What happened."""
-        return self.shown.problem
+        return self.explanation.problem
 
     @property
     def fix(self) -> str:
         """The command that fixes it, or nothing."""
-        return self.shown.fix
+        return self.explanation.fix
 
 
 class WrongUseError(HackkitError):

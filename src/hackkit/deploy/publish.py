@@ -186,7 +186,7 @@ def _ask(
         )
     except HackkitError as error:
         fix = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
-        return replace(published, question=question, problem=Problem(error.problem, fix))
+        return replace(published, question=question, explanation=Problem(error.problem, fix))
     return replace(published, question=question, answer=answer.text)
 
 

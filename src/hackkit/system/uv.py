@@ -101,10 +101,8 @@ def _foreground(folder: Path, arguments: Sequence[str], output: int | None) -> i
     Ctrl-C reaches the child too: it gets a few seconds to close, then it is ended.
     """
     # Not by `processes`: it may take hours (an app), and shares our terminal and process group.
-    words = [*command(), *arguments]
-    with subprocess.Popen(
-        words, cwd=folder, env=outer_environment(os.environ), stdout=output
-    ) as child:
+    words, env = [*command(), *arguments], outer_environment(os.environ)
+    with subprocess.Popen(words, cwd=folder, env=env, stdout=output) as child:
         try:
             code = child.wait()
         except KeyboardInterrupt:

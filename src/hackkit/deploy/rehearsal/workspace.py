@@ -132,7 +132,7 @@ def rehearsal(target: str, request: DeployRequest, progress: Progress) -> Iterat
             yield workspace
         except HackkitError as error:
             problem = scrub(f"{error.problem} Full log: {log.path}", secrets)
-            error.shown = Problem(problem, scrub(error.fix, secrets))
+            error.explanation = Problem(problem, scrub(error.fix, secrets))
             log.write(f"\n{error.problem}\n")
             raise
 
