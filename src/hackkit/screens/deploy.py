@@ -90,11 +90,9 @@ def _show_published(published: Published) -> None:
     _list("Commands to run yourself", deployment.commands)
     if not deployment.address:
         return
-    if published.explanation:
-        console.write(
-            f"It is up, but did not answer: {published.explanation.problem}", style="yellow"
-        )
-        console.write(f"Fix: {published.explanation.fix}")
+    if why := published.explanation:
+        console.write(f"It is up, but did not answer: {why.problem}", style="yellow")
+        console.write(f"Fix: {why.fix}")
     elif published.question:
         console.write(f"Question: {published.question}\nAnswer: {published.answer[:200]}")
     console.write(f"\n{deployment.address}", style="bold green")
