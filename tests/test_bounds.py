@@ -32,7 +32,7 @@ class Ground:
     def variables(self) -> dict[str, str]:
         """Return an environment in which uv takes these, and fetches no Python."""
         return {
-            **uv.environment(clean_environment()),
+            **uv.outer_environment(clean_environment()),
             "UV_PYTHON": self.python,
             "UV_RESOLUTION": self.resolution,
             "UV_PYTHON_DOWNLOADS": "never",
@@ -85,7 +85,7 @@ def installed(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install hackkit's wheel into an environment of its own; return its command."""
     folder = tmp_path_factory.mktemp("installed")
     build = ("build", "--quiet", "--wheel", "--out-dir", str(folder))
-    run([*uv.command(), *build, str(ROOT)], folder, uv.environment(clean_environment()))
+    run([*uv.command(), *build, str(ROOT)], folder, uv.outer_environment(clean_environment()))
     [wheel] = folder.glob("*.whl")
     run([*uv.command(), "venv", "--quiet", "env"], folder, ground.variables)
     install = ("pip", "install", "--quiet", "--python", "env", str(wheel))

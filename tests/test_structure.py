@@ -126,6 +126,7 @@ def test_no_module_has_the_name_of_one_of_pythons_own() -> None:
         ("huggingface_hub", "services/hub"),
         ("psutil", "system"),
         ("rich", "screens"),
+        ("tomllib", "project/lockfile"),
     ],
 )
 def test_one_place_alone_knows_a_library(package: str, owner: str) -> None:
@@ -145,6 +146,11 @@ def test_a_check_takes_its_facts_from_the_context() -> None:
     for path in checks:
         text = path.read_text("utf-8")
         assert not [word for word in banned if word in text], path.name
+
+
+def test_a_printed_uv_command_is_typed_as_this_machine_starts_uv() -> None:
+    by_hand = re.compile(r"""(?:=|return) ?f?["']uv (?:run|sync|add|lock|tool|pip) """)
+    assert not [name for name, path in modules().items() if by_hand.search(path.read_text("utf-8"))]
 
 
 def test_no_module_is_named_after_nothing() -> None:

@@ -22,7 +22,7 @@ def run(*words: str | Path, cwd: Path) -> Result:
     return subprocess.run(
         [str(word) for word in words],
         cwd=cwd,
-        env=uv.environment(clean_environment()),
+        env=uv.outer_environment(clean_environment()),
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -29,7 +29,7 @@ def commands(job: str) -> list[str]:
 def checked(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*uv.command(), "tool", "run", *map(str, words)],
-        env=uv.environment(clean_environment()),
+        env=uv.outer_environment(clean_environment()),
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -11,7 +11,7 @@ import typer
 
 from hackkit import completion
 from hackkit.errors import HackkitError, WrongUseError
-from hackkit.new.questions import NewRequest, complete, with_options
+from hackkit.new.questions import NewRequest, plan_from, with_options
 from hackkit.new.scaffold import new_project
 from hackkit.project.catalog import Catalog
 from hackkit.screens import console
@@ -110,7 +110,7 @@ def new(
     Example: hackkit new rag-app my-app --start
     """
     request = NewRequest(template, directory, example, _answers(settings or []), defaults)
-    plan = complete(request, Catalog.here(), new_screen.ask if console.is_interactive() else None)
+    plan = plan_from(request, Catalog.here(), new_screen.ask if console.is_interactive() else None)
     plan = with_options(plan, install=not no_install, git=not no_git, trust=trust)
     project = new_project(plan, console.say)
     new_screen.show_project(project, starting=start)

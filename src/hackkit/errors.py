@@ -1,5 +1,6 @@
 """Expected failures: what happened, and the command that fixes it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -22,23 +23,30 @@ class HackkitError(Exception):
 
     def __init__(self, problem: str, fix: str = "") -> None:
         super().__init__(problem)
-        self.shown = Problem(problem, fix)
+        self.explanation = Problem(problem, fix)
 
     def __str__(self) -> str:
-        return self.shown.problem
+        return self.explanation.problem
 
     @property
     def problem(self) -> str:
         """What happened."""
-        return self.shown.problem
+        return self.explanation.problem
 
     @property
     def fix(self) -> str:
         """The command that fixes it, or nothing."""
-        return self.shown.fix
+        return self.explanation.fix
 
 
 class WrongUseError(HackkitError):
     """The command cannot do what was asked; nothing was changed."""
 
     exit_code = 2
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, then what caused it, at any depth."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -246,8 +246,8 @@ def test_the_deployed_app_is_asked_one_question_and_linked(folder: Path) -> None
 
 def test_an_app_that_does_not_answer_is_not_ok_and_not_linked(folder: Path) -> None:
     published = deployed(folder, App(stream=event("error", None)))
-    assert published.problem
-    assert published.problem.fix.endswith("hackkit deploy shelf --status")
+    assert published.explanation
+    assert published.explanation.fix.endswith("hackkit deploy shelf --status")
     assert not published.ok
     assert "Live demo" not in (folder / "README.md").read_text("utf-8")
 

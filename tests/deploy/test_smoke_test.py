@@ -24,7 +24,7 @@ def refusal(app: App, seconds: float = 5, token: str = "") -> HackkitError:
     with pytest.raises(HackkitError) as caught:
         ask(app, seconds, token)
     seen = caught.value
-    seen.shown = Problem(seen.problem.replace(app.address, "ADDRESS"), seen.fix)
+    seen.explanation = Problem(seen.problem.replace(app.address, "ADDRESS"), seen.fix)
     return seen
 
 

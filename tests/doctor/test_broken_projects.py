@@ -53,7 +53,7 @@ def command(words: list[str], folder: Path) -> str:
     done = subprocess.run(
         words,
         cwd=folder,
-        env=uv.environment(clean_environment()),
+        env=uv.outer_environment(clean_environment()),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -380,7 +380,7 @@ def running(project: Path, ready: str, *words: str, **env: str) -> Iterator[None
         child = subprocess.Popen(
             [str(ProjectFiles(project).python), *words],
             cwd=project,
-            env={**uv.environment(clean_environment()), **env},
+            env={**uv.outer_environment(clean_environment()), **env},
             stdout=out,
             stderr=out,
         )

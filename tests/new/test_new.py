@@ -211,9 +211,9 @@ def test_another_template_s_slot_is_no_setting(tmp_path: Path, catalog: Catalog)
     [
         ([], ["No template", "rag-app", "--defaults"]),
         (["rag-app"], ["No folder", "--defaults"]),
-        (["rag-app", "x"], ["store (chroma, qdrant)", "--defaults"]),
+        (["rag-app", "x"], ["store (chroma, ", "--defaults"]),
         (["no-such", "x"], ['"no-such"', "rag-app", "hackkit list"]),
-        (["rag-app", "x", "--set", "store=foo"], ['"foo"', "chroma, qdrant"]),
+        (["rag-app", "x", "--set", "store=foo"], ['"foo"', "chroma"]),
         (["rag-app", "x", "--defaults", "--set", "stroe=foo"], ['"stroe"', "license", "store"]),
         (["rag-app", "x", "--set", "store"], ["KEY=VALUE", "--help"]),
         (["rag-app", "x", "--set", "_src_path=y"], ["KEY=VALUE"]),

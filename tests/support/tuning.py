@@ -24,7 +24,7 @@ class Tuner:
     def environment(self) -> dict[str, str]:
         # With two threads on two busy cores a tiny model takes five times as long.
         quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "UV_NO_SYNC": "1"}
-        return {**uv.environment(clean_environment()), **quiet, **self.variables}
+        return {**uv.outer_environment(clean_environment()), **quiet, **self.variables}
 
     def run(self, *words: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's environment."""
@@ -63,7 +63,7 @@ def made(folder: Path, *words: str) -> Tuner:
     result = subprocess.run(
         [*uv.command(), "pip", "install", "--python", ".venv", *source, *needs],
         cwd=folder,
-        env=uv.environment(variables),
+        env=uv.outer_environment(variables),
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hackkit.system.wording import counted, listed
+from hackkit.system.wording import counted, first_of, listed
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,14 @@ from hackkit.system.wording import counted, listed
 )
 def test_a_list_says_how_many_items_it_leaves_out(items: list[str], written: str) -> None:
     assert listed(items, 2) == written
+
+
+@pytest.mark.parametrize(
+    ("messages", "written"),
+    [(["a is b"], "a is b"), (["a is b", "c", "d"], "a is b (and 2 more)")],
+)
+def test_of_several_messages_the_first_is_written(messages: list[str], written: str) -> None:
+    assert first_of(messages) == written
 
 
 @pytest.mark.parametrize(

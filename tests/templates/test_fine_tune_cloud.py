@@ -35,7 +35,7 @@ def test_skypilot_takes_its_task() -> None:
     said = subprocess.run(
         [*words, str(CLOUD / "skypilot.yaml")],
         cwd=CLOUD.parent,
-        env=uv.environment(clean_environment()),
+        env=uv.outer_environment(clean_environment()),
         check=True,
         capture_output=True,
         encoding="utf-8",

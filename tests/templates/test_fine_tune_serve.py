@@ -77,7 +77,7 @@ def _run(app: Path, *words: str) -> str:
     result = subprocess.run(
         [*uv.command(), "run", "--no-sync", "python", "-m", *words],
         cwd=app,
-        env=uv.environment(clean_environment()),
+        env=uv.outer_environment(clean_environment()),
         capture_output=True,
         encoding="utf-8",
         check=False,

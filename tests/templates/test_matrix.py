@@ -91,7 +91,7 @@ class Made:
 
 def offline(variables: Mapping[str, str]) -> dict[str, str]:
     """Return an environment with no key and no model server in it."""
-    return {**uv.environment(clean_environment()), **variables}
+    return {**uv.outer_environment(clean_environment()), **variables}
 
 
 @pytest.fixture(scope="module", params=list(cases()), ids=lambda case: case.title)

@@ -113,19 +113,19 @@ class Message:
 class Published:
     """A finished deployment, and the app's answer to one question.
 
-    `question` is empty when there is no address to ask. `problem` says why no answer came.
+    `question` is empty when there is no address to ask. `explanation` says why no answer came.
     """
 
     manifest: Manifest
     deployment: Deployment
     question: str = ""
     answer: str = ""
-    problem: Problem | None = None
+    explanation: Problem | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the app answered, or was not asked."""
-        return self.problem is None
+        return self.explanation is None
 
 
 @dataclass(frozen=True)

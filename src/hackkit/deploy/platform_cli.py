@@ -70,7 +70,7 @@ class Cli:
         self._tool, self._request = tool, request
         env = {
             name: value
-            for name, value in uv.environment(request.context.env).items()
+            for name, value in uv.outer_environment(request.context.env).items()
             if name not in set(secrets)
         }
         # No colours, and wide lines: an address that is broken in two cannot be found.

@@ -74,7 +74,7 @@ def block(lines: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class PlanParts:
+class ManifestParts:
     """What a target adds to the manifest that they all share."""
 
     changes: tuple[str, ...]
@@ -84,7 +84,7 @@ class PlanParts:
 
 
 def manifest_of(
-    target: str, request: DeployRequest, written: OutgoingFile, parts: PlanParts
+    target: str, request: DeployRequest, written: OutgoingFile, parts: ManifestParts
 ) -> Manifest:
     """Return the manifest of a target that writes one file and sends it with the project's."""
     context = request.context

@@ -58,7 +58,7 @@ def carry_out(mode: str, target: Target, request: DeployRequest, prompter: Promp
         return target.plan(request)
     if mode == "rehearse":
         with prompter.progress() as progress:
-            return target.rehearse(request, _checked_plan(target, request), progress)
+            return target.rehearse(request, _checked_manifest(target, request), progress)
     if mode:
         return _manage(mode, target, request, prompter)
     return publish(target, request, prompter)
@@ -103,7 +103,7 @@ def _refuse_options(target: Target, options: Options) -> None:
             )
 
 
-def _checked_plan(target: Target, request: DeployRequest) -> Manifest:
+def _checked_manifest(target: Target, request: DeployRequest) -> Manifest:
     """Return the manifest; raise HackkitError with all problems that stop the deployment."""
     manifest = target.plan(request)
     if manifest.ok:
@@ -118,7 +118,7 @@ def publish(target: Target, request: DeployRequest, prompter: Prompter) -> Publi
 
     Raises HackkitError when something stops the deployment.
     """
-    manifest = _checked_plan(target, request)
+    manifest = _checked_manifest(target, request)
     folder = request.project.folder
     new = [each.path for each in manifest.writes if not (folder / each.path).exists()]
     count = f"send {len(manifest.files)} files ({manifest.size / _MB:.1f} MB)"
@@ -126,7 +126,7 @@ def publish(target: Target, request: DeployRequest, prompter: Prompter) -> Publi
     if not prompter.confirm("; ".join(actions)):
         raise HackkitError("Nothing was sent.", fix=hackkit("deploy", target.name, "--dry-run"))
     if _write(request, manifest, prompter):
-        manifest = _checked_plan(target, request)
+        manifest = _checked_manifest(target, request)
     confirmed = replace(request, options=replace(request.options, yes=True))
     with prompter.progress() as progress:
         deployment = target.deploy(confirmed, manifest, progress)
@@ -186,7 +186,7 @@ def _ask(
         )
     except HackkitError as error:
         fix = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
-        return replace(published, question=question, problem=Problem(error.problem, fix))
+        return replace(published, question=question, explanation=Problem(error.problem, fix))
     return replace(published, question=question, answer=answer.text)
 
 

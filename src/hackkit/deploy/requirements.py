@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hackkit.errors import Problem
 from hackkit.project.context import Context
-from hackkit.project.lockfile import package_name, read_toml, unlocked
+from hackkit.project.lockfile import load_toml, package_name, read_toml, unlocked
 from hackkit.system import uv
 
 _EXPORT = (
@@ -75,10 +75,8 @@ def _excluded(folder: Path) -> set[str]:
 
 
 def _unreadable(path: Path) -> Problem | None:
-    import tomllib  # noqa: PLC0415 - only deployments read it
-
     try:
-        tomllib.loads(path.read_text("utf-8"))
+        load_toml(path)
     except (OSError, ValueError) as error:
         return Problem(f"{path.name} cannot be read: {error}.", fix=f"edit {path.name}: correct it")
     return None

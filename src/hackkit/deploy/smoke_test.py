@@ -9,6 +9,7 @@ from hackkit.errors import HackkitError
 from hackkit.network import fetch
 from hackkit.network.fetch import Kind, Reply
 from hackkit.network.urls import is_loopback
+from hackkit.system import uv
 
 _API = "/gradio_api"
 _PAGE_SECONDS = 20.0
@@ -59,7 +60,7 @@ def ask(
     client.check_endpoint()
     text, notice = _parts(client.wait_for_answer(client.send(question)))
     if not text.strip():
-        raise HackkitError("The app's answer is empty.", fix="uv run app.py")
+        raise HackkitError("The app's answer is empty.", fix=uv.typed("run", "app.py"))
     return Answer(text, time.monotonic() - started, notice)
 
 

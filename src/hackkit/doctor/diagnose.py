@@ -151,10 +151,10 @@ def _one_of_each_cause(results: Sequence[Result]) -> Iterator[Result]:
     """Keep only the worst result of each cause: without a network, one problem is shown."""
     first: dict[str, Result] = {}
     for result in sorted(results, key=lambda each: each.finding.status is not Status.FAIL):
-        first.setdefault(result.finding.found.cause, result)
+        first.setdefault(result.finding.explanation.cause, result)
     for result in results:
-        known = first[result.finding.found.cause]
-        if not result.finding.found.cause or known is result:
+        known = first[result.finding.explanation.cause]
+        if not result.finding.explanation.cause or known is result:
             yield result
         else:
             words = f"the same as {known.title}: {result.finding.message}"
@@ -175,8 +175,8 @@ def _scrubbed(result: Result, secrets: Collection[str]) -> Result:
         result,
         finding=replace(
             finding,
-            found=replace(
-                finding.found,
+            explanation=replace(
+                finding.explanation,
                 problem=clean(finding.message)[:_LONGEST],
                 fix=clean(finding.fix),
             ),

@@ -46,19 +46,19 @@ class Finding:
     """
 
     status: Status
-    found: Problem
+    explanation: Problem
     details: tuple[str, ...] = ()
     repair: Repair | None = None
 
     @property
     def message(self) -> str:
         """What was found."""
-        return self.found.problem
+        return self.explanation.problem
 
     @property
     def fix(self) -> str:
         """The command to run or the page to open; empty where nothing is wrong."""
-        return self.found.fix
+        return self.explanation.fix
 
 
 def ok(message: str, details: tuple[str, ...] = ()) -> Finding:

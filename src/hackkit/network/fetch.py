@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from hackkit.errors import causes
 from hackkit.network.urls import is_address, place_of, port_of, proxy_for
 from hackkit.version import VERSION
 
@@ -428,12 +429,6 @@ def _certificate(request: _Request, trust: "ssl.SSLContext", *, raw: bool) -> An
     return shown[-1]
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _first(error: Exception, kind: type[BaseException]) -> BaseException | None:
     """Return the first cause of this kind, at any depth."""
-    return next((cause for cause in _causes(error) if isinstance(cause, kind)), None)
+    return next((cause for cause in causes(error) if isinstance(cause, kind)), None)

@@ -3,12 +3,12 @@
 import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from hackkit.system import processes
+from hackkit.system import git, processes
 
+_SECONDS = 60.0  # for one command: adding many files may take long
 _NEUTRAL = {"name": "hackkit", "email": "hackkit@localhost"}
 
 
@@ -19,14 +19,16 @@ def available() -> bool:
 
 def inside_repository(folder: Path) -> bool:
     """Return whether the folder, or the nearest existing one above it, is in a repository."""
+    folder = folder.resolve()
     while not folder.is_dir():
         folder = folder.parent
-    return _git(folder, "rev-parse", "--is-inside-work-tree").stdout.strip() == "true"
+    words = ("rev-parse", "--is-inside-work-tree")
+    return git.ask(_run(), folder, *words, seconds=_SECONDS).out == "true"
 
 
 def create(folder: Path) -> str:
     """Make the folder a repository; return what went wrong, or nothing."""
-    return _error(_git(folder, "init", "--quiet", "--initial-branch=main"))
+    return _change(folder, "init", "--quiet", "--initial-branch=main")
 
 
 def commit(folder: Path, message: str, *paths: str) -> str:
@@ -35,11 +37,10 @@ def commit(folder: Path, message: str, *paths: str) -> str:
     Hooks and signing are skipped: these are the generated files, and a passphrase prompt or a
     company's hook would stop the command.
     """
-    staged = _git(folder, "add", "--", *(paths or (".",)))
-    if staged.returncode:
-        return _error(staged)
+    if error := _change(folder, "add", "--", *(paths or (".",))):
+        return error
     flags = ("--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
-    return _error(_git(folder, *_identity(folder), "commit", *flags))
+    return _change(folder, *_identity(folder), "commit", *flags)
 
 
 def has_user(folder: Path) -> bool:
@@ -61,28 +62,17 @@ def _identity(folder: Path) -> list[str]:
     """Return the flags that give one commit an author where none is configured."""
     flags: list[str] = []
     for part, value in _NEUTRAL.items():
+        words = ("config", "--get", f"user.{part}")
         known = f"GIT_AUTHOR_{part.upper()}" in os.environ or (
-            _git(folder, "config", "--get", f"user.{part}").stdout.strip()
+            git.ask(_run(), folder.resolve(), *words, seconds=_SECONDS).out
         )
         flags += [] if known else ["-c", f"user.{part}={value}"]
     return flags
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env=processes.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+def _change(folder: Path, *words: str) -> str:
+    return git.change(_run(), folder, *words, seconds=_SECONDS)
 
 
-def _error(result: subprocess.CompletedProcess[str]) -> str:
-    if not result.returncode:
-        return ""
-    return result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}"
+def _run() -> processes.Run:
+    return processes.runner(processes.inherited_environment())

@@ -30,6 +30,6 @@ class Project:
     """
 
     directory: Path
-    steps: tuple[str, ...]
+    next_commands: tuple[str, ...]
     notices: tuple[str, ...] = ()
     env_file: Path | None = None

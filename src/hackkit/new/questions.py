@@ -37,7 +37,7 @@ class NewRequest:
     defaults: bool = False
 
 
-def complete(request: NewRequest, catalog: Catalog, ask: Ask | None) -> Plan:
+def plan_from(request: NewRequest, catalog: Catalog, ask: Ask | None) -> Plan:
     """Turn a request into a plan, by asking at most three questions.
 
     Without a terminal (`ask` is None) the request needs --defaults or every answer: else it raises

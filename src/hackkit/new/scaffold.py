@@ -61,8 +61,8 @@ def new_project(
     installable = plan.install and (plan.directory / "pyproject.toml").is_file()
     if installable:
         notices += _install(plan.directory, progress, repository=repository)
-    steps = _steps(plan.directory, installed=installable, repository=repository)
-    return Project(plan.directory, steps, tuple(notices), env_file)
+    commands = _next_commands(plan.directory, installed=installable, repository=repository)
+    return Project(plan.directory, commands, tuple(notices), env_file)
 
 
 def _refuse_taken(plan: Plan) -> None:
@@ -288,17 +288,17 @@ def _install(directory: Path, progress: Progress, *, repository: bool) -> list[s
     return notices
 
 
-def _steps(directory: Path, *, installed: bool, repository: bool) -> tuple[str, ...]:
-    steps = []
+def _next_commands(directory: Path, *, installed: bool, repository: bool) -> tuple[str, ...]:
+    commands = []
     if directory.resolve() != Path.cwd():
-        steps.append(line(["cd", str(directory)]))
+        commands.append(line(["cd", str(directory)]))
     if (directory / "pyproject.toml").is_file() and not installed:
-        steps.append(uv.typed("sync"))
+        commands.append(uv.typed("sync"))
         if repository and (directory / ".pre-commit-config.yaml").is_file():
-            steps.append(uv.typed("run", "pre-commit", "install"))
+            commands.append(uv.typed("run", "pre-commit", "install"))
     if (directory / "app.py").is_file():
-        steps.append(uv.typed("run", "app.py"))
-    return tuple(steps)
+        commands.append(uv.typed("run", "app.py"))
+    return tuple(commands)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from hackkit.project.catalog import Catalog, Needs
 from hackkit.project.files import ProjectFiles
 from hackkit.project.leaks import secrets_among
 from hackkit.system import hardware, processes, uv
-from hackkit.system.command_line import Shell
+from hackkit.system.command_line import Shell, Start
 from hackkit.system.hardware import Memory
 from hackkit.system.processes import Ran, Run, Stream
 
@@ -40,6 +40,7 @@ class Context:
 
     env: the environment variables. project: the project that `folder` is in, if any.
     system: "linux", "darwin" or "windows". uv: the words that start uv, empty without uv.
+    start: how hackkit was started.
     run: runs a command; stream: runs one with very much output.
     app: the output of the project's own `status` (slow: runs a process, once).
     """
@@ -50,6 +51,7 @@ class Context:
     offline: bool = True
     system: str = "linux"
     uv: tuple[str, ...] = ()
+    start: Start = field(default_factory=Start)
     needs: Needs = field(default_factory=Needs)
     run: Run = _not_installed
     stream: Stream = _no_output
@@ -62,8 +64,8 @@ class Context:
     @classmethod
     def here(cls, folder: Path, *, offline: bool = False) -> "Context":
         """Collect the facts of this machine, and of the project that the folder is in."""
-        env = processes.environment()
-        variables = uv.environment(env)
+        env = processes.inherited_environment()
+        variables = uv.outer_environment(env)
         run = processes.runner(variables)
         project = ProjectFiles.find(folder)
         return cls(
@@ -73,6 +75,7 @@ class Context:
             offline=offline,
             system={"win32": "windows"}.get(sys.platform, sys.platform),
             uv=_uv(),
+            start=Start.here(),
             needs=_needs(project),
             run=run,
             stream=processes.streamer(variables),

@@ -11,7 +11,7 @@ from typing import Any
 
 from hackkit.project.layout import venv_python
 
-ANSWERS = ".hackkit.yml"
+ANSWERS = ".hackkit.yml"  # also in every Space that hackkit created
 LARGEST_ENV = 100_000  # bytes: the time to read it grows with the square of its length
 
 # Lines of a .gitignore that keep `.env` out of git.

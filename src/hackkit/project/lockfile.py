@@ -37,9 +37,14 @@ def package_name(requirement: str) -> str:
 
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises OSError, or ValueError when it is not valid TOML."""
+    return parse_toml(path.read_text("utf-8"))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML. Raises ValueError when it is not valid."""
     import tomllib  # noqa: PLC0415 - `--help` reads no file
 
-    return tomllib.loads(path.read_text("utf-8"))
+    return tomllib.loads(text)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

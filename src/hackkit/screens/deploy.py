@@ -90,9 +90,9 @@ def _show_published(published: Published) -> None:
     _list("Commands to run yourself", deployment.commands)
     if not deployment.address:
         return
-    if published.problem:
-        console.write(f"It is up, but did not answer: {published.problem.problem}", style="yellow")
-        console.write(f"Fix: {published.problem.fix}")
+    if why := published.explanation:
+        console.write(f"It is up, but did not answer: {why.problem}", style="yellow")
+        console.write(f"Fix: {why.fix}")
     elif published.question:
         console.write(f"Question: {published.question}\nAnswer: {published.answer[:200]}")
     console.write(f"\n{deployment.address}", style="bold green")
@@ -124,7 +124,7 @@ def _document(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def _published_document(published: Published) -> Mapping[str, Any]:
-    deployment, problem = published.deployment, published.problem
+    deployment, problem = published.deployment, published.explanation
     return {
         "address": deployment.address,
         "dashboard": deployment.dashboard,

@@ -35,10 +35,10 @@ def show_project(project: "Project", *, starting: bool) -> None:
     if starting:
         write("Starting it. Ctrl-C stops it.")
         return
-    if project.steps:
+    if project.next_commands:
         write("\nNext:")
-    for step in project.steps:
-        write(f"  {step}", style="bold")
+    for each in project.next_commands:
+        write(f"  {each}", style="bold")
     if project.env_file:
         write(f"\nKeys go into {project.env_file}.", style="dim")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hackkit.errors import HackkitError
+from hackkit.errors import HackkitError, causes
 from hackkit.network.blocked import Site, why_blocked
 from hackkit.network.fetch import fetch
 from hackkit.project.context import Context
@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # the real import waits for a deployment: it takes a third of
     from huggingface_hub import HfApi
 
 ADDRESS = "https://huggingface.co"
-MARK = ".hackkit.yml"  # a file in every Space that hackkit created
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _KEPT = ".gitattributes"  # the hub's own: it lists the files in its large file storage
 # The files are chosen already: the hub must not drop those that .gitignore matches.
@@ -238,13 +237,13 @@ class Hub:
     def _explain(self, error: Exception, about: str) -> Exception:
         from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 - see above
 
-        for cause in _causes(error):
+        for cause in causes(error):
             if isinstance(cause, HackkitError):
                 return cause
             if isinstance(cause, HfHubHTTPError):
                 message = scrub(str(cause.server_message or ""), self._known)
                 return refusal(cause.response.status_code, message, about, self._origin)
-        if any(map(_is_network, _causes(error))):
+        if any(map(_is_network, causes(error))):
             return self._network_error()
         if isinstance(error, ValueError):
             message = scrub(" ".join(str(error).split()), self._known)
@@ -300,12 +299,6 @@ def _address(seen: Mapping[str, Any]) -> str:
 
 def _checksum(name: str, value: str) -> str:
     return hashlib.sha256(f"{name}={value}".encode()).hexdigest()[:4]
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_network(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from hackkit.project.lockfile import least_python
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 SDKS = ("gradio", "docker", "static")
 LONGEST_DESCRIPTION = 60  # characters
+READ_DOCS = "open https://huggingface.co/docs/hub/spaces-config-reference"  # a fix
 _KEYS = (
     *("title", "emoji", "colorFrom", "colorTo", "sdk", "python_version", "sdk_version"),
     *("app_file", "app_port", "app_build_command", "base_path", "fullWidth", "header"),
@@ -40,6 +41,16 @@ class HeaderIssue:
 
     def __str__(self) -> str:
         return f"{self.key} is {self.value}, not {self.expected}"
+
+    @property
+    def fix(self) -> str:
+        """What to edit."""
+        return fix_for(self.key, self.expected)
+
+
+def fix_for(key: str, expected: str) -> str:
+    """Write the fix for a key of the header."""
+    return f"edit README.md: {key} must be {expected}"
 
 
 @dataclass(frozen=True)

@@ -119,18 +119,22 @@ class Start:
     """How hackkit was started: by `uv run` or not, in which environment, by which script.
 
     `source` is where a temporary environment got hackkit from, when it was not the index.
+    `checkout` is the folder of the git repository that this code is in, if any.
     """
 
-    by_uv_run: bool
-    prefix: Path
-    script: Path
+    by_uv_run: bool = False
+    prefix: Path = Path()
+    script: Path = Path()
     source: str = ""
+    checkout: Path | None = None
 
     @classmethod
     def here(cls) -> "Start":
         """Return how this process was started."""
         by_uv_run = "UV_RUN_RECURSION_DEPTH" in os.environ  # how `uv run` marks its children
-        start = cls(by_uv_run, Path(sys.prefix), Path(sys.argv[0]))
+        root = Path(__file__).parents[3]
+        checkout = root if (root / ".git").exists() else None
+        start = cls(by_uv_run, Path(sys.prefix), Path(sys.argv[0]), checkout=checkout)
         return replace(start, source=_source()) if start.is_uvx or start.is_pipx_run else start
 
     @property
@@ -142,6 +146,11 @@ class Start:
     def is_pipx_run(self) -> bool:
         """Whether the environment is a temporary one of `pipx run`."""
         return {self.prefix.parent.name, self.prefix.parent.parent.name} == {".cache", "pipx"}
+
+    @property
+    def is_uv_tool(self) -> bool:
+        """Whether the environment is one of `uv tool install`."""
+        return (self.prefix / "uv-receipt.toml").is_file()
 
     def words(self, folder: Path | None = None) -> list[str]:
         """Return the words that start hackkit in the same way, typed in the folder."""

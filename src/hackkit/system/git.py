@@ -1,4 +1,4 @@
-"""Asks git about a project; changes nothing."""
+"""Runs git: to ask about a repository, and to change it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from hackkit.system.processes import Run
 
 
 @dataclass(frozen=True)
-class Answer:
+class GitOutput:
     """What git printed; `problem` says why there is nothing."""
 
     out: str = ""
@@ -35,21 +35,31 @@ def git_folder(folder: Path) -> Path | None:
     return top / dot_git.read_text("utf-8").removeprefix("gitdir:").strip()
 
 
-def ask(run: Run, folder: Path, *words: str, seconds: float = 3) -> Answer:
-    """Run a git command that changes nothing; an answer without output has a problem."""
+def ask(run: Run, folder: Path, *words: str, seconds: float = 3) -> GitOutput:
+    """Run a git command that changes nothing; a result without output has a problem."""
     if root(folder) is None:
-        return Answer(problem="no git repository")
+        return GitOutput(problem="no git repository")
     ran = run("git", "--no-optional-locks", *words, folder=folder, seconds=seconds)
     if ran is None:
-        return Answer(problem="git is not installed")
+        return GitOutput(problem="git is not installed")
     if ran.timed_out:
-        return Answer(problem=f"git did not answer within {seconds:g} s")
+        return GitOutput(problem=f"git did not answer within {seconds:g} s")
     if ran.code and (ran.code > 1 or ran.err):  # exit code 1 without an error is a "no"
         error = (ran.err or f"exit code {ran.code}").splitlines()[0]
-        return Answer(problem=f"git: {error.removeprefix('fatal: ')}")
-    return Answer(ran.out)
+        return GitOutput(problem=f"git: {error.removeprefix('fatal: ')}")
+    return GitOutput(ran.out)
 
 
-def files(run: Run, folder: Path) -> Answer:
+def change(run: Run, folder: Path, *words: str, seconds: float = 3) -> str:
+    """Run a git command that changes something; return what went wrong, or nothing."""
+    ran = run("git", *words, folder=folder, seconds=seconds)
+    if ran is None:
+        return "git is not installed"
+    if ran.timed_out:
+        return f"git did not end within {seconds:g} s"
+    return "" if ran.ok else ran.err or ran.out or f"exit code {ran.code}"
+
+
+def files(run: Run, folder: Path) -> GitOutput:
     """List the files of a folder that git tracks, or would add with `git add`."""
     return ask(run, folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hackkit.errors import HackkitError
 from hackkit.system.command_line import HERE, line
+from hackkit.system.processes import run_once
 
 # Variables that `uv run hackkit` and its checkout set for themselves. All others (an index, a
 # cache, a Python version) are the user's settings, and apply to the new project too.
@@ -34,6 +35,7 @@ _OURS = frozenset(
     }
 )
 _STDERR = 2
+_SECONDS = 60.0  # for a command that installs nothing
 _GRACE = 3.0  # seconds for a stopped app to close its files
 
 
@@ -63,7 +65,7 @@ def typed(*arguments: str) -> str:
     return line([*words, *arguments])
 
 
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
+def outer_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables without those of hackkit's own `uv run`."""
     kept = {key: value for key, value in variables.items() if key not in _OURS}
     if sys.prefix != sys.base_prefix:
@@ -80,19 +82,12 @@ def succeeds(folder: Path, *arguments: str) -> bool:
 
 def quietly(folder: Path, *arguments: str) -> str:
     """Run uv in the folder; return its output when it failed, else nothing."""
-    result = subprocess.run(
-        [*command(), *arguments],
-        cwd=folder,
-        env=environment(os.environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    output = (result.stderr + result.stdout).strip() or f"exit code {result.returncode}"
-    return output if result.returncode else ""
+    words = [*command(), *arguments]
+    ran = run_once(words, folder=folder, env=outer_environment(os.environ), seconds=_SECONDS)
+    if ran.timed_out:
+        return f"it did not end within {_SECONDS:g} s"
+    output = f"{ran.err}\n{ran.out}".strip() or f"exit code {ran.code}"
+    return "" if ran.ok else output
 
 
 def foreground(folder: Path, *arguments: str) -> int:
@@ -105,8 +100,9 @@ def _foreground(folder: Path, arguments: Sequence[str], output: int | None) -> i
 
     Ctrl-C reaches the child too: it gets a few seconds to close, then it is ended.
     """
-    words = [*command(), *arguments]
-    with subprocess.Popen(words, cwd=folder, env=environment(os.environ), stdout=output) as child:
+    # Not by `processes`: it may take hours (an app), and shares our terminal and process group.
+    words, env = [*command(), *arguments], outer_environment(os.environ)
+    with subprocess.Popen(words, cwd=folder, env=env, stdout=output) as child:
         try:
             code = child.wait()
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Lists and numbers in a message: "a, b and 3 more", "1 file", "2 files"."""
+"""Lists and numbers in a message: "a, b and 3 more", "a (and 3 more)", "2 files"."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,12 @@ def listed(items: Sequence[str], most: int) -> str:
     """Write the first items, and how many more there are: "a, b and 3 more"."""
     more = len(items) - most
     return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def first_of(messages: Sequence[str]) -> str:
+    """Write the first of several messages, and how many more there are: "a (and 3 more)"."""
+    more = len(messages) - 1
+    return messages[0] + (f" (and {more} more)" if more else "")
 
 
 def counted(number: int, word: str) -> str:

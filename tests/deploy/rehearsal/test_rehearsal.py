@@ -146,7 +146,7 @@ def test_an_app_that_programs_cannot_ask_is_not_asked(app: Rehearsal) -> None:
 def test_a_requirement_that_is_not_listed_is_named_with_the_fix(app: Rehearsal) -> None:
     line = re.compile(r'(?m)^    "snowballstemmer.*\n')
     app.edit("pyproject.toml", lambda text: line.sub("", text))
-    env = uv.environment(clean_environment())
+    env = uv.outer_environment(clean_environment())
     words = [*uv.command(), "lock"]
     subprocess.run(words, cwd=app.folder, env=env, capture_output=True, check=True, timeout=120)
     problem, fix = app.fails()

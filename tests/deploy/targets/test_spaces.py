@@ -99,7 +99,7 @@ class Team:
             folder=self.folder,
             project=project,
             env=env,
-            run=runner(uv.environment(clean_environment())),
+            run=runner(uv.outer_environment(clean_environment())),
             uv=tuple(uv.command()),
         )
         return DeployRequest(project, context, self.options)

@@ -23,6 +23,7 @@ from hackkit.errors import HackkitError
 from hackkit.project.app_status import AppStatus
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
+from hackkit.system.command_line import Start
 from hackkit.system.processes import Ran
 from hackkit.version import VERSION
 
@@ -113,9 +114,42 @@ def test_a_project_of_a_newer_hackkit_asks_for_an_upgrade(folder: Path) -> None:
     assert finding.fix == "python3 -m pip install --upgrade hackkit-starter"
 
 
-def test_with_uv_the_upgrade_is_a_uv_command(folder: Path) -> None:
+_UVX = Path("/cache/uv/archive-v0/x")
+_PIPX_RUN = Path("/home/me/.cache/pipx/x")
+_SOURCE = "git+https://example.org/hackkit"
+
+
+@pytest.mark.parametrize(
+    ("start", "fix"),
+    [
+        (Start(prefix=_UVX), "uvx hackkit-starter@latest doctor"),
+        (
+            Start(prefix=_UVX, source=_SOURCE),
+            f"uvx --refresh --from {_SOURCE} hackkit-starter doctor",
+        ),
+        (Start(prefix=_PIPX_RUN), "pipx run --no-cache hackkit-starter doctor"),
+        (
+            Start(prefix=_PIPX_RUN, source=_SOURCE),
+            f"pipx run --no-cache --spec {_SOURCE} hackkit-starter doctor",
+        ),
+        (Start(by_uv_run=True, checkout=Path("hack kit")), "git -C 'hack kit' pull"),
+        (Start(prefix=Path("venv")), "python3 -m pip install --upgrade hackkit-starter"),
+    ],
+    ids=["uvx", "uvx from a source", "pipx run", "pipx run from a source", "a checkout", "pip"],
+)
+def test_an_upgrade_is_typed_the_way_hackkit_was_started(
+    folder: Path, start: Start, fix: str
+) -> None:
     write(folder, {".hackkit.yml": "_commit: v99.1.0\ntemplate: rag-app\n"})
-    facts = Context(folder=folder, project=ProjectFiles(folder), uv=("uv",))
+    facts = Context(folder=folder, project=ProjectFiles(folder), start=start)
+    assert hackkit_project.check(facts).fix == fix
+
+
+def test_a_uv_tool_is_upgraded_by_uv(folder: Path, tmp_path: Path) -> None:
+    write(folder, {".hackkit.yml": "_commit: v99.1.0\ntemplate: rag-app\n"})
+    write(tmp_path / "tools", {"uv-receipt.toml": ""})
+    start = Start(prefix=tmp_path / "tools")
+    facts = Context(folder=folder, project=ProjectFiles(folder), start=start)
     assert hackkit_project.check(facts).fix.endswith("tool upgrade hackkit-starter")
 
 

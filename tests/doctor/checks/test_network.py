@@ -459,4 +459,5 @@ def test_a_proxy_that_is_not_there_can_be_unset(system: str, begin: str) -> None
     finding = mistral_api.check(Context(env=env, system=system))
     assert finding.message.startswith("no proxy answers at")
     assert finding.fix.startswith(begin)
-    assert finding.found.cause == hugging_face_hub.check(Context(env=env)).found.cause != ""
+    cause = hugging_face_hub.check(Context(env=env)).explanation.cause
+    assert finding.explanation.cause == cause != ""

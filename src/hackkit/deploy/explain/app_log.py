@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from hackkit.errors import Problem
 from hackkit.project.context import Context
+from hackkit.project.module_names import package_of
 from hackkit.system import uv
 from hackkit.system.command_line import line
 
@@ -18,18 +19,6 @@ _OWN_FIX = re.compile(r"^Fix: (?P<fix>.+)$", re.MULTILINE)
 _OTHER_CODE = ("/site-packages/", "/dist-packages/", "/lib/python3", "/Lib/", "<")
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07?)|[\x00-\x08\x0b-\x1f\x7f]")
 _LONGEST = 300  # characters of an app's output that a message quotes
-# Packages whose name differs from the name of their module.
-_PACKAGES = {
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "docx": "python-docx",
-    "dotenv": "python-dotenv",
-    "fitz": "pymupdf",
-    "PIL": "pillow",
-    "pptx": "python-pptx",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 _FIND_PACKAGE = (
     "import importlib.metadata as m, sys;"
     "print(*m.packages_distributions().get(sys.argv[1], ())[:1])"
@@ -103,12 +92,12 @@ def _missing_module(output: str, context: Context) -> Problem | None:
 
 
 def _package(module: str, context: Context) -> str:
-    """Return the package of a module: as the project's environment names it, or by our table."""
+    """Return the package of a module: as the project's environment names it, else the usual one."""
     if context.project and context.project.python.is_file():
         ran = context.run(str(context.project.python), "-c", _FIND_PACKAGE, module, seconds=5)
         if ran and ran.ok and re.fullmatch(r"[\w.-]+", ran.out):
             return ran.out
-    return _PACKAGES.get(module, module)
+    return package_of(module)
 
 
 def _traceback(output: str, context: Context) -> Problem | None:

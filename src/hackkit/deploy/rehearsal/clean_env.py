@@ -25,12 +25,12 @@ _INSTALLERS = re.compile(
 )
 
 
-def environment(context: Context, place: Path) -> dict[str, str]:
+def fresh_machine(context: Context, place: Path) -> dict[str, str]:
     """Return the variables of a fresh machine: no key, its own home and temporary folder.
 
     Both are created in `place`. Packages come from this machine's indexes.
     """
-    here, windows = uv.environment(context.env), context.system == "windows"
+    here, windows = uv.outer_environment(context.env), context.system == "windows"
     kept = {
         name: value
         for name, value in here.items()

@@ -3,7 +3,6 @@
 import ast
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hackkit.deploy.explain import app_log
 from hackkit.deploy.manifest import OutgoingFile
 from hackkit.deploy.rehearsal.workspace import Workspace
 from hackkit.project.context import Context
+from hackkit.project.lockfile import parse_toml
 from hackkit.system.wording import counted
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -77,7 +77,7 @@ def _extras(files: Sequence[OutgoingFile]) -> set[str]:
     """Return the optional dependencies of pyproject.toml, by their usual module names."""
     text = next((each.read() for each in files if each.path == "pyproject.toml"), b"")
     try:
-        extras = tomllib.loads(text.decode("utf-8"))["project"]["optional-dependencies"]
+        extras = parse_toml(text.decode("utf-8"))["project"]["optional-dependencies"]
         lines = [line for extra in extras.values() for line in extra]
         return {re.split(r"[^\w.-]", line, maxsplit=1)[0].replace("-", "_") for line in lines}
     except (ValueError, KeyError, TypeError, AttributeError):  # starting the app shows the error

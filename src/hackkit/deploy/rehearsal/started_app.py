@@ -14,7 +14,7 @@ from hackkit.deploy.rehearsal.logged_process import LoggedProcess
 from hackkit.errors import HackkitError
 from hackkit.network import fetch
 from hackkit.project.context import Context
-from hackkit.system import hardware
+from hackkit.system import hardware, uv
 
 _TICK = 0.2  # seconds between two checks of an app that starts
 _ANSWER_SHOWN = 60  # characters
@@ -77,7 +77,7 @@ class StartedApp:
         output = app_log.last_lines(self.process.output) or "It printed nothing."
         raise HackkitError(
             f"{self.script} ended with exit code {code} before it answered: {output}",
-            fix=f"uv run {self.script}",
+            fix=uv.typed("run", self.script),
         )
 
     def _raise_on_other_port(self, port: int, since: dict[int, float]) -> None:
@@ -105,7 +105,7 @@ class StartedApp:
         last = f" Its last output: {output}" if output else " It printed nothing."
         raise HackkitError(
             f"The app did not answer on port {port} within {seconds:g} s.{last}",
-            fix="uv run app.py",
+            fix=uv.typed("run", "app.py"),
         )
 
     def load_page(self, address: str, env: Mapping[str, str]) -> str:

@@ -36,7 +36,7 @@ class Workspace:
         self, request: DeployRequest, progress: Progress, place: Path, log: RehearsalLog
     ) -> None:
         self.folder = place / "work"
-        self.env = clean_env.environment(request.context, place)
+        self.env = clean_env.fresh_machine(request.context, place)
         self.log = log.path
         self._context, self._log = request.context, log
         self._steps = Steps(progress)
@@ -132,7 +132,7 @@ def rehearsal(target: str, request: DeployRequest, progress: Progress) -> Iterat
             yield workspace
         except HackkitError as error:
             problem = scrub(f"{error.problem} Full log: {log.path}", secrets)
-            error.shown = Problem(problem, scrub(error.fix, secrets))
+            error.explanation = Problem(problem, scrub(error.fix, secrets))
             log.write(f"\n{error.problem}\n")
             raise
 

@@ -17,7 +17,7 @@ from hackkit.deploy.manifest import (
     RehearsalResult,
 )
 from hackkit.deploy.platform_cli import Cli, Command, Tool
-from hackkit.deploy.platform_config import PlanParts
+from hackkit.deploy.platform_config import ManifestParts
 from hackkit.deploy.rehearsal import image
 from hackkit.errors import HackkitError, Problem
 from hackkit.project.layout import PORT
@@ -133,7 +133,7 @@ def plan(request: DeployRequest) -> Manifest:
         changes.append("make it public")
     else:
         changes.append("keep it private: with --public the judges can open it")
-    parts = PlanParts(
+    parts = ManifestParts(
         changes=tuple(changes),
         needs=(
             "a Google Cloud project with a billing account",

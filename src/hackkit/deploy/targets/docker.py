@@ -153,7 +153,7 @@ def _engine(request: DeployRequest) -> tuple[tuple[str, ...], tuple[Problem, ...
     try:
         return (f"{containers.find(request.context).name}, which works here",), ()
     except HackkitError as error:
-        return (), (error.shown,)
+        return (), (error.explanation,)
 
 
 def _dockerfile_problems(files: Sequence[OutgoingFile]) -> Iterator[Problem]:

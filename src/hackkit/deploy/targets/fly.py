@@ -14,7 +14,7 @@ from hackkit.deploy.manifest import (
     RehearsalResult,
 )
 from hackkit.deploy.platform_cli import Cli, Command, Tool
-from hackkit.deploy.platform_config import PlanParts
+from hackkit.deploy.platform_config import ManifestParts
 from hackkit.deploy.rehearsal import image
 from hackkit.errors import HackkitError, Problem
 from hackkit.project.layout import PORT
@@ -94,7 +94,7 @@ def plan(request: DeployRequest) -> Manifest:
     name = _name(request)
     _, variables = outgoing.variables(request.context)
     written = outgoing.generated(FILE, _config(request, name, variables))
-    parts = PlanParts(
+    parts = ManifestParts(
         changes=(f"create or update the app {name} on Fly.io: one machine, at {_address(name)}",),
         needs=(
             "an account on Fly.io with a payment method",

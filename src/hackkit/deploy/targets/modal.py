@@ -18,19 +18,20 @@ from hackkit.deploy.manifest import (
     RehearsalResult,
 )
 from hackkit.deploy.platform_cli import Cli, Command, Tool
-from hackkit.deploy.platform_config import PlanParts
+from hackkit.deploy.platform_config import ManifestParts
 from hackkit.deploy.rehearsal import imports
 from hackkit.deploy.rehearsal.workspace import folder_size, free_port, rehearsal
 from hackkit.errors import HackkitError, Problem
 from hackkit.project.layout import PORT, venv_python
 from hackkit.project.lockfile import least_python
+from hackkit.system import uv
 from hackkit.system.command_line import hackkit, line
 
 TITLE = "Modal"
 OPTIONS = ("name", "region", "hardware")
 FILE = "modal_app.py"
 _ADDRESS = re.compile(r"https://[\w.-]+\.modal\.run")
-_INSTALL = "uv tool install modal"
+_INSTALL = uv.typed("tool", "install", "modal")
 _TOOL = Tool(
     program="modal",
     title=TITLE,
@@ -119,7 +120,7 @@ def plan(request: DeployRequest) -> Manifest:
     changes = [f"create or update the app {name} on Modal: one container"]
     if secrets:
         changes.append(f"create or update the secret {_keys(name)} on Modal")
-    parts = PlanParts(
+    parts = ManifestParts(
         changes=tuple(changes),
         needs=(
             "an account on Modal",

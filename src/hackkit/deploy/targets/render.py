@@ -15,7 +15,7 @@ from hackkit.deploy.manifest import (
     RehearsalResult,
 )
 from hackkit.deploy.platform_cli import Cli, Command, Tool
-from hackkit.deploy.platform_config import PlanParts
+from hackkit.deploy.platform_config import ManifestParts
 from hackkit.deploy.rehearsal import image
 from hackkit.errors import HackkitError, Problem
 from hackkit.project.leaks import is_env_file
@@ -78,7 +78,7 @@ def plan(request: DeployRequest) -> Manifest:
     name = _name(request)
     secrets, variables = outgoing.variables(request.context)
     written = outgoing.generated(FILE, _config(request, secrets, variables))
-    parts = PlanParts(
+    parts = ManifestParts(
         changes=(
             f"create or update the web service {name} on Render: one instance",
             *(f"have Render's page ask for {each}" for each in secrets),

@@ -1,7 +1,7 @@
 """Writes docs/doctor.md from the checks themselves: `python -m hackkit.doctor.checks`."""
 
-import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from hackkit.doctor.checks import Check, all_checks
 from hackkit.doctor.findings import Category, Status
@@ -65,4 +65,4 @@ def _entry(check: Check) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    (Path(__file__).parents[4] / "docs" / "doctor.md").write_bytes(page().encode())

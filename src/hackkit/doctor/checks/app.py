@@ -17,6 +17,7 @@ from pathlib import Path
 from hackkit.doctor.findings import Category, Finding, failure, ok, skipped, warning
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
+from hackkit.project.module_names import package_of
 from hackkit.system import uv
 from hackkit.system.processes import Ran
 from hackkit.system.wording import listed
@@ -31,18 +32,6 @@ _PROBE = Path(__file__).with_name("_app_probe.py")
 _NOT_CODE = {"__pycache__", "node_modules", "docs", "index", "venv"}
 _MOST_FILES = 2000
 _CLOSED = re.compile(r"Permission denied: '([^'\n]+)'")
-# Modules whose package has another name. (A package with the module's name is something else.)
-_PACKAGES = {
-    "PIL": "pillow",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "docx": "python-docx",
-    "dotenv": "python-dotenv",
-    "fitz": "pymupdf",
-    "pptx": "python-pptx",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +125,7 @@ def _try() -> str:
 
 def _missing(seen: _Seen, folder: Path) -> Finding:
     """Name the command that installs the missing modules: `uv sync` if uv.lock has them."""
-    packages = [_PACKAGES.get(name, name.replace("_", "-")) for name in seen.names]
+    packages = [package_of(name).replace("_", "-") for name in seen.names]
     lock = ""
     with contextlib.suppress(OSError):
         lock = (folder / "uv.lock").read_text("utf-8").lower()

@@ -11,6 +11,7 @@ from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
 from hackkit.project.app_status import AppStatus
 from hackkit.project.context import Context
 from hackkit.system.command_line import line
+from hackkit.system.wording import first_of
 
 TITLE = "Documents"
 CATEGORY = Category.PROJECT
@@ -40,10 +41,8 @@ def _inside(folder: Path, app: AppStatus, context: Context) -> Finding:
     if not count:
         return warning(f"{app.docs} is empty", f"edit {app.docs}: add documents")
     if app.unreadable:
-        first, *others = app.unreadable
-        more = f" (and {len(others)} more)" if others else ""
-        fix = f"edit {first.partition(': ')[0]}: replace or remove it"
-        return warning(f"{first}{more}", fix, details=app.unreadable[:_DETAILS])
+        fix = f"edit {app.unreadable[0].partition(': ')[0]}: replace or remove it"
+        return warning(first_of(app.unreadable), fix, details=app.unreadable[:_DETAILS])
     some = f"more than {_MOST}" if count > _MOST else str(count)
     return ok(f"{some} in {app.docs}, all readable")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hackkit.doctor.findings import Category, Finding, Status, ok, warning
 from hackkit.errors import Problem
 from hackkit.project.context import Context
+from hackkit.system import uv
 from hackkit.system.gpus import GB, Gpu, find_gpus
 from hackkit.system.wording import listed
 
@@ -106,7 +107,7 @@ def _none(context: Context) -> Finding:
 
 def _plan_command(context: Context) -> str:
     """Return the command that shows the estimate, what would help, and GPUs to rent."""
-    return f"uv run python -m {_package(context)} plan"
+    return uv.typed("run", "python", "-m", _package(context), "plan")
 
 
 def _package(context: Context) -> str:

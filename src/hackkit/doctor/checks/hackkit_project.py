@@ -61,9 +61,20 @@ def _templates() -> list[str]:
 
 
 def _upgrade(context: Context) -> str:
-    if context.uv:
+    """Return the command that brings the newest hackkit, by how this one was started."""
+    start, write = context.start, context.shell.line
+    if start.is_uvx and start.source:
+        return write(["uvx", "--refresh", "--from", start.source, PACKAGE, "doctor"])
+    if start.is_uvx:
+        return write(["uvx", f"{PACKAGE}@latest", "doctor"])
+    if start.is_pipx_run:
+        spec = ["--spec", start.source] if start.source else []
+        return write(["pipx", "run", "--no-cache", *spec, PACKAGE, "doctor"])
+    if start.checkout:
+        return write(["git", "-C", str(start.checkout), "pull"])
+    if start.is_uv_tool:
         return typed("tool", "upgrade", PACKAGE)
-    return context.shell.line([context.shell.python, "-m", "pip", "install", "--upgrade", PACKAGE])
+    return write([context.shell.python, "-m", "pip", "install", "--upgrade", PACKAGE])
 
 
 def _numbers(version: str) -> tuple[int, ...]:

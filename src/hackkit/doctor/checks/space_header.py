@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
 from hackkit.project.context import Context
 from hackkit.project.lockfile import locked_version
-from hackkit.services.space_header import issues, parse_header
+from hackkit.services.space_header import READ_DOCS, issues, parse_header
+from hackkit.system.wording import first_of
 
 TITLE = "Space header"
 CATEGORY = Category.PROJECT
@@ -24,15 +25,12 @@ def check(context: Context) -> Finding:
         return skipped("README.md cannot be read as UTF-8")
     header = parse_header(text)
     if header.error:
-        fix = "open https://huggingface.co/docs/hub/spaces-config-reference"
-        return warning(f"README.md {header.error}", fix)
+        return warning(f"README.md {header.error}", READ_DOCS)
     gradio = locked_version(context.folder, "gradio")
     found = issues(header.values, gradio, context.folder)
     if found:
-        first, *others = found
-        more = f" (and {len(others)} more)" if others else ""
-        fix = f"edit README.md: {first.key} must be {first.expected}"
-        return warning(f"{first}{more}", fix, details=tuple(map(str, others)))
+        messages = tuple(map(str, found))
+        return warning(first_of(messages), found[0].fix, details=messages[1:])
     return ok(_words(header.values))
 
 

@@ -188,7 +188,7 @@ def test_closing_it_cancels_both_models(served: Settings, local_server: MistralS
     growing.close()  # type: ignore[attr-defined]
     end = time.monotonic() + 60
     while threading.active_count() > threads + 2 and time.monotonic() < end:
-        time.sleep(0.02)  # the server's own two may go on
+        time.sleep(0.02)  # the server's own two threads may still run
     assert threading.active_count() <= threads + 2
 
 

@@ -31,8 +31,9 @@ from hackkit.deploy.targets.spaces.upload import (
     upload_and_wait,
 )
 from hackkit.errors import HackkitError, Problem
+from hackkit.project.files import ANSWERS
 from hackkit.project.layout import PORT, venv_python
-from hackkit.services.hub import MARK, Hub, Space, token
+from hackkit.services.hub import Hub, Space, token
 from hackkit.services.hub_errors import TOKENS, RefusedError
 from hackkit.system.command_line import hackkit, line
 
@@ -297,7 +298,7 @@ def logs(request: DeployRequest) -> str:
 def down(request: DeployRequest) -> str:
     """Delete the Space."""
     hub, found = _find(request)
-    if MARK not in found.files:
+    if ANSWERS not in found.files:
         raise HackkitError(
             f"{found.name} was not created by hackkit, so it is not deleted.",
             fix=f"open {found.page}/settings",

@@ -61,18 +61,17 @@ def problems(readme: Readme, folder: Path, files: Sequence[OutgoingFile]) -> Ite
     """Yield the header's problems that would break the Space, each with the fix."""
     values, gradio = readme.header.values, lockfile.locked_version(folder, "gradio")
     if readme.header.error:
-        link = "open https://huggingface.co/docs/hub/spaces-config-reference"
-        yield Problem(f"{_NAME} {readme.header.error}.", fix=link)
+        yield Problem(f"{_NAME} {readme.header.error}.", fix=space_header.READ_DOCS)
         return
     if not gradio:
         problem = "gradio, which a Space needs to start the app, is not in uv.lock."
         yield Problem(problem, fix=uv.typed("add", "gradio"))
     if values.get("sdk") in {"docker", "static"}:
         problem = f"{_NAME} has sdk: {values['sdk']}; hackkit deploys Gradio Spaces only."
-        yield Problem(problem, fix=f"edit {_NAME}: sdk must be gradio")
+        yield Problem(problem, fix=space_header.fix_for("sdk", "gradio"))
         return
     for each in space_header.issues(values, gradio, folder):
-        yield Problem(f"{_NAME}: {each}.", fix=f"edit {_NAME}: {each.key} must be {each.expected}")
+        yield Problem(f"{_NAME}: {each}.", fix=each.fix)
     app = str(values.get("app_file") or "app.py")
     if (folder / app).is_file() and app not in {each.path for each in files}:
         yield Problem(

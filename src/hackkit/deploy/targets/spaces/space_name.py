@@ -50,7 +50,7 @@ def _remembered(request: DeployRequest) -> str:
 def remember(request: DeployRequest, name: str = "") -> None:
     """Save the name in git config for the next time; without a name, remove it."""
     words = [_key(request), name] if name else ["--unset", _key(request)]
-    request.context.run("git", "config", "--local", *words, folder=request.context.folder)
+    git.change(request.context.run, request.context.folder, "config", "--local", *words)
 
 
 def _key(request: DeployRequest) -> str:

@@ -11,8 +11,9 @@ from hackkit.deploy.manifest import Deployment, Manifest, Progress
 from hackkit.deploy.steps import Steps
 from hackkit.errors import HackkitError, Problem
 from hackkit.project.context import Context
+from hackkit.project.files import ANSWERS
 from hackkit.project.layout import PORT
-from hackkit.services.hub import MARK, Hub, Space, SpaceState
+from hackkit.services.hub import Hub, Space, SpaceState
 from hackkit.system.command_line import hackkit
 
 _INITIAL_FILES = {".gitattributes", "README.md"}  # the hub's own files in a new Space
@@ -97,8 +98,8 @@ def _find_or_create(hub: Hub, planned: Upload, outcome: list[str]) -> Space:
         hub.create(planned.name, private=not planned.public, hardware=planned.hardware)
         outcome.append("created")
         return hub.find(planned.name) or Space(planned.name, private=not planned.public)
-    ours = MARK in found.files or set(found.files) <= _INITIAL_FILES
-    if not ours and MARK in {each.path for each in planned.manifest.files}:
+    ours = ANSWERS in found.files or set(found.files) <= _INITIAL_FILES
+    if not ours and ANSWERS in {each.path for each in planned.manifest.files}:
         raise HackkitError(
             f"{planned.name} exists, but was not created by hackkit. Nothing was sent.",
             fix=hackkit("deploy", "spaces", "--space", "ANOTHER-NAME"),
@@ -157,7 +158,7 @@ class _Wait:
             elif trusted or waited > self.polling.grace or (commit and state.commit == commit):
                 if state.stage == "RUNNING":
                     return
-                raise failure(self.hub, self.name, state, context)
+                raise why_not_running(self.hub, self.name, state, context)
             time.sleep(self.polling.interval)
         raise HackkitError(
             f"{self.name} does not run after {self.polling.limit / 60:.0f} minutes.",
@@ -179,7 +180,7 @@ def describe(state: SpaceState) -> str:
     return f"The Space {text}" if text in FAILED.values() else f"The Space is {text}"
 
 
-def failure(hub: Hub, name: str, state: SpaceState, context: Context) -> HackkitError:
+def why_not_running(hub: Hub, name: str, state: SpaceState, context: Context) -> HackkitError:
     """Return why a Space does not run: the likely cause, and the last lines of its log."""
     build = state.stage == "BUILD_ERROR"
     log = ""
