@@ -185,7 +185,7 @@ def doctor(
         _refuse_fixing(directory, fix=fix, yes=yes)
         context = facts()
     except OSError as error:  # a folder that is gone, or not ours to read
-        raise WrongUseError(f"This folder cannot be read: {error}") from error
+        raise WrongUseError(_readable(error).problem, fix=_readable(error).fix) from error
     with screen.watching() as progress:
         report = diagnose(context, Choice(_ids(only), _ids(skip)), progress)
     if fix:
@@ -311,7 +311,7 @@ def _report(error: Exception) -> int:
         words = context.command_path.split()[1:] if context else []
         error = WrongUseError(error.format_message(), fix=hackkit(*words, "--help"))
     elif isinstance(error, OSError):
-        error = HackkitError(str(error))
+        error = _readable(error)
     elif not isinstance(error, HackkitError):
         from hackkit.project.leaks import scrub, secrets_among  # noqa: PLC0415 - only a crash needs it
 
@@ -320,6 +320,14 @@ def _report(error: Exception) -> int:
         error = _CrashError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
     console.show_error(error, as_json="--json" in sys.argv)
     return error.exit_code
+
+
+def _readable(error: OSError) -> HackkitError:
+    """Say what the system refused, without its error number."""
+    if isinstance(error, FileNotFoundError) and not error.filename:
+        return HackkitError("The current folder does not exist any more.", fix="cd ~")
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return HackkitError(f"{what}.")
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

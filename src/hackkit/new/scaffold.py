@@ -20,12 +20,16 @@ from hackkit.project.catalog import Catalog, Example, Template, requirements
 from hackkit.project.files import create_env_file
 from hackkit.project.names import slug
 from hackkit.system import uv
-from hackkit.system.command_line import hackkit, line
+from hackkit.system.command_line import HERE, hackkit, line
 from hackkit.version import VERSION
 
 Progress = Callable[[str], None]
 
 _LONGEST_NAME = 100
+_NAMING = (
+    ("git", "config", "--global", "user.name", "Your Name"),
+    ("git", "config", "--global", "user.email", "you@example.org"),
+)
 # Files of an example's folder that do not belong to the project.
 _NOT_OVERLAID = shutil.ignore_patterns(
     "example.toml", "__pycache__", "*.py[co]", ".venv", ".*_cache", ".env", "index", ".gradio"
@@ -244,8 +248,8 @@ def _repository(directory: Path, message: str) -> tuple[list[str], bool]:
     notices = _failed_commit(first_commit.commit(directory, message))
     if not first_commit.has_user(directory):
         notices.append(
-            "git has no user name and e-mail, so the first commit is in hackkit's name. Set them: "
-            'git config --global user.name "..." and git config --global user.email "..."'
+            "git has no user name and e-mail, so the first commit is in hackkit's name. "
+            f"Fix: {HERE.then(*map(line, _NAMING))}"
         )
     return notices, True
 

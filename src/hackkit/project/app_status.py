@@ -9,7 +9,7 @@ from hackkit.project.files import ProjectFiles
 if TYPE_CHECKING:
     from hackkit.system.processes import Ran, Run
 
-_PATIENCE = 5.0  # seconds
+STATUS_SECONDS = 5.0  # for the app to say how it is: it starts Python
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def ask_app(project: ProjectFiles, run: "Run") -> AppStatus:
     if not project.installed:
         return AppStatus(problem="the project's environment is not installed")
     words = (str(project.python), "-m", project.package, "status", "--json")
-    ran = run(*words, folder=project.folder, seconds=_PATIENCE)
+    ran = run(*words, folder=project.folder, seconds=STATUS_SECONDS)
     if ran is None or ran.timed_out:
-        return AppStatus(problem=f"the app's status took longer than {_PATIENCE:g} s")
+        return AppStatus(problem=f"the app's status took longer than {STATUS_SECONDS:g} s")
     try:
         content = json.loads(ran.out)
         known = {each.name for each in fields(AppStatus)}

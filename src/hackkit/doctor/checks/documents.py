@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
-from hackkit.project.app_status import AppStatus
+from hackkit.project.app_status import STATUS_SECONDS, AppStatus
 from hackkit.project.context import Context
 from hackkit.system.command_line import line
 from hackkit.system.wording import first_of
 
 TITLE = "Documents"
 CATEGORY = Category.PROJECT
+SECONDS = STATUS_SECONDS + 1  # so that the app has its whole time
 
 _MOST = 10_000  # more are not counted
 _DETAILS = 20

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, Repair, failure, ok, skipped, warning
 from hackkit.errors import HackkitError
-from hackkit.project.app_status import AppStatus
+from hackkit.project.app_status import STATUS_SECONDS, AppStatus
 from hackkit.project.context import Context
 from hackkit.system import uv
 from hackkit.system.command_line import hackkit
@@ -22,6 +22,7 @@ from hackkit.system.wording import counted
 
 TITLE = "Index"
 CATEGORY = Category.PROJECT
+SECONDS = STATUS_SECONDS + 1  # so that the app has its whole time
 
 _DETAILS = 20
 _ASIDE = ".damaged"

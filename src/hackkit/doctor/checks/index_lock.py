@@ -8,11 +8,13 @@ import re
 from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, ok, skipped, warning
+from hackkit.project.app_status import STATUS_SECONDS
 from hackkit.project.context import Context
 from hackkit.project.layout import PORT
 
 TITLE = "Index lock"
 CATEGORY = Category.PROJECT
+SECONDS = STATUS_SECONDS + 1  # so that the app has its whole time
 
 _LOCKS = Path("/proc/locks")
 

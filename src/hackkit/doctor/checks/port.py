@@ -12,13 +12,14 @@ from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, Repair, failure, ok, skipped
 from hackkit.errors import HackkitError
-from hackkit.project.app_status import AppStatus
+from hackkit.project.app_status import STATUS_SECONDS, AppStatus
 from hackkit.project.context import Context
 from hackkit.project.layout import PORT
 from hackkit.system.command_line import hackkit
 
 TITLE = "Port"
 CATEGORY = Category.PROJECT
+SECONDS = STATUS_SECONDS + 1  # so that the app has its whole time
 
 _LEAST = 1023  # up to here, only an administrator may use a port
 _LINE = re.compile(rb"""(?im)^(\s*(?:export\s+)?PORT\s*=[ \t]*)("[^"\n]*"|'[^'\n]*'|[^\s#]*)""")

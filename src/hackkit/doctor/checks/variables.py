@@ -20,12 +20,14 @@ from hackkit.doctor.findings import (
     together,
     warning,
 )
+from hackkit.project.app_status import STATUS_SECONDS
 from hackkit.project.context import Context
 from hackkit.project.files import LARGEST_ENV, ProjectFiles
 from hackkit.system.wording import counted, listed
 
 TITLE = "Variables"
 CATEGORY = Category.PROJECT
+SECONDS = STATUS_SECONDS + 1  # so that the app has its whole time
 
 _ALIKE = 0.8  # from 0 to 1: MISTRAL_KEY and MISTRAL_API_KEY are 0.85
 _HINT = "Fix: correct it in .env"  # in the app's message about a value that it cannot use
