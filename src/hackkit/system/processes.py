@@ -95,7 +95,7 @@ def run_once(
             )
         except OSError as error:  # no permission, or a program for another system
             return Ran(_NOT_RUNNABLE, err=str(error))
-        with child, _alarm(seconds, late.set, lambda: _end(child.pid)):
+        with child, _alarm(seconds, late.set, lambda: _kill_tree(child.pid)):
             _feed(child, given)
         code = -1 if late.is_set() else child.returncode
         return Ran(code, _text(out), _text(err), timed_out=late.is_set())
@@ -106,7 +106,7 @@ def _feed(child: subprocess.Popen[bytes], given: str) -> None:
     try:
         child.communicate(given.encode() if given else None)
     except BaseException:  # Ctrl-C: nothing that we started runs on
-        _end(child.pid)
+        _kill_tree(child.pid)
         raise
 
 
@@ -130,7 +130,7 @@ def streamer(env: Mapping[str, str]) -> Stream:
         ) as child:
             late = threading.Event()
             try:
-                with _alarm(seconds, late.set, lambda: _end(child.pid)):
+                with _alarm(seconds, late.set, lambda: _kill_tree(child.pid)):
                     yield from _pieces(child.stdout, most)
                     code = child.wait()
             finally:
@@ -143,8 +143,8 @@ def streamer(env: Mapping[str, str]) -> Stream:
     return stream
 
 
-def _end(number: int) -> None:
-    """End a process and all that it has started: a command may be a script that starts another."""
+def _kill_tree(number: int) -> None:
+    """Kill a process and all that it has started: a command may be a script that starts another."""
     import psutil  # noqa: PLC0415 - only what hangs is ended
 
     with contextlib.suppress(psutil.Error):
@@ -179,8 +179,8 @@ def _text(file: IO[bytes]) -> str:
     return file.read(_MOST_OUTPUT).decode("utf-8", "replace").strip()
 
 
-def end(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
-    """End a process that `begin` started, and all that it has started."""
+def stop_gracefully(child: subprocess.Popen[bytes], grace: float = 3.0) -> None:
+    """End a process that `begin` started, and all that it has started; kill what does not end."""
     import psutil  # noqa: PLC0415 - only some commands end others
 
     group = family(child.pid) if child.poll() is None else []

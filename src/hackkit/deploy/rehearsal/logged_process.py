@@ -95,7 +95,7 @@ class LoggedProcess:
         if self._ended:  # its process number may belong to another process now
             return
         self._ended = True
-        processes.end(self.process)
+        processes.stop_gracefully(self.process)
         self._reader.join(2)
 
     def _read(self) -> None:
