@@ -123,10 +123,10 @@ def _run(check: Check, context: Context) -> Result:
         finding = check.run(context)
     except Exception as error:  # noqa: BLE001 - the other checks go on
         seconds = time.monotonic() - began
-        words = f"{type(error).__name__}: {error}".strip().rstrip(":")
+        message = f"{type(error).__name__}: {error}".strip().rstrip(":")
         trace = "".join(traceback.format_exception(error)).splitlines()
         crash = failure(
-            f"this check crashed: {words}", _again(check, context), details=tuple(trace)
+            f"this check crashed: {message}", _again(check, context), details=tuple(trace)
         )
         return _result(check, crash, seconds, broken=True)
     return _result(check, finding, time.monotonic() - began)
@@ -135,8 +135,8 @@ def _run(check: Check, context: Context) -> Result:
 def _too_slow(check: Check, context: Context) -> Result:
     """Report a check that did not end in time: nothing is known, so it is not a failure."""
     limit = _limit(check)
-    words = f"could not look: took longer than {limit:g} s"
-    return _result(check, skipped(words, _again(check, context)), limit, broken=True)
+    message = f"could not look: took longer than {limit:g} s"
+    return _result(check, skipped(message, _again(check, context)), limit, broken=True)
 
 
 def _again(check: Check, context: Context) -> str:
@@ -157,8 +157,8 @@ def _one_of_each_cause(results: Sequence[Result]) -> Iterator[Result]:
         if not result.finding.explanation.cause or known is result:
             yield result
         else:
-            words = f"the same as {known.title}: {result.finding.message}"
-            yield replace(result, finding=skipped(words))
+            message = f"the same as {known.title}: {result.finding.message}"
+            yield replace(result, finding=skipped(message))
 
 
 def _scrubbed(result: Result, secrets: Collection[str]) -> Result:
