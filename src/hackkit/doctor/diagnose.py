@@ -27,7 +27,7 @@ ONLINE_SECONDS = 5.0  # for all checks that use the network, together
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LONGEST = 300  # characters of a message
 
-Progress = Callable[[int, int, Collection[str]], None]  # done, total, titles still running
+CheckProgress = Callable[[int, int, Collection[str]], None]  # done, total, titles still running
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Choice:
 def diagnose(
     context: Context,
     choice: Choice = Choice(),
-    progress: Progress = lambda *_: None,
+    progress: CheckProgress = lambda *_: None,
     checks: Sequence[Check] | None = None,
 ) -> Report:
     """Run the chosen checks in parallel and return their results, in the order of the screen.
@@ -73,7 +73,9 @@ def _in_scope(check: Check, choice: Choice, context: Context) -> bool:
     return check.category is not Category.PROJECT or context.project is not None
 
 
-def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> dict[str, Result]:
+def _run_all(
+    checks: Sequence[Check], context: Context, progress: CheckProgress
+) -> dict[str, Result]:
     """Run every check in its own thread, each within its time limit."""
     results: dict[str, Result] = {}
     finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
