@@ -315,8 +315,8 @@ def _report(error: Exception) -> int:
     elif not isinstance(error, HackkitError):
         from hackkit.project.leaks import scrub, secrets_among  # noqa: PLC0415 - only a crash needs it
 
-        said = scrub(str(error), secrets_among(os.environ))
-        problem = f"hackkit crashed (unexpected {type(error).__name__}: {said})."
+        message = scrub(str(error), secrets_among(os.environ))
+        problem = f"hackkit crashed (unexpected {type(error).__name__}: {message})."
         error = _CrashError(problem, fix=hackkit(*sys.argv[1:], "--debug"))
     console.show_error(error, as_json="--json" in sys.argv)
     return error.exit_code

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
-from stage import (
+from browser_app import (
     DESKTOP,
     HOSTILE,
     KEY,
@@ -19,6 +18,7 @@ from stage import (
     Visit,
     free_port,
 )
+from playwright.sync_api import Browser, Locator, expect
 
 from hackkit import Plan, new_project
 

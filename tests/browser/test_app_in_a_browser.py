@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browser_app import DESKTOP, HOSTILE, KEY, PHONE, App, Look, Model, Visit
 from playwright.sync_api import Browser, expect
-from stage import DESKTOP, HOSTILE, KEY, PHONE, App, Look, Model, Visit
 
 from hackkit import Plan, new_project
 

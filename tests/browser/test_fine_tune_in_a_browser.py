@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
-from stage import (
+from browser_app import (
     DESKTOP,
     HOSTILE,
     KEY,
@@ -21,6 +20,7 @@ from stage import (
     Visit,
     free_port,
 )
+from playwright.sync_api import Browser, Locator, expect
 from tuning import Tuner
 
 from hackkit import Plan, new_project

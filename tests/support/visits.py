@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser_app import DESKTOP, App, Look, Photograph, Visit, chromium, find_chromium
 from conftest import lacking
 from playwright.sync_api import Browser
-from stage import DESKTOP, App, Look, Photograph, Visit, chromium, find_chromium
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,13 @@
 """Deploy's data types: the request, the manifest, and the result of each command."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hackkit.errors import Problem
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
-
-# Progress callback: what happens now; may be called twice with the same text.
-Progress = Callable[[str], None]
+from hackkit.system.progress import Progress as Progress  # noqa: PLC0414 - targets get it with these types
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ ONLINE_SECONDS = 5.0  # for all checks that use the network, together
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LONGEST = 300  # characters of a message
 
-Progress = Callable[[int, int, Collection[str]], None]  # done, total, titles still running
+CheckProgress = Callable[[int, int, Collection[str]], None]  # done, total, titles still running
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Choice:
 def diagnose(
     context: Context,
     choice: Choice = Choice(),
-    progress: Progress = lambda *_: None,
+    progress: CheckProgress = lambda *_: None,
     checks: Sequence[Check] | None = None,
 ) -> Report:
     """Run the chosen checks in parallel and return their results, in the order of the screen.
@@ -73,7 +73,9 @@ def _in_scope(check: Check, choice: Choice, context: Context) -> bool:
     return check.category is not Category.PROJECT or context.project is not None
 
 
-def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> dict[str, Result]:
+def _run_all(
+    checks: Sequence[Check], context: Context, progress: CheckProgress
+) -> dict[str, Result]:
     """Run every check in its own thread, each within its time limit."""
     results: dict[str, Result] = {}
     finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
@@ -123,10 +125,10 @@ def _run(check: Check, context: Context) -> Result:
         finding = check.run(context)
     except Exception as error:  # noqa: BLE001 - the other checks go on
         seconds = time.monotonic() - began
-        words = f"{type(error).__name__}: {error}".strip().rstrip(":")
+        message = f"{type(error).__name__}: {error}".strip().rstrip(":")
         trace = "".join(traceback.format_exception(error)).splitlines()
         crash = failure(
-            f"this check crashed: {words}", _again(check, context), details=tuple(trace)
+            f"this check crashed: {message}", _again(check, context), details=tuple(trace)
         )
         return _result(check, crash, seconds, broken=True)
     return _result(check, finding, time.monotonic() - began)
@@ -135,8 +137,8 @@ def _run(check: Check, context: Context) -> Result:
 def _too_slow(check: Check, context: Context) -> Result:
     """Report a check that did not end in time: nothing is known, so it is not a failure."""
     limit = _limit(check)
-    words = f"could not look: took longer than {limit:g} s"
-    return _result(check, skipped(words, _again(check, context)), limit, broken=True)
+    message = f"could not look: took longer than {limit:g} s"
+    return _result(check, skipped(message, _again(check, context)), limit, broken=True)
 
 
 def _again(check: Check, context: Context) -> str:
@@ -157,8 +159,8 @@ def _one_of_each_cause(results: Sequence[Result]) -> Iterator[Result]:
         if not result.finding.explanation.cause or known is result:
             yield result
         else:
-            words = f"the same as {known.title}: {result.finding.message}"
-            yield replace(result, finding=skipped(words))
+            message = f"the same as {known.title}: {result.finding.message}"
+            yield replace(result, finding=skipped(message))
 
 
 def _scrubbed(result: Result, secrets: Collection[str]) -> Result:

@@ -46,15 +46,15 @@ def why_blocked(reply: Reply, site: Site) -> Problem | None:
         return Problem(reply.error, _fix(reply, site), cause)
     target = _elsewhere(reply, site.url)
     if target:
-        words = f"the network redirects to {host_of(target)}, probably its login page"
-        return Problem(words, f"open {target} in a browser and log in", _LOGIN)
+        message = f"the network redirects to {host_of(target)}, probably its login page"
+        return Problem(message, f"open {target} in a browser and log in", _LOGIN)
     page = reply.is_page and not site.pages
     if reply.status == _LOGIN_NEEDED or (page and reply.status in range(300)):
-        words = "a web page answers instead, probably the login page of this network"
-        return Problem(words, f"open http://{host_of(site.url)} in a browser and log in", _LOGIN)
+        message = "a web page answers instead, probably the login page of this network"
+        return Problem(message, f"open http://{host_of(site.url)} in a browser and log in", _LOGIN)
     if page and reply.status in _BLOCKED:
-        words = f"blocked with a web page ({reply.status}), probably by a filter of this network"
-        return Problem(words, ANOTHER_NETWORK, "filter")
+        message = f"blocked with a web page ({reply.status}), probably by a filter of this network"
+        return Problem(message, ANOTHER_NETWORK, "filter")
     return None
 
 

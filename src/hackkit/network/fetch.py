@@ -303,8 +303,8 @@ def _explain(error: Exception, request: _Request) -> Reply:
         return _failed(Kind.CERTIFICATE, f"{error} points to no certificates")
     if tls and not isinstance(tls, ssl.SSLEOFError):
         return _failed(Kind.NOT_HTTP, "no encrypted connection: no HTTPS there")
-    if request.proxy and (words := _about_proxy(error, request.proxy)):
-        return _failed(Kind.PROXY, words)
+    if request.proxy and (message := _about_proxy(error, request.proxy)):
+        return _failed(Kind.PROXY, message)
     return _about_connection(error, request)
 
 
@@ -328,16 +328,16 @@ def _about_connection(error: Exception, request: _Request) -> Reply:
         (httpx2.NetworkError, Kind.UNREACHABLE, f"{place} cannot be reached"),
         (OSError, Kind.UNREACHABLE, f"{place} cannot be reached"),
     ]
-    for kind, meaning, words in kinds:
+    for kind, meaning, message in kinds:
         if _first(error, kind):
-            return _failed(meaning, words)
+            return _failed(meaning, message)
     return _failed(
         Kind.ADDRESS, "the address or the key has characters that a request cannot contain"
     )
 
 
-def _failed(kind: Kind, words: str) -> Reply:
-    return Reply(kind=kind, error=words)
+def _failed(kind: Kind, message: str) -> Reply:
+    return Reply(kind=kind, error=message)
 
 
 def _about_certificate(error: "ssl.SSLCertVerificationError", request: _Request) -> Reply:
@@ -347,10 +347,10 @@ def _about_certificate(error: "ssl.SSLCertVerificationError", request: _Request)
         when = "not valid yet" if early else "expired"
         return _failed(Kind.CLOCK, f"its certificate is {when}: is this machine's clock right?")
     if code in _WRONG_NAME or "hostname mismatch" in text or "name does not match" in text:
-        words = f"its certificate is not for {request.parts.hostname}"
-        return _failed(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
-    words = f"its certificate is issued by {_UNKNOWN}, not trusted here"
-    return _failed(Kind.CERTIFICATE, f"{words}: {_INTERCEPTED}")
+        message = f"its certificate is not for {request.parts.hostname}"
+        return _failed(Kind.CERTIFICATE, f"{message}: {_INTERCEPTED}")
+    message = f"its certificate is issued by {_UNKNOWN}, not trusted here"
+    return _failed(Kind.CERTIFICATE, f"{message}: {_INTERCEPTED}")
 
 
 _NEEDS_LOGIN = "the proxy at {} requires a user name and a password"
@@ -388,10 +388,10 @@ def _with_issuer(reply: Reply, request: _Request) -> Reply:
         return reply
     if not issuer:
         return reply
-    words = reply.error.replace(_UNKNOWN, f"'{issuer}'")
-    if words == reply.error:
-        words = f"{words} (issued by '{issuer}')"
-    return replace(reply, error=words)
+    message = reply.error.replace(_UNKNOWN, f"'{issuer}'")
+    if message == reply.error:
+        message = f"{message} (issued by '{issuer}')"
+    return replace(reply, error=message)
 
 
 def _issuer(request: _Request) -> str:

@@ -8,7 +8,7 @@ import signal
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ from hackkit.project.files import create_env_file
 from hackkit.project.names import slug
 from hackkit.system import uv
 from hackkit.system.command_line import HERE, hackkit, line
+from hackkit.system.progress import Progress
 from hackkit.version import VERSION
-
-Progress = Callable[[str], None]
 
 _LONGEST_NAME = 100
 _NAMING = (

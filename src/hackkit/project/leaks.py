@@ -64,14 +64,14 @@ def is_lock(path: str) -> bool:
 def suspicious(text: str) -> bool:
     """Return, quickly, whether a text may contain what a rule finds."""
     lowered = text.lower()
-    return any(word in lowered for rule in RULES for word in rule.words)
+    return any(word in lowered for rule in RULES for word in rule.keywords)
 
 
 def leaks(text: str, known: Collection[str] = ()) -> Iterator[Leak]:
     """Yield each secret in a text: what the rules find, and the known ones literally."""
     lowered = text.lower()
     for rule, pattern in _COMPILED:
-        if any(word in lowered for word in rule.words):
+        if any(word in lowered for word in rule.keywords):
             for match in pattern.finditer(text):
                 yield Leak(rule.name, text.count("\n", 0, _place(match)[0]) + 1)
     yield from known_leaks(text, known)

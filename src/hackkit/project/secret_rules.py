@@ -17,13 +17,13 @@ from pathlib import Path
 class Rule:
     """A kind of secret ("a GitHub token") and its pattern.
 
-    `words` are in every text that the pattern matches, in lower case: a text with none of them is
+    `keywords` are in every text that the pattern matches, in lower case: a text without them is
     skipped, which is many times faster. `page` is where a leaked secret is replaced.
     """
 
     name: str
     pattern: str
-    words: tuple[str, ...]
+    keywords: tuple[str, ...]
     page: str = ""
 
     @property

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from hackkit.deploy.targets import Target
 from hackkit.errors import WrongUseError
 from hackkit.screens import console
 from hackkit.system.command_line import hackkit
+from hackkit.system.progress import Progress
 
 _MB = 1_000_000
 _MOST_FILES = 15  # files on the screen; --json lists all of them
@@ -158,7 +159,7 @@ def _refuse(action: str) -> bool:
 
 
 @contextlib.contextmanager
-def waiting() -> Iterator[Callable[[str], None]]:
+def waiting() -> Iterator[Progress]:
     """Show what happens now: on a terminal in one place, otherwise line by line."""
     from rich.text import Text  # noqa: PLC0415 - `--help` does without
 

@@ -1,10 +1,11 @@
 """Shows doctor's report."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hackkit.doctor.diagnose import CheckProgress
 from hackkit.doctor.findings import Category, Report, Result, Status
 from hackkit.screens.console import NARROW, arrow, can_show, print_json, say, terminal, write
 from hackkit.system.command_line import line
@@ -34,7 +35,7 @@ _TITLE = 20  # columns
 
 
 @contextlib.contextmanager
-def watching() -> Iterator[Callable[[int, int, Collection[str]], None]]:
+def watching() -> Iterator[CheckProgress]:
     """Show on a terminal which checks are running; yield the progress callback for `diagnose`."""
     console = terminal(stderr=True)
     if not console.is_terminal:

@@ -170,10 +170,10 @@ def _looks(header: Mapping[str, object]) -> Iterator[HeaderIssue]:
     emoji = header.get("emoji", "📚")
     if not (isinstance(emoji, str) and _is_one_emoji(emoji.strip())):
         yield HeaderIssue("emoji", _shown(emoji), "one emoji")
-    words = str(header.get("short_description") or "")
-    if len(words) > LONGEST_DESCRIPTION:
+    description = str(header.get("short_description") or "")
+    if len(description) > LONGEST_DESCRIPTION:
         limit = f"at most {LONGEST_DESCRIPTION}"
-        yield HeaderIssue("short_description", f"{len(words)} characters long", limit)
+        yield HeaderIssue("short_description", f"{len(description)} characters long", limit)
     yield from _license(header.get("license", "mit"))
     if not isinstance(header.get("pinned", False), bool):
         yield HeaderIssue("pinned", _shown(header["pinned"]), "true or false")

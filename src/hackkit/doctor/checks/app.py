@@ -87,8 +87,8 @@ def _read(ran: Ran) -> _Seen:
 def _finding(seen: _Seen, ran: Ran, context: Context) -> Finding:
     closed = _CLOSED.search(seen.message or ran.err)
     if closed:
-        words = f"{closed[1]} cannot be read: permission denied"[:120]
-        return failure(words, context.shell.unlock(closed[1]))
+        message = f"{closed[1]} cannot be read: permission denied"[:120]
+        return failure(message, context.shell.unlock(closed[1]))
     if seen.names:
         return _missing(seen, context.folder)
     if seen.kind in {"broken", "failed"}:

@@ -59,5 +59,5 @@ def _works(engine: str, ran: Ran, down: list[tuple[str, Ran]], context: Context)
 
 
 def _reason(ran: Ran) -> str:
-    said = [line.strip() for line in ran.err.splitlines() if line.strip()]
-    return f"no answer in {_PATIENCE} s" if ran.timed_out else (said or ["it failed"])[-1][:200]
+    output = [line.strip() for line in ran.err.splitlines() if line.strip()]
+    return f"no answer in {_PATIENCE} s" if ran.timed_out else (output or ["it failed"])[-1][:200]

@@ -36,14 +36,14 @@ def check(context: Context) -> Finding:
 def _about(reply: Reply, where: str) -> Finding:
     who = reply.json()
     if reply.status != 200 or not isinstance(who, dict):  # noqa: PLR2004 - "OK"
-        words = f"the hub answers with an error (status {reply.status})"
-        return warning(words, "open https://status.huggingface.co")
+        message = f"the hub answers with an error (status {reply.status})"
+        return warning(message, "open https://status.huggingface.co")
     name = str(who.get("name", "unknown"))
     if not _can_write(who):
         return warning(f"{name}'s token is read-only; a deployment needs write access", _TOKENS)
     if not _can_host(who):
-        words = f"{name}'s token can write, but the account is free: Gradio Spaces need PRO"
-        return warning(words, "open https://huggingface.co/pro")
+        message = f"{name}'s token can write, but the account is free: Gradio Spaces need PRO"
+        return warning(message, "open https://huggingface.co/pro")
     return ok(f"{name}'s token can write, on a PRO account", (f"found in {where}",))
 
 

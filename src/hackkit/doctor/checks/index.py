@@ -63,8 +63,8 @@ def _absent(context: Context, app: AppStatus) -> str:
 def _unknown(problem: str, context: Context) -> Finding:
     closed = _CLOSED.search(problem)
     if closed:
-        words = f"{closed[1]} cannot be read: permission denied"[:120]
-        return failure(words, context.shell.unlock(closed[1]))
+        message = f"{closed[1]} cannot be read: permission denied"[:120]
+        return failure(message, context.shell.unlock(closed[1]))
     return skipped(problem[:100])
 
 

@@ -60,8 +60,8 @@ def _problem(reply: Reply, base: str, context: Context) -> Finding | None:
     if reply.status == 429 or reply.status >= 500:  # noqa: PLR2004 - busy, or a server error
         return warning(f"it answers {reply.status}", f"open {base}/models in a browser")
     if _models(reply) is None:
-        words = f"no OpenAI-compatible server answers there (status {reply.status})"
-        return failure(words, f"edit .env: set {_NAME}, for Ollama to http://localhost:11434/v1")
+        message = f"no OpenAI-compatible server answers there (status {reply.status})"
+        return failure(message, f"edit .env: set {_NAME}, for Ollama to http://localhost:11434/v1")
     return None
 
 
@@ -77,8 +77,8 @@ def _about(reply: Reply, base: str, context: Context) -> Finding:
             f"it lacks {chat}", missing_model_fix(chat, "CHAT_MODEL", base, names), details=details
         )
     if embed and not _has(embed, names):
-        words = f"it has {chat}, but not {embed}: search uses keywords only"
-        return warning(words, missing_model_fix(embed, "EMBED_MODEL", base, []), details=details)
+        message = f"it has {chat}, but not {embed}: search uses keywords only"
+        return warning(message, missing_model_fix(embed, "EMBED_MODEL", base, []), details=details)
     chosen = " and ".join(filter(None, (chat, embed)))
     return ok(f"answers in {reply.seconds * 1000:.0f} ms, has {chosen}", details)
 

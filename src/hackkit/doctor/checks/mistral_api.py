@@ -46,7 +46,7 @@ def _not_mistral(reply: Reply, context: Context) -> tuple[str, str]:
             "open https://status.mistral.ai",
         )
     if address.endswith("/v1"):
-        words = f"{_VARIABLE} ends in /v1, which the app adds itself"
-        return words, f"edit .env: set {_VARIABLE}={address.removesuffix('/v1')}"
-    words = f"the server at {_VARIABLE} is not Mistral's API (status {reply.status})"
-    return words, f"edit .env: leave {_VARIABLE} empty, to use {_ADDRESS}"
+        message = f"{_VARIABLE} ends in /v1, which the app adds itself"
+        return message, f"edit .env: set {_VARIABLE}={address.removesuffix('/v1')}"
+    message = f"the server at {_VARIABLE} is not Mistral's API (status {reply.status})"
+    return message, f"edit .env: leave {_VARIABLE} empty, to use {_ADDRESS}"

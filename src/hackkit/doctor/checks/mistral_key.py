@@ -40,8 +40,8 @@ def check(context: Context) -> Finding:
             context.shell.unset(_NAME),
         )
     if not _SHAPE.fullmatch(key) and not context.value("MISTRAL_SERVER_URL"):
-        words = f"{len(key)} characters, but a key has 32 letters and digits: is it complete?"
-        return warning(words, _enter(context))
+        message = f"{len(key)} characters, but a key has 32 letters and digits: is it complete?"
+        return warning(message, _enter(context))
     return ok(f"set in {context.origin(_NAME)} ({len(key)} characters)")
 
 
@@ -57,7 +57,7 @@ def _wrong(key: str) -> str:
         return "it has spaces in it"
     if not key.isascii():
         return "it has letters that are not ASCII"
-    other = next((words for start, words in _OTHERS.items() if key.startswith(start)), "")
+    other = next((message for start, message in _OTHERS.items() if key.startswith(start)), "")
     return f"it is {other}, not Mistral's" if other else ""
 
 

@@ -63,11 +63,11 @@ def _refusal(reply: Reply, context: Context) -> Finding | None:
         wait = reply.headers.get("retry-after", "")
         when = f" for {wait} s" if wait.isdecimal() else ""
         left = _quota(reply)
-        words = f"too many requests{when}" + (f"; left: {', '.join(left)}" if left else "")
-        return warning(words, again)
+        message = f"too many requests{when}" + (f"; left: {', '.join(left)}" if left else "")
+        return warning(message, again)
     if reply.status >= 500:  # noqa: PLR2004 - a server error
-        words = f"Mistral answers with a server error ({reply.status})"
-        return warning(words, "open https://status.mistral.ai")
+        message = f"Mistral answers with a server error ({reply.status})"
+        return warning(message, "open https://status.mistral.ai")
     if reply.status != 200 or not _cards(reply):  # noqa: PLR2004 - "OK"
         return warning(f"Mistral did not return a list of models (status {reply.status})", again)
     return None
@@ -81,11 +81,11 @@ def _about(reply: Reply, context: Context) -> Finding:
     for name, variable, missing in ((chat, "CHAT_MODEL", failure), (embed, "EMBED_MODEL", warning)):
         matching = [card for card in cards if card.answers_to(name)]
         if name and not matching:
-            words = f"the key can use {counted(len(cards), 'model')}, but not {name}"
-            return missing(words, _choose(variable, _similar(name, cards)), details=details)
+            message = f"the key can use {counted(len(cards), 'model')}, but not {name}"
+            return missing(message, _choose(variable, _similar(name, cards)), details=details)
         if name and all(card.retires or card.replacement for card in matching):
-            words, better = _deprecated(name, matching[0])
-            return warning(words, _choose(variable, better), details=details)
+            message, better = _deprecated(name, matching[0])
+            return warning(message, _choose(variable, better), details=details)
     spent = [each for each in left if each.startswith("0 ")]
     if spent:
         return warning(f"the quota is used up: {', '.join(spent)} left", _CONSOLE, details=details)
@@ -104,8 +104,8 @@ def _chosen(context: Context) -> tuple[str, str]:
 
 
 def _deprecated(name: str, card: _Card) -> tuple[str, str]:
-    words = f"{name} is deprecated" + (f" (until {card.retires[:10]})" if card.retires else "")
-    return words, card.replacement
+    message = f"{name} is deprecated" + (f" (until {card.retires[:10]})" if card.retires else "")
+    return message, card.replacement
 
 
 def _similar(name: str, cards: tuple[_Card, ...]) -> str:

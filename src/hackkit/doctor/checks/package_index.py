@@ -54,9 +54,9 @@ def _indexes(context: Context) -> tuple[str, ...]:
 def _in_folder(folder: Path) -> Finding | None:
     if folder.is_dir():
         return None
-    words = f"the index is a folder that does not exist: {folder}"
+    message = f"the index is a folder that does not exist: {folder}"
     fix = "edit uv's settings (UV_DEFAULT_INDEX, uv.toml): name another index"
-    return failure(words, fix)
+    return failure(message, fix)
 
 
 def _problem(url: str, reply: Reply, context: Context) -> Finding | None:
@@ -70,16 +70,16 @@ def _problem(url: str, reply: Reply, context: Context) -> Finding | None:
         problem = Problem(named, other) if other else replace(blocked, problem=named)
         return Finding(Status.FAIL, problem)
     if reply.status in {401, 403}:
-        words = f"{host} requires a login ({reply.status})"
+        message = f"{host} requires a login ({reply.status})"
         fix = "edit the index's address: add a user name and password"
-        return warning(words, fix)
+        return warning(message, fix)
     if reply.status >= 500:  # noqa: PLR2004 - a server error
-        words = f"{host} answers with a server error ({reply.status})"
+        message = f"{host} answers with a server error ({reply.status})"
         fix = _other_index(url, context) or f"open https://{host} in a browser"
-        return failure(words, fix)
+        return failure(message, fix)
     if reply.seconds > SLOW:
-        words = f"{host} answers only after {latency(reply)}"
-        return warning(words, ANOTHER_NETWORK)
+        message = f"{host} answers only after {latency(reply)}"
+        return warning(message, ANOTHER_NETWORK)
     return None
 
 

@@ -55,8 +55,8 @@ def _unreadable(error: Exception, context: Context) -> Finding:
     if isinstance(error, FileNotFoundError):
         return warning("there is no README.md", fix=_restore(context))
     if isinstance(error, OSError):
-        words = "README.md cannot be read: permission denied"
-        return warning(words, context.shell.unlock("README.md"))
+        message = "README.md cannot be read: permission denied"
+        return warning(message, context.shell.unlock("README.md"))
     return warning("README.md cannot be read as UTF-8", fix="edit README.md: save it as UTF-8")
 
 
