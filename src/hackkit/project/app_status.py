@@ -9,7 +9,7 @@ from hackkit.project.files import ProjectFiles
 if TYPE_CHECKING:
     from hackkit.system.processes import Ran, Run
 
-STATUS_SECONDS = 5.0  # for the app to say how it is: it starts Python
+STATUS_SECONDS = 10.0  # the app starts Python, on a machine that may be busy
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_an_app_that_programs_cannot_ask_is_not_asked(app: Rehearsal) -> None:
     result = app.run("--json")
     assert result.returncode == 0, result.stderr
     last = json.loads(result.stdout)["steps"][-1]
-    assert last["outcome"].startswith("skipped: The app has no endpoint `ask`")
+    assert last["outcome"].startswith("skipped: The app has no API endpoint `ask`")
 
 
 def test_a_requirement_that_is_not_listed_is_named_with_the_fix(app: Rehearsal) -> None:
