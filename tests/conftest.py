@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
-APART = ("made", "ground")  # fixtures whose values have nothing in common: each is a process's own
 MOST_WORKERS = 4  # a worker may have an app, a browser or a model in memory
 
 # A test decides these itself; what the machine happens to have set must not matter.
@@ -39,23 +38,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run the whole suite in a process for each core, and single files in this one."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return min(os.cpu_count() or 1, MOST_WORKERS) if whole else 0
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests in one process that share what is made once: a module, a case, the tuner."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    if "tuner" in getattr(item, "fixturenames", ()):
-        return "tuner"
-    if item.nodeid.startswith("tests/deploy/") and item.get_closest_marker("slow"):
-        return "port 7860"  # a Space and a container listen there
-    places = getattr(getattr(item, "callspec", None), "indices", {})
-    parts = [str(places[name]) for name in APART if name in places]
-    return " ".join([item.nodeid.split("::")[0], *parts])
 
 
 def lacking(reason: str) -> NoReturn:
