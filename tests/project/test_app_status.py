@@ -62,7 +62,7 @@ def test_no_answer_is_a_problem(project: ProjectFiles, ran: Ran) -> None:
 
 
 def test_an_answer_that_does_not_come_is_a_problem(project: ProjectFiles) -> None:
-    assert "took longer than 5 s" in said(project, HANGS).problem
+    assert "took longer than 10 s" in said(project, HANGS).problem
 
 
 def test_without_an_environment_the_status_is_a_problem(project: ProjectFiles) -> None:
