@@ -100,7 +100,7 @@ def test_an_installed_hackkit_works(installed: Path, ground: Ground, tmp_path: P
     assert "doctor" in hackkit("--help")
     hackkit("new", "rag-app", "x", "--defaults", "--no-install")
     assert (tmp_path / "x" / "app.py").is_file()
-    assert 'There is no template "nope"' in hackkit("new", "nope", "y", code=2)
+    assert 'There is no template and no folder "nope"' in hackkit("new", "nope", "y", code=2)
     checks = json.loads(hackkit("doctor", "--offline", "--json", "--only", "git", "--only", "disk"))
     assert len(checks["checks"]) == 2
     assert "spaces" in hackkit("deploy", "--list")

@@ -329,7 +329,7 @@ def test_apple_silicons_gpu_uses_a_share_of_the_memory() -> None:
 
 
 def command(*words: str) -> str:
-    return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "100"}).stdout
+    return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "80"}).stdout
 
 
 def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:

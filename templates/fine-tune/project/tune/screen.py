@@ -49,10 +49,10 @@ SCREEN = Console()
 
 def show_bases(bases: Sequence[Base]) -> None:
     """The bases, with notes on each."""
-    size, about = Column("billion", justify="right"), Column("on the hub", overflow="fold")
-    table = Table("name", size, about, box=SIMPLE_HEAD)
+    size, about = Column("size", justify="right"), Column("on the hub", overflow="fold")
+    table = Table("name", size, about, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for base in bases:
-        billions = f"{base.shape.parameters / 1e9:.1f}" if base.shape else "?"
+        billions = f"{base.shape.parameters / 1e9:.1f}B" if base.shape else "?"
         note = f"{base.source}\n[dim]{base.licence}; {base.note}"
         table.add_row(f"[bold]{base.name}", billions, note)
     SCREEN.print(table)
