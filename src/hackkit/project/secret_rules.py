@@ -1,7 +1,7 @@
 r"""The patterns of secrets: the one list that hackkit and every generated project search with.
 
 `python -m hackkit.project.secret_rules` writes it into the templates: the check before each commit
-(`_shared/.pre-commit-config.yaml`) and the check of training data (`tune/rows/privacy.py`).
+(`_shared/.pre-commit-config.yaml`) and the check of training data (`tune/privacy.py`).
 
 A pattern works with and without `re.VERBOSE`: a space is `[ ]`, and there is no `#`. The group
 `secret` is what to hide; without it, all of the match is.

@@ -14,8 +14,8 @@ import typer
 
 from tune import plan
 from tune.errors import TuneError
-from tune.exporting.hub import hub_token
-from tune.planning import gpus
+from tune.hub import hub_token
+from tune import gpus
 from tune.settings import ROOT, SETTINGS, Settings
 
 if TYPE_CHECKING:

@@ -3,10 +3,9 @@ from typing import Any
 
 import pytest
 
-from tune import data, prompts
-from tune.data import Row
+from tune import dataset, held_out, prompts
+from tune.dataset import Row
 from tune.errors import TuneError
-from tune.judging import held_out
 from tune.runs import Record, Run
 from tune.settings import Settings
 
@@ -23,7 +22,7 @@ def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
         lines = [row(question, "yes").as_json() for question in questions]
         paths[name].write_text("\n".join(lines) + "\n", "utf-8")
     run = Run(folder / "run")
-    digest = data.digest(paths["train"])
+    digest = dataset.digest(paths["train"])
     run.write(Record("tiny", data={"train": {"sha256": digest}}))
     chosen: dict[str, Any] = {f"{name}_file": path for name, path in paths.items()}
     return run, Settings(**chosen)
@@ -85,7 +84,7 @@ def test_the_rows_that_a_run_names_count_whatever_the_settings_say(tmp_path: Pat
     run, settings = files(tmp_path, train=["one"], test=["one", "two"])
     old = settings.train.rename(tmp_path / "old.jsonl")
     settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
-    run.update(data={"train": {"file": str(old), "sha256": data.digest(old)}})
+    run.update(data={"train": {"file": str(old), "sha256": dataset.digest(old)}})
     rows, notes = held_out.choose(run, settings, drop_seen=True)
     assert [each.question[-1]["content"] for each in rows] == ["two"]
     assert notes == ("Left out: 1 row that were in training, too.",)

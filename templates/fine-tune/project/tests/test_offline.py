@@ -2,10 +2,9 @@ import time
 
 import pytest
 
-from tune import data, metrics, prompts
-from tune.answering import offline
-from tune.answering.offline import Nearest
-from tune.rows.row import Row, last_words
+from tune import dataset, metrics, offline, prompts
+from tune.example import Row, last_words
+from tune.offline import Nearest
 from tune.settings import SETTINGS
 
 
@@ -39,14 +38,14 @@ def test_without_a_shared_ngram_nothing_is_found(question: str) -> None:
 
 
 def test_a_row_finds_itself() -> None:
-    rows = data.load(SETTINGS.train)
+    rows = dataset.load(SETTINGS.train)
     near = Nearest(rows)
     found = [near.find(last_words(each.question)) for each in rows]
     assert sum(a is not b for a, b in zip(found, rows, strict=True)) <= len(rows) // 50
 
 
 def test_the_test_rows_are_answered_better_than_by_chance() -> None:
-    train, test = data.load(SETTINGS.train), data.load(SETTINGS.test)
+    train, test = dataset.load(SETTINGS.train), dataset.load(SETTINGS.test)
     near = Nearest(train)
     found = [(near.find(last_words(each.question)), each) for each in test]
     ours = [metrics.token_f1(b.answer, a.answer) for a, b in found if a is not None]

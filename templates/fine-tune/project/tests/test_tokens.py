@@ -24,11 +24,11 @@ from mistral_common.tokens.tokenizers.instruct import InstructTokenizerV3, Instr
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
+from tune import tokens
 from tune.errors import TuneError
-from tune.rows import tokens
-from tune.rows.row import Row, to_row
-from tune.rows.tokens import ChatForm
-from tune.training.tiny import CONTROL
+from tune.example import Row, to_row
+from tune.tiny import CONTROL
+from tune.tokens import ChatForm
 
 VERSIONS = {
     TokenizerVersion.v3: (InstructTokenizerV3, MistralRequestValidatorV3),
@@ -227,7 +227,7 @@ def test_a_million_blanks_in_a_row_are_counted() -> None:
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from tune.training import tiny
+    from tune import tiny
 
     texts = [message["content"] for each in ROWS.values() for message in each.messages]
     folder = tiny.make(tmp_path_factory.mktemp("tiny") / "model", texts)

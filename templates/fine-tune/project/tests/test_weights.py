@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 from conftest import Tuned
 
-from tune import models
-from tune.answering.generate import Generator
+from tune import job, models, tiny, tokens, trainer, weights
 from tune.errors import TuneError
+from tune.example import Row
+from tune.generate import Generator
 from tune.models import Base
-from tune.rows import tokens
-from tune.rows.row import Row
 from tune.runs import Record, Run
 from tune.settings import Settings
 from tune.train import train
-from tune.training import job, tiny, trainer, weights
 
 pytest.importorskip("trl")
 
