@@ -160,7 +160,7 @@ from tune import estimate, gpus
 from tune.estimate import Rows, Training
 from tune.settings import Settings
 from tune import job, tiny, trainer, weights
-from tune.job import Example, Job
+from tune.job import Encoded, Job
 
 folder, size, method = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 steps, batch, length = map(int, sys.argv[4:7])
@@ -187,7 +187,7 @@ settings = Settings(method=method, batch_size=batch, accumulate=1, max_length=le
 ids = torch.randint(1000, 30000, (steps * batch, length)).tolist()
 hyperparameters = job.hyperparameters(base, settings) | {"early_stop": 0}
 tokenizer = tiny.learn_words(["random tokens"])
-work = Job(base, tokenizer, [Example(row, row) for row in ids], [], hyperparameters, {})
+work = Job(base, tokenizer, [Encoded(row, row) for row in ids], [], hyperparameters, {})
 fitting = trainer.build(work, settings, folder / "checkpoints")
 fitting.sft.args.save_strategy = "no"
 times = []

@@ -95,7 +95,7 @@ def written(templates: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file of the templates that contains the rules, with its text as it must be."""
     hook = _HOOK + " |\n".join(f"          {rule.plain}" for rule in RULES) + "\n"
     yield templates / "_shared" / ".pre-commit-config.yaml", hook
-    privacy = templates / "fine-tune" / "project" / "tune" / "rows" / "privacy.py"
+    privacy = templates / "fine-tune" / "project" / "tune" / "privacy.py"
     yield privacy, _TABLE.sub(lambda _: _table(), privacy.read_text("utf-8"), count=1)
 
 

@@ -12,7 +12,7 @@ from conftest import Tuned
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mistral_server import MistralServer, slowly
-from test_answers import RECORDED, evaluation
+from test_inference import RECORDED, evaluation
 
 from tune import known, prompts, ui, votes
 from tune.example import last_words

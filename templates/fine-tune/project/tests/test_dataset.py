@@ -7,7 +7,7 @@ import pytest
 
 from tune import dataset
 from tune.errors import TuneError
-from tune.example import Problem, Row, to_row
+from tune.example import Example, Problem, to_row
 from tune.formats import read
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
@@ -15,7 +15,7 @@ CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "c
 
 def asked_and_answered(value: object) -> tuple[str, str]:
     row = to_row(value)
-    assert isinstance(row, Row), row
+    assert isinstance(row, Example), row
     return row.messages[-2]["content"], row.answer
 
 
@@ -64,20 +64,20 @@ def test_an_answer_that_is_an_object_is_learned_as_json() -> None:
 
 def test_a_system_column_becomes_the_system_prompt() -> None:
     row = to_row({"system": "Be brief.", "prompt": "Hi", "completion": "Hello"})
-    assert isinstance(row, Row)
+    assert isinstance(row, Example)
     assert row.messages[0] == {"role": "system", "content": "Be brief."}
 
 
 def test_the_answer_of_a_call_is_its_name_and_its_arguments() -> None:
     call = {"id": "a1B2c3D4e", "function": {"name": "find", "arguments": '{"n":1}'}}
     row = to_row({"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]})
-    assert isinstance(row, Row)
+    assert isinstance(row, Example)
     assert row.answer == 'find{"n": 1}'
 
 
 def test_the_question_is_all_before_the_last_answer() -> None:
     row = to_row(CHAT)
-    assert isinstance(row, Row)
+    assert isinstance(row, Example)
     assert row.question == [{"role": "user", "content": "Hi"}]
 
 
@@ -92,14 +92,14 @@ def test_the_question_is_all_before_the_last_answer() -> None:
 )
 def test_a_system_prompt_beside_the_messages_comes_first(value: dict) -> None:
     row = to_row(value)
-    assert isinstance(row, Row)
+    assert isinstance(row, Example)
     assert [message["content"] for message in row.messages[:2]] == ["Be brief.", "Hi"]
 
 
 def test_the_history_of_an_alpaca_row_is_kept() -> None:
     history = [["one", "two"], ["three", "four"]]
     row = to_row({"instruction": "five", "input": "", "output": "six", "history": history})
-    assert isinstance(row, Row)
+    assert isinstance(row, Example)
     assert " ".join(each["content"] for each in row.messages) == "one two three four five six"
 
 
@@ -231,7 +231,7 @@ def test_a_line_that_is_not_json_says_what_to_do(tmp_path: Path, line: str, fix:
 
 def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", CHAT, "{", CHAT)
-    assert [each.line for each in read(file) if isinstance(each, Row)] == [1, 3]
+    assert [each.line for each in read(file) if isinstance(each, Example)] == [1, 3]
 
 
 @pytest.mark.parametrize(

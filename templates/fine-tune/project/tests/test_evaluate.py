@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tune import results, runs, screen
-from tune.dataset import Row
+from tune.dataset import Example
 from tune.errors import TuneError
 from tune.evaluate import Asked, Options, compare, evaluate
 from tune.generate import Reply
@@ -21,9 +21,9 @@ WANTED = ["card_lost", "card_stolen", "top_up"] * 10
 BARE = "The base got only the question"
 
 
-def row(question: str, answer: str, line: int = 1) -> Row:
+def row(question: str, answer: str, line: int = 1) -> Example:
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return Row(messages, file="test.jsonl", line=line)
+    return Example(messages, file="test.jsonl", line=line)
 
 
 def asked(base: list[str], tuned: list[str], prompted: list[str] | None = None) -> Asked:

@@ -4,15 +4,15 @@ from typing import Any
 import pytest
 
 from tune import dataset, held_out, prompts
-from tune.dataset import Row
+from tune.dataset import Example
 from tune.errors import TuneError
 from tune.runs import Record, Run
 from tune.settings import Settings
 
 
-def row(question: str, answer: str) -> Row:
+def row(question: str, answer: str) -> Example:
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return Row(messages)
+    return Example(messages)
 
 
 def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
@@ -40,7 +40,9 @@ def test_rows_that_were_trained_on_are_refused_with_their_lines(tmp_path: Path) 
 def test_a_question_within_a_conversation_was_trained_on_too(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["hello", "three"])
     first = row("Hello", "Hi.").messages
-    settings.train.write_text(Row((*first, *row("one", "yes").messages)).as_json() + "\n", "utf-8")
+    settings.train.write_text(
+        Example((*first, *row("one", "yes").messages)).as_json() + "\n", "utf-8"
+    )
     with pytest.raises(TuneError, match=r"1 row that were in training, too \(line 1\)"):
         held_out.choose(run, settings)
 

@@ -3,15 +3,15 @@ import time
 import pytest
 
 from tune import dataset, metrics, offline, prompts
-from tune.example import Row, last_words
+from tune.example import Example, last_words
 from tune.offline import Nearest
 from tune.settings import SETTINGS
 
 
-def row(question: str, answer: str = "", system: str = "") -> Row:
+def row(question: str, answer: str = "", system: str = "") -> Example:
     before = [{"role": "system", "content": system}] if system else []
     said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return Row((*before, *said))
+    return Example((*before, *said))
 
 
 PARCEL = row("My parcel was not delivered.", "delivery")
@@ -27,7 +27,7 @@ LAMPE = row("La lampe est arrivée cassée.", "returns")
         ("ma LAMPE cassée", LAMPE),
     ],
 )
-def test_the_row_that_shares_the_rarest_ngrams_is_found(question: str, wanted: Row) -> None:
+def test_the_row_that_shares_the_rarest_ngrams_is_found(question: str, wanted: Example) -> None:
     assert Nearest([PARCEL, MONEY, LAMPE]).find(question) is wanted
 
 

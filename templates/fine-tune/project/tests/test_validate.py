@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tune import privacy, validate
-from tune.example import Row, to_row
+from tune.example import Example, to_row
 
 USER = {"role": "user", "content": "Where is it?"}
 ASSISTANT = {"role": "assistant", "content": "Here."}
@@ -20,7 +20,7 @@ def found(
     *messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()
 ) -> list[validate.Problem]:
     row = to_row({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 3)
-    assert isinstance(row, Row), row
+    assert isinstance(row, Example), row
     return validate.check(row)
 
 

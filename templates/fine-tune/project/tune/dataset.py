@@ -15,22 +15,22 @@ import numpy as np
 
 from tune import validate
 from tune.errors import TuneError
-from tune.example import Message, Problem, Row
+from tune.example import Example, Message, Problem
 from tune.formats import label, read
 from tune.same import fingerprint
 
-__all__ = ["Message", "Problem", "Row", "convert", "digest", "fingerprint", "load", "split"]
+__all__ = ["Message", "Problem", "Example", "convert", "digest", "fingerprint", "load", "split"]
 
 
-def load(path: Path) -> list[Row]:
+def load(path: Path) -> list[Example]:
     """All rows of a file. Raises TuneError for the first one that would spoil the training."""
-    rows: list[Row] = []
+    rows: list[Example] = []
     for each in read(path):
         problems = [each] if isinstance(each, Problem) else validate.check(each)
         if error := next((problem for problem in problems if problem.level == "error"), None):
             again = f"uv run python -m tune check {label(path)}"
             raise TuneError(str(error), f"{error.fix}\n(to see all problems: {again})")
-        assert isinstance(each, Row)
+        assert isinstance(each, Example)
         rows.append(each)
     if not rows:
         raise TuneError(f"{label(path)} contains no rows.", "write one conversation per line")
@@ -96,14 +96,14 @@ def split(
     return dict(zip(parts, rows, strict=True))
 
 
-def _good(source: Path) -> Iterator[Row]:
+def _good(source: Path) -> Iterator[Example]:
     for each in read(source):
         if isinstance(each, Problem):
             raise TuneError(str(each), each.fix)
         yield each
 
 
-def _key(row: Row, asked: np.ndarray, seed: int) -> int:
+def _key(row: Example, asked: np.ndarray, seed: int) -> int:
     """Hash the shortest beginning of a conversation that is the whole question of some row."""
     starts = (row.messages[:place] for place in row.answers)
     first = next((each for each in starts if _holds(asked, fingerprint(each))), row.question)
@@ -123,7 +123,7 @@ def _deal(keys: np.ndarray, shares: list[float]) -> Callable[[int], int]:
     return lambda key: int(parts[np.searchsorted(questions, np.uint64(key))])
 
 
-def _with_right_ids(row: Row) -> Row:
+def _with_right_ids(row: Example) -> Example:
     """Replace call ids that are not nine letters and digits, each always by the same one."""
 
     def right(identity: object) -> object:
@@ -167,7 +167,7 @@ class _Files:
         self.files = [self.stack.enter_context(_writing(part)) for part in self.parts]
         return self
 
-    def write(self, part: int, row: Row) -> None:
+    def write(self, part: int, row: Example) -> None:
         self.files[part].write(row.as_json() + "\n")
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -23,7 +23,7 @@ from tune import (
     tokens,
     verdict,
 )
-from tune.dataset import Row
+from tune.dataset import Example
 from tune.errors import TuneError, need_loading
 from tune.generate import Generator, Reply, TooLong, UnsupportedMessages
 from tune.held_out import counted
@@ -56,7 +56,7 @@ EVERYTHING = Options()
 class Asked:
     """The rows, and each system's answers: fewer than rows if it was stopped."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Example, ...]
     replies: Mapping[str, Sequence[Reply]]
     labels: Mapping[str, str]
     notes: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class _Here:
     """Asks a model on this machine; reuses the answers saved before a stop."""
 
     run: Run
-    rows: tuple[Row, ...]
+    rows: tuple[Example, ...]
     settings: Settings
     on_progress: OnProgress
     four_bit: bool
@@ -148,7 +148,7 @@ class _Here:
         return Generator(model, tokenizer, self.settings.max_tokens, self.settings.temperature)
 
     def _asked(
-        self, rows: Sequence[Row], load: Callable[[], Generator]
+        self, rows: Sequence[Example], load: Callable[[], Generator]
     ) -> Iterator[dict[int, Reply]]:
         import torch
 
@@ -165,7 +165,7 @@ class _Here:
         torch.manual_seed(self.settings.seed)  # above temperature 0 both sample alike
         yield from generator.batches(asked, tools=[row.tools for row in rows])
 
-    def _key(self, who: str, edition: object, row: Row) -> str:
+    def _key(self, who: str, edition: object, row: Example) -> str:
         how = [self.settings.max_tokens, self.settings.temperature, self.settings.seed]
         return kept.key(who, edition, how, prompts.with_system(row.question), list(row.tools))
 

@@ -29,7 +29,7 @@ DECODER = json.JSONDecoder(parse_constant=_refuse)  # or an empty cell would be 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Example:
     """A conversation that ends with the answer to learn, with its file and line."""
 
     messages: tuple[Message, ...]
@@ -94,7 +94,7 @@ def last_words(messages: Sequence[Message]) -> str:
     return str(next(said, None) or "")
 
 
-def to_row(value: object, file: str = "", line: int = 0) -> Row | Problem:
+def to_row(value: object, file: str = "", line: int = 0) -> Example | Problem:
     """Convert a parsed line in any of the supported formats to a row."""
     try:
         messages, tools = _conversation(value)
@@ -102,7 +102,7 @@ def to_row(value: object, file: str = "", line: int = 0) -> Row | Problem:
         return Problem(file, line, *bad.args)
     except RecursionError:
         return Problem(file, line, "shape", *TOO_DEEP)
-    return Row(messages, tools, file, line)
+    return Example(messages, tools, file, line)
 
 
 def _conversation(value: object) -> tuple[tuple[Message, ...], tuple[dict[str, Any], ...]]:

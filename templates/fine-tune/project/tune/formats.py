@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tune.errors import TuneError
-from tune.example import DECODER, TOO_DEEP, Problem, Row, to_row
+from tune.example import DECODER, TOO_DEEP, Example, Problem, to_row
 
 OnBytes = Callable[[int], None]  # progress callback: bytes read since the last call
 OTHER_FILES = {
@@ -35,7 +35,7 @@ def label(path: Path) -> str:
 
 def read(
     path: Path, encoding: str = "utf-8", on_bytes: OnBytes | None = None
-) -> Iterator[Row | Problem]:
+) -> Iterator[Example | Problem]:
     """Read a file row by row: chat, ShareGPT, Alpaca or prompt and completion, as JSONL, a JSON
     array or CSV. A row that cannot be read is yielded as a Problem, and reading continues. Raises
     TuneError for any other file."""
@@ -77,7 +77,7 @@ def _refuse_others(path: Path) -> None:
 # Lines
 
 
-def _rows(text: TextIO, name: str, on_bytes: OnBytes | None) -> Iterator[Row | Problem]:
+def _rows(text: TextIO, name: str, on_bytes: OnBytes | None) -> Iterator[Example | Problem]:
     lines = _lines(text, on_bytes)
     if Path(name).suffix.lower() in {".csv", ".tsv"}:
         yield from _from_csv(lines, name)
@@ -102,7 +102,7 @@ def _lines(text: TextIO, on_bytes: OnBytes | None) -> Iterator[tuple[int, str]]:
             at = seen
 
 
-def _from_line(line: str, name: str, number: int) -> Row | Problem:
+def _from_line(line: str, name: str, number: int) -> Example | Problem:
     if problem := _bad_bytes(line, name, number):
         return problem
     try:
@@ -112,7 +112,7 @@ def _from_line(line: str, name: str, number: int) -> Row | Problem:
     return to_row(value, name, number)
 
 
-def _from_values(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
+def _from_values(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Example | Problem]:
     """Read a JSON array, or rows that span lines. The text is in memory, the rows are not."""
     lines = list(lines)
     problems = (_bad_bytes(part, name, number) for number, part in lines)
@@ -139,10 +139,10 @@ def _from_values(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row | 
         yield Problem(name, line, "json", "the array is not closed, or text follows it.", fix)
 
 
-def _from_csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | Problem]:
+def _from_csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Example | Problem]:
     number, head = next(lines, (1, ""))
     columns: list[str] = []
-    row: Row | Problem | None
+    row: Example | Problem | None
     for line, fields in _records(chain([head], (text for _, text in lines)), head, name):
         if not columns and isinstance(fields, list):
             columns = [column.strip().casefold() for column in fields]
@@ -164,7 +164,7 @@ def _twice(columns: list[str], name: str, line: int) -> Problem | None:
     return Problem(name, line, "columns", f'has two columns "{twice}".', fix) if twice else None
 
 
-def _from_fields(columns: list[str], fields: list[str], name: str, line: int) -> Row | Problem:
+def _from_fields(columns: list[str], fields: list[str], name: str, line: int) -> Example | Problem:
     if len(fields) == len(columns):
         return to_row(dict(zip(columns, fields, strict=True)), name, line)
     text = f"has {len(fields)} fields, the first line has {len(columns)}."

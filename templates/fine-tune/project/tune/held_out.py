@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tune import dataset, prompts
-from tune.dataset import Row
+from tune.dataset import Example
 from tune.errors import TuneError
 from tune.runs import Run
 from tune.settings import ROOT, Settings, named
@@ -17,7 +17,7 @@ NAMED = 5  # lines that a message lists
 
 def choose(
     run: Run, settings: Settings, most: int = 0, drop_seen: bool = False
-) -> tuple[list[Row], tuple[str, ...]]:
+) -> tuple[list[Example], tuple[str, ...]]:
     """The rows to ask, and notes on them. Raises TuneError if some were trained on."""
     files = _trained_on(run, settings)
     rows, known, notes = dataset.load(settings.test), _questions(files), []
@@ -63,7 +63,7 @@ def _questions(files: Sequence[Path]) -> set[int]:
     }
 
 
-def _drawn(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
+def _drawn(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
     """A random sample, in file order: a file may be sorted by answer."""
     if not most or most >= len(rows):
         return list(rows)

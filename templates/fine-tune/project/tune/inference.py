@@ -16,7 +16,7 @@ from typing import Literal
 from plumbing.retries import ModelUnavailable
 from tune import known, llm, local, prompts
 from tune.errors import TuneError
-from tune.example import Message, Row, last_words
+from tune.example import Example, Message, last_words
 from tune.local import Side
 from tune.settings import SETTINGS, Settings
 
@@ -208,7 +208,7 @@ def _say(words: str, _: Sequence[Message]) -> Iterator[str]:
     yield words
 
 
-def _quoted(row: Row) -> str:
+def _quoted(row: Example) -> str:
     """The quoted row and its question: the nearest row may be about something else."""
     asked = shorten(last_words(row.question), 70, placeholder=" …")
     return f"quotes {known.place(row)}, the answer to “{asked}”"

@@ -13,7 +13,7 @@ from tune.errors import TuneError, need_training
 from tune.settings import Settings, named
 
 if TYPE_CHECKING:
-    from tune.dataset import Row
+    from tune.dataset import Example
     from tune.models import Base
 
 IGNORED = -100  # PyTorch's label for "no loss here"
@@ -26,7 +26,7 @@ HYPERPARAMETERS = {"rank": "lora_rank", **{name: name for name in SAME}}
 
 
 @dataclass(frozen=True)
-class Example:
+class Encoded:
     """A row as tokens; `labels` are the answers' tokens, and IGNORED elsewhere."""
 
     input_ids: list[int]
@@ -39,8 +39,8 @@ class Job:
 
     base: Base
     tokenizer: Any
-    train: list[Example]
-    validation: list[Example]
+    train: list[Encoded]
+    validation: list[Encoded]
     hyperparameters: dict[str, Any]
     data: dict[str, Any]
 
@@ -88,7 +88,7 @@ def prepare(settings: Settings) -> Job:
     base = weights.known(models.find(settings.base_model))
     tokenizer = weights.load_tokenizer(base)
     train, about = _part(settings.train, settings.max_length, tokenizer)
-    validation: list[Example] = []
+    validation: list[Encoded] = []
     files = {"train": about}
     if settings.validation.is_file():
         validation, about = _part(settings.validation, settings.max_length, tokenizer)
@@ -106,9 +106,9 @@ def schedule(job: Job, sequences: int) -> Schedule:
     return Schedule(max(1, steps), evaluate, log)
 
 
-def encode(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
+def encode(rows: Sequence[Example], tokenizer: Any) -> list[Encoded]:
     """Turn rows into tokens, with labels where the template marks the assistant's text."""
-    return [_example(row, tokenizer) for row in rows]
+    return [_encoded(row, tokenizer) for row in rows]
 
 
 def changed(job: Job, before: dict[str, Any], files: dict[str, Any]) -> list[str]:
@@ -122,7 +122,7 @@ def changed(job: Job, before: dict[str, Any], files: dict[str, Any]) -> list[str
     return changes
 
 
-def _part(path: Path, limit: int, tokenizer: Any) -> tuple[list[Example], dict[str, Any]]:
+def _part(path: Path, limit: int, tokenizer: Any) -> tuple[list[Encoded], dict[str, Any]]:
     """One file's rows as tokens, and its entry for the run's record."""
     rows = dataset.load(path)
     tokens.verify(tokenizer, rows[:CHECKED])
@@ -160,10 +160,10 @@ def _left_out(about: dict[str, Any], limit: int) -> str:
     return left if about["too_long"] else ""
 
 
-def _example(row: Row, tokenizer: Any) -> Example:
+def _encoded(row: Example, tokenizer: Any) -> Encoded:
     ids, marks = tokens.encode(tokenizer, row)
     labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
-    return Example(ids, labels)
+    return Encoded(ids, labels)
 
 
 def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:

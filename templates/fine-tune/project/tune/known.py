@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tune import dataset, offline, results, runs
-from tune.dataset import Row
+from tune.dataset import Example
 from tune.errors import TuneError
 from tune.example import last_words
 from tune.results import Evaluation, Sample
@@ -38,12 +38,12 @@ def recorded(question: str, settings: Settings = SETTINGS) -> Sample | None:
     return _samples(run.evaluation, _stamp(run.evaluation)).get(_key(question))
 
 
-def test_row(question: str, settings: Settings = SETTINGS) -> Row | None:
+def test_row(question: str, settings: Settings = SETTINGS) -> Example | None:
     """The test row with this question, which has the expected answer."""
     return _by_question(settings.test, _stamp(settings.test)).get(_key(question))
 
 
-def rows(path: Path) -> tuple[Row, ...]:
+def rows(path: Path) -> tuple[Example, ...]:
     """A file's rows; empty if it cannot be read (`check` explains why)."""
     return _rows(path, _stamp(path))
 
@@ -60,7 +60,7 @@ def habit(path: Path) -> str:
     return said.most_common(1)[0][0] if said else ""
 
 
-def place(row: Row) -> str:
+def place(row: Example) -> str:
     """A row's file and line, as text."""
     return f"{named(Path(row.file).resolve())}, line {row.line}"
 
@@ -93,7 +93,7 @@ def _samples(path: Path, stamp: int) -> dict[str, Sample]:
 
 
 @lru_cache(maxsize=4)
-def _rows(path: Path, stamp: int) -> tuple[Row, ...]:
+def _rows(path: Path, stamp: int) -> tuple[Example, ...]:
     try:
         return tuple(dataset.load(path)) if stamp else ()
     except TuneError as error:
@@ -107,5 +107,5 @@ def _nearest(path: Path, stamp: int) -> offline.Nearest:
 
 
 @lru_cache(maxsize=2)
-def _by_question(path: Path, stamp: int) -> dict[str, Row]:
+def _by_question(path: Path, stamp: int) -> dict[str, Example]:
     return {_key(last_words(row.question)): row for row in _rows(path, stamp)}

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from tune.example import Row, last_words
+from tune.example import Example, last_words
 
 MOST = 5_000  # rows that are searched
 LETTERS = range(3, 6)  # length of n-grams: "delivered" matches "delivery", "lampe" matches "lamp"
@@ -17,7 +17,7 @@ LETTERS = range(3, 6)  # length of n-grams: "delivered" matches "delivery", "lam
 class Nearest:
     """Search over the questions of training rows (TF-IDF of character n-grams, cosine)."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Example]) -> None:
         self.rows = list(islice(rows, MOST))
         counted = [Counter(ngrams(last_words(row.question))) for row in self.rows]
         seen = Counter(ngram for each in counted for ngram in each)
@@ -27,7 +27,7 @@ class Nearest:
             for ngram, weight in self._weights(each):
                 self.places[ngram].append((place, weight))
 
-    def find(self, question: str) -> Row | None:
+    def find(self, question: str) -> Example | None:
         """The row with the most similar question; None if no row shares an n-gram with it."""
         scores: defaultdict[int, float] = defaultdict(float)
         for ngram, weight in self._weights(Counter(ngrams(question))):

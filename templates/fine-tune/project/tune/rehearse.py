@@ -165,14 +165,14 @@ def _make_base(stage: Stage) -> str:
     return f"a Mistral with {size:.1f} million random parameters"
 
 
-def _drawn(path: Path, part: str, settings: Settings) -> list[dataset.Row]:
+def _drawn(path: Path, part: str, settings: Settings) -> list[dataset.Example]:
     """A random sample of rows, as large as the time allows; the same one every time."""
     rows = dataset.load(path)
     random.Random(settings.seed).shuffle(rows)
     if part == "test":
         return rows[:TEST_ROWS]
     left = TOKENS * CHARS // 3  # so that there are at least three epochs
-    kept: list[dataset.Row] = []
+    kept: list[dataset.Example] = []
     for row in rows:
         left -= len(row.as_json())
         if left < 0 and kept:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tune import same, tokens, validate
-from tune.example import Level, Problem, Row
+from tune.example import Example, Level, Problem
 from tune.formats import OnBytes, label, read
 
 FEW, FEW_HELD_BACK = 50, 20  # fewer rows teach little, fewer test rows prove little
@@ -114,7 +114,7 @@ class Columns:
         self.earlier, self.earlier_line = array("q"), array("I")  # questions before a row's last
         self.broken = self.turns = self.with_system = self.with_tools = 0
 
-    def add(self, row: Row, count: tokens.Count) -> None:
+    def add(self, row: Example, count: tokens.Count) -> None:
         self.line.append(row.line)
         *question, answer = map(same.plain, row.messages)
         alike = [same.without_numbers(text) for text in question]
@@ -158,7 +158,7 @@ def _columns(path: Path, tally: Tally, on_bytes: OnBytes | None) -> Columns:
         problems = [each] if isinstance(each, Problem) else validate.check(each)
         for problem in problems:
             tally.add(problem)
-        if isinstance(each, Row) and all(problem.level == "warning" for problem in problems):
+        if isinstance(each, Example) and all(problem.level == "warning" for problem in problems):
             columns.add(each, tokens.count(each))
         else:
             columns.broken += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tune import prompts
 from tune.errors import TuneError
-from tune.example import Message, Row, reply
+from tune.example import Example, Message, reply
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -49,7 +49,7 @@ def tekken() -> Encoding:
     )
 
 
-def count(row: Row) -> Count:
+def count(row: Example) -> Count:
     """Count a row's tokens as the training template joins them.
 
     Exact for Ministral 3. SentencePiece, as in Mistral 7B, needs more tokens for the same text.
@@ -130,7 +130,7 @@ def training_template(form: ChatForm = NEWEST) -> str:
     return template if form.tools else NO_TOOLS + template
 
 
-def encode(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
+def encode(tokenizer: Any, row: Example) -> tuple[list[int], list[int]]:
     """A row's tokens, and for each of them a 1 if it is trained on.
 
     The tokenizer is one of Transformers, with a chat template that has generation blocks.
@@ -151,7 +151,7 @@ def encode(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
     return list(encoded["input_ids"]), list(encoded["assistant_masks"])
 
 
-def trained_text(tokenizer: Any, row: Row) -> list[str]:
+def trained_text(tokenizer: Any, row: Example) -> list[str]:
     """The text that a row is trained on: one piece for each answer."""
     pieces: list[list[int]] = []
     learned = False
@@ -164,7 +164,7 @@ def trained_text(tokenizer: Any, row: Row) -> list[str]:
     return [tokenizer.decode(piece, skip_special_tokens=False) for piece in pieces]
 
 
-def verify(tokenizer: Any, rows: Iterable[Row]) -> None:
+def verify(tokenizer: Any, rows: Iterable[Example]) -> None:
     """Raise TuneError if a row would train on anything but its answers and their end token."""
     for row in rows:
         wanted = [

@@ -164,7 +164,7 @@ def hardware(where: str, dtype: Any) -> dict[str, Any]:
     }
 
 
-def dataset(examples: list[job.Example], work: Job) -> Any:
+def dataset(examples: list[job.Encoded], work: Job) -> Any:
     """The examples as a dataset for TRL. Packed examples do not attend to each other."""
     from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset

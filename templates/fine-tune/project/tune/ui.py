@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tune import known, metrics
-from tune.dataset import Row
+from tune.dataset import Example
 from tune.errors import TuneError
 from tune.example import last_words
 from tune.inference import Answer
@@ -89,7 +89,7 @@ def tally(found: Tally) -> str:
     return f'<p class="tally">{head}: {counts}</p><div class="bar">{bar}</div>'
 
 
-def asked(question: str, row: Row | None) -> str:
+def asked(question: str, row: Example | None) -> str:
     """The question above the columns, with the expected answer of a test row."""
     wanted = ""
     if row:
@@ -302,7 +302,7 @@ def _dots(sample: Sample) -> str:
 # Data: a few rows of each file
 
 
-def rows(files: Mapping[str, Sequence[Row]], count: int = 8) -> str:
+def rows(files: Mapping[str, Sequence[Example]], count: int = 8) -> str:
     """The number of rows of each file, and its first rows."""
     parts = []
     for name, found in files.items():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from tune import privacy
-from tune.example import DECODER, Message, Problem, Row, reply
+from tune.example import DECODER, Example, Message, Problem, reply
 
 HUGE = 100_000  # characters of one row: about 25,000 tokens
 ROLES = ("system", "user", "assistant", "tool")
@@ -53,13 +53,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _TWICE_DECODED = re.compile("[ÂÃ][\u0080-\u00bf]|â€|\ufffd")
 
 
-def check(row: Row) -> list[Problem]:
+def check(row: Example) -> list[Problem]:
     """List a row's problems. An error would spoil the training; a warning is worth a look."""
     errors = [Problem(row.file, row.line, *fault) for fault in _errors(row)]
     return errors + [Problem(row.file, row.line, *fault, "warning") for fault in _warnings(row)]
 
 
-def _errors(row: Row) -> Iterator[Fault]:
+def _errors(row: Example) -> Iterator[Fault]:
     for message in row.messages:
         if message.get("role") not in ROLES:
             yield _unknown_role(message)
@@ -82,7 +82,7 @@ def _unknown_role(message: Message) -> Fault:
     return "role", f'the role "{role}" is unknown.', f"write {right}."
 
 
-def _order(row: Row) -> Iterator[Fault]:
+def _order(row: Example) -> Iterator[Fault]:
     before = ""
     for message in row.messages:
         role = message["role"]
@@ -116,7 +116,7 @@ def _text(text: str) -> Iterator[Fault]:
         yield "surrogate", "the text contains half a character (a lone surrogate).", fix
 
 
-def _weights(row: Row) -> Iterator[Fault]:
+def _weights(row: Example) -> Iterator[Fault]:
     learned = False
     for message in row.messages:
         weight = message.get("weight")
@@ -129,7 +129,7 @@ def _weights(row: Row) -> Iterator[Fault]:
         yield "weight", "every answer has the weight 0: there is nothing to learn.", fix
 
 
-def _tools(row: Row) -> Iterator[Fault]:
+def _tools(row: Example) -> Iterator[Fault]:
     """Problems of tool calls and their results."""
     yield from _text(json.dumps(row.tools, ensure_ascii=False))
     open_calls: list[str] = []
@@ -181,7 +181,7 @@ def _call(call: Message) -> Iterator[Fault]:
 # Warnings
 
 
-def _warnings(row: Row) -> Iterator[Fault]:
+def _warnings(row: Example) -> Iterator[Fault]:
     text = "\n".join(map(reply, row.messages))
     if len(text) > HUGE:
         fix = "split it, or remove what the answer does not need."
@@ -203,7 +203,7 @@ def _slug(name: str) -> str:
     return "secret" if name in privacy.SECRETS else f"personal-{name.split()[1]}"
 
 
-def _unknown_tools(row: Row) -> Iterator[Fault]:
+def _unknown_tools(row: Example) -> Iterator[Fault]:
     known = {tool["function"]["name"] for tool in row.tools}
     for message in row.messages:
         for call in message.get("tool_calls") or ():
