@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import app
 import pytest
-from app import Shown
 from conftest import Tuned
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mistral_server import MistralServer, slowly
 from test_inference import RECORDED, evaluation
 
+import app
+from app import Shown
 from tune import known, prompts, ui, votes
 from tune.example import last_words
 from tune.inference import SIDES, Answer
