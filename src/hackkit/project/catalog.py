@@ -65,13 +65,17 @@ class Template:
 
 @dataclass(frozen=True)
 class Example:
-    """A finished project: a template, its answers, and the files that a team changed."""
+    """A finished project: a template, its answers, and what a team changed.
+
+    `remove` lists files of the template to leave out; `settings` are defaults in settings.py.
+    """
 
     name: str
     summary: str
     template: str
     answers: Mapping[str, str]
     remove: tuple[str, ...]
+    settings: Mapping[str, Any]
     folder: Path
 
 
@@ -183,6 +187,7 @@ def _read_example(about: Path) -> Example:
         template=content["template"],
         answers={key: str(value) for key, value in content.get("answers", {}).items()},
         remove=tuple(content.get("remove", ())),
+        settings=content.get("settings", {}),
         folder=about.parent,
     )
 
