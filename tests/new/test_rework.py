@@ -27,7 +27,7 @@ def rework(checkout: Path, *words: str | Path) -> subprocess.CompletedProcess[st
 def example(checkout: Path) -> Path:
     """Add an example that changes nothing yet."""
     folder = checkout / "examples" / "ours"
-    lines = ['template = "rag-app"', 'summary = "Ours."', "", "[answers]", 'store = "qdrant"', ""]
+    lines = ['template = "rag-app"', 'summary = "Ours."', "[answers]", 'store = "qdrant"', ""]
     write(folder / "example.toml", "\n".join(lines))
     return folder
 

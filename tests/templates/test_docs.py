@@ -58,7 +58,6 @@ def test_a_tour_goes_through_its_files(project: Path) -> None:
     assert len(set(re.findall(r"\]\((\S+\.py)\)", tour))) >= 3
 
 
-@pytest.mark.parametrize("project", TEMPLATES, indirect=True)
 def test_it_says_how_to_see_what_the_team_wrote(project: Path) -> None:
     assert "git diff --stat" in (project / "README.md").read_text("utf-8")
 

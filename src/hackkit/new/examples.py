@@ -56,7 +56,8 @@ def _changed(example: Example, directory: Path, reject: Reject) -> Mapping[str, 
     texts: dict[str, str] = {}
     for name, change in _changes(example, directory):
         try:
-            texts[name] = change(texts.get(name) or read(directory / name))
+            before = texts[name] if name in texts else read(directory / name)
+            texts[name] = change(before)
         except HackkitError as error:
             reject(name, error)
     return texts

@@ -1,9 +1,7 @@
-"""Makes an example's folder with today's template, and saves such a folder as the example again.
+"""Makes an example with today's template, and saves the edited folder as the example.
 
-    python -m hackkit.new.rework make course-tutor ../tutor
-    python -m hackkit.new.rework save course-tutor ../tutor
-
-What does not fit the template any more is printed by `make`, and is for a person to write again.
+`python -m hackkit.new.rework make course-tutor ../tutor` prints the changes that do not fit the
+template any more: make them by hand. `save` with the same words then writes the example again.
 """
 
 import argparse
@@ -26,7 +24,6 @@ from hackkit.system import git, processes
 _NEVER_SAVED = {ANSWERS, ".env", "uv.lock"}
 _REMOVE = re.compile(r"^remove = \[.*?\]\n", re.MULTILINE | re.DOTALL)
 _SETTINGS = re.compile(r"\n*^\[settings\]\n(?:(?!\[).*\n?)*", re.MULTILINE)
-_SECONDS = 60
 
 
 def make(example: Example, folder: Path) -> list[str]:
@@ -123,7 +120,7 @@ def _about(text: str, remove: Sequence[str], settings: Mapping[str, settings_fil
         text = _REMOVE.sub(lambda _: removed, text, count=1)
     else:
         head, table, rest = text.partition("\n[")
-        text = f"{head}{removed}{table}{rest}"
+        text = f"{head.rstrip()}\n{removed}{table}{rest}"
     lines = [f"{key} = {_toml(value)}\n" for key, value in settings.items()]
     return text.rstrip() + "\n" + "".join(["\n[settings]\n", *lines] if lines else [])
 
