@@ -30,30 +30,18 @@ def stream(
     messages: Sequence[Mapping[str, object]], settings: ModelSettings, model: str
 ) -> Iterator[Token]:
     """Stream the model's answer. Raises ModelUnavailable, also in the middle of an answer."""
-    start = _ask_server if settings.provider == "server" else _ask_mistral
     with polite_errors(model, settings):
-        yield from retry(partial(start, messages, settings, model), model, settings)
+        yield from retry(partial(_ask, messages, settings, model), model, settings)
 
 
-def _ask_mistral(messages: Any, settings: ModelSettings, model: str) -> Iterator[Token]:
-    events: Any = mistral(settings).chat.stream(
-        model=model,
-        messages=list(messages),
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-    )
+def _ask(messages: Any, settings: ModelSettings, model: str) -> Iterator[Token]:
+    wanted: dict[str, Any] = {"model": model, "messages": list(messages)}
+    wanted |= {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+    if settings.provider == "server":
+        chunks: Any = server(settings).chat.completions.create(**wanted, stream=True)
+        return _tokens(_some(chunks), chunks.close)
+    events: Any = mistral(settings).chat.stream(**wanted)
     return _tokens(_whole(events), events.close)
-
-
-def _ask_server(messages: Any, settings: ModelSettings, model: str) -> Iterator[Token]:
-    chunks: Any = server(settings).chat.completions.create(
-        model=model,
-        messages=list(messages),
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        stream=True,
-    )
-    return _tokens(_some(chunks), chunks.close)
 
 
 def client(settings: ModelSettings) -> Mistral | OpenAI:

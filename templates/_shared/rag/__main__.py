@@ -78,8 +78,7 @@ def ask(question: str, as_json: Json = False) -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show which model answers, and whether the index is up to date."""
-    now = index_state.status()
-    about = {
+    values = {
         "provider": SETTINGS.provider,
         "chat_model": SETTINGS.chat,
         "embed_model": SETTINGS.embedder,
@@ -88,28 +87,17 @@ def status(as_json: Json = False) -> None:
         "question": next(iter(SETTINGS.examples), ""),
         "docs": chunks.name_of(SETTINGS.docs),
         "index": chunks.name_of(SETTINGS.index),
+        **asdict(index_state.status()),
     }
     if as_json:
-        _print_json(about | asdict(now))
+        _print_json(values)
         return
-    for title, text in _rows(now):
-        screen.print(f"{title:<10}  {text}", markup=False, highlight=False, soft_wrap=True)
-    if now.busy:
-        screen.print("The app has the index open: add documents there, or restart it.")
-    elif now.new or now.changed or now.gone or now.damage:
-        screen.print("To bring the index up to date: uv run python -m rag ingest")
-
-
-def _rows(now: index_state.Status) -> Iterator[tuple[str, str]]:
-    yield "Model", SETTINGS.chat or "none (offline mode)"
-    yield "Retrieval", f"BM25 and dense ({SETTINGS.embedder})" if SETTINGS.embedder else "BM25"
-    yield "Address", f"{SETTINGS.host}, port {SETTINGS.port or '7860, or the next free one'}"
-    index = chunks.name_of(SETTINGS.index)
-    yield "Index", f"{index}: {now.documents} documents, {now.chunks} chunks"
-    for title in ("New", "Changed", "Gone", "Unreadable"):
-        yield from ((title, name) for name in getattr(now, title.lower()))
-    if now.damage:
-        yield "Damaged", now.damage
+    for name, value in values.items():
+        for each in value if isinstance(value, tuple) else [value]:
+            screen.print(f"{name:<12} {each}", markup=False, highlight=False, soft_wrap=True)
+    if values["new"] or values["changed"] or values["gone"] or values["damage"]:
+        fix = "restart the app" if values["busy"] else "uv run python -m rag ingest"
+        screen.print(f"To bring the index up to date: {fix}")
 
 
 def _print_json(values: object) -> None:

@@ -31,14 +31,6 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A search result: a chunk's id and its score (higher is better)."""
-
-    id: str
-    score: float
-
-
-@dataclass(frozen=True)
 class Citation:
     """A number in an answer, and the chunk that it points to."""
 

@@ -135,7 +135,9 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
     if (folder / bm25.MARK).exists():
         raise IndexCorrupted(f"{file.name}: a part could not be read")
     with _checked(file) as db:
-        table = "passages" if bm25.version(db) == 2 else "chunks"  # version 2 is converted later
+        if not (version := bm25.version(db)):  # interrupted before it had any tables
+            return {}, 0
+        table = "passages" if version == 2 else "chunks"  # the next ingest converts version 2
         [[count]] = db.execute(f"SELECT count(*) FROM {table}")
         return dict(db.execute("SELECT source, digest FROM sources")), count
 
