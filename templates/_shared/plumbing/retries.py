@@ -1,7 +1,5 @@
 """Calls to a model: retries, the rate limit, and error messages that users may see."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

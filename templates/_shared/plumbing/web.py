@@ -1,7 +1,5 @@
 """Downloads public web pages and files; refuses addresses inside your own network."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 import ssl
@@ -22,6 +20,7 @@ def fetch(
     url: str,
     max_mb: int,
     allowed: Callable[[str], bool] | None = None,
+    seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[str, bytes]:
     """Download a page or file; returns its file extension (".html") and its bytes.
@@ -33,11 +32,12 @@ def fetch(
 
     try:
         # No proxy from the environment: it would look up the name again, after our check.
-        with httpx2.Client(timeout=SECONDS / 2, trust_env=False, verify=_trusted()) as client:
+        with httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted()) as client:
             for _ in range(MAX_REDIRECTS + 1):
                 with client.stream("GET", **_checked(url, allowed or is_public)) as response:
                     if not response.has_redirect_location:
-                        return _download(url, response, max_mb, clock)
+                        data = _download(response, max_mb, seconds, clock)
+                        return _ending(url, response.headers.get("content-type", "")), data
                     url = urljoin(url, response.headers["location"])
         raise Unreadable("redirects too often")
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -51,19 +51,17 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)  # slower than a small page
 
 
-def _download(
-    url: str, response: Any, max_mb: int, clock: Callable[[], float]
-) -> tuple[str, bytes]:
+def _download(response: Any, max_mb: int, seconds: float, clock: Callable[[], float]) -> bytes:
     if response.is_error:
         raise Unreadable(f"the server answered {response.status_code}")
-    data, end = bytearray(), clock() + SECONDS
+    data, end = bytearray(), clock() + seconds
     for chunk in response.iter_bytes():
         data += chunk
         if len(data) > max_mb * 2**20:
             raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
         if clock() > end:
-            raise Unreadable(f"could not be fetched (more than {SECONDS} seconds)")
-    return _ending(url, response.headers.get("content-type", "")), bytes(data)
+            raise Unreadable(f"could not be fetched (more than {seconds:g} seconds)")
+    return bytes(data)
 
 
 def is_public(address: str) -> bool:

@@ -1,7 +1,5 @@
 """The command line: `uv run python -m rag ingest | search | ask | status`."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

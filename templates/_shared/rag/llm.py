@@ -1,7 +1,5 @@
 """Chooses the models, here only: one for chat, one for embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 

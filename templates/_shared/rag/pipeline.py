@@ -1,7 +1,5 @@
 """Retrieval and answer, the whole app on one screen: search, prompt, model, citations."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator, Sequence

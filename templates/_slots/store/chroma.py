@@ -1,8 +1,6 @@
 """The vector store: Chroma, in the index folder or on the server at STORE_URL."""
 
 # requires: chromadb>=1.5.9,<2
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from functools import cache

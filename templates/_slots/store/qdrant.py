@@ -1,8 +1,6 @@
 """The vector store: Qdrant, in the index folder or on the server at STORE_URL."""
 
 # requires: qdrant-client>=1.16,<2
-from __future__ import annotations
-
 import atexit
 import threading
 import uuid

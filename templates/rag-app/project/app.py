@@ -1,7 +1,5 @@
 """The web app: `uv run app.py`. Chat, the sources of each answer, and the documents."""
 
-from __future__ import annotations
-
 import html
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """Measures the app on evals/questions.jsonl: `uv run python -m evals`."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
