@@ -23,10 +23,9 @@ def fetch(
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[str, bytes]:
-    """Download a page or file; returns its file extension (".html") and its bytes.
+    """Download a page or file: its file extension (".html") and its bytes. Raises Unreadable.
 
-    Addresses of this machine or its network are refused, also after a redirect.
-    `allowed` decides on an IP address. Raises Unreadable.
+    `allowed` decides on an IP address, also after a redirect; by default it must be public.
     """
     import httpx2
 

@@ -4,14 +4,14 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.markup import escape
 
 from rag import bm25, chunks, index_state, ingest, pipeline, prompts
 from rag.settings import SETTINGS
@@ -133,8 +133,11 @@ def ready() -> None:
 def run_ingest(paths: list[str] | None = None) -> bool:
     """Ingest with a progress bar and a line per problem; True if there was no problem."""
     try:
-        with _bar() as show:
-            result = ingest.ingest(paths, progress=show)
+        with notes.status("Reading documents") as line:
+            result = ingest.ingest(
+                paths,
+                progress=lambda n, of, now: line.update(f"Reading {n} of {of}: {escape(now)}"),
+            )
     except (index_state.IndexBusy, bm25.IndexCorrupted) as error:  # the next ingest repairs it
         busy = isinstance(error, index_state.IndexBusy)
         notes.print(str(error) if busy else pipeline.CORRUPTED, style="yellow", highlight=False)
@@ -150,18 +153,6 @@ def run_ingest(paths: list[str] | None = None) -> bool:
         highlight=False,
     )
     return not result.problems
-
-
-@contextmanager
-def _bar() -> Iterator[ingest.Progress]:
-    columns = TextColumn("Reading documents"), BarColumn(), MofNCompleteColumn()
-    name = TextColumn("{task.description}", markup=False)
-    hidden = not notes.is_terminal
-    with Progress(*columns, name, console=notes, transient=True, disable=hidden) as bar:
-        task = bar.add_task("")
-        yield lambda done, total, now: bar.update(
-            task, completed=done, total=total, description=now
-        )
 
 
 if __name__ == "__main__":

@@ -61,16 +61,11 @@ def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
     trial.start()
     trial.join(seconds)  # a single document may take minutes
     read = read.copy()
-    return Status(
-        documents=len(known),
-        chunks=count,
-        new=tuple(name for name in new if name not in read),
-        changed=tuple(name for name in names if name in known and name not in read),
-        gone=tuple(chunks.find_gone(known)),
-        unreadable=tuple(f"{name}: {problem}" for name, problem in read.items() if problem),
-        busy=busy,
-        damage=damage,
-    )
+    added = tuple(name for name in new if name not in read)
+    changed = tuple(name for name in names if name in known and name not in read)
+    gone = tuple(chunks.find_gone(known))
+    unreadable = tuple(f"{name}: {problem}" for name, problem in read.items() if problem)
+    return Status(len(known), count, added, changed, gone, unreadable, busy, damage)
 
 
 def _try(names: list[str], known: dict[str, str], settings: Settings, read: dict[str, str]) -> None:
