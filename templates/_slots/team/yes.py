@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from agent import prompts
-from agent.calls import agent
+from agent.middleware import agent
 from agent.tools import needs_approval
 
 PLANNER = """

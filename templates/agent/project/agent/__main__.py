@@ -16,7 +16,7 @@ from rich.console import Console
 
 from agent import memory, prompts, report
 from agent.settings import SETTINGS
-from agent.steps import (
+from agent.events import (
     Answer,
     Approval,
     Call,

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.steps import Step, Task, as_dict, from_dict
+from agent.events import Event, Task, as_dict, from_dict
 
 if TYPE_CHECKING:  # slow to import: the page is served before LangGraph is loaded
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -61,19 +61,19 @@ def chats(folder: Path, owner: str | None = None) -> list[Chat]:
         return [Chat(*row) for row in rows]
 
 
-def steps(folder: Path, chat: str) -> list[Step]:
-    """All steps of a conversation, in order."""
+def events(folder: Path, chat: str) -> list[Event]:
+    """All events of a conversation, in order."""
     with _database(folder) as db:
         rows = db.execute("SELECT step FROM steps WHERE chat = ? ORDER BY number", (chat,))
         return [from_dict(json.loads(row)) for (row,) in rows]
 
 
-def add(folder: Path, chat: str, step: Step, owner: str = "") -> None:
-    """Save a step; the first task gives a new conversation its title."""
-    text = json.dumps(as_dict(step), ensure_ascii=True, default=str)
+def add(folder: Path, chat: str, event: Event, owner: str = "") -> None:
+    """Save an event; the first task gives a new conversation its title."""
+    text = json.dumps(as_dict(event), ensure_ascii=True, default=str)
     with _database(folder) as db:
-        if isinstance(step, Task):
-            title = " ".join(step.text.split())[:TITLE_CHARS] or ", ".join(step.files)
+        if isinstance(event, Task):
+            title = " ".join(event.text.split())[:TITLE_CHARS] or ", ".join(event.files)
             db.execute(
                 "INSERT INTO chats VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET changed = excluded.changed",

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from agent import prompts, timeline
 from agent.settings import ROOT
-from agent.steps import Answer, Step, Task, Usage
+from agent.events import Answer, Step, Task, Usage
 from agent.timeline import escape
 
 PAGE = """\
@@ -115,47 +115,7 @@ def _answer(answer: Answer) -> str:
     return f'<div class="answer">{by}{prose(answer.text)}</div>'
 
 
-# An answer's Markdown: paragraphs, lists, bold and code. Everything else stays plain text.
-
-_FENCE = re.compile(r"^```.*\n([\s\S]*?)(?:^```[ \t]*$|\Z)", re.MULTILINE)
-_ITEM = re.compile(r"\s*(?:[-*+]|(\d+)[.)])\s+")
-
-
 def prose(text: str) -> str:
-    """A model's Markdown as safe HTML: no tags, links or scripts of its own."""
-    parts = _FENCE.split(text)
-    parts[::2] = [_blocks(part) for part in parts[::2]]
-    parts[1::2] = [f"<pre>{escape(part)}</pre>" for part in parts[1::2]]
-    return "".join(parts)
-
-
-def _blocks(text: str) -> str:
-    blocks = []
-    for kind, lines in groupby(text.splitlines(), _kind):
-        if kind in {"ul", "ol"}:
-            items = (f"<li>{_inline(_ITEM.sub('', line, count=1))}</li>" for line in lines)
-            blocks.append(f"<{kind}>{''.join(items)}</{kind}>")
-        elif kind == "pre":
-            blocks.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
-        elif kind:
-            content = "<br>".join(_inline(line.strip("# ")) for line in lines)
-            blocks.append(f"<{kind}>{content}</{kind}>")
-    return "".join(blocks)
-
-
-def _kind(line: str) -> str:
-    """The HTML element for a line; consecutive lines of one kind share it."""
-    if not line.strip():
-        return ""
-    if item := _ITEM.match(line):
-        return "ol" if item[1] else "ul"
-    if line.startswith("|"):
-        return "pre"
-    return "h3" if line.startswith("#") else "p"
-
-
-def _inline(line: str) -> str:
-    parts = re.split(r"`([^`]+)`", escape(line))
-    parts[::2] = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", part) for part in parts[::2]]
-    parts[1::2] = [f"<code>{part}</code>" for part in parts[1::2]]
-    return "".join(parts)
+    """A model's Markdown as safe HTML: no tags, images or links of its own."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link"])
+    return str(markdown.disable("autolink").render(clean(text)))

@@ -1,21 +1,21 @@
-"""One run of a task: its limits, its usage, and the queue of its steps."""
+"""One run of a task: its limits, its usage, and the queue of its events."""
 
 from __future__ import annotations
 
 import contextvars
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 from typing import TypeVar
 
 from langchain_core.messages import AIMessage
 
-from agent import llm, memory, prompts
-from agent.settings import Settings
-from agent.steps import Draft, Result, Step, Usage
+from agent import memory, prompts
+from agent.events import Draft, Event, Result, Usage
+from agent.settings import Settings, cost
 from agent.tools import ToolError
 from plumbing.retries import Stopped
 
@@ -41,18 +41,18 @@ class Run:
     emitted: set[str] = field(default_factory=set)  # ids of the calls that were emitted
     notice: str = ""  # why the run continues offline
     stopped: threading.Event = field(default_factory=threading.Event)
-    events: queue.SimpleQueue[Step | None] = field(default_factory=queue.SimpleQueue)
+    queue: SimpleQueue[Event | None] = field(default_factory=SimpleQueue)
     clock: Callable[[], float] = time.monotonic
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.started = self.clock()
 
-    def emit(self, step: Step) -> None:
-        """Save a step, and put it into the queue."""
-        if not isinstance(step, Draft | Usage):
-            memory.add(self.settings.memory, self.chat, step, self.owner)
-        self.events.put(step)
+    def emit(self, event: Event) -> None:
+        """Save an event, and put it into the queue."""
+        if not isinstance(event, Draft | Usage):
+            memory.add(self.settings.memory, self.chat, event, self.owner)
+        self.queue.put(event)
 
     def check(self) -> None:
         """Raise Ended when Stop was pressed, or the time is up."""
@@ -81,8 +81,10 @@ class Run:
         if used := message.usage_metadata:
             tokens_in = self.usage.tokens_in + used["input_tokens"]
             tokens_out = self.usage.tokens_out + used["output_tokens"]
-            cost = llm.cost(tokens_in, tokens_out, self.settings.chat)
-            self.usage = replace(self.usage, tokens_in=tokens_in, tokens_out=tokens_out, cost=cost)
+            price = cost(tokens_in, tokens_out, self.settings.chat)
+            self.usage = replace(
+                self.usage, tokens_in=tokens_in, tokens_out=tokens_out, cost=price
+            )
         self.emit(self.usage_now())
 
     def usage_now(self) -> Usage:

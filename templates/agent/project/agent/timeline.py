@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Thought, Usage
+from agent.events import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Thought, Usage
 
 SHOWN = 4_000  # characters of one text; a longer one is cut with a note
 PREVIEW = 120  # characters of the one-line preview of a call's arguments

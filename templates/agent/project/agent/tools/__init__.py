@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as _langchain_tool
 
+from agent.settings import SETTINGS
+
+ROOM = SETTINGS.result_chars - min(400, SETTINGS.result_chars // 2)  # the rest is for notes
 
 class ToolError(Exception):
     """A tool's failure; the model and the user read its text, so say what to do instead."""
@@ -58,3 +61,14 @@ def collect(package: str = __name__) -> list[BaseTool]:
                 raise BadTool(f"Two tools are called {each.name} ({both}).\nFix: rename one")
             found[each.name], places[each.name] = each, file
     return list(found.values())
+
+
+def fitting(lines: Iterable[str]) -> list[str]:
+    """The first lines that fit into a tool's result; at least one, cut if necessary."""
+    kept, room = list[str](), ROOM
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            return kept or [line[: ROOM - 1] + "…"]
+        kept.append(line)
+    return kept

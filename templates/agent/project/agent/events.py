@@ -1,10 +1,12 @@
-"""The typed steps that a run emits: for the page, the command line, REST and the report."""
+"""The typed events of a run: for the page, the command line, REST and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,33 +101,38 @@ class Usage:
     cost: float | None = None
 
 
-Step = Task | Thought | Call | Result | Approval | Decision | Draft | Answer | Notice | Usage
-_NAMES = {kind: kind.__name__.lower() for kind in Step.__args__} | {Usage: "spent"}  # as saved
+Event = Task | Thought | Call | Result | Approval | Decision | Draft | Answer | Notice | Usage
+_NAMES = {kind: kind.__name__.lower() for kind in Event.__args__} | {Usage: "spent"}  # as saved
 KINDS: dict[str, type] = {name: kind for kind, name in _NAMES.items()}
 
 
-def as_dict(step: Step) -> dict[str, Any]:
-    """A step as plain values, its kind under `type`: the format of `--json` and REST."""
-    return {"type": _NAMES[type(step)], **asdict(step)}
+def as_dict(event: Event) -> dict[str, Any]:
+    """An event as plain values, its kind under `type`: the format of `--json` and REST."""
+    return {"type": _NAMES[type(event)], **asdict(event)}
 
 
-def from_dict(values: Mapping[str, Any]) -> Step:
-    """The step from which `as_dict` made these values."""
+def from_dict(values: Mapping[str, Any]) -> Event:
+    """The event from which `as_dict` made these values."""
     rest = {name: value for name, value in values.items() if name != "type"}
     if "files" in rest:
         rest["files"] = tuple(rest["files"])
-    step: Step = KINDS[values["type"]](**rest)
-    return step
+    event: Event = KINDS[values["type"]](**rest)
+    return event
 
 
-def pending(steps: Sequence[Step]) -> list[Approval]:
+def pending(events: Sequence[Event]) -> list[Approval]:
     """The calls that still wait for approval; a later task or answer cancels them."""
     open_calls: dict[str, Approval] = {}
-    for step in steps:
-        if isinstance(step, Task | Answer):
+    for event in events:
+        if isinstance(event, Task | Answer):
             open_calls.clear()
-        elif isinstance(step, Approval):
-            open_calls[step.id] = step
-        elif isinstance(step, Decision):
-            open_calls.pop(step.id, None)
+        elif isinstance(event, Approval):
+            open_calls[event.id] = event
+        elif isinstance(event, Decision):
+            open_calls.pop(event.id, None)
     return list(open_calls.values())
+
+
+def last(kind: type[T], events: Sequence[Event]) -> T | None:
+    """The latest event of a kind."""
+    return next((event for event in reversed(events) if isinstance(event, kind)), None)
