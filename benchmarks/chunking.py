@@ -24,8 +24,8 @@ SIZES = (400, 800, 1200, 1600, 2000, 2400)
 sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
 from plumbing.readers import Page  # noqa: E402
-from rag import keywords  # noqa: E402
-from rag.passages import Passage, split  # noqa: E402
+from rag import bm25  # noqa: E402
+from rag.chunks import Passage, split  # noqa: E402
 
 Span = tuple[int, int]
 
@@ -52,8 +52,8 @@ def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> Non
     ]
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
-        keywords.add(Path(folder), "all", "", passages)
-        found = [keywords.search(Path(folder), question, 5) for question, _, _ in questions]
+        bm25.add(Path(folder), "all", "", passages)
+        found = [bm25.search(Path(folder), question, 5) for question, _, _ in questions]
     by_id = {passage.id: passage for passage in passages}
     recall = dict.fromkeys((1, 3, 5), 0.0)
     share = 0.0

@@ -32,12 +32,12 @@ HEAD = """
 import json, os, resource, statistics, sys, time, warnings
 from pathlib import Path
 
-from tune import data
+from tune import dataset
 from tune.settings import ROOT, Settings
-from tune.training import job, tiny, weights
+from tune import job, tiny, weights
 
 folder, steps, batch = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-rows = data.load(ROOT / "data" / "train.jsonl")
+rows = dataset.load(ROOT / "data" / "train.jsonl")
 settings = Settings(
     base_model=str(folder / "base"), batch_size=batch, accumulate=1, learning_rate=1e-3,
     max_length=512, early_stop=0, epochs=steps / -(-len(rows) // batch), runs_dir=folder,
@@ -156,11 +156,11 @@ from pathlib import Path
 
 import torch
 from tune import models
-from tune.planning import estimate, gpus
-from tune.planning.estimate import Rows, Training
+from tune import estimate, gpus
+from tune.estimate import Rows, Training
 from tune.settings import Settings
-from tune.training import job, tiny, trainer, weights
-from tune.training.job import Example, Job
+from tune import job, tiny, trainer, weights
+from tune.job import Encoded, Job
 
 folder, size, method = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 steps, batch, length = map(int, sys.argv[4:7])
@@ -187,7 +187,7 @@ settings = Settings(method=method, batch_size=batch, accumulate=1, max_length=le
 ids = torch.randint(1000, 30000, (steps * batch, length)).tolist()
 hyperparameters = job.hyperparameters(base, settings) | {"early_stop": 0}
 tokenizer = tiny.learn_words(["random tokens"])
-work = Job(base, tokenizer, [Example(row, row) for row in ids], [], hyperparameters, {})
+work = Job(base, tokenizer, [Encoded(row, row) for row in ids], [], hyperparameters, {})
 fitting = trainer.build(work, settings, folder / "checkpoints")
 fitting.sft.args.save_strategy = "no"
 times = []

@@ -35,8 +35,8 @@ DEPTH = 50  # number of hits of each search that are fused
 sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
 import numpy as np  # noqa: E402
-from rag import keywords  # noqa: E402
-from rag.passages import Passage  # noqa: E402
+from rag import bm25  # noqa: E402
+from rag.chunks import Passage  # noqa: E402
 
 Ranking = list[int]  # numbers of passages, best first
 Search = Callable[[str], Ranking]
@@ -58,12 +58,12 @@ def main() -> None:
 
 def _quality(title: str, language: str, texts: list[str], questions: Questions) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        keywords.add(Path(folder), "all", "", _passages(texts))
-        ours = _once(lambda q: [int(hit.id) for hit in keywords.search(Path(folder), q, DEPTH)])
+        bm25.add(Path(folder), "all", "", _passages(texts))
+        ours = _once(lambda q: [int(hit.id) for hit in bm25.search(Path(folder), q, DEPTH)])
         hashed = _once(_cosine(*_hashed(texts)))
         rows: dict[str, Search] = {
             "BM25": _bm25(texts, _plain),
-            "BM25 + stemmer": _bm25(texts, lambda text: keywords.stems(text, language)),
+            "BM25 + stemmer": _bm25(texts, lambda text: bm25.stems(text, language)),
             **_scikit(texts),
             "ours (offline default)": ours,
             "hashed vectors, 1,024": hashed,
@@ -207,13 +207,13 @@ def _speed(texts: list[str], questions: list[str]) -> None:
         passages = _passages([texts[at % len(texts)] for at in range(total)])
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            keywords.add(Path(folder), "all", "", passages)
+            bm25.add(Path(folder), "all", "", passages)
             rate = total / (time.perf_counter() - started)
             size = (Path(folder) / "keywords.db").stat().st_size / 2**20
             seconds = []
             for question in questions[:200]:
                 started = time.perf_counter()
-                keywords.search(Path(folder), question, DEPTH)
+                bm25.search(Path(folder), question, DEPTH)
                 seconds.append(time.perf_counter() - started)
         print(
             f"{total:7,} passages: {rate:6,.0f} indexed/s, {size:4.0f} MiB, "

@@ -19,14 +19,13 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 
 import gradio as gr
-
 import quiz
-from plumbing import ending
-from plumbing.markup import JOINER, inert
+
+from plumbing.page import JOINER, catch_signals, sanitize, wait_for_shutdown
 from plumbing.readers import READERS
-from rag import ingest, keywords, pipeline, prompts
+from rag import bm25, ingest, pipeline, prompts
 from rag.__main__ import as_dict, as_rows, run_ingest
-from rag.passages import Citation, Passage
+from rag.chunks import Citation, Passage
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
 
@@ -81,7 +80,7 @@ CARD = re.compile(r'href="#(source-\d+-(\d+)-(\w+))"')  # the link of a citation
 
 def _bubble(answer: Answer, turn: int) -> str:
     """The answer as safe Markdown: the only active links are our own."""
-    text = inert(answer.text)
+    text = sanitize(answer.text)
     parts = prompts.CODE.split(text)  # every second part is code, where [1] is no citation
     for citation in answer.citations:
         card = f"source-{turn}-{citation.number}-{citation.passage.id}"
@@ -110,16 +109,16 @@ def _earlier(history: list[dict[str, Any]]) -> str:
             continue
         for name, number, passage_id in dict.fromkeys(CARD.findall(_raw(message))):
             try:
-                found = keywords.fetch(SETTINGS.index, [passage_id])
-            except keywords.Damaged:
+                found = bm25.fetch(SETTINGS.index, [passage_id])
+            except bm25.Damaged:
                 return DAMAGED
             cards += [_card(name, number, passage, question) for passage in found]
     return "<h2>Earlier</h2>" + "".join(cards) if cards else ""
 
 
 def _card(name: str, number: int | str, passage: Passage, question: str) -> str:
-    language = keywords.guess_language(passage.text)
-    asked = set(keywords.content(question, language))
+    language = bm25.guess_language(passage.text)
+    asked = set(bm25.content(question, language))
     return (
         f'<details class="source" id="{name}" open><summary><span class="number">{number}</span>'
         f"<span><b>{html.escape(passage.source.rsplit('/', 1)[-1])}</b>"
@@ -139,7 +138,7 @@ def _marked(text: str, asked: set[str], language: str) -> str:
     pieces = re.split(r"(\w+)", text)
     for i, piece in enumerate(pieces):
         safe = html.escape(piece)
-        pieces[i] = f"<mark>{safe}</mark>" if asked & set(keywords.stems(piece, language)) else safe
+        pieces[i] = f"<mark>{safe}</mark>" if asked & set(bm25.stems(piece, language)) else safe
     return "".join(pieces)
 
 
@@ -200,7 +199,7 @@ def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[
         lines = [f"{done.changed} read, {done.removed} removed.", *done.problems]
     except ingest.IndexBusy as busy:
         lines = [str(busy)]
-    except keywords.Damaged:  # found while writing: the next ingest repairs it
+    except bm25.Damaged:  # found while writing: the next ingest repairs it
         lines = [pipeline.DAMAGED]
     except Exception:
         log.exception("ingest failed")
@@ -211,8 +210,8 @@ def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[
 def library() -> str:
     """The list of the documents in the index."""
     try:
-        known = sorted(keywords.ledger(SETTINGS.index))
-    except keywords.Damaged:
+        known = sorted(bm25.ledger(SETTINGS.index))
+    except bm25.Damaged:
         return DAMAGED
     names = (Path(name).name if Path(name).is_absolute() else name for name in known)
     rows = "".join(f"<li>{html.escape(name)}</li>" for name in names)
@@ -257,7 +256,7 @@ def search(question: str, limit: int = 5) -> list[dict[str, object]]:
     """Find the best passages for a question: source, page, text, score."""
     try:
         return as_rows(pipeline.search(question, max(1, min(int(limit), 50))))
-    except keywords.Damaged:
+    except bm25.Damaged:
         raise gr.Error(pipeline.DAMAGED, print_exception=False) from None
 
 
@@ -376,7 +375,7 @@ THEME = gr.themes.Soft(
 def main() -> None:
     """Index new documents, then serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    ending.listen()
+    catch_signals()
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
     page = build().queue(default_concurrency_limit=8)  # simultaneous users
@@ -395,7 +394,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
-    ending.wait()
+    wait_for_shutdown()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.passages import Citation, Passage
+from rag.chunks import Citation, Passage
 
 SYSTEM = """\
 You are the tutor of CS 210, an introduction to operating systems: patient, exact and kind.

@@ -6,12 +6,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from pydantic import SecretStr
+from plumbing.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,25 +40,6 @@ class Clock:
 CLOCK = Clock()
 
 
-class ModelSettings(Hashable, Protocol):
-    """The settings that are used here (times in seconds). They must be immutable."""
-
-    @property
-    def provider(self) -> str: ...
-    @property
-    def mistral_api_key(self) -> SecretStr: ...
-    @property
-    def llm_api_key(self) -> SecretStr: ...
-    @property
-    def requests_per_second(self) -> float: ...
-    @property
-    def patience(self) -> float: ...
-    @property
-    def backoff(self) -> float: ...
-    @property
-    def cooldown(self) -> float: ...
-
-
 def retry(
     call: Callable[[], T],
     model: str,
@@ -74,7 +55,7 @@ def retry(
     """
     started, pause = clock.now(), settings.backoff
     while True:
-        gate(settings, model).wait(stop, clock)
+        rate_limiter(settings, model).wait(stop, clock)
         try:
             return call()
         except Exception as error:
@@ -87,7 +68,7 @@ def retry(
         pause = min(2 * pause, 30.0)
 
 
-class Gate:
+class RateLimiter:
     """Rate limiter of one model; also blocks it for a while after a failure."""
 
     def __init__(self, interval: float) -> None:
@@ -103,10 +84,10 @@ class Gate:
 
 
 @cache
-def gate(settings: ModelSettings, model: str = "") -> Gate:
-    """The gate of a model; without a model's name the server's, which blocks all its models."""
+def rate_limiter(settings: ModelSettings, model: str = "") -> RateLimiter:
+    """The limiter of a model; without a name the one of the server, which blocks all its models."""
     limited = settings.provider == "mistral" and settings.requests_per_second
-    return Gate(1 / settings.requests_per_second if limited else 0.0)
+    return RateLimiter(1 / settings.requests_per_second if limited else 0.0)
 
 
 def _sleep(seconds: float, stop: Callable[[], None], clock: Clock) -> None:
@@ -125,7 +106,7 @@ def polite_errors(
 
     `optional`: the app works without this model, so after a 404 it is not requested again.
     """
-    server, own = gate(settings), gate(settings, model)
+    server, own = rate_limiter(settings), rate_limiter(settings, model)
     if clock.now() < max(server.closed_until, own.closed_until):
         raise ModelUnavailable("The model did not answer a moment ago.")
     try:

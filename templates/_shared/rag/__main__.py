@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from rag import documents, ingest, keywords, pipeline, prompts
+from rag import bm25, documents, ingest, pipeline, prompts
 from rag.settings import SETTINGS
 
 app = typer.Typer(help="Ingest documents, search them, and ask them.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def search(
     ready()
     try:
         found = pipeline.search(question, limit)
-    except keywords.Damaged:
+    except bm25.Damaged:
         notes.print(pipeline.DAMAGED, style="yellow")
         raise typer.Exit(1) from None
     if as_json:
@@ -148,8 +148,8 @@ def as_dict(answer: pipeline.Answer) -> dict[str, object]:
 
 def ready() -> None:
     """Index docs/ if the index is empty, so that the first question works."""
-    with suppress(keywords.Damaged):
-        if keywords.look(SETTINGS.index)[1]:
+    with suppress(bm25.Damaged):
+        if bm25.look(SETTINGS.index)[1]:
             return
     run_ingest()
 
@@ -162,7 +162,7 @@ def run_ingest(paths: list[str] | None = None) -> bool:
     except ingest.IndexBusy as busy:
         notes.print(str(busy), style="yellow", highlight=False)
         return False
-    except keywords.Damaged:  # found while writing: the next ingest repairs it
+    except bm25.Damaged:  # found while writing: the next ingest repairs it
         notes.print(pipeline.DAMAGED, style="yellow", highlight=False)
         return False
     except Exception:  # the app starts anyway, with the documents in the index

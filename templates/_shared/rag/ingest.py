@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from plumbing.readers import Unreadable, read
 from plumbing.retries import ModelUnavailable
-from rag import documents, keywords, llm, prompts
-from rag.passages import Passage, split
+from rag import bm25, documents, llm, prompts
+from rag.chunks import Passage, split
 from rag.settings import ROOT, SETTINGS, Settings
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def ingest(
             names += _everything(known, settings)
         names = [name for name in dict.fromkeys(names) if name not in gone]
         changed, problems = _update(names, known, settings, progress)
-    return Ingested(changed, len(gone), keywords.count(settings.index), problems)
+    return Ingested(changed, len(gone), bm25.count(settings.index), problems)
 
 
 @dataclass(frozen=True)
@@ -135,32 +135,32 @@ def _write(
         problems = [f"The vector store failed. Delete {where} to rebuild it."]
     for document in batch:  # without vectors it stays unfinished: the next ingest retries
         digest = "" if problems else document.digest
-        keywords.add(settings.index, document.name, digest, document.passages)
+        bm25.add(settings.index, document.name, digest, document.passages)
     return problems
 
 
 def _embed(batch: Sequence[_Document], settings: Settings, report: Callable[[str], None]) -> None:
     """Embed the passages and store their vectors."""
-    from rag import store  # slow to import, and not needed without an embedding model
+    from rag import vector_store  # slow to import, and not needed without an embedding model
 
     for document in batch:
-        keywords.begin(settings.index, document.name)
-        store.remove(settings.index, document.name)
+        bm25.begin(settings.index, document.name)
+        vector_store.remove(settings.index, document.name)
     passages = [passage for document in batch for passage in document.passages]
     texts, done = [prompts.embedded(passage) for passage in passages], 0
     for vectors in llm.embed(texts, settings, PATIENCE):
-        store.add(settings.index, passages[done : done + len(vectors)], vectors)
+        vector_store.add(settings.index, passages[done : done + len(vectors)], vectors)
         done += len(vectors)
         report(f"{done} of {len(passages)} passages embedded")
 
 
 def _remove(name: str, settings: Settings) -> None:
-    keywords.begin(settings.index, name)
+    bm25.begin(settings.index, name)
     if settings.embedder:
-        from rag import store
+        from rag import vector_store
 
-        store.remove(settings.index, name)
-    keywords.remove(settings.index, name)
+        vector_store.remove(settings.index, name)
+    bm25.remove(settings.index, name)
 
 
 def _everything(known: Mapping[str, str], settings: Settings) -> list[str]:
@@ -206,26 +206,26 @@ def _ledger(settings: Settings) -> tuple[dict[str, str], bool]:
     """Every document with its digest; and False if damage made all of them unfinished."""
     folder = settings.index
     try:
-        known, _ = keywords.look(folder)
+        known, _ = bm25.look(folder)
         if not _lacks_vectors(settings):
             return known, True
-    except keywords.Damaged as error:
-        known = dict.fromkeys(keywords.rescue(folder), "")
+    except bm25.Damaged as error:
+        known = dict.fromkeys(bm25.rescue(folder), "")
         _move_away(folder, "keywords.db*", str(error))
     for name in known:
-        keywords.begin(folder, name)
+        bm25.begin(folder, name)
     return dict.fromkeys(known, ""), False
 
 
 def _lacks_vectors(settings: Settings) -> bool:
     """Whether passages of complete documents have no vector."""
-    finished = keywords.finished(settings.index)
+    finished = bm25.finished(settings.index)
     if not settings.embedder or not finished:
         return False
-    from rag import store
+    from rag import vector_store
 
     try:
-        missing = finished - store.count(settings.index)
+        missing = finished - vector_store.count(settings.index)
     except Exception as error:  # for example a server that is down
         log.warning("the vector store failed: %s: %s", type(error).__name__, error)
         return False
@@ -240,9 +240,9 @@ def _vector_damage(folder: Path) -> str:
         journal = Path(f"{file}-journal")  # of an interrupted write: SQLite undoes it
         if "-" not in file.name and not journal.exists():
             try:
-                with keywords.inspecting(file):
+                with bm25.inspecting(file):
                     pass
-            except keywords.Damaged as error:
+            except bm25.Damaged as error:
                 return str(error)
     return ""
 
@@ -283,12 +283,12 @@ def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
     """Compare the index with the documents; new ones are test-read for at most `seconds`."""
     busy, known, passages, damage = _is_held(settings.index), dict[str, str](), 0, ""
     try:
-        known, passages = keywords.look(settings.index)
+        known, passages = bm25.look(settings.index)
         if not (busy or settings.store_url) and settings.embedder and any(known.values()):
             damage = _vector_damage(settings.index)
             if not any((settings.index / "vectors").rglob("*.sqlite*")):
                 damage = "the vectors are missing"
-    except keywords.Damaged as error:
+    except bm25.Damaged as error:
         damage = str(error)
     gone = _gone(known)
     names = [name for name in dict.fromkeys(_everything(known, settings)) if name not in gone]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag import prompts
-from rag.keywords import content, guess_language
-from rag.passages import Passage, sentences
+from rag.bm25 import content, guess_language
+from rag.chunks import Passage, sentences
 
 NAME = "offline stand-in"  # shown in place of a model's name
 QUOTES = 3  # sentences in an answer

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from plumbing import clients
 from plumbing.retries import ModelUnavailable
-from rag import keywords, llm, offline, prompts
-from rag.passages import Citation, Hit, Passage
+from rag import bm25, llm, offline, prompts
+from rag.chunks import Citation, Hit, Passage
 from rag.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
@@ -50,28 +51,28 @@ def search(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list
     """The best passages for a question, best first; any text is a valid question.
 
     The ranks of both searches are combined by weight (reciprocal rank fusion). Raises
-    keywords.Damaged.
+    bm25.Damaged.
     """
     folder, scores = settings.index, dict[str, float]()
     searches = (
-        (settings.keyword_weight, keywords.search(folder, question, DEPTH)),
+        (settings.keyword_weight, bm25.search(folder, question, DEPTH)),
         (settings.vector_weight, _by_vector(question, settings)),
     )
     for weight, hits in searches:
         for rank, hit in enumerate(hits, start=1):
             scores[hit.id] = scores.get(hit.id, 0.0) + weight / (RANK_OFFSET + rank)
     best = sorted(scores, key=lambda id: -scores[id])[: limit or settings.passages]
-    return [Found(passage, scores[passage.id]) for passage in keywords.fetch(folder, best)]
+    return [Found(passage, scores[passage.id]) for passage in bm25.fetch(folder, best)]
 
 
 def _by_vector(question: str, settings: Settings) -> list[Hit]:
     if not settings.embedder or not question.strip():
         return []
-    from rag import store
+    from rag import vector_store
 
     try:
         [[vector]] = llm.embed([question[:QUESTION_CHARS]], settings)
-        return store.search(settings.index, vector, DEPTH)
+        return vector_store.search(settings.index, vector, DEPTH)
     except ModelUnavailable:
         return []  # already logged; keyword search still works
     except Exception as error:  # the app must work even with a damaged store
@@ -100,7 +101,7 @@ def stream(
         return
     try:
         found = search(_with_context(question, history), 0, settings)
-    except keywords.Damaged as error:
+    except bm25.Damaged as error:
         log.warning("the index is damaged: %s", error)
         yield Answer(DAMAGED)
         return
@@ -146,8 +147,8 @@ def _with_context(question: str, history: Sequence[prompts.Message]) -> str:
 def warm_up(settings: Settings = SETTINGS) -> None:
     """Import the model's client and open the store, so that the first question is fast, too."""
     if settings.provider != "offline":
-        llm.client(settings)
+        clients.client(settings)
     if settings.embedder:
-        from rag import store
+        from rag import vector_store
 
-        store.count(settings.index)
+        vector_store.count(settings.index)

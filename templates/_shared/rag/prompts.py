@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.passages import Citation, Passage
+from rag.chunks import Citation, Passage
 
 SYSTEM = """\
 You answer questions from the passages that come with each question.

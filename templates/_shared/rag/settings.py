@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field
 
-ROOT = Path(__file__).resolve().parent.parent
+from plumbing.settings import ROOT, ModelSettings, load
 
 
-class Settings(BaseSettings):
+class Settings(ModelSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
 
-    model_config = SettingsConfigDict(
-        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
-        env_ignore_empty=True,
-        frozen=True,
-        extra="ignore",
-    )
-
-    # Texts of the page, and its address
+    # Texts of the page
     title: str = "Ask the documents"
     tagline: str = "Answers from your own documents, each with its source."
     welcome: str = "What would you like to know?"
@@ -34,25 +24,11 @@ class Settings(BaseSettings):
         "Which Mistral model should we start with?",
         "How do we keep the demo safe when the Wi-Fi fails?",
     )
-    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
-    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
 
-    # Which model answers: LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
-    mistral_api_key: SecretStr = SecretStr("")
-    mistral_server_url: str = "https://api.mistral.ai"
-    llm_base_url: str = ""
-    llm_api_key: SecretStr = SecretStr("")
-    chat_model: str = ""
+    # The model (where it runs, its limits and the page's address: plumbing/settings.py)
     embed_model: str = ""
     temperature: float = Field(default=0.1, ge=0, le=1.5)
-    max_tokens: int = Field(default=900, ge=1)
-
-    # Timeouts and retries (seconds)
-    requests_per_second: float = Field(default=1.0, ge=0)  # as Mistral's free tier; 0: no limit
-    timeout: float = Field(default=30, gt=0)  # no data for this long is a failure
-    patience: float = Field(default=6, ge=0)  # for all retries of one question
-    backoff: float = Field(default=0.5, ge=0)  # first pause before a retry; then it doubles
-    cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
+    patience: float = Field(default=6, ge=0)  # seconds, for all retries of one question
 
     # Documents
     docs_dir: Path = Path("docs")
@@ -67,19 +43,6 @@ class Settings(BaseSettings):
     keyword_weight: float = Field(default=2.0, ge=0)
     dense_weight: float | None = Field(default=None, ge=0)  # empty: see `vector_weight`
     store_url: str = ""  # of a vector database; empty: embedded in the index folder
-
-    @property
-    def provider(self) -> Literal["server", "mistral", "offline"]:
-        """Where the model runs: your own server, Mistral's API, or nowhere (offline mode)."""
-        if self.llm_base_url:
-            return "server"
-        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
-
-    @property
-    def chat(self) -> str:
-        """The chat model's name: CHAT_MODEL, or the provider's default."""
-        defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
-        return self.chat_model or defaults[self.provider]
 
     @property
     def embedder(self) -> str:
@@ -116,17 +79,4 @@ class Settings(BaseSettings):
         return ROOT / self.feedback_file
 
 
-def load() -> Settings:
-    """Read the settings; exit with a line for each invalid value."""
-    try:
-        return Settings()
-    except SettingsError as error:  # a list that is not JSON
-        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
-        raise SystemExit(
-            "\n".join([*lines, "Fix: correct it in .env (.env.example shows how)"])
-        ) from None
-
-
-SETTINGS = load()
+SETTINGS = load(Settings)

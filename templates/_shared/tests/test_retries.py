@@ -13,8 +13,8 @@ from plumbing.retries import (
     Clock,
     ModelUnavailable,
     Stopped,
-    gate,
     polite_errors,
+    rate_limiter,
     retry,
     status,
     without_keys,
@@ -198,8 +198,8 @@ def test_requests_are_spaced_out(settings: Quick, clock: FastClock) -> None:
 
 
 def test_the_rate_limit_is_for_mistral_s_own_api_only(settings: Quick) -> None:
-    assert gate(replace(settings, requests_per_second=0.5)).interval == 2
-    assert gate(replace(settings, requests_per_second=0.5, provider="server")).interval == 0
+    assert rate_limiter(replace(settings, requests_per_second=0.5)).interval == 2
+    assert rate_limiter(replace(settings, requests_per_second=0.5, provider="server")).interval == 0
 
 
 # Stopping

@@ -12,7 +12,7 @@ def search_documents(question: str) -> str:
     Use it for any question that the documents may answer. Write a full question in plain words;
     name the source of what you use.
     """
-    from rag import keywords, pipeline, prompts
+    from rag import bm25, pipeline, prompts
     from rag.__main__ import ready
 
     if not question.strip():
@@ -20,7 +20,7 @@ def search_documents(question: str) -> str:
     ready()
     try:
         found = pipeline.search(question)
-    except keywords.Damaged as error:
+    except bm25.Damaged as error:
         raise ToolError(pipeline.DAMAGED) from error
     if not found:
         return "The documents say nothing about it. Try other words."

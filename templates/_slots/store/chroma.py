@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import chromadb
 from chromadb.api import ClientAPI
 
-from rag.passages import Hit, Passage, Vector
+from rag.chunks import Hit, Passage, Vector
 from rag.settings import SETTINGS
 
 BATCH = 5000  # Chroma accepts at most 5,461 per call

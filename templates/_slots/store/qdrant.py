@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient, models
 
-from rag.passages import Hit, Passage, Vector
+from rag.chunks import Hit, Passage, Vector
 from rag.settings import SETTINGS
 
 BATCH = 256

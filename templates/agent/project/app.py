@@ -38,8 +38,7 @@ from agent.steps import (
     pending,
 )
 from agent.timeline import counter, render
-from plumbing import ending
-from plumbing.markup import inert
+from plumbing.page import catch_signals, sanitize, wait_for_shutdown
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
@@ -168,11 +167,11 @@ def _messages(steps: Sequence[Step], draft: str = "") -> list[dict[str, str]]:
     for step in steps:
         if isinstance(step, Task):
             files = "".join(f"\n\n📎 {name}" for name in step.files)
-            messages.append({"role": "user", "content": inert(step.text + files) or "…"})
+            messages.append({"role": "user", "content": sanitize(step.text + files) or "…"})
         elif isinstance(step, Answer):
             messages.append({"role": "assistant", "content": _answer_markdown(step)})
     if draft:
-        messages.append({"role": "assistant", "content": inert(draft)})
+        messages.append({"role": "assistant", "content": sanitize(draft)})
     elif pending(steps):
         messages.append({"role": "assistant", "content": ASKING})
     return messages
@@ -181,8 +180,8 @@ def _messages(steps: Sequence[Step], draft: str = "") -> list[dict[str, str]]:
 def _answer_markdown(answer: Answer) -> str:
     """The answer as safe Markdown, below a line with the model's name."""
     by = f"{answer.notice} Finished by the {prompts.OFFLINE}" if answer.notice else answer.model
-    by = f'<span class="by">{inert(html.escape(by))}</span>\n\n' if by else ""
-    return by + inert(answer.text)
+    by = f'<span class="by">{sanitize(html.escape(by))}</span>\n\n' if by else ""
+    return by + sanitize(answer.text)
 
 
 def _timeline(steps: Sequence[Step], busy: bool) -> str:
@@ -511,7 +510,7 @@ def warm_up() -> None:
 def main() -> None:
     """Serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    ending.listen()
+    catch_signals()
     SETTINGS.workspace.mkdir(parents=True, exist_ok=True)
     page = build().queue(default_concurrency_limit=8)  # several users may run tasks in parallel
     try:
@@ -530,7 +529,7 @@ def main() -> None:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
     threading.Thread(target=warm_up, daemon=True).start()
-    ending.wait()
+    wait_for_shutdown()
     from agent import loop
 
     loop.stop_all(STOP_SECONDS)

@@ -22,13 +22,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 
 import gradio as gr
 
-from plumbing import ending
-from tune import prompts, runs
-from tune.answering import answers, known, llm, local
-from tune.answering.answers import SIDES, Answer, Both
-from tune.answering.local import Side
-from tune.page import panels, votes
-from tune.rows.row import last_words
+from plumbing.page import catch_signals, wait_for_shutdown
+from tune import inference, known, llm, local, prompts, runs, ui, votes
+from tune.example import last_words
+from tune.inference import SIDES, Answer, Both
+from tune.local import Side
 from tune.runs import Run
 from tune.settings import SETTINGS
 
@@ -91,7 +89,7 @@ def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ..
     *first, box, _ = _screen(shown, busy=True)
     try:
         yield *first, box | {"value": ""}, shown  # clear the box once: the next may be typed now
-        for both in answers.compare(question, SETTINGS, stop):
+        for both in inference.compare(question, SETTINGS, stop):
             if shown.id not in _stops:  # replaced by a newer question
                 return
             shown = replace(shown, both=both)
@@ -159,12 +157,12 @@ def _screen(shown: Shown, busy: bool = False) -> tuple[Any, ...]:
     expected = row.answer if row else None
     titles = LETTERS if shown.is_hidden else tuple(TITLES[side] for side in shown.order)
     cards = [
-        panels.card(title, shown.both[side], expected, named=not shown.is_hidden)
+        ui.card(title, shown.both[side], expected, named=not shown.is_hidden)
         for title, side in zip(titles, shown.order, strict=True)
     ]
     box = gr.update(submit_btn=not busy and "Ask", stop_btn=busy and "Stop")
     return (
-        panels.asked(shown.question, row),
+        ui.asked(shown.question, row),
         *cards,
         *_buttons(shown, titles),
         _tally(shown),
@@ -193,12 +191,14 @@ def _tally(shown: Shown) -> str:
         hint = "Vote to see the names." if shown.is_hidden and shown.is_votable else ""
         return f'<p class="tally">{hint}</p>'
     found = votes.tally(SETTINGS.votes, shown.both)
-    return panels.tally(found) if found.votes else ""
+    return ui.tally(found) if found.votes else ""
 
 
 def badge(answer: Answer | None = None) -> str:
     """The source of the tuned column: a model, a recorded answer, or the offline stand-in."""
-    by, kind = (answer.by, answer.kind) if answer and answer.by else answers.who("tuned", SETTINGS)
+    by, kind = (
+        (answer.by, answer.kind) if answer and answer.by else inference.who("tuned", SETTINGS)
+    )
     words = "Offline stand-in" if kind in ("stand-in", "none") else by
     if kind == "recorded":
         words += " · recorded"
@@ -213,7 +213,7 @@ def badge(answer: Answer | None = None) -> str:
 def training(name: str | None) -> tuple[Update, str]:
     """The list of runs, and the chosen run's loss curve, settings, data and figures."""
     picker, run = _pick(name)
-    return picker, panels.training(run)
+    return picker, ui.training(run)
 
 
 def evaluation(name: str | None) -> tuple[Update, str, Update]:
@@ -221,7 +221,7 @@ def evaluation(name: str | None) -> tuple[Update, str, Update]:
     picker, run = _pick(name)
     report = _copied(run) if run and run.report.is_file() else None
     button = gr.update(value=report, visible=report is not None)
-    return picker, panels.evaluation(known.evaluation(run)), button
+    return picker, ui.evaluation(known.evaluation(run)), button
 
 
 def _pick(name: str | None) -> tuple[Update, Run | None]:
@@ -246,7 +246,7 @@ def _exports() -> Path:
 def rows() -> str:
     """The first rows of each file."""
     files = {path.name: path for path in (SETTINGS.train, SETTINGS.validation, SETTINGS.test)}
-    return panels.rows({name: known.rows(path) for name, path in files.items()})
+    return ui.rows({name: known.rows(path) for name, path in files.items()})
 
 
 # The REST API (gradio_client)
@@ -256,7 +256,7 @@ def ask(question: str) -> dict[str, Any]:
     """Ask both models: their answers, and the expected answer of a test row."""
     if not question.strip():
         raise gr.Error("The question is empty.", print_exception=False)
-    *_, both = answers.compare(question[:LONGEST], SETTINGS)
+    *_, both = inference.compare(question[:LONGEST], SETTINGS)
     row = known.test_row(question, SETTINGS)
     tuned = both["tuned"]
     return {
@@ -314,7 +314,7 @@ def compare_tab(who: gr.HTML) -> None:
         blind = gr.Checkbox(label="Blind vote", container=False, elem_id="blind", min_width=80)
     question = gr.HTML(elem_id="asked")
     with gr.Row(elem_id="columns"):
-        cards = [gr.HTML(panels.blank(TITLES[side], START[side]), elem_id=side) for side in SIDES]
+        cards = [gr.HTML(ui.blank(TITLES[side], START[side]), elem_id=side) for side in SIDES]
     with gr.Row(elem_id="votes"):
         buttons = [gr.Button(name, size="sm", interactive=False) for name in _names()]
     tally = gr.HTML(elem_id="tally")
@@ -366,7 +366,7 @@ def warm_up() -> None:
 def main() -> None:
     """Serve the page until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    ending.listen()
+    catch_signals()
     page = build().queue(default_concurrency_limit=8)  # several visitors at the same time
     try:
         _, address, _ = page.launch(
@@ -383,7 +383,7 @@ def main() -> None:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
     print(f"Open {address}", flush=True)
     threading.Thread(target=warm_up, daemon=True).start()
-    ending.wait()
+    wait_for_shutdown()
 
 
 if __name__ == "__main__":

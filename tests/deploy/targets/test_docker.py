@@ -48,8 +48,8 @@ KEPT: dict[str, set[str]] = {
 }
 # Votes as the page does, then runs the app: there is no API to vote.
 _VOTE = """
-from tune.answering.answers import Answer
-from tune.page import votes
+from tune.inference import Answer
+from tune import votes
 from tune.settings import SETTINGS
 votes.keep(SETTINGS.votes, "Which?", {"base": Answer("1"), "tuned": Answer("2")}, "tuned", False)
 import app

@@ -251,7 +251,7 @@ def test_qlora_on_apple_silicon_is_a_warning() -> None:
 ESTIMATE = """
 import importlib, json, sys
 from tune import models
-estimate = importlib.import_module(f"tune.planning.{sys.argv[1]}")
+estimate = importlib.import_module(f"tune.{sys.argv[1]}")
 names = ("ministral-3b", "mistral-7b", "ministral-8b", "ministral-14b", "mistral-small")
 data = estimate.Rows(1, 2048, 2048, 2048)
 

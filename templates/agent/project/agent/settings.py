@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field
 
-ROOT = Path(__file__).resolve().parent.parent
+from plumbing.settings import ROOT, ModelSettings, load
 
 # US dollars for a million tokens in and out, as of November 2026. Add your model here.
 PRICES = {
@@ -30,15 +27,8 @@ def cost(tokens_in: int, tokens_out: int, model: str) -> float | None:
     return (tokens_in * price_in + tokens_out * price_out) / 1e6
 
 
-class Settings(BaseSettings):
+class Settings(ModelSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment overrides `.env`."""
-
-    model_config = SettingsConfigDict(
-        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
-        env_ignore_empty=True,
-        frozen=True,
-        extra="ignore",
-    )
 
     # Texts on the page
     title: str = "Agent at work"
@@ -50,18 +40,10 @@ class Settings(BaseSettings):
         "Search the files for complaints about delivery.",
         "Read meeting-notes.md and list what was decided.",
     )
-    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
-    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
 
-    # The model: at LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
-    mistral_api_key: SecretStr = SecretStr("")
-    mistral_server_url: str = "https://api.mistral.ai"
-    llm_base_url: str = ""
-    llm_api_key: SecretStr = SecretStr("")
-    chat_model: str = ""
-    transcribe_model: str = "voxtral-mini-latest"
-    temperature: float = Field(default=0.1, ge=0, le=1)
+    # The model (where it runs, its limits and the page's address: plumbing/settings.py)
     max_tokens: int = Field(default=2000, ge=1)  # of one reply
+    transcribe_model: str = "voxtral-mini-latest"
 
     # Limits of one task: the run ends with a summary when it reaches one; 0 is no limit
     max_steps: int = Field(default=12, ge=0)  # replies of the model
@@ -82,26 +64,6 @@ class Settings(BaseSettings):
     # Memory
     memory_dir: Path = Path("memory")
     context_tokens: int = Field(default=24_000, ge=1000)  # a longer conversation is summarised
-
-    # Rate limit, timeout and retries of requests to the model (seconds)
-    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
-    timeout: float = Field(default=30, gt=0)  # without any data from the server
-    patience: float = Field(default=10, ge=0)  # for all retries of one step together
-    backoff: float = Field(default=0.5, ge=0)  # the pause before the first retry; it doubles
-    cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
-
-    @property
-    def provider(self) -> Literal["server", "mistral", "offline"]:
-        """Where the model runs: your own server, Mistral's API, or nowhere (offline mode)."""
-        if self.llm_base_url:
-            return "server"
-        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
-
-    @property
-    def chat(self) -> str:
-        """The chat model's name: CHAT_MODEL, or the provider's default."""
-        defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
-        return self.chat_model or defaults[self.provider]
 
     @property
     def workspace(self) -> Path:
@@ -124,17 +86,4 @@ class Settings(BaseSettings):
         return ROOT / self.memory_dir
 
 
-def load() -> Settings:
-    """Read the settings, or exit with one line for each invalid value."""
-    try:
-        return Settings()
-    except SettingsError as error:  # a list that is not valid JSON
-        raise SystemExit(f"{error}.\nFix: correct it in .env") from None
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
-        raise SystemExit(
-            "\n".join([*lines, "Fix: correct it in .env (.env.example shows how)"])
-        ) from None
-
-
-SETTINGS = load()
+SETTINGS = load(Settings)

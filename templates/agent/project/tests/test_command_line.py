@@ -137,7 +137,7 @@ def test_an_invalid_setting_is_named_in_a_line(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as stopped:  # Python prints its text without a traceback
-        load()
+        load(Settings)
     problem, fix = str(stopped.value).splitlines()
     assert name in problem.upper()
     assert fix.startswith("Fix: ")

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tune import plan
+from tune import gpus, plan
 from tune.errors import TuneError
-from tune.exporting.hub import hub_token
-from tune.planning import gpus
+from tune.hub import hub_token
 from tune.settings import ROOT, SETTINGS, Settings
 
 if TYPE_CHECKING:

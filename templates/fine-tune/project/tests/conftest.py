@@ -98,10 +98,9 @@ def rows_folder() -> Path:
 def tiny_settings(rows_folder: Path) -> Settings:
     """Settings that train a tiny base on those rows; not trained yet."""
     pytest.importorskip("trl")
-    from tune import data
-    from tune.training import tiny
+    from tune import dataset, tiny
 
-    rows = data.load(rows_folder / "train.jsonl")
+    rows = dataset.load(rows_folder / "train.jsonl")
     base = tiny.make(HOME / "tiny", [m["content"] for row in rows for m in row.messages])
     return Settings(
         base_model=str(base),

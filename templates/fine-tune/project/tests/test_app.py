@@ -10,16 +10,14 @@ from conftest import Tuned
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mistral_server import MistralServer, slowly
-from test_answers import RECORDED, evaluation
+from test_inference import RECORDED, evaluation
 
 import app
 from app import Shown
-from tune import prompts
-from tune.answering import known
-from tune.answering.answers import SIDES, Answer
-from tune.judging.results import Sample, to_json
-from tune.page import panels, votes
-from tune.rows.row import last_words
+from tune import known, prompts, ui, votes
+from tune.example import last_words
+from tune.inference import SIDES, Answer
+from tune.results import Sample, to_json
 from tune.runs import Record, Run
 from tune.settings import SETTINGS
 
@@ -97,7 +95,7 @@ def test_after_any_error_the_page_still_works(page: Path, monkeypatch: pytest.Mo
         raise OSError("disk full")
         yield
 
-    monkeypatch.setattr(app.answers, "compare", broken)
+    monkeypatch.setattr(app.inference, "compare", broken)
     last = compare("Hello?")[-1]
     assert prompts.SORRY in last[LEFT] and prompts.SORRY in last[RIGHT]
     assert "disk full" not in "".join(last[:3])
@@ -209,7 +207,7 @@ def test_a_curve_can_be_drawn_of_any_losses(page: Path, losses: list[Any]) -> No
     run = Run(page / "runs" / "first")
     log = "\n".join(json.dumps({"step": n, "loss": loss}) for n, loss in enumerate(losses))
     run.log.write_text(log, encoding="utf-8")
-    drawn = panels.curve(run)
+    drawn = ui.curve(run)
     assert ("<svg" in drawn) == (len([loss for loss in losses if loss is not None]) > 1)
     assert "nan" not in drawn and "inf" not in drawn
 
@@ -248,7 +246,7 @@ def test_all_text_on_the_page_is_escaped(page: Path) -> None:
     facts = {HOSTILE: HOSTILE, "deep": {HOSTILE: [HOSTILE]}}
     run.write(Record(HOSTILE, HOSTILE, settings=facts, data=facts))
     text = "".join(str(part) for part in app._screen(shown(answer, answer))[:3])
-    text += app.badge(answer) + panels.evaluation(bad) + panels.training(run)
+    text += app.badge(answer) + ui.evaluation(bad) + ui.training(run)
     assert not re.search(r"<(?:script|img)", text)
     assert text.count("&lt;script&gt;") > 10
 

@@ -3,11 +3,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from tune import models
-from tune.exporting import card
-from tune.judging import results
-from tune.judging.results import Evaluation, System
+from tune import card, models, results
 from tune.metrics import Interval
+from tune.results import Evaluation, System
 from tune.runs import Record, Run, write_whole
 
 DIGEST = "ab" * 32

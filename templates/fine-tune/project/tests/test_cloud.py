@@ -132,7 +132,7 @@ def problem(**changes: Any) -> str:
 
 def test_only_code_and_rows_are_sent() -> None:
     names = job().files
-    assert {"tune/train.py", "tune/rows/chat_template.j2", "data/train.jsonl"} <= set(names)
+    assert {"tune/train.py", "tune/chat_template.j2", "data/train.jsonl"} <= set(names)
     assert not [name for name in names if ".env" in name or "__pycache__" in name]
     assert all((ROOT / name).is_file() for name in names)
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tune import __main__, rehearse, runs, screen, train
-from tune.answering.answers import Answer
 from tune.errors import TuneError
+from tune.inference import Answer
 from tune.models import BASES
 from tune.runs import Record, Run
 from tune.settings import SETTINGS, changed

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from tune import runs, screen
-from tune.answering.generate import Reply
-from tune.data import Row
+from tune import results, runs, screen
+from tune.dataset import Example
 from tune.errors import TuneError
 from tune.evaluate import Asked, Options, compare, evaluate
-from tune.judging import results
+from tune.generate import Reply
 from tune.runs import Run
 from tune.settings import ROOT
 
@@ -22,9 +21,9 @@ WANTED = ["card_lost", "card_stolen", "top_up"] * 10
 BARE = "The base got only the question"
 
 
-def row(question: str, answer: str, line: int = 1) -> Row:
+def row(question: str, answer: str, line: int = 1) -> Example:
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return Row(messages, file="test.jsonl", line=line)
+    return Example(messages, file="test.jsonl", line=line)
 
 
 def asked(base: list[str], tuned: list[str], prompted: list[str] | None = None) -> Asked:
@@ -208,7 +207,7 @@ def test_answers_of_other_weights_or_settings_are_not_reused(tuned: Any, run: Ru
 
 def test_in_4_bits_both_are_asked_again_and_a_note_says_so(tuned: Any, run: Run) -> None:
     pytest.importorskip("bitsandbytes")
-    from tune.training import weights
+    from tune import weights
 
     if weights.device() == "mps":
         pytest.skip("bitsandbytes does not work there")

@@ -20,14 +20,12 @@ import torch
 from conftest import Tuned
 from safetensors import SafetensorError
 
-from tune import export, models, runs
-from tune.answering.generate import Generator
+from tune import export, hub, models, runs, tiny, weights
 from tune.errors import TuneError, explained
 from tune.export import Export
-from tune.exporting import hub
+from tune.generate import Generator
 from tune.runs import Run
 from tune.settings import SETTINGS
-from tune.training import tiny, weights
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "hf_" + "aB3" * 11

@@ -9,10 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from tune import data, models  # noqa: E402
-from tune.answering.generate import Generator, UnsupportedMessages  # noqa: E402
+from tune import dataset, models, tiny, weights  # noqa: E402  # noqa: E402
 from tune.errors import TuneError  # noqa: E402
-from tune.training import tiny, weights  # noqa: E402
+from tune.generate import Generator, UnsupportedMessages  # noqa: E402
 
 QUESTIONS = [
     [{"role": "user", "content": text}]
@@ -63,7 +62,7 @@ def trained(tuned: Any) -> Generator:
 
 @pytest.fixture
 def asked(tuned: Any) -> list[list[dict[str, Any]]]:
-    return [row.question for row in data.load(tuned.settings.test)[:6]]
+    return [row.question for row in dataset.load(tuned.settings.test)[:6]]
 
 
 # One question, and many

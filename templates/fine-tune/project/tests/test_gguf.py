@@ -12,10 +12,8 @@ import torch
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
-from tune import models
+from tune import gguf_file, models, tiny, weights
 from tune.errors import TuneError
-from tune.exporting import gguf_file
-from tune.training import tiny, weights
 
 TEXTS = ["The parcel is late.", "I was charged twice.", "The lamp is broken, and so is the mug."]
 

@@ -3,17 +3,16 @@ from typing import Any
 
 import pytest
 
-from tune import data, prompts
-from tune.data import Row
+from tune import dataset, held_out, prompts
+from tune.dataset import Example
 from tune.errors import TuneError
-from tune.judging import held_out
 from tune.runs import Record, Run
 from tune.settings import Settings
 
 
-def row(question: str, answer: str) -> Row:
+def row(question: str, answer: str) -> Example:
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return Row(messages)
+    return Example(messages)
 
 
 def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
@@ -23,7 +22,7 @@ def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
         lines = [row(question, "yes").as_json() for question in questions]
         paths[name].write_text("\n".join(lines) + "\n", "utf-8")
     run = Run(folder / "run")
-    digest = data.digest(paths["train"])
+    digest = dataset.digest(paths["train"])
     run.write(Record("tiny", data={"train": {"sha256": digest}}))
     chosen: dict[str, Any] = {f"{name}_file": path for name, path in paths.items()}
     return run, Settings(**chosen)
@@ -41,7 +40,9 @@ def test_rows_that_were_trained_on_are_refused_with_their_lines(tmp_path: Path) 
 def test_a_question_within_a_conversation_was_trained_on_too(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["hello", "three"])
     first = row("Hello", "Hi.").messages
-    settings.train.write_text(Row((*first, *row("one", "yes").messages)).as_json() + "\n", "utf-8")
+    settings.train.write_text(
+        Example((*first, *row("one", "yes").messages)).as_json() + "\n", "utf-8"
+    )
     with pytest.raises(TuneError, match=r"1 row that were in training, too \(line 1\)"):
         held_out.choose(run, settings)
 
@@ -85,7 +86,7 @@ def test_the_rows_that_a_run_names_count_whatever_the_settings_say(tmp_path: Pat
     run, settings = files(tmp_path, train=["one"], test=["one", "two"])
     old = settings.train.rename(tmp_path / "old.jsonl")
     settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
-    run.update(data={"train": {"file": str(old), "sha256": data.digest(old)}})
+    run.update(data={"train": {"file": str(old), "sha256": dataset.digest(old)}})
     rows, notes = held_out.choose(run, settings, drop_seen=True)
     assert [each.question[-1]["content"] for each in rows] == ["two"]
     assert notes == ("Left out: 1 row that were in training, too.",)

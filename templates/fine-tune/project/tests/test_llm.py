@@ -5,7 +5,7 @@ import pytest
 from mistral_server import CHAT, Body, Handler, MistralServer, Reply, dropped, status, text
 
 from plumbing.retries import ModelUnavailable
-from tune.answering import llm
+from tune import llm
 from tune.settings import Settings
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one

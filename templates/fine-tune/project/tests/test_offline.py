@@ -2,17 +2,16 @@ import time
 
 import pytest
 
-from tune import data, metrics, prompts
-from tune.answering import offline
-from tune.answering.offline import Nearest
-from tune.rows.row import Row, last_words
+from tune import dataset, metrics, offline, prompts
+from tune.example import Example, last_words
+from tune.offline import Nearest
 from tune.settings import SETTINGS
 
 
-def row(question: str, answer: str = "", system: str = "") -> Row:
+def row(question: str, answer: str = "", system: str = "") -> Example:
     before = [{"role": "system", "content": system}] if system else []
     said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return Row((*before, *said))
+    return Example((*before, *said))
 
 
 PARCEL = row("My parcel was not delivered.", "delivery")
@@ -28,7 +27,7 @@ LAMPE = row("La lampe est arrivée cassée.", "returns")
         ("ma LAMPE cassée", LAMPE),
     ],
 )
-def test_the_row_that_shares_the_rarest_ngrams_is_found(question: str, wanted: Row) -> None:
+def test_the_row_that_shares_the_rarest_ngrams_is_found(question: str, wanted: Example) -> None:
     assert Nearest([PARCEL, MONEY, LAMPE]).find(question) is wanted
 
 
@@ -39,14 +38,14 @@ def test_without_a_shared_ngram_nothing_is_found(question: str) -> None:
 
 
 def test_a_row_finds_itself() -> None:
-    rows = data.load(SETTINGS.train)
+    rows = dataset.load(SETTINGS.train)
     near = Nearest(rows)
     found = [near.find(last_words(each.question)) for each in rows]
     assert sum(a is not b for a, b in zip(found, rows, strict=True)) <= len(rows) // 50
 
 
 def test_the_test_rows_are_answered_better_than_by_chance() -> None:
-    train, test = data.load(SETTINGS.train), data.load(SETTINGS.test)
+    train, test = dataset.load(SETTINGS.train), dataset.load(SETTINGS.test)
     near = Nearest(train)
     found = [(near.find(last_words(each.question)), each) for each in test]
     ours = [metrics.token_f1(b.answer, a.answer) for a, b in found if a is not None]

@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tune import models, plan
+from tune import gpus, job, models, plan
 from tune.__main__ import app
 from tune.errors import TuneError
-from tune.models import Base, Shape
-from tune.planning import gpus
-from tune.planning.estimate import (
+from tune.estimate import (
     QUARTER,
     Rows,
     Training,
@@ -20,9 +18,9 @@ from tune.planning.estimate import (
     pass_seconds,
     seconds,
 )
-from tune.planning.gpus import GB, MIB, RENTABLE, Gpu
+from tune.gpus import GB, MIB, RENTABLE, Gpu
+from tune.models import Base, Shape
 from tune.settings import Settings
-from tune.training import job
 
 A100 = next(gpu for gpu in RENTABLE if gpu.name == "A100 80GB")
 SMALL = Gpu("NVIDIA T4", 15360 * MIB, 65, 320e9)

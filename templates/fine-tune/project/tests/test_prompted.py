@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from mistral_server import CHAT, MistralServer, status, text
 
+from tune import prompted
 from tune.evaluate import Options, evaluate
-from tune.judging import prompted
-from tune.judging.kept import Kept
-from tune.judging.prompted import Model
+from tune.kept import Kept
+from tune.prompted import Model
 from tune.runs import Run
 from tune.settings import Settings
 

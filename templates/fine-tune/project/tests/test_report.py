@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tune.judging import report
-from tune.judging.results import Evaluation, Sample, System
+from tune import report
 from tune.metrics import Interval
+from tune.results import Evaluation, Sample, System
 from tune.runs import Record, Run
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(1)>" onload="alert(1)'

@@ -14,12 +14,11 @@ import typer
 from conftest import Tuned
 
 from tune import __main__ as main
-from tune import train
+from tune import checkpoints, train
 from tune.errors import TuneError
+from tune.progress import Progress
 from tune.runs import Run, read_log
 from tune.settings import ROOT, Settings
-from tune.training import checkpoints
-from tune.training.progress import Progress
 
 pytest.importorskip("trl")
 

@@ -16,12 +16,11 @@ import httpx2
 import pytest
 from conftest import Tuned
 
-from tune import serve
-from tune.answering import server
+from tune import serve, server
 from tune.errors import TuneError
-from tune.rows.tokens import ChatForm
 from tune.runs import Record, Run
 from tune.serve import Address
+from tune.tokens import ChatForm
 
 ROOT = Path(__file__).parent.parent
 QUESTION = [{"role": "user", "content": "one two three"}]

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tune import models
+from tune import models, tiny, weights
 from tune.errors import TuneError
-from tune.training import tiny, weights
 
 pytest.importorskip("transformers")
 

@@ -24,11 +24,11 @@ from mistral_common.tokens.tokenizers.instruct import InstructTokenizerV3, Instr
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
+from tune import tokens
 from tune.errors import TuneError
-from tune.rows import tokens
-from tune.rows.row import Row, to_row
-from tune.rows.tokens import ChatForm
-from tune.training.tiny import CONTROL
+from tune.example import Example, to_row
+from tune.tiny import CONTROL
+from tune.tokens import ChatForm
 
 VERSIONS = {
     TokenizerVersion.v3: (InstructTokenizerV3, MistralRequestValidatorV3),
@@ -46,9 +46,9 @@ def call(identity: str, arguments: object) -> dict[str, Any]:
     return {"id": identity, "type": "function", "function": function}
 
 
-def row(*messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()) -> Row:
+def row(*messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()) -> Example:
     found = to_row({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 1)
-    assert isinstance(found, Row), found
+    assert isinstance(found, Example), found
     return found
 
 
@@ -143,7 +143,7 @@ class SentencePiece:
         return "".join(self.tokens[number] for number in ids)
 
 
-def by_mistral(row: Row, tokenizer: MistralTokenizer | None = None) -> list[int]:
+def by_mistral(row: Example, tokenizer: MistralTokenizer | None = None) -> list[int]:
     messages = [{k: v for k, v in each.items() if k != "weight"} for each in row.messages]
     request = ChatCompletionRequest(messages=messages, tools=list(row.tools) or None)
     return (tokenizer or mistral()).encode_chat_completion(request).tokens
@@ -159,7 +159,7 @@ class Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def written(row: Row, form: ChatForm) -> str:
+def written(row: Example, form: ChatForm) -> str:
     jinja = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation]
     )
@@ -169,7 +169,7 @@ def written(row: Row, form: ChatForm) -> str:
     )
 
 
-def by_our_template(row: Row, form: ChatForm = tokens.NEWEST) -> list[int]:
+def by_our_template(row: Example, form: ChatForm = tokens.NEWEST) -> list[int]:
     text = written(row, form)
     ids: list[int] = []
     for piece in re.split(f"({'|'.join(map(re.escape, CONTROL))})", text):
@@ -180,23 +180,23 @@ def by_our_template(row: Row, form: ChatForm = tokens.NEWEST) -> list[int]:
 
 
 @every_row
-def test_a_row_has_as_many_tokens_as_mistral_common_makes_of_it(row: Row) -> None:
+def test_a_row_has_as_many_tokens_as_mistral_common_makes_of_it(row: Example) -> None:
     assert tokens.count(row).total == len(by_mistral(row))
 
 
 @every_row
-def test_the_template_writes_what_mistral_common_writes_token_by_token(row: Row) -> None:
+def test_the_template_writes_what_mistral_common_writes_token_by_token(row: Example) -> None:
     assert by_our_template(row) == by_mistral(row)
 
 
 @without_tools
-def test_an_older_tokenizer_gets_what_mistral_common_writes_for_it(row: Row) -> None:
+def test_an_older_tokenizer_gets_what_mistral_common_writes_for_it(row: Example) -> None:
     expected = by_mistral(row, mistral(TokenizerVersion.v3))
     assert by_our_template(row, ChatForm(system=False, tools=False)) == expected
 
 
 @without_tools
-def test_sentencepiece_gets_its_blank_before_each_text(row: Row) -> None:
+def test_sentencepiece_gets_its_blank_before_each_text(row: Example) -> None:
     spelling = SentencePiece()
     ids = by_mistral(row, mistral_with(spelling, TokenizerVersion.v3))
     found = written(row, ChatForm(system=False, tools=False, blank=" "))
@@ -227,7 +227,7 @@ def test_a_million_blanks_in_a_row_are_counted() -> None:
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from tune.training import tiny
+    from tune import tiny
 
     texts = [message["content"] for each in ROWS.values() for message in each.messages]
     folder = tiny.make(tmp_path_factory.mktemp("tiny") / "model", texts)

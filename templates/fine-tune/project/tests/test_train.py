@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from tune import train
 from tune.errors import TuneError
+from tune.progress import Progress
 from tune.runs import Record, Run, read_log
 from tune.settings import Settings
-from tune.training.progress import Progress
 
 pytest.importorskip("trl")
 
@@ -174,8 +174,8 @@ def test_a_loss_that_is_not_a_number_names_the_learning_rate(
 def test_a_loss_that_explodes_names_the_learning_rate(quick: Settings) -> None:
     from transformers import TrainerState
 
-    from tune.training import trainer
-    from tune.training.progress import Log
+    from tune import trainer
+    from tune.progress import Log
 
     log = Log(quick.runs / "log.jsonl", lambda _: None)
     listener = trainer._listener(0, log, threading.Event())
@@ -197,7 +197,7 @@ def test_missing_validation_rows_are_reported(quick: Settings) -> None:
 
 
 def test_full_tuning_writes_all_weights(quick: Settings) -> None:
-    from tune.training import weights
+    from tune import weights
 
     run = Run(quick.runs / "full")
     record = train.train(run, quick.model_copy(update={"method": "full"}))
@@ -208,7 +208,7 @@ def test_full_tuning_writes_all_weights(quick: Settings) -> None:
 
 def test_qlora_trains_an_adapter_for_the_base_in_full_precision(quick: Settings) -> None:
     pytest.importorskip("bitsandbytes")
-    from tune.training import weights
+    from tune import weights
 
     if weights.device() == "mps":
         pytest.skip("bitsandbytes does not work there")
@@ -225,7 +225,7 @@ def test_qlora_trains_an_adapter_for_the_base_in_full_precision(quick: Settings)
 def test_weights_of_16_bits_meet_an_adapter_of_32(where: str, dtype: str) -> None:
     """Without mixed precision a product of the two fails; `plan` counts on the checkpoints."""
     torch = pytest.importorskip("torch")
-    from tune.training import trainer
+    from tune import trainer
 
     how = trainer.hardware(where, getattr(torch, dtype))
     assert (how["bf16"], how["fp16"]) == (dtype == "bfloat16", dtype == "float16")
@@ -235,7 +235,7 @@ def test_weights_of_16_bits_meet_an_adapter_of_32(where: str, dtype: str) -> Non
 
 
 def test_a_training_says_how_much_room_it_needs(tmp_path: Path) -> None:
-    from tune.training import checkpoints
+    from tune import checkpoints
 
     checkpoints.need_room(tmp_path, trained=1000, free=40_000)
     with pytest.raises(TuneError, match="40.0 GB on the disk, 39.0 GB are free"):

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from tune import metrics
-from tune.judging import verdict
-from tune.judging.verdict import Verdict
+from tune import metrics, verdict
 from tune.metrics import Interval
+from tune.verdict import Verdict
 
 EXPECTED = [f"label {n % 3}" for n in range(60)]
 

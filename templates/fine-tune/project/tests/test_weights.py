@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 from conftest import Tuned
 
-from tune import models
-from tune.answering.generate import Generator
+from tune import job, models, tiny, tokens, trainer, weights
 from tune.errors import TuneError
+from tune.example import Example
+from tune.generate import Generator
 from tune.models import Base
-from tune.rows import tokens
-from tune.rows.row import Row
 from tune.runs import Record, Run
 from tune.settings import Settings
 from tune.train import train
-from tune.training import job, tiny, trainer, weights
 
 pytest.importorskip("trl")
 
@@ -41,9 +39,9 @@ def tokenizer(base: Base) -> Any:
     return weights.load_tokenizer(base)
 
 
-def _row(*messages: tuple[str, str], **more: Any) -> Row:
+def _row(*messages: tuple[str, str], **more: Any) -> Example:
     turns = tuple({"role": role, "content": text} for role, text in messages)
-    return Row((*turns[:-1], turns[-1] | more))
+    return Example((*turns[:-1], turns[-1] | more))
 
 
 def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> None:
@@ -57,14 +55,16 @@ def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> No
 
 def test_an_answer_of_weight_0_has_no_labels(tokenizer: Any) -> None:
     messages = _row(("user", "a"), ("assistant", "b"), weight=0).messages
-    row = Row((*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}))
+    row = Example(
+        (*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"})
+    )
     (example,) = job.encode([row], tokenizer)
     assert "b</s>" in tokenizer.decode(example.input_ids)
     assert tokenizer.decode([x for x in example.labels if x != job.IGNORED]) == "d</s>"
 
 
 def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> None:
-    row = Row(
+    row = Example(
         (
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": "", "tool_calls": [CALL]},

@@ -12,11 +12,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from tune import runs
+from tune import processes, runs
 from tune.errors import TuneError, can_train, explained
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
-from tune.training import processes
 
 app = typer.Typer(
     help="From a JSONL file to a better model.", no_args_is_help=True, add_completion=False
@@ -42,7 +41,7 @@ def check(
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
     from tune import screen
-    from tune.rows.survey import survey
+    from tune.survey import survey
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
@@ -66,9 +65,9 @@ def convert(
 
     Example: uv run python -m tune convert questions.csv data/all.jsonl
     """
-    from tune import data
+    from tune import dataset
 
-    rows, problems = data.convert(source, target, encoding=encoding, overwrite=replace)
+    rows, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
     for problem in problems[:20]:
         print(f"Left out: {problem}\nFix: {problem.fix}", file=sys.stderr)
     _note(f"{rows:,} rows in {target}, {len(problems):,} left out.")
@@ -90,12 +89,12 @@ def split(
 
     Example: uv run python -m tune split data/all.jsonl
     """
-    from tune import data
+    from tune import dataset
 
     folder = into or file.parent
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     parts = {folder / f"{name}.jsonl": share for name, share in shares.items() if share > 0}
-    for part, rows in data.split(file, parts, seed=seed, overwrite=replace).items():
+    for part, rows in dataset.split(file, parts, seed=seed, overwrite=replace).items():
         _note(f"{rows:,} rows in {part}")
     _note("Next: uv run python -m tune check " + " ".join(f'"{part}"' for part in parts))
 
@@ -118,9 +117,8 @@ def plan(
 
     Example: uv run python -m tune plan --base ministral-8b --method qlora
     """
+    from tune import gpus, screen
     from tune import plan as planning
-    from tune import screen
-    from tune.planning import gpus
 
     if list_bases and as_json:
         print(json.dumps([asdict(each) for each in BASES], ensure_ascii=False, indent=2))
@@ -159,9 +157,8 @@ def train(
 
     Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
     """
-    from tune import screen
+    from tune import job, screen
     from tune import train as training
-    from tune.training import job
 
     if run and not resume:
         raise typer.BadParameter(f"for a new run use --name {run}, to continue one --resume {run}")
@@ -202,8 +199,7 @@ def evaluate(
     Example: uv run python -m tune evaluate --rows 50
     """
     from tune import evaluate as evaluating
-    from tune import screen
-    from tune.judging import results
+    from tune import results, screen
 
     this = runs.find(SETTINGS.runs, run)
     options = evaluating.Options(rows, api_rows, drop_seen)
@@ -225,10 +221,9 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask the base and the tuned model a question, as the app does."""
-    from tune import screen
-    from tune.answering import answers
+    from tune import inference, screen
 
-    *_, both = answers.compare(question)
+    *_, both = inference.compare(question)
     if as_json:
         print(json.dumps({side: asdict(each) for side, each in both.items()}, ensure_ascii=False))
         return
@@ -274,8 +269,7 @@ def export(
     Example: uv run python -m tune export --as gguf --kind q8_0
     """
     from tune import export as exporting
-    from tune import screen
-    from tune.exporting import hub
+    from tune import hub, screen
 
     if (public or dry_run) and not push:
         raise typer.BadParameter("--public and --dry-run need --push your-name/your-model")

@@ -9,16 +9,27 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tune import data, metrics, models, prompts, runs
-from tune.answering.generate import Generator, Reply, TooLong, UnsupportedMessages
-from tune.data import Row
+from tune import (
+    dataset,
+    held_out,
+    kept,
+    metrics,
+    models,
+    prompted,
+    prompts,
+    report,
+    results,
+    runs,
+    tokens,
+    verdict,
+)
+from tune.dataset import Example
 from tune.errors import TuneError, need_loading
-from tune.judging import held_out, kept, prompted, report, results, verdict
-from tune.judging.held_out import counted
-from tune.judging.kept import Kept
-from tune.judging.results import BASE, PROMPTED, TUNED, Evaluation, Sample, System
+from tune.generate import Generator, Reply, TooLong, UnsupportedMessages
+from tune.held_out import counted
+from tune.kept import Kept
 from tune.metrics import Scores
-from tune.rows import tokens
+from tune.results import BASE, PROMPTED, TUNED, Evaluation, Sample, System
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings, named
 
@@ -45,7 +56,7 @@ EVERYTHING = Options()
 class Asked:
     """The rows, and each system's answers: fewer than rows if it was stopped."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Example, ...]
     replies: Mapping[str, Sequence[Reply]]
     labels: Mapping[str, str]
     notes: tuple[str, ...] = ()
@@ -75,7 +86,7 @@ def evaluate(
 
 
 def _four_bit(run: Run, options: Options) -> bool:
-    from tune.training import weights
+    from tune import weights
 
     if options.four_bit is None:
         return weights.answers_in_4_bits(models.find(run.record.base))
@@ -84,7 +95,7 @@ def _four_bit(run: Run, options: Options) -> bool:
 
 def _ask_here(here: _Here) -> Asked:
     """The answers of both models on this machine, with one copy of the weights if possible."""
-    from tune.training import weights
+    from tune import weights
 
     run, four_bit, base = here.run, here.four_bit, models.find(here.run.record.base)
 
@@ -112,7 +123,7 @@ class _Here:
     """Asks a model on this machine; reuses the answers saved before a stop."""
 
     run: Run
-    rows: tuple[Row, ...]
+    rows: tuple[Example, ...]
     settings: Settings
     on_progress: OnProgress
     four_bit: bool
@@ -131,13 +142,13 @@ class _Here:
         return [known[key] for key in keys]
 
     def generator(self, base: models.Base, model: Any) -> Generator:
-        from tune.training import weights
+        from tune import weights
 
         tokenizer = weights.load_tokenizer(base)
         return Generator(model, tokenizer, self.settings.max_tokens, self.settings.temperature)
 
     def _asked(
-        self, rows: Sequence[Row], load: Callable[[], Generator]
+        self, rows: Sequence[Example], load: Callable[[], Generator]
     ) -> Iterator[dict[int, Reply]]:
         import torch
 
@@ -154,7 +165,7 @@ class _Here:
         torch.manual_seed(self.settings.seed)  # above temperature 0 both sample alike
         yield from generator.batches(asked, tools=[row.tools for row in rows])
 
-    def _key(self, who: str, edition: object, row: Row) -> str:
+    def _key(self, who: str, edition: object, row: Example) -> str:
         how = [self.settings.max_tokens, self.settings.temperature, self.settings.seed]
         return kept.key(who, edition, how, prompts.with_system(row.question), list(row.tools))
 
@@ -172,7 +183,7 @@ def _ask_elsewhere(
     model = prompted.model(settings) if options.api_rows else None
     if model is None:
         return asked
-    shown = data.load(settings.train)
+    shown = dataset.load(settings.train)
     conversations = [
         prompts.well_prompted(prompts.with_system(row.question), shown)
         for row in asked.rows[: options.api_rows]
@@ -291,7 +302,7 @@ def _beside_prompted(
 
 
 def _settings(run: Run, settings: Settings) -> dict[str, str | int | float]:
-    from tune.training import weights
+    from tune import weights
 
     return {
         "base": models.find(run.record.base).name,

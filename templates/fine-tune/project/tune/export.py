@@ -14,11 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune import models, prompts
+from tune import card, gguf_file, models, prompts, tokens
 from tune.errors import TuneError, need_loading
-from tune.exporting import card, gguf_file
-from tune.rows import tokens
-from tune.rows.row import Message
+from tune.example import Message
 from tune.runs import Form, Run
 from tune.settings import SETTINGS, Settings
 
@@ -85,7 +83,7 @@ def export(
     answers differ from the run's.
     """
     need_loading()
-    from tune.training import weights
+    from tune import weights
 
     weights.quiet()
     if form == "gguf":
@@ -117,11 +115,11 @@ def folder(run: Run, form: Form, kind: str = "f16") -> Path:
 
 def questions(settings: Settings) -> list[list[Message]]:
     """A few questions that the model was not trained on: test rows, or the app's examples."""
-    from tune import data
+    from tune import dataset
 
     asked = [[{"role": "user", "content": text}] for text in settings.examples[:ASKED]]
     with suppress(TuneError):  # an unreadable test file is no reason to fail
-        rows = [row for row in data.load(settings.test) if not row.tools][:ASKED]
+        rows = [row for row in dataset.load(settings.test) if not row.tools][:ASKED]
         asked = [row.question for row in rows] or asked
     return [prompts.with_system(messages) for messages in asked]
 
@@ -136,7 +134,7 @@ def _adapter(work: _Work) -> str:
     """
     from peft import PeftModel
 
-    from tune.training import weights
+    from tune import weights
 
     if work.run.record.method == "full":
         fix = f"uv run python -m tune export {work.run.name} --as merged"
@@ -158,7 +156,7 @@ def _adapter(work: _Work) -> str:
 
 def _merged(work: _Work) -> str:
     """Merge the adapter into the base: one model without PEFT, in the base's number format."""
-    from tune.training import weights
+    from tune import weights
 
     work.emit("Merging the adapter into the base …")
     model = weights.load_tuned(work.run)
@@ -182,8 +180,7 @@ def _merged(work: _Work) -> str:
 
 def _gguf(work: _Work) -> str:
     """Write one file for llama.cpp and Ollama from the merged weights."""
-    from tune import serve
-    from tune.training import weights
+    from tune import serve, weights
 
     merged = work.run.exports / "merged"
     _need_room(work.part, gguf_file.size(merged, work.kind))
@@ -202,7 +199,7 @@ def _gguf(work: _Work) -> str:
 
 def _save_tokenizer(work: _Work) -> None:
     """Save the tokenizer with the training template, without its `generation` tags."""
-    from tune.training import weights
+    from tune import weights
 
     tokenizer = weights.load_tokenizer(work.base)
     tokenizer.chat_template = for_inference(tokenizer.chat_template)
@@ -257,7 +254,7 @@ def _untie(model: Any) -> None:
 
 
 def _asked_of_run(work: _Work, *, four_bit: bool = False) -> list[str]:
-    from tune.training import weights
+    from tune import weights
 
     work.emit("Asking the run …")
     try:
@@ -267,8 +264,8 @@ def _asked_of_run(work: _Work, *, four_bit: bool = False) -> list[str]:
 
 
 def _ask(model: Any, work: _Work) -> list[str]:
-    from tune.answering.generate import Generator
-    from tune.training import weights
+    from tune import weights
+    from tune.generate import Generator
 
     tokenizer = weights.load_tokenizer(work.base)
     generator = Generator(model, tokenizer, work.settings.max_tokens)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune import models
-from tune.models import Base, Method
-from tune.planning.estimate import (
+from tune.estimate import (
     ACCURACY,
     Rows,
     Term,
@@ -20,7 +19,8 @@ from tune.planning.estimate import (
     memory,
     seconds,
 )
-from tune.planning.gpus import GB, RENTABLE, Gpu
+from tune.gpus import GB, RENTABLE, Gpu
+from tune.models import Base, Method
 from tune.settings import Settings
 
 SAMPLE = 2_000  # rows whose tokens are counted
@@ -116,10 +116,9 @@ def can_merge(training: Training, gpu: Gpu) -> bool:
 
 def measure(path: Path, settings: Settings) -> Rows:
     """Load the rows and count the tokens of up to 2,000 of them with Mistral's tokenizer."""
-    from tune import data
-    from tune.rows import tokens
+    from tune import dataset, tokens
 
-    rows = data.load(path)
+    rows = dataset.load(path)
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
     return Rows.of([tokens.count(row).total for row in sample], len(rows), settings)
 

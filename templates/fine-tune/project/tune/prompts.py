@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from tune.rows.row import Message, Row, last_words
+from tune.example import Example, Message, last_words
 
 # Sent before every question that has no system message of its own: in training, in `evaluate`, in
 # the app, by `serve` and by Ollama. vLLM and llama.cpp do not send it: there an app must send it.
@@ -41,7 +41,7 @@ def with_system(messages: Sequence[Message], system: str | None = None) -> list[
     return [{"role": "system", "content": system}, *messages]
 
 
-def well_prompted(messages: Sequence[Message], rows: Iterable[Row]) -> list[Message]:
+def well_prompted(messages: Sequence[Message], rows: Iterable[Example]) -> list[Message]:
     """The prompt for an untuned model: instruction, examples, then the question.
 
     `rows` are training rows; the examples have as many different answers as possible.
@@ -55,7 +55,7 @@ def well_prompted(messages: Sequence[Message], rows: Iterable[Row]) -> list[Mess
     return shown + [message for message in messages if message["role"] != "system"]
 
 
-def varied(rows: Iterable[Row], count: int) -> list[Row]:
+def varied(rows: Iterable[Example], count: int) -> list[Example]:
     """Choose `count` rows as examples: each answer once before any is repeated."""
     few = [row for row in islice(rows, 2000) if row.answer and _ends_with_user(row)]
     seen: dict[str, int] = {}
@@ -66,5 +66,5 @@ def varied(rows: Iterable[Row], count: int) -> list[Row]:
     return [row for *_, row in sorted(turns, key=lambda turn: turn[:2])[:count]]
 
 
-def _ends_with_user(row: Row) -> bool:
+def _ends_with_user(row: Example) -> bool:
     return bool(row.question) and row.question[-1]["role"] == "user"

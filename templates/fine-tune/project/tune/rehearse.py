@@ -12,12 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import data, plan
+from tune import dataset, gpus, plan, results
 from tune.errors import TuneError, explained, need_training
 from tune.evaluate import Options, evaluate
 from tune.export import export
-from tune.judging import results
-from tune.planning import gpus
 from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
 
@@ -138,7 +136,7 @@ def _files(settings: Settings) -> dict[str, Path]:
 
 
 def _check(stage: Stage) -> str:
-    from tune.rows.survey import survey
+    from tune.survey import survey
 
     files = _files(stage.real)
     if "test" not in files:
@@ -152,8 +150,7 @@ def _check(stage: Stage) -> str:
 
 
 def _make_base(stage: Stage) -> str:
-    from tune import models
-    from tune.training import tiny
+    from tune import models, tiny
 
     drawn = {part: _drawn(path, part, stage.real) for part, path in _files(stage.real).items()}
     (stage.run.folder / "data").mkdir(parents=True)
@@ -168,14 +165,14 @@ def _make_base(stage: Stage) -> str:
     return f"a Mistral with {size:.1f} million random parameters"
 
 
-def _drawn(path: Path, part: str, settings: Settings) -> list[data.Row]:
+def _drawn(path: Path, part: str, settings: Settings) -> list[dataset.Example]:
     """A random sample of rows, as large as the time allows; the same one every time."""
-    rows = data.load(path)
+    rows = dataset.load(path)
     random.Random(settings.seed).shuffle(rows)
     if part == "test":
         return rows[:TEST_ROWS]
     left = TOKENS * CHARS // 3  # so that there are at least three epochs
-    kept: list[data.Row] = []
+    kept: list[dataset.Example] = []
     for row in rows:
         left -= len(row.as_json())
         if left < 0 and kept:
@@ -185,8 +182,8 @@ def _drawn(path: Path, part: str, settings: Settings) -> list[data.Row]:
 
 
 def _train(stage: Stage) -> str:
+    from tune import job
     from tune.train import train
-    from tune.training import job
 
     once = job.prepare(stage.settings).tokens
     epochs = max(1, min(EPOCHS, TOKENS // once))
@@ -210,10 +207,9 @@ def _write_gguf(stage: Stage) -> str:
 
 
 def _serve(stage: Stage) -> str:
-    from tune import serve
-    from tune.answering import llm
+    from tune import llm, serve
 
-    row = data.load(stage.settings.test)[0]
+    row = dataset.load(stage.settings.test)[0]
     with serve.running(stage.run) as address:
         there = {"llm_base_url": address.url, "chat_model": stage.run.name}
         said = "".join(llm.chat(row.question, stage.settings.model_copy(update=there)))

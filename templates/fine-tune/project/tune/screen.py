@@ -22,24 +22,24 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
-from tune.judging.verdict import points, signed
+from tune import processes
+from tune.estimate import ACCURACY
+from tune.gpus import FREE, GB, Gpu
 from tune.metrics import METRICS, Interval
-from tune.planning.estimate import ACCURACY
-from tune.planning.gpus import FREE, GB, Gpu
-from tune.training import processes
+from tune.verdict import points, signed
 
 if TYPE_CHECKING:
-    from tune.answering.answers import Both
     from tune.export import Export
-    from tune.exporting.hub import Push
-    from tune.judging.results import Evaluation
+    from tune.hub import Push
+    from tune.inference import Both
+    from tune.job import Job
     from tune.models import Base
     from tune.plan import Offer, Plan
+    from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
-    from tune.rows.survey import Figures, Finding, Survey
+    from tune.results import Evaluation
     from tune.runs import Run
-    from tune.training.job import Job
-    from tune.training.progress import Progress, Report
+    from tune.survey import Figures, Finding, Survey
 
 SCREEN = Console()
 

@@ -15,17 +15,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune import models, prompts
+from tune import models, prompts, tokens
 from tune.errors import INSTALL, TuneError, can_load
-from tune.rows import tokens
 from tune.runs import Run
 from tune.settings import ROOT, SETTINGS, Settings
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from tune.answering.generate import Generator
-    from tune.rows.tokens import ChatForm
+    from tune.generate import Generator
+    from tune.tokens import ChatForm
 
 Emit = Callable[[str], None]
 
@@ -74,8 +73,8 @@ def choose(run: Run) -> str:
 
 def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
     """The models to serve, by name: the tuned one first, then the base of an adapter."""
-    from tune.answering.generate import Generator
-    from tune.training import weights
+    from tune import weights
+    from tune.generate import Generator
 
     base = weights.known(models.find(run.record.base))
     tokenizer = weights.load_tokenizer(base)
@@ -145,7 +144,7 @@ def background(served: Mapping[str, Generator]) -> Iterator[Address]:
 def _program(served: Mapping[str, Generator]) -> uvicorn.Server:
     import uvicorn
 
-    from tune.answering import server
+    from tune import server
 
     app = server.application(served)
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))

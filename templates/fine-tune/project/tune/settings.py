@@ -7,23 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from plumbing.settings import ROOT, ModelSettings, load, problems
 from tune.errors import TuneError
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-class Settings(BaseSettings):
+class Settings(ModelSettings):
     """A field `base_model` is set by the variable BASE_MODEL; the environment wins over `.env`."""
-
-    model_config = SettingsConfigDict(
-        env_file=ROOT / os.environ.get("ENV_FILE", ".env"),
-        env_ignore_empty=True,
-        frozen=True,
-        allow_inf_nan=False,
-        extra="ignore",
-    )
 
     # What people see
     title: str = "Before and after"
@@ -34,8 +24,6 @@ class Settings(BaseSettings):
         "Can I change the e-mail address of my account?",
         "The lamp flickers as soon as I dim it.",
     )
-    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
-    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next one that is free
 
     # The data: chat JSONL, CSV with prompt and completion, or Alpaca's JSON
     train_file: Path = Path("data/train.jsonl")
@@ -69,28 +57,10 @@ class Settings(BaseSettings):
     hf_token: SecretStr = SecretStr("")
 
     # Remote models. LLM_BASE_URL: a server that has the tuned model as CHAT_MODEL (and perhaps its
-    # base as BASE_CHAT_MODEL); a key: Mistral's API as the base, well prompted
-    mistral_api_key: SecretStr = SecretStr("")
-    mistral_server_url: str = "https://api.mistral.ai"
-    llm_base_url: str = ""
-    llm_api_key: SecretStr = SecretStr("")
-    chat_model: str = ""
+    # base as BASE_CHAT_MODEL); a key: Mistral's API as the base, well prompted. The rest of their
+    # settings: plumbing/settings.py
     base_chat_model: str = ""
     api_model: str = "mistral-small-latest"
-
-    # Limits for these models (seconds)
-    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0 is no limit
-    timeout: float = Field(default=30, gt=0)  # without any data, a request has failed
-    patience: float = Field(default=10, ge=0)  # for all retries of one request
-    backoff: float = Field(default=0.5, ge=0)  # the first pause between retries; it doubles
-    cooldown: float = Field(default=20, ge=0)  # after a failure, until the model is asked again
-
-    @property
-    def provider(self) -> Literal["server", "mistral", "offline"]:
-        """Where a remote model runs: on your own server, at Mistral's API, or nowhere."""
-        if self.llm_base_url:
-            return "server"
-        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
 
     @property
     def chat(self) -> str:
@@ -124,21 +94,6 @@ class Settings(BaseSettings):
         return ROOT / self.votes_file
 
 
-def load() -> Settings:
-    """Read the settings, or stop with one line for each invalid value."""
-    try:
-        settings = Settings()
-    except SettingsError as error:  # a list that is not JSON
-        fix = """Fix: write it in .env as JSON, such as EXAMPLES='["one", "two"]'"""
-        raise SystemExit(f"{error}.\n{fix}") from None
-    except ValidationError as error:
-        fix = "Fix: correct it in .env (.env.example shows how)"
-        raise SystemExit(f"{_problems(error)}\n{fix}") from None
-    if token := settings.hf_token.get_secret_value().strip():
-        os.environ.setdefault("HF_TOKEN", token)  # where the hub's own library looks for it
-    return settings
-
-
 def changed(settings: Settings, wanted: dict[str, Any]) -> Settings:
     """The settings with the values of the command line. Raises TuneError if one is invalid.
 
@@ -148,14 +103,8 @@ def changed(settings: Settings, wanted: dict[str, Any]) -> Settings:
     try:
         Settings.model_validate(wanted)
     except ValidationError as error:
-        raise TuneError(_problems(error), "correct it in the command; --help shows how") from None
+        raise TuneError(problems(error), "correct it in the command; --help shows how") from None
     return settings.model_copy(update=wanted)
-
-
-def _problems(error: ValidationError) -> str:
-    """One line for each invalid value."""
-    lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
-    return "\n".join(lines)
 
 
 def named(path: Path) -> str:
@@ -163,4 +112,6 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
-SETTINGS = load()
+SETTINGS = load(Settings)
+if token := SETTINGS.hf_token.get_secret_value().strip():
+    os.environ.setdefault("HF_TOKEN", token)  # where the hub's own library looks for it

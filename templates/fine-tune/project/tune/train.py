@@ -16,14 +16,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tune import runs
+from tune import checkpoints, job, processes, progress, runs, trainer, weights
 from tune.errors import TuneError, is_memory_full, need_training
+from tune.job import Job
+from tune.progress import Log, Progress, Report
 from tune.runs import Record, Run
 from tune.settings import Settings
-from tune.training import checkpoints, job, processes, progress, trainer, weights
-from tune.training.job import Job
-from tune.training.progress import Log, Progress, Report
-from tune.training.trainer import Stopped as Stopped
+from tune.trainer import Stopped as Stopped
 
 NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: a name is generated
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rag import keywords, pipeline, prompts
+from rag import bm25, pipeline, prompts
 from rag.__main__ import run_ingest
 
 FOLDER = Path(__file__).parent
@@ -77,7 +77,7 @@ def measure(question: Question) -> Outcome:
     price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
     return Outcome(
         rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        rouge=rouge_l(keywords.stems(question.answer), keywords.stems(said)),
+        rouge=rouge_l(bm25.stems(question.answer), bm25.stems(said)),
         cites=bool(answer.citations),
         cites_right=question.source in {c.passage.source for c in answer.citations},
         seconds=answer.seconds,

@@ -7,7 +7,7 @@ from mistral_server import text as answering
 
 from plumbing.readers import Page
 from rag import ingest, offline, pipeline, prompts
-from rag.passages import split
+from rag.chunks import split
 from rag.pipeline import Answer
 from rag.settings import Settings
 
@@ -167,7 +167,7 @@ def test_without_a_working_store_keyword_search_still_works(
     def fail(*_: object) -> None:
         raise RuntimeError("disk I/O error")
 
-    monkeypatch.setattr("rag.store.search", fail)
+    monkeypatch.setattr("rag.vector_store.search", fail)
     assert pipeline.search(ASKED, 1, model)[0].passage.source.endswith("tea.md")
     assert "disk I/O error" in caplog.text
 

@@ -2,15 +2,15 @@ import json
 import re
 from pathlib import Path
 
+import app
 import gradio as gr
 import pytest
 from bs4 import BeautifulSoup
 from gradio_client import Client
 
-import app
 from plumbing.readers import Page
-from rag import ingest, keywords, offline, pipeline
-from rag.passages import Citation, Passage, split
+from rag import bm25, ingest, offline, pipeline
+from rag.chunks import Citation, Passage, split
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
 
@@ -166,7 +166,7 @@ def test_a_chat_continues_when_its_earlier_sources_are_damaged(
 
 def test_damage_found_during_an_ingest_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise keywords.Damaged("keywords.db: a part could not be read")
+        raise bm25.Damaged("keywords.db: a part could not be read")
 
     monkeypatch.setattr(ingest, "ingest", fail)
     assert app.read_again()[0] == pipeline.DAMAGED

@@ -153,7 +153,7 @@ def test_an_invalid_setting_is_named_with_a_fix(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as stopped:  # Python prints its text, and no traceback
-        load()
+        load(Settings)
     problem, fix = str(stopped.value).splitlines()
     assert name in problem.upper()
     assert fix.startswith("Fix: ")

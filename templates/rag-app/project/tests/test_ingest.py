@@ -14,7 +14,7 @@ from conftest import KEY, MODELS, QUICK, Write
 from filelock import FileLock
 from mistral_server import EMBEDDINGS, Body, Handler, MistralServer, slow, status
 
-from rag import documents, ingest, keywords, pipeline, store
+from rag import bm25, documents, ingest, pipeline, vector_store
 from rag.ingest import IndexBusy, Ingested
 from rag.settings import ROOT, Settings
 
@@ -22,7 +22,7 @@ LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for numb
 
 
 def names(settings: Settings) -> list[str]:
-    return sorted(Path(name).name for name in keywords.ledger(settings.index))
+    return sorted(Path(name).name for name in bm25.ledger(settings.index))
 
 
 def sources(settings: Settings, question: str) -> set[str]:
@@ -32,18 +32,18 @@ def sources(settings: Settings, question: str) -> set[str]:
 
 def assert_complete(settings: Settings) -> None:
     """Every passage is in the index and in the store exactly once, and nothing else is."""
-    ledger = keywords.ledger(settings.index)
+    ledger = bm25.ledger(settings.index)
     assert all(ledger.values())
     expected = 0
     for name in ledger:
         document = ingest._read(name, None, settings)
         assert document
         ids = [passage.id for passage in document.passages]
-        assert len(keywords.fetch(settings.index, ids)) == len(ids)
+        assert len(bm25.fetch(settings.index, ids)) == len(ids)
         expected += len(ids)
-    assert keywords.count(settings.index) == expected
+    assert bm25.count(settings.index) == expected
     if settings.embedder:
-        assert store.count(settings.index) == expected
+        assert vector_store.count(settings.index) == expected
 
 
 class Doomed(NamedTuple):
@@ -214,8 +214,8 @@ def test_when_the_model_fails_keyword_search_works_and_the_next_ingest_completes
 
 def test_an_unfinished_web_page_is_fetched_again(settings: Settings) -> None:
     settings.docs.mkdir()
-    keywords.begin(settings.index, "http://127.0.0.1:1/half")
-    keywords.add(settings.index, "http://127.0.0.1:1/whole", "digest", [])
+    bm25.begin(settings.index, "http://127.0.0.1:1/half")
+    bm25.add(settings.index, "http://127.0.0.1:1/whole", "digest", [])
     assert [line.split(": ")[0] for line in ingest.ingest(settings=settings).problems] == [
         "http://127.0.0.1:1/half"
     ]
@@ -359,7 +359,7 @@ def test_documents_from_elsewhere_are_read_again_if_the_damaged_index_still_list
     outside = tmp_path / "outside.txt"
     outside.write_text("A text from elsewhere.", encoding="utf-8")
     ingest.ingest([settings.docs, outside], settings)
-    keywords.add(settings.index, "http://127.0.0.1:1/page", "digest", [])
+    bm25.add(settings.index, "http://127.0.0.1:1/page", "digest", [])
     outside.write_text("Another text.", encoding="utf-8")
     cut(settings.index / "keywords.db")
     done = ingest.ingest(settings=settings)
@@ -408,7 +408,7 @@ def test_lost_vectors_are_rebuilt_even_after_a_search(
         assert sources(again, "tea") == {"tea.md"}
     server.will(status(401), path=EMBEDDINGS)
     assert len(ingest.ingest(settings=again).problems) == 1
-    assert store.count(again.index) == 0
+    assert vector_store.count(again.index) == 0
     assert ingest.ingest(settings=again) == Ingested(1, 0, 1, ())
     assert_complete(again)
 
@@ -461,7 +461,7 @@ def test_status_counts_a_document_as_new_when_there_is_no_time_to_read_it(
 
 def test_status_does_not_fetch_an_unfinished_page(settings: Settings) -> None:
     settings.docs.mkdir()
-    keywords.begin(settings.index, "http://127.0.0.1:1/half")
+    bm25.begin(settings.index, "http://127.0.0.1:1/half")
     now = ingest.status(settings)
     assert (now.changed, now.unreadable) == (("http://127.0.0.1:1/half",), ())
 
@@ -510,7 +510,7 @@ def test_a_killed_ingest_is_completed_by_the_next(doomed: Doomed) -> None:
         time.sleep(0.01)
     doomed.process.kill()
     doomed.process.wait()
-    assert "" in keywords.ledger(doomed.settings.index).values()
+    assert "" in bm25.ledger(doomed.settings.index).values()
 
     assert ingest.ingest(settings=doomed.settings).changed == 3
     assert_complete(doomed.settings)

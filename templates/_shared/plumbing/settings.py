@@ -1,0 +1,89 @@
+"""The settings that every app has: the model, its limits, and the page's address."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / os.environ.get("ENV_FILE", ".env")
+
+
+class ModelSettings(BaseSettings):
+    """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, env_ignore_empty=True, frozen=True, allow_inf_nan=False, extra="ignore"
+    )
+    renamed: ClassVar[dict[str, str]] = {}  # variables: the old name → today's name
+
+    # The page's address
+    host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
+
+    # The model: at LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
+    mistral_api_key: SecretStr = SecretStr("")
+    mistral_server_url: str = "https://api.mistral.ai"
+    llm_base_url: str = ""
+    llm_api_key: SecretStr = SecretStr("")
+    chat_model: str = ""
+    temperature: float = Field(default=0.1, ge=0, le=1)
+    max_tokens: int = Field(default=900, ge=1)  # of one reply
+
+    # Rate limit, timeout and retries of requests to the model (seconds)
+    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0: no limit
+    timeout: float = Field(default=30, gt=0)  # no data for this long is a failure
+    patience: float = Field(default=10, ge=0)  # for all retries of one request
+    backoff: float = Field(default=0.5, ge=0)  # the first pause before a retry; it doubles
+    cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
+
+    @property
+    def provider(self) -> Literal["server", "mistral", "offline"]:
+        """Where the model runs: your own server, Mistral's API, or nowhere (offline mode)."""
+        if self.llm_base_url:
+            return "server"
+        return "mistral" if self.mistral_api_key.get_secret_value().strip() else "offline"
+
+    @property
+    def chat(self) -> str:
+        """The chat model's name: CHAT_MODEL, or the provider's default."""
+        defaults = {"mistral": "mistral-small-latest", "server": "ministral-3:8b", "offline": ""}
+        return self.chat_model or defaults[self.provider]
+
+
+S = TypeVar("S", bound=ModelSettings)
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings; exit with a line for each invalid value."""
+    try:
+        return kind(**_renamed(kind.renamed))
+    except SettingsError as error:  # a list that is not JSON
+        fix = """Fix: write it in .env as JSON, such as EXAMPLES='["one", "two"]'"""
+        raise SystemExit(f"{error}.\n{fix}") from None
+    except ValidationError as error:
+        fix = "Fix: correct it in .env (.env.example shows how)"
+        raise SystemExit(f"{problems(error)}\n{fix}") from None
+
+
+def problems(error: ValidationError) -> str:
+    """One line for each invalid value."""
+    lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}." for e in error.errors()]
+    return "\n".join(lines)
+
+
+def _renamed(names: dict[str, str]) -> dict[str, Any]:
+    """The values of variables that still have their old names."""
+    given = {**dotenv_values(ENV_FILE), **os.environ}
+    values = {}
+    for old, new in names.items():
+        if (value := given.get(old)) and not given.get(new):
+            print(f"{old} is now called {new}.\nFix: rename it in .env", file=sys.stderr)
+            values[new.lower()] = value
+    return values

@@ -1,0 +1,129 @@
+import random
+import time
+
+import pytest
+
+from plumbing.readers import Page
+from rag.chunks import sentences, split
+
+
+def texts(text: str, size: int = 1600, overlap: int = 0) -> list[str]:
+    return [passage.text for passage in split("a.md", [Page(text)], size, overlap)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_text_is_split_without_losing_a_character(seed: int) -> None:
+    chance = random.Random(seed)
+    bits = ["word", "Éa", " ", "  ", "\n", "\n\n", ". ", "e.g. ", "3.5", "# H\n", "## ", "```\n",
+            "~~~", "| a | b |\n", "- x\n", "。", "漢字", "😀", "\t", "\r\n", "\0", "! ", "?) ",
+            "x" * 90]  # fmt: skip
+    text = "".join(chance.choices(bits, k=chance.randint(0, 400)))
+    size, overlap = chance.randint(1, 200), 0
+    if chance.random() < 0.5:
+        overlap = chance.randint(0, size // 2)
+    passages = split("a.md", [Page(text)], size, overlap)
+    covered = set()
+    for passage in passages:
+        end = passage.start + len(passage.text)
+        assert text[passage.start : end] == passage.text
+        assert 0 < len(passage.text) <= size
+        covered.update(range(passage.start, end))
+    assert all(text[at].isspace() for at in range(len(text)) if at not in covered)
+    assert [passage.start for passage in passages] == sorted({p.start for p in passages})
+    assert len({passage.id for passage in passages}) == len(passages)
+
+
+def test_an_id_depends_only_on_source_position_and_text() -> None:
+    pages = [Page("One. Two.", page=1), Page("One. Two.", page=2)]
+    first, again = split("a.pdf", pages), split("a.pdf", pages)
+    assert first == again
+    assert len({passage.id for passage in first + split("b.pdf", pages)}) == 4
+
+
+def test_a_heading_starts_a_passage_and_names_its_section() -> None:
+    text = "Before.\n\n# Guide\n\n## Setup\n\nDo it.\n\n## Use\n\nRun it.\n\n# End\n\nDone."
+    found = [(passage.section, passage.text) for passage in split("a.md", [Page(text)])]
+    assert found == [
+        ("", "Before."),
+        ("Guide › Setup", "# Guide\n\n## Setup\n\nDo it."),
+        ("Guide › Use", "## Use\n\nRun it."),
+        ("End", "# End\n\nDone."),
+    ]
+
+
+def test_a_page_keeps_its_number_and_its_own_section() -> None:
+    (passage,) = split("a.pptx", [Page("# Costs\n\nLow.", page=7, section="Plan")])
+    assert (passage.page, passage.section) == (7, "Plan › Costs")
+
+
+def test_a_hash_sign_inside_a_code_fence_is_not_a_heading() -> None:
+    text = "# Code\n\n```sh\n# a comment\nls\n```\n\nText."
+    assert texts(text) == [text]
+
+
+def test_passages_end_with_a_paragraph_when_one_ends_late_enough() -> None:
+    text = "A b c d. " * 9 + "\n\n" + "E f g h. " * 9
+    assert [found[0] for found in texts(text, size=110)] == ["A", "E"]
+
+
+@pytest.mark.parametrize(("length", "ends_there"), [(65, False), (66, False), (67, True)])
+def test_a_paragraph_ends_a_passage_only_beyond_two_thirds_of_its_size(
+    length: int, ends_there: bool
+) -> None:
+    paragraph = "Short. " + "A" * (length - len("Short. \n\n"))
+    [first, *_] = texts(f"{paragraph}\n\n" + "Word. " * 20, size=100)
+    assert (first == paragraph) is ends_there
+
+
+def test_overlap_repeats_whole_sentences() -> None:
+    found = texts("One two. Three four. Five six. Seven eight.", size=22, overlap=13)
+    assert found == ["One two. Three four.", "Three four. Five six.", "Five six. Seven eight."]
+
+
+def test_a_heading_is_not_part_of_the_sentence_below_it() -> None:
+    text = "# Rules\n## Teams\nA team has five people. No more.\n## Money\nNone."
+    expected = ["# Rules", "## Teams", "A team has five people.", "No more.", "## Money", "None."]
+    assert sentences(text) == expected
+
+
+def test_table_rows_stay_whole() -> None:
+    rows = [f"| row {number} | some. Words here |" for number in range(20)]
+    for found in texts("\n".join(rows), size=100):
+        assert set(found.splitlines()) <= set(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("One is here. Two is there! Three? Four…", 4),
+        ("Das geht, z. B. Montag, usw. Und Dr. Meier kommt am 3. Mai.", 2),
+        ("See e.g. Figure 2, i.e. this. It costs 3.5 euros.", 2),
+        ("M. Dupont arrive. Il dit : « Bonjour. » Puis il part.", 3),
+        ("¿Quién viene? El Sr. López viene.", 2),
+        ("これは本です。あれは何ですか？はい。", 3),
+        ("- first point\n- second point\n- third", 3),
+        ("Hard-wrapped\nlines are one sentence.", 1),
+        ("Visit docs.python.org now. Yes.", 2),
+        ("", 0),
+    ],
+)
+def test_sentences_end_in_the_right_places(text: str, count: int) -> None:
+    assert len(sentences(text)) == count, sentences(text)
+
+
+@pytest.mark.parametrize(
+    "bit", ["x", ".", ". ", " ", "\n", "# ", "#\n", "```\n", 'a."', " \n", "。"]
+)
+def test_long_repetitive_text_is_split_fast(bit: str) -> None:
+    text = bit * (200_000 // len(bit))
+    started = time.thread_time()
+    found = texts(text)
+    assert time.thread_time() - started < 10  # seconds of CPU; usual are 0.2
+    assert sum(len(each) - sum(map(str.isspace, each)) for each in found) == sum(
+        not letter.isspace() for letter in text
+    )
+
+
+def test_closing_hashes_of_a_heading_are_removed_but_not_the_one_in_c_sharp() -> None:
+    found = split("a.md", [Page("## Use it ##\n\nText.\n\n## C#\n\nText.")])
+    assert [passage.section for passage in found] == ["Use it", "C#"]

@@ -1,0 +1,62 @@
+from pathlib import Path
+from threading import Thread
+
+from plumbing.readers import Page
+from rag import vector_store
+from rag.chunks import Passage, split
+
+EAST, NORTH, UP = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
+
+
+def passage(source: str, text: str = "Some text.") -> Passage:
+    return split(source, [Page(text)])[0]
+
+
+def test_vectors_are_stored_found_replaced_and_removed(tmp_path: Path) -> None:
+    east, north = passage("east.md"), passage("north.md")
+    vector_store.add(tmp_path, [east, north], [EAST, NORTH])
+    first, second = vector_store.search(tmp_path, [0.9, 0.1, 0.0], 5)
+    assert (first.id, second.id) == (east.id, north.id)
+    assert 1 >= first.score > second.score
+    assert len(vector_store.search(tmp_path, EAST, 1)) == 1
+
+    vector_store.add(tmp_path, [east], [UP])
+    assert vector_store.count(tmp_path) == 2
+    assert vector_store.search(tmp_path, UP, 1)[0].id == east.id
+
+    vector_store.remove(tmp_path, "east.md")
+    assert vector_store.count(tmp_path) == 1
+    assert [hit.id for hit in vector_store.search(tmp_path, UP, 5)] == [north.id]
+
+
+def test_an_empty_store_finds_nothing(tmp_path: Path) -> None:
+    assert vector_store.count(tmp_path) == 0
+    assert vector_store.search(tmp_path, EAST, 5) == []
+    vector_store.add(tmp_path, [], [])
+    vector_store.remove(tmp_path, "unknown.md")
+    assert vector_store.count(tmp_path) == 0
+
+
+def test_each_folder_has_its_own_vectors(tmp_path: Path) -> None:
+    vector_store.add(tmp_path / "one", [passage("a.md")], [EAST])
+    vector_store.add(tmp_path / "two", [passage("b.md")], [[1.0, 0.0]])  # of another model
+    assert vector_store.count(tmp_path / "one") == vector_store.count(tmp_path / "two") == 1
+
+
+def test_many_vectors_are_stored_in_one_call(tmp_path: Path) -> None:
+    some = [passage("a.md", f"Text number {number}.") for number in range(600)]
+    vector_store.add(tmp_path, some, [EAST] * len(some))
+    assert vector_store.count(tmp_path) == len(some)
+
+
+def test_several_threads_open_the_same_store(tmp_path: Path) -> None:
+    vector_store.add(tmp_path / "other", [passage("b.md")], [EAST])  # loads the slow imports first
+    found: list[int] = []
+    threads = [Thread(target=lambda: found.append(vector_store.count(tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [0] * 4
+    vector_store.add(tmp_path, [passage("a.md")], [EAST])
+    assert vector_store.count(tmp_path) == 1
