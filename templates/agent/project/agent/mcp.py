@@ -153,7 +153,7 @@ class Server:
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def open(self) -> str:
-        """Start it and get its tools, if it is not running; returns the problem, if there is one."""
+        """Start it and get its tools, if it is not running; returns the problem, or ""."""
         async with self.opening:
             if self.tools:
                 return ""
@@ -168,7 +168,10 @@ class Server:
 
         connection: Any = self.connection
         try:
-            async with asyncio.timeout(self.seconds) as limit, create_session(connection) as session:
+            async with (
+                asyncio.timeout(self.seconds) as limit,
+                create_session(connection) as session,
+            ):
                 await session.initialize()
                 tools = await load_mcp_tools(session, handle_tool_errors=False)
                 self.tools = {tool.name: tool for tool in tools}

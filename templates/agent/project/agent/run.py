@@ -82,9 +82,7 @@ class Run:
             tokens_in = self.usage.tokens_in + used["input_tokens"]
             tokens_out = self.usage.tokens_out + used["output_tokens"]
             price = cost(tokens_in, tokens_out, self.settings.chat)
-            self.usage = replace(
-                self.usage, tokens_in=tokens_in, tokens_out=tokens_out, cost=price
-            )
+            self.usage = replace(self.usage, tokens_in=tokens_in, tokens_out=tokens_out, cost=price)
         self.emit(self.usage_now())
 
     def usage_now(self) -> Usage:

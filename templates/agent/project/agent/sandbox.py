@@ -7,7 +7,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +99,9 @@ def lines_of(path: str) -> list[str]:
     if file.is_dir():
         raise ToolError(f"{path or 'The workspace'} is a folder: list_files shows its files.")
     if not file.is_file():
-        close = difflib.get_close_matches(path, list_paths(), cutoff=0.5)
+        known = list_paths()
+        close = [each for each in known if Path(each).stem.casefold() == file.stem.casefold()]
+        close = close[:3] or difflib.get_close_matches(path, known)
         hint = f"Is it {' or '.join(close)}?" if close else "list_files shows all files."
         raise ToolError(f"There is no file {path}. {hint}")
     kind = file.suffix.lower()
@@ -130,7 +132,8 @@ def write(path: str, text: str) -> str:
         draft.write_bytes(data)
         draft.replace(place)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise ToolError(f"{path} could not be written ({error.strerror}).") from error
     return f"{len(data):,} bytes"
 
@@ -183,6 +186,10 @@ READING = {
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
+LOADING = (  # `_permit` would refuse the first use of functions and tables that are virtual
+    "SELECT 1 FROM json_each('[]'), json_tree('[]')",
+    "SELECT 1 FROM sqlite_master t, pragma_table_info(t.name) WHERE t.type = 'table'",
+)
 UNSAFE = {"load_extension", "fts3_tokenizer"}  # functions that can run code in this process
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 10_000_000,  # bytes of a value
@@ -224,7 +231,8 @@ def read_only(
             db.text_factory = lambda data: data.decode(errors="replace")
             db.set_progress_handler(lambda: clock() > end, STEPS)
             db.execute("PRAGMA query_only = ON")
-            db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # their first use writes
+            for sql in LOADING:
+                db.execute(sql).fetchall()
             db.set_authorizer(_permit)
             yield db
     except (sqlite3.Error, sqlite3.Warning) as error:

@@ -44,7 +44,7 @@ for database in (ROOT / "data").glob("*.db"):
 
 from mistral_server import MistralServer  # noqa: E402
 
-from agent import calls, prompts, team  # noqa: E402
+from agent import middleware, prompts, runner  # noqa: E402
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
@@ -77,9 +77,9 @@ def one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test with one agent that has all the tools, whatever the team; not in test_team.py."""
 
     def build(model: Any, tools: Any, shorten: Any, saver: Any) -> Any:
-        return calls.agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)
+        return middleware.agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)
 
-    monkeypatch.setattr(team, "build", build)
+    monkeypatch.setattr(runner, "build", build)
 
 
 @pytest.fixture

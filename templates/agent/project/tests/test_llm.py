@@ -1,20 +1,21 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import QUICK
 from mistral_server import CHAT, MistralServer, calls, hanging, text
+from PIL import Image
 
-from agent import llm, loop, memory
-from agent.media import Prepared
-from agent.settings import Settings
-from agent.steps import Answer, Draft, Result, Step, Task, Usage
+from agent import memory, runner
+from agent.events import Answer, Draft, Event, Result, Task, Usage
+from agent.settings import Settings, cost
 
 ASKED = "What is 2 * 21?"
 
 
-def do(task: Task, settings: Settings) -> list[Step]:
-    steps = loop.run(memory.new_id(), task, settings)
-    return [step for step in steps if not isinstance(step, Draft)]
+def do(task: Task, settings: Settings) -> list[Event]:
+    events = runner.run(memory.new_id(), task, settings)
+    return [event for event in events if not isinstance(event, Draft)]
 
 
 @pytest.fixture
@@ -32,9 +33,9 @@ def own(local: MistralServer, settings: Settings) -> Settings:
 
 def test_your_own_server_can_call_tools(own: Settings, local: MistralServer) -> None:
     local.will(calls(("calculate", {"expression": "2 * 21"})), text("It is 42."))
-    steps = do(Task(ASKED), own)
-    assert [step.text for step in steps if isinstance(step, Result)] == ["42"]
-    [answer] = [step for step in steps if isinstance(step, Answer)]
+    events = do(Task(ASKED), own)
+    assert [event.text for event in events if isinstance(event, Result)] == ["42"]
+    [answer] = [event for event in events if isinstance(event, Answer)]
     assert answer == Answer("It is 42.", "ministral-3:8b")
     assert local.requests[-1].body["model"] == "ministral-3:8b"
 
@@ -42,8 +43,8 @@ def test_your_own_server_can_call_tools(own: Settings, local: MistralServer) -> 
 def test_calls_streamed_in_pieces_are_joined(own: Settings, local: MistralServer) -> None:
     both = ("calculate", {"expression": "2 * 21"}), ("calculate", {"expression": "3 * 3"})
     local.will(calls(*both, pieces=4), text("42 and 9."))
-    steps = do(Task(ASKED), own)
-    assert sorted(step.text for step in steps if isinstance(step, Result)) == ["42", "9"]
+    events = do(Task(ASKED), own)
+    assert sorted(event.text for event in events if isinstance(event, Result)) == ["42", "9"]
 
 
 def test_the_cost_of_an_unknown_model_is_none(own: Settings, local: MistralServer) -> None:
@@ -53,9 +54,9 @@ def test_the_cost_of_an_unknown_model_is_none(own: Settings, local: MistralServe
 
 
 def test_prices_are_for_a_million_tokens() -> None:
-    assert llm.cost(1_000_000, 0, "mistral-small-latest") == 0.15
-    assert llm.cost(0, 1_000_000, "mistral-small-latest") == 0.60
-    assert llm.cost(1, 1, "another-model") is None
+    assert cost(1_000_000, 0, "mistral-small-latest") == 0.15
+    assert cost(0, 1_000_000, "mistral-small-latest") == 0.60
+    assert cost(1, 1, "another-model") is None
 
 
 def test_requests_are_valid_for_the_real_api(online: Settings, server: MistralServer) -> None:
@@ -78,18 +79,17 @@ def test_a_silent_server_times_out(settings: Settings) -> None:
             **quick,
         )
         server.will(hanging())
-        [answer] = [step for step in do(Task(ASKED), silent) if isinstance(step, Answer)]
+        [answer] = [event for event in do(Task(ASKED), silent) if isinstance(event, Answer)]
     assert answer.notice == "The model could not be reached."
     assert "42" in answer.text
 
 
 def test_a_picture_reaches_the_model(
-    online: Settings, server: MistralServer, monkeypatch: pytest.MonkeyPatch
+    online: Settings, server: MistralServer, tmp_path: Path
 ) -> None:
-    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
-    monkeypatch.setattr("agent.media.prepare", lambda *_: Prepared("", (pixel,)))
+    Image.new("RGB", (1, 1)).save(tmp_path / "pixel.gif")
     server.will(text("One pixel."))
-    do(Task("", ("pixel.gif",)), online)
+    do(Task("", (str(tmp_path / "pixel.gif"),)), online)
     [words, picture] = server.requests[-1].body["messages"][-1]["content"]
     assert words["type"] == "text"
-    assert picture == {"type": "image_url", "image_url": {"url": pixel}}
+    assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,")

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from mistral_server import CHAT, MistralServer, calls, text
 
-from agent import loop, memory
+from agent import memory, runner
 from agent.settings import Settings
-from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task, Thought
-from agent.team import TEAM
+from agent.events import Answer, Approval, Call, Decision, Result, Event, Task, Thought
+from agent.graph import TEAM
 
 WRITE = ("write_file", {"path": "note.md", "text": "42"})
 
@@ -22,12 +22,12 @@ def chat() -> str:
     return memory.new_id()
 
 
-def do(chat: str, request: str | Sequence[Decision], settings: Settings) -> list[Step]:
-    return list(loop.run(chat, Task(request) if isinstance(request, str) else request, settings))
+def do(chat: str, request: str | Sequence[Decision], settings: Settings) -> list[Event]:
+    return list(runner.run(chat, Task(request) if isinstance(request, str) else request, settings))
 
 
-def who(steps: Sequence[Step]) -> list[tuple[str, str]]:
-    return [(step.agent, step.tool) for step in steps if isinstance(step, Call)]
+def who(events: Sequence[Event]) -> list[tuple[str, str]]:
+    return [(event.agent, event.tool) for event in events if isinstance(event, Call)]
 
 
 def tools(server: MistralServer) -> list[set[str]]:
@@ -42,12 +42,12 @@ def test_the_planner_hands_over_and_every_step_is_seen(
     server.will(calls(("ask_researcher", {"task": "2 * 21"}), text="The researcher knows."))
     server.will(calls(("calculate", {"expression": "2 * 21"}), text="I calculate."))
     server.will(text("It is 42."), text("The team says 42."))
-    steps = do(chat, "What is 2 * 21?", online)
-    assert who(steps) == [("", "ask_researcher"), ("researcher", "calculate")]
-    assert [step.agent for step in steps if isinstance(step, Thought)] == ["", "researcher"]
-    results = [(step.agent, step.text) for step in steps if isinstance(step, Result)]
+    events = do(chat, "What is 2 * 21?", online)
+    assert who(events) == [("", "ask_researcher"), ("researcher", "calculate")]
+    assert [event.agent for event in events if isinstance(event, Thought)] == ["", "researcher"]
+    results = [(event.agent, event.text) for event in events if isinstance(event, Result)]
     assert results == [("researcher", "42"), ("", "It is 42.")]
-    [answer] = [step for step in steps if isinstance(step, Answer)]
+    [answer] = [event for event in events if isinstance(event, Answer)]
     assert answer.text == "The team says 42."
 
 
@@ -66,23 +66,23 @@ def test_a_specialists_call_waits_for_approval_too(
     online: Settings, server: MistralServer, chat: str, workspace: Path
 ) -> None:
     server.will(calls(("ask_writer", {"task": "Write 42."})), calls(WRITE))
-    steps = do(chat, "Write it.", online)
-    [approval] = [step for step in steps if isinstance(step, Approval)]
+    events = do(chat, "Write it.", online)
+    [approval] = [event for event in events if isinstance(event, Approval)]
     assert approval.tool == "write_file"
     assert not (workspace / "note.md").exists()
     server.will(text("I wrote it."), text("Written."))
-    steps = do(chat, [Decision(approval.id, "approve")], online)
+    events = do(chat, [Decision(approval.id, "approve")], online)
     assert (workspace / "note.md").read_text(encoding="utf-8") == "42"
-    assert who(steps) == [("writer", "write_file")]  # the hand-over is not emitted twice
-    assert loop.waiting(chat, online) == []
+    assert who(events) == [("writer", "write_file")]  # the hand-over is not emitted twice
+    assert runner.waiting(chat, online) == []
 
 
 def test_a_rejection_reaches_the_specialist(
     online: Settings, server: MistralServer, chat: str, workspace: Path
 ) -> None:
     server.will(calls(("ask_writer", {"task": "Write 42."})), calls(WRITE))
-    steps = do(chat, "Write it.", online)
-    [approval] = [step for step in steps if isinstance(step, Approval)]
+    events = do(chat, "Write it.", online)
+    [approval] = [event for event in events if isinstance(event, Approval)]
     server.will(text("I was not allowed to."), text("Not written."))
     do(chat, [Decision(approval.id, "refuse", "wrong file")], online)
     assert "wrong file" in str(server.requests[-2].body["messages"])
@@ -90,9 +90,9 @@ def test_a_rejection_reaches_the_specialist(
 
 
 def test_without_a_model_the_team_works_too(settings: Settings, chat: str, workspace: Path) -> None:
-    steps = do(chat, "What is 2 * 21? Write it to out.md.", settings)
-    assert ("", "ask_researcher") in who(steps)
-    assert ("researcher", "calculate") in who(steps)
-    [approval] = [step for step in steps if isinstance(step, Approval)]
+    events = do(chat, "What is 2 * 21? Write it to out.md.", settings)
+    assert ("", "ask_researcher") in who(events)
+    assert ("researcher", "calculate") in who(events)
+    [approval] = [event for event in events if isinstance(event, Approval)]
     do(chat, [Decision(approval.id, "approve")], settings)
     assert "42" in (workspace / "out.md").read_text(encoding="utf-8")

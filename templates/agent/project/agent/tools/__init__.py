@@ -14,6 +14,7 @@ from agent.settings import SETTINGS
 
 ROOM = SETTINGS.result_chars - min(400, SETTINGS.result_chars // 2)  # the rest is for notes
 
+
 class ToolError(Exception):
     """A tool's failure; the model and the user read its text, so say what to do instead."""
 
