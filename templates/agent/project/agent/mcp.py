@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import os
@@ -40,7 +39,16 @@ class McpTool(BaseTool):
     """A server's tool. Not a StructuredTool, which would drop an argument called `config`."""
 
     server: Any
-    original: str  # its name on the server
+    original: str
+
+    @classmethod
+    def of(cls, server: Server, tool: BaseTool) -> BaseTool:
+        """The tool, under a name that Mistral's API accepts; it asks first unless it only reads."""
+        reads = (tool.metadata or {}).get("readOnlyHint") is True
+        named = re.sub(r"[^a-zA-Z0-9_-]", "_", tool.name)[:64]
+        more: Any = {"args_schema": tool.args_schema, "server": server, "original": tool.name}
+        found = cls(name=named, description=tool.description, **more)
+        return found if reads else asks_first(found)
 
     def _run(self, /, **arguments: Any) -> str:
         return _run_async(self.server.call(self.original, arguments))
@@ -76,27 +84,8 @@ def connect(
     starts = [server.open() for server in servers]
     outcomes = _run_async(_gather(starts)) if starts else []
     problems += [str(outcome) for outcome in outcomes if outcome]
-    return Connected(tuple(_named(servers)), tuple(problems))
-
-
-def _named(servers: Iterable[Server]) -> Iterable[BaseTool]:
-    """The servers' tools, each under a unique name that Mistral's API accepts."""
-    taken = {each.name for each in collect()}
-    for server in servers:
-        for each in server.tools.values():
-            more = (f"{server.name}_{each.name}_{number}" for number in itertools.count(2))
-            candidates = itertools.chain([each.name, f"{server.name}_{each.name}"], more)
-            names = (re.sub(r"[^a-zA-Z0-9_-]", "_", candidate)[:64] for candidate in candidates)
-            taken.add(name := next(name for name in names if name not in taken))
-            found = McpTool(
-                name=name,
-                description=each.description,
-                args_schema=each.args_schema,
-                server=server,
-                original=each.name,
-            )
-            reads = (each.metadata or {}).get("readOnlyHint") is True
-            yield found if reads else asks_first(found)
+    tools = [McpTool.of(server, each) for server in servers for each in server.tools.values()]
+    return Connected(tuple(tools), tuple(problems))
 
 
 # mcp.json
@@ -173,7 +162,9 @@ class Server:
                 create_session(connection) as session,
             ):
                 await session.initialize()
-                tools = await load_mcp_tools(session, handle_tool_errors=False)
+                tools = await load_mcp_tools(
+                    session, server_name=self.name, tool_name_prefix=True, handle_tool_errors=False
+                )
                 self.tools = {tool.name: tool for tool in tools}
                 limit.reschedule(None)
                 ready.set_result("")

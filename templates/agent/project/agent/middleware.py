@@ -28,8 +28,18 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, ValidationError
 
 from agent import llm, offline, prompts
-from agent.events import Call, Decision, Draft, Notice, Result, Thought
-from agent.run import CURRENT_RUN, Ended, Run
+from agent.events import (
+    CURRENT_RUN,
+    Call,
+    Decision,
+    Draft,
+    Ended,
+    Notice,
+    Result,
+    Run,
+    Thought,
+    TooSlow,
+)
 from agent.tools import ToolError, needs_approval
 from plumbing import retries
 
@@ -212,7 +222,7 @@ def _call(request: ToolCallRequest, handler: CallTool, run: Run) -> tuple[str, b
         return message.text, message.status != "error"
     except (GraphBubbleUp, Ended):
         raise
-    except ToolError as error:
+    except (ToolError, TooSlow) as error:
         return str(error), False
     except Exception as error:  # its message may contain anything: the model reads only the type
         cause = retries.without_keys(traceback.format_exc(), run.settings)

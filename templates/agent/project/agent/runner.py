@@ -18,13 +18,16 @@ from langgraph.types import Command
 
 from agent import attachments, llm, mcp, memory, prompts
 from agent.events import (
+    CURRENT_RUN,
     Answer,
     Approval,
     Call,
     Decision,
+    Ended,
     Event,
     Notice,
     Result,
+    Run,
     Task,
     Usage,
     last,
@@ -32,7 +35,6 @@ from agent.events import (
 )
 from agent.graph import build
 from agent.middleware import as_langchain, problem_with
-from agent.run import CURRENT_RUN, Ended, Run
 from agent.settings import SETTINGS, Settings
 from plumbing import retries
 
@@ -41,22 +43,25 @@ log = logging.getLogger(__name__)
 KEEP_MESSAGES = 12  # the latest messages, which are not summarised
 RECURSION_LIMIT = 10_000  # of LangGraph, out of the way: MAX_STEPS is ours, it ends with a summary
 Request = Task | Sequence[Decision]
+Graph = CompiledStateGraph[Any]
 
 _running: dict[str, Run] = {}
 
 
-def run(chat: str, request: Request, settings: Settings = SETTINGS, **more: Any) -> Iterator[Event]:
+def run(
+    chat: str, request: Request, settings: Settings = SETTINGS, owner: str = "", **more: Any
+) -> Iterator[Event]:
     """Do a task, or continue after decisions on calls; yields every event as it happens.
 
-    The files of a task are paths. `more`: `yes=True` approves everything, `owner=` is the
-    browser that owns the conversation. The last events are an Answer or one Approval or more, and
-    the Usage; it never raises. Closing the generator stops the run.
+    The files of a task are paths. `owner` is the browser that owns the conversation; `yes=True`
+    approves everything. The last events are an Answer or one Approval or more, and the Usage; it
+    never raises. Closing the generator stops the run.
     """
-    this = Run(chat, settings, **more)
+    this = Run(settings, partial(memory.add, settings.memory, chat, owner=owner), **more)
     if _running.setdefault(chat, this) is not this:
         yield Notice(prompts.BUSY)
         return
-    threading.Thread(target=_work, args=(this, request), daemon=True).start()
+    threading.Thread(target=_work, args=(this, chat, request), daemon=True).start()
     try:
         while (event := this.queue.get()) is not None:
             yield event
@@ -94,32 +99,32 @@ def is_busy(chat: str) -> bool:
 # The run, in its own thread, so that it can be stopped at any time
 
 
-def _work(this: Run, request: Request) -> None:
+def _work(this: Run, chat: str, request: Request) -> None:
     CURRENT_RUN.set(this)
     try:
         graph = _graph(this.settings)
         try:
             prepare: Any = _start if isinstance(request, Task) else _resume
-            if state := prepare(this, graph, request):
-                _finish(this, graph.invoke(state, _config(this.chat), durability="exit"))
+            if state := prepare(this, chat, graph, request):
+                _finish(this, chat, graph.invoke(state, _config(chat), durability="exit"))
         except Ended as ended:
-            this.emit(_close(this, graph, str(ended)))
+            this.emit(_close(this, chat, graph, str(ended)))
     except Exception:
         log.error("the run failed: %s", retries.without_keys(traceback.format_exc(), this.settings))
         this.queue.put(Answer(prompts.SORRY))
     finally:
         this.usage = this.usage_now()
-        memory.add(this.settings.memory, this.chat, this.usage)
+        this.save(this.usage)
         this.queue.put(this.usage)
-        _running.pop(this.chat, None)
+        _running.pop(chat, None)
         this.queue.put(None)
 
 
-def _start(this: Run, graph: CompiledStateGraph[Any], task: Task) -> dict[str, Any]:
+def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
     """The graph's input for a new task. Raises Ended when the task is empty."""
-    if _open_calls(_messages(graph, this.chat)):  # no decision was made, or the app was killed
-        _close(this, graph, prompts.NOT_APPROVED)
-    first = not memory.events(this.settings.memory, this.chat)
+    if _open_calls(_messages(graph, chat)):  # no decision was made, or the app was killed
+        _close(this, chat, graph, prompts.NOT_APPROVED)
+    first = not memory.events(this.settings.memory, chat)
     this.emit(replace(task, files=tuple(_file_name(file) for file in task.files)))
     for problem in mcp.toolbox(this.settings)[1] if first else ():
         this.emit(Notice(problem))
@@ -140,13 +145,13 @@ def _file_name(path: str) -> str:
 
 
 def _resume(
-    this: Run, graph: CompiledStateGraph[Any], decisions: Sequence[Decision]
+    this: Run, chat: str, graph: Graph, decisions: Sequence[Decision]
 ) -> Command[Any] | None:
     """The graph's input for a person's decisions; None when no call waits for a valid one."""
-    before = memory.events(this.settings.memory, this.chat)
+    before = memory.events(this.settings.memory, chat)
     this.emitted = {event.id for event in before if isinstance(event, Call)}
     this.usage = last(Usage, before) or Usage()
-    asked, answers = _interrupts(graph, this.chat), dict[str, Any]()
+    asked, answers = _interrupts(graph, chat), dict[str, Any]()
     for decision in decisions:
         if decision.id not in asked:
             this.queue.put(Notice(prompts.NOT_WAITING))
@@ -160,13 +165,13 @@ def _resume(
     return Command(resume=answers) if answers else None
 
 
-def _finish(this: Run, state: dict[str, Any]) -> None:
+def _finish(this: Run, chat: str, state: dict[str, Any]) -> None:
     """Emit how the run ended: the calls that wait for approval, or the answer."""
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
     if asked:
         order = [call["id"] for call in _open_calls(state["messages"])]
         asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
-        known = pending(memory.events(this.settings.memory, this.chat))
+        known = pending(memory.events(this.settings.memory, chat))
         for approval in asked:
             if approval not in known:  # when one of several is decided, the others are known
                 this.emit(approval)
@@ -175,19 +180,19 @@ def _finish(this: Run, state: dict[str, Any]) -> None:
     this.emit(Answer(state["messages"][-1].text, model, this.notice))
 
 
-def _close(this: Run, graph: CompiledStateGraph[Any], why: str) -> Answer:
+def _close(this: Run, chat: str, graph: Graph, why: str) -> Answer:
     """End a run early: every open call gets a result, and the conversation gets a summary.
 
     Without the results the API would refuse every later request of this conversation.
     """
-    messages = _messages(graph, this.chat)
+    messages = _messages(graph, chat)
     unanswered = _open_calls(messages)
     done = [f"{result.tool}: {_first_line(result)}" for result in this.results.values()]
     missing = [call["name"] for call in unanswered if call["id"] not in this.results]
     summary = prompts.ended(why, done, missing)
     answers = [_last_result(call, this.results.get(call["id"] or ""), why) for call in unanswered]
     closing = {"messages": [*answers, AIMessage(summary)]}
-    graph.update_state(_config(this.chat), closing, as_node="model")
+    graph.update_state(_config(chat), closing, as_node="model")
     return Answer(summary, "" if this.settings.chat else prompts.OFFLINE, this.notice)
 
 
@@ -208,7 +213,7 @@ def _config(chat: str) -> Any:
     return {"configurable": {"thread_id": chat}, "recursion_limit": RECURSION_LIMIT}
 
 
-def _messages(graph: CompiledStateGraph[Any], chat: str) -> list[AnyMessage]:
+def _messages(graph: Graph, chat: str) -> list[AnyMessage]:
     found: list[AnyMessage] = graph.get_state(_config(chat)).values.get("messages", [])
     return found
 
@@ -225,7 +230,7 @@ def _open_calls(messages: Sequence[AnyMessage]) -> list[Any]:
     return [call for call in asked if call["id"] not in answered]
 
 
-def _interrupts(graph: CompiledStateGraph[Any], chat: str) -> dict[str, Any]:
+def _interrupts(graph: Graph, chat: str) -> dict[str, Any]:
     """LangGraph's interrupts, by the id of the call that waits."""
     interrupts = graph.get_state(_config(chat)).interrupts
     return {each.value["tool_call_id"]: each for each in interrupts}
@@ -236,7 +241,7 @@ def _approval(value: dict[str, Any]) -> Approval:
 
 
 @cache
-def _graph(settings: Settings) -> CompiledStateGraph[Any]:
+def _graph(settings: Settings) -> Graph:
     model = llm.chat_model(settings)
     shorten = SummarizationMiddleware(
         model,

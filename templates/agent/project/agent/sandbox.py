@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.settings import SETTINGS
@@ -31,7 +30,7 @@ def as_text(pages: Iterable[readers.Page]) -> str:
 # Files: only those of the workspace
 
 MAX_PATH, MAX_NAME = 1000, 255  # characters, and bytes of one part of a path
-MAX_MATCHES, MATCH_CHARS = 40, 240  # of a search, and of one line that matches
+MATCH_CHARS = 240  # of a line that a search found
 PLAIN = {".csv", ".md", ".txt"}  # read without conversion, so that they can be written back
 NOT_TEXT = {".pdf", ".docx", ".pptx", ".xlsx", ".zip", ".png", ".jpg", ".jpeg", ".gif", ".webp"}
 
@@ -138,42 +137,30 @@ def write(path: str, text: str) -> str:
     return f"{len(data):,} bytes"
 
 
-@dataclass
-class Found:
-    """The lines that contain the most of the words that were searched for."""
+def search(words: Sequence[str], folder: str) -> tuple[int, list[str], list[str]]:
+    """Search the files of a folder for the lines with the most of the words.
 
-    words: int = 0  # that each line contains
-    total: int = 0
-    lines: list[str] = field(default_factory=list)  # the first of them, with file and number
-    unread: list[str] = field(default_factory=list)  # files that could not be searched
-
-
-def search(words: Sequence[str], folder: str) -> Found:
-    """Search the files of a folder for lines with all the words, or the most. Raises ToolError."""
+    Returns how many words each line contains, the lines with their file and number, and the files
+    that could not be searched. Raises ToolError.
+    """
     stems = [word.removesuffix("s") if len(word) > 4 else word for word in words]  # plurals
-    found, end = Found(), time.monotonic() + SECONDS
+    best, lines, unread = 1, list[str](), list[str]()
+    end = time.monotonic() + SECONDS
     for path in list_paths(folder):
-        if time.monotonic() > end:
-            found.unread.append("the files after it (the time is up: name a folder)")
-            break
         try:
+            if time.monotonic() > end:
+                raise ToolError("The time is up.")
             for number, line in enumerate(lines_of(path), start=1):
-                _add_match(found, stems, f"{path}:{number}", line)
+                folded = line.casefold()
+                places = [place for stem in stems if (place := folded.find(stem)) >= 0]
+                if len(places) > best:
+                    best, lines = len(places), []
+                if len(places) == best:
+                    start = max(0, min(places) - MATCH_CHARS // 3) if len(line) > MATCH_CHARS else 0
+                    lines.append(f"{path}:{number}: {line[start : start + MATCH_CHARS].strip()}")
         except ToolError:
-            found.unread.append(path)
-    return found
-
-
-def _add_match(found: Found, words: Sequence[str], place: str, line: str) -> None:
-    folded = line.casefold()
-    starts = [start for word in words if (start := folded.find(word)) >= 0]
-    if len(starts) > found.words:
-        found.words, found.total, found.lines = len(starts), 0, []
-    if starts and len(starts) == found.words:
-        found.total += 1
-        start = max(0, min(starts) - MATCH_CHARS // 3) if len(line) > MATCH_CHARS else 0
-        if found.total <= MAX_MATCHES:
-            found.lines.append(f"{place}: {line[start : start + MATCH_CHARS].strip()}")
+            unread.append(path)
+    return best, lines, unread
 
 
 # Databases: only reading

@@ -74,7 +74,7 @@ def call(found: Connected, tool: str, **arguments: Any) -> str:
 # The tools
 
 
-@pytest.mark.parametrize("tool", ["add", "two_add", "web_add"])
+@pytest.mark.parametrize("tool", ["one_add", "two_add", "web_add"])
 def test_a_tool_of_a_server_works_like_any_other(found: Connected, tool: str) -> None:
     [add] = [each for each in found.tools if each.name == tool]
     assert found.problems == ()
@@ -87,29 +87,29 @@ def test_a_tool_of_a_server_works_like_any_other(found: Connected, tool: str) ->
 def test_names_fit_the_api_and_are_unique(found: Connected) -> None:
     names = [tool.name for tool in found.tools]
     assert len(set(names)) == len(names)
-    assert {"files_list", "two_files_list", "one_calculate"} <= set(names)
+    assert {"one_files_list", "two_files_list", "one_calculate"} <= set(names)
 
 
 def test_a_tool_that_is_not_marked_read_only_asks_first(found: Connected) -> None:
     asking = {tool.name for tool in found.tools if needs_approval(tool)}
-    assert asking == {"keep", "two_keep", "web_keep"}
-    assert call(found, "keep", config="this") == "kept this"  # no argument is lost
+    assert asking == {"one_keep", "two_keep", "web_keep"}
+    assert call(found, "one_keep", config="this") == "kept this"  # no argument is lost
 
 
 def test_a_part_that_is_not_text_becomes_a_note(found: Connected) -> None:
-    assert call(found, "files_list") == "[not shown: image]\na note\nwords"
+    assert call(found, "one_files_list") == "[not shown: image]\na note\nwords"
 
 
-@pytest.mark.parametrize("tool", ["fail", "web_fail"])
+@pytest.mark.parametrize("tool", ["one_fail", "web_fail"])
 def test_an_error_has_the_servers_message(found: Connected, tool: str) -> None:
     with pytest.raises(ToolError, match="no such city"):
         call(found, tool)
     with pytest.raises(ToolError, match="Field required"):
-        call(found, "add")
+        call(found, "one_add")
 
 
 def test_a_server_gets_what_mcp_json_gives_it_and_no_key_of_ours(found: Connected) -> None:
-    seen = call(found, "environment")
+    seen = call(found, "one_environment")
     assert "PATH" in seen
     assert "MISTRAL_API_KEY" not in seen
     assert seen.endswith(f" {SECRET}")
@@ -187,7 +187,7 @@ def test_a_server_that_dies_between_calls_fails_the_next_call(found: Connected) 
 def test_a_call_that_takes_too_long_times_out(tmp_path: Path, url: str) -> None:
     found = connected(tmp_path, {"far": {"url": url}}, call_seconds=0.2)
     with pytest.raises(ToolError, match="far timed out after 0.2 seconds"):
-        call(found, "sleep", seconds=2)
+        call(found, "far_sleep", seconds=2)
 
 
 def test_a_remote_server_that_has_ended_fails_immediately(found: Connected, url: str) -> None:

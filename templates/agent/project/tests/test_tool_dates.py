@@ -1,9 +1,9 @@
-from datetime import date, timedelta
+from datetime import date
 
 import pytest
 
 from agent.tools import ToolError
-from agent.tools.dates import add_duration, days_between, today
+from agent.tools.dates import days_between, today
 
 
 def test_today_has_its_weekday_and_the_time() -> None:
@@ -28,24 +28,6 @@ def test_words_for_dates_are_understood() -> None:
     assert days_between.invoke({"start": "Yesterday", "end": "tomorrow"}).startswith("2 days")
 
 
-@pytest.mark.parametrize(
-    ("start", "duration", "end"),
-    [
-        ("2026-11-25", {"days": 10}, "Saturday 2026-12-05"),
-        ("2026-11-25", {"weeks": -2}, "Wednesday 2026-11-11"),
-        ("2026-01-31", {"months": 1}, "Saturday 2026-02-28"),
-        ("2024-02-29", {"months": 12}, "Friday 2025-02-28"),
-    ],
-)
-def test_a_duration_is_added(start: str, duration: dict[str, int], end: str) -> None:
-    assert add_duration.invoke({"start": start, **duration}).startswith(end)
-
-
 def test_what_is_no_date_says_how_to_write_one() -> None:
     with pytest.raises(ToolError, match="write it as 2026-11-25"):
         days_between.invoke({"start": "25.11.2026", "end": "today"})
-    with pytest.raises(ToolError, match="outside the years"):
-        add_duration.invoke({"start": "today", "months": 10**6})
-    assert str(date.today() + timedelta(days=1)) in add_duration.invoke(
-        {"start": "today", "days": 1}
-    )

@@ -1,8 +1,7 @@
-"""Dates: today's date, the days between two dates, and a date plus a duration."""
+"""Dates: today's date, and the days between two dates."""
 
 from __future__ import annotations
 
-import calendar
 from datetime import date, datetime, timedelta
 
 from agent.tools import ToolError, tool
@@ -28,23 +27,6 @@ def days_between(start: str, end: str) -> str:
     days = (last - first).days
     unit = "day" if abs(days) == 1 else "days"
     return f"{days} {unit} from {_with_weekday(first)} to {_with_weekday(last)}"
-
-
-@tool
-def add_duration(start: str, days: int = 0, weeks: int = 0, months: int = 0) -> str:
-    """Find the date that is some days, weeks and months after another date (before: negative).
-
-    `start` is written as 2026-11-25, or is today, tomorrow or yesterday. One month after January
-    31 is February 28.
-    """
-    first = _date(start)
-    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
-    try:
-        length = calendar.monthrange(year, month + 1)[1]
-        last = date(year, month + 1, min(first.day, length)) + timedelta(days=days, weeks=weeks)
-    except (OverflowError, ValueError):
-        raise ToolError("That date is outside the years 1 to 9999.") from None
-    return f"{_with_weekday(last)}, counted from {_with_weekday(first)}"
 
 
 def _date(text: str) -> date:

@@ -45,14 +45,14 @@ def search_files(text: str, folder: str = "") -> str:
     words = text.casefold().split()
     if not words:
         raise ToolError("Say which words to search for.")
-    found = sandbox.search(words, folder)
-    lines = fitting(found.lines)
-    head = f"Lines found: {found.total}" if found.total else "Nothing was found."
-    if found.total and found.words < len(words):
-        head = f"No line contains all the words. Lines with {found.words} of them: {found.total}"
-    cut = f"; only the first {len(lines)} are shown" if len(lines) < found.total else ""
-    unread = [f"Not searched: {', '.join(found.unread[:10])}"] if found.unread else []
-    return "\n".join([head + cut, *lines, *unread])
+    best, found, unread = sandbox.search(words, folder)
+    lines = fitting(found)
+    head = f"Lines found: {len(found)}" if found else "Nothing was found."
+    if found and best < len(words):
+        head = f"No line contains all the words. Lines with {best} of them: {len(found)}"
+    cut = f"; only the first {len(lines)} are shown" if len(lines) < len(found) else ""
+    missed = [f"Not searched: {', '.join(unread[:10])}"] if unread else []
+    return "\n".join([head + cut, *lines, *missed])
 
 
 @asks_first
