@@ -145,8 +145,10 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(about, ensure_ascii=False, indent=2))
         return
-    screen.print(f"Model    {SETTINGS.chat or f'none ({prompts.OFFLINE})'}")
-    screen.print(f"Address  {SETTINGS.host}, port {SETTINGS.port or '7860, or the next free one'}")
+    port = SETTINGS.port or "7860, or the next free one"
+    screen.print(
+        f"Model    {SETTINGS.chat or prompts.OFFLINE}\nAddress  {SETTINGS.host}, port {port}"
+    )
     screen.print(f"Tools    {', '.join(about['tools'])}\nChats    {about['chats']}")
     for problem in problems:
         screen.print(f"Missing  {problem}")
@@ -209,24 +211,18 @@ def _line(event: Event) -> str:
     agent = getattr(event, "agent", "")
     who = f"{agent}: " if agent else ""
     match event:
-        case Task(text):
-            return f"> {text}"
-        case Thought(text):
-            return f"{who}{text}"
+        case Task(text) | Thought(text) | Notice(text):
+            mark = {Task: "> ", Notice: "! "}.get(type(event), "")
+            return f"{mark}{who}{text}"
         case Call(_, tool, args) | Approval(_, tool, args):
             mark = "?" if isinstance(event, Approval) else "→"
-            shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
-            return f"{who}{mark} {tool}({shown[:300]})"
+            return f"{who}{mark} {tool}({args})"[:300]
         case Result(_, tool, text, ok, seconds):
-            first = next(iter(text.strip().splitlines()), "")
-            return f"{who}{'✓' if ok else '✗'} {tool}, {seconds:.1f} s: {first[:120]}"
+            first = text.strip().partition("\n")[0][:120]
+            return f"{who}{'✓' if ok else '✗'} {tool}, {seconds:.1f} s: {first}"
         case Decision(_, choice, reason):
-            return f"{choice}{f': {reason}' if reason else ''}"
-        case Notice(text):
-            return f"! {text}"
-        case Usage():
-            return counter(event)
-    return ""
+            return f"{choice} {reason}"
+    return counter(event) if isinstance(event, Usage) else ""
 
 
 def _events(chat: str) -> Sequence[Event]:

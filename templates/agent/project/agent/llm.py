@@ -124,12 +124,10 @@ def _raw_calls(message: AIMessage) -> list[dict[str, Any]]:
 
 def thinking(message: AIMessage) -> str:
     """The thoughts of a reasoning model, which are separate chunks of its reply."""
-    if isinstance(message.content, str):
-        return ""
-    chunks = (part for part in message.content if isinstance(part, dict))
-    inner = (part.get("thinking") or "" for part in chunks if part.get("type") == "thinking")
-    texts = ([{"text": each}] if isinstance(each, str) else each for each in inner)
-    return "".join(part.get("text", "") for each in texts for part in each).strip()
+    chunks = [chunk for chunk in message.content if isinstance(chunk, dict)]
+    thoughts = [part for chunk in chunks for part in chunk.get("thinking") or ()]
+    texts = (part if isinstance(part, str) else part.get("text", "") for part in thoughts)
+    return "".join(texts).strip()
 
 
 def encodable(value: Any) -> Any:

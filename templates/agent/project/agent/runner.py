@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from langchain.agents.middleware import SummarizationMiddleware
@@ -125,7 +126,7 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
     if _open_calls(_messages(graph, chat)):  # no decision was made, or the app was killed
         _close(this, chat, graph, prompts.NOT_APPROVED)
     first = not memory.events(this.settings.memory, chat)
-    this.emit(replace(task, files=tuple(_file_name(file) for file in task.files)))
+    this.emit(replace(task, files=tuple(Path(file).name for file in task.files)))
     for problem in mcp.toolbox(this.settings)[1] if first else ():
         this.emit(Notice(problem))
     prepared = this.cancellable(partial(attachments.prepare, task.text, task.files, this.settings))
@@ -138,10 +139,6 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
     parts: list[Any] = [{"type": "text", "text": prepared.text or prompts.LOOK_AT_THIS}]
     parts += [{"type": "image_url", "image_url": {"url": url}} for url in prepared.images]
     return {"messages": [HumanMessage(parts)]}
-
-
-def _file_name(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _resume(
@@ -168,13 +165,13 @@ def _resume(
 def _finish(this: Run, chat: str, state: dict[str, Any]) -> None:
     """Emit how the run ended: the calls that wait for approval, or the answer."""
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
+    order = [call["id"] for call in _open_calls(state["messages"])]
+    asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
+    known = pending(memory.events(this.settings.memory, chat))
+    for approval in asked:
+        if approval not in known:  # when one of several is decided, the others are known
+            this.emit(approval)
     if asked:
-        order = [call["id"] for call in _open_calls(state["messages"])]
-        asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
-        known = pending(memory.events(this.settings.memory, chat))
-        for approval in asked:
-            if approval not in known:  # when one of several is decided, the others are known
-                this.emit(approval)
         return
     model = prompts.OFFLINE if this.notice else this.settings.chat or prompts.OFFLINE
     this.emit(Answer(state["messages"][-1].text, model, this.notice))
@@ -221,13 +218,8 @@ def _messages(graph: Graph, chat: str) -> list[AnyMessage]:
 def _open_calls(messages: Sequence[AnyMessage]) -> list[Any]:
     """The tool calls that have no result yet."""
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    asked = (
-        call
-        for message in messages
-        if isinstance(message, AIMessage)
-        for call in message.tool_calls
-    )
-    return [call for call in asked if call["id"] not in answered]
+    replies = (message for message in messages if isinstance(message, AIMessage))
+    return [call for reply in replies for call in reply.tool_calls if call["id"] not in answered]
 
 
 def _interrupts(graph: Graph, chat: str) -> dict[str, Any]:

@@ -158,30 +158,28 @@ def _mean(values: Iterable[float]) -> float:
 
 def main(folder: Path = FOLDER) -> None:
     """Do all tasks, print the table with the changes since the last report, and save a new one."""
-    report_file = folder / "report.json"
+    file = folder / "report.json"
     goals = load(folder / "tasks.jsonl")
     if not goals:
         sys.exit(f"{folder / 'tasks.jsonl'} contains no task")
     outcomes = [measure(goal) for goal in track(goals, "Working", transient=True)]
     rows = summarize(goals, outcomes)
     models = sorted({outcome.model for outcome in outcomes} - {""})
-    before = json.loads(report_file.read_text(encoding="utf-8")) if report_file.is_file() else {}
-    show(rows, before.get("summary", {}), f"{len(goals)} tasks, {', '.join(models)}")
+    before = json.loads(file.read_text(encoding="utf-8"))["summary"] if file.is_file() else {}
+    show(rows, before, f"{len(goals)} tasks, {', '.join(models)}")
     for goal, outcome in zip(goals, outcomes, strict=True):
-        if not outcome.success:
-            reason = "; ".join(outcome.missing)
-            Console().print(f"✗ {goal.task[:60]}: {reason}", markup=False, highlight=False)
+        if outcome.missing:
+            print(f"✗ {goal.task[:60]}: {'; '.join(outcome.missing)}")
     details = [asdict(g) | asdict(o) for g, o in zip(goals, outcomes, strict=True)]
     report = {"models": models, "summary": rows, "tasks": details}
-    text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-    report_file.write_text(text, encoding="utf-8")
+    file.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def show(rows: dict[str, float], before: dict[str, float], title: str) -> None:
     """Print the table; the last column is the change since the last report."""
-    table = Table("", "now", "change", title=title, title_justify="left")
+    table = Table("", "now", "change", title=title)
     for name, value in rows.items():
-        change = value - before[name] if name in before else 0.0
+        change = value - before.get(name, value)
         table.add_row(name, f"{value:.3f}", f"{change:+.3f}" if change else "")
     Console().print(table)
 

@@ -48,19 +48,10 @@ def needs_approval(each: BaseTool) -> bool:
 def collect(package: str = __name__) -> list[BaseTool]:
     """The tools of all files, sorted by file, then in the file's order. Raises BadTool."""
     found: dict[str, BaseTool] = {}
-    places: dict[str, str] = {}
-    files = sorted(file.name for file in pkgutil.iter_modules(import_module(package).__path__))
-    for file in files:
-        if file.startswith("_"):
-            continue
+    for file in sorted(file.name for file in pkgutil.iter_modules(import_module(package).__path__)):
         for each in vars(import_module(f"{package}.{file}")).values():
-            # A file may import another file's tool.
-            if not isinstance(each, BaseTool) or found.get(each.name) is each:
-                continue
-            if each.name in found:
-                both = " and ".join(dict.fromkeys([f"{places[each.name]}.py", f"{file}.py"]))
-                raise BadTool(f"Two tools are called {each.name} ({both}).\nFix: rename one")
-            found[each.name], places[each.name] = each, file
+            if isinstance(each, BaseTool) and found.setdefault(each.name, each) is not each:
+                raise BadTool(f"Two tools are called {each.name}.\nFix: rename one in {file}.py")
     return list(found.values())
 
 
