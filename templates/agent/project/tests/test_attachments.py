@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY
+from conftest import KEY, changed
 from mistral_server import TRANSCRIPTIONS, Body, Handler, MistralServer, status, transcript
 from PIL import Image
 
 from agent.attachments import MAX_IMAGES, MAX_SIDE, Prepared, prepare
 from agent.settings import Settings
 from agent.tools.files import read_file
-
-
-def changed(settings: Settings, **changes: Any) -> Settings:
-    return Settings(**(settings.model_dump() | changes))
 
 
 def photo(path: Path, size: tuple[int, int] = (400, 300), **options: Any) -> Path:
