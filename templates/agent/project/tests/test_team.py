@@ -5,7 +5,7 @@ import pytest
 from conftest import Talk
 from mistral_server import CHAT, MistralServer, calls, text
 
-from agent.events import Answer, Approval, Call, Decision, Result, Event, Task, Thought
+from agent.events import Answer, Approval, Call, Decision, Event, Result, Thought
 from agent.graph import TEAM
 
 WRITE = ("write_file", {"path": "note.md", "text": "42"})
