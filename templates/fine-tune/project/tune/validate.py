@@ -64,6 +64,8 @@ PERSONAL = {
     ),
 }
 _PRIVATE = {name: re.compile(pattern) for name, pattern in (PERSONAL | SECRETS).items()}
+# What all of them have: an @, a long word or seven digits; most texts have none and are skipped
+_SUSPECT = re.compile(r"@|\S{16}|\d(?:\D{0,2}\d){6}|-{5}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTROL = re.compile(
     r"</?s>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\]"
@@ -99,7 +101,8 @@ def _errors(example: Example) -> Iterator[Fault]:
     if before != "assistant":
         fix = 'add the answer to learn: {"role": "assistant", "content": "…"}'
         yield "no-answer", "it does not end with an answer of the assistant.", fix
-    yield from _control(json.dumps(example.tools, ensure_ascii=False))
+    if example.tools:
+        yield from _control(json.dumps(example.tools, ensure_ascii=False))
     answers = (each for each in example.messages if each["role"] == "assistant")
     weights = [1 if each.get("weight") is None else each["weight"] for each in answers]
     if weights and (not any(weights) or any(each not in (0, 1) for each in weights)):
@@ -174,12 +177,13 @@ def _warnings(example: Example) -> Iterator[Fault]:
 
 def find_private(text: str) -> Iterator[tuple[str, str]]:
     """Yield the first match of each kind: its name and a part that is safe to show."""
-    for name, pattern in _PRIVATE.items():
+    for name, pattern in _PRIVATE.items() if _SUSPECT.search(text) else ():
         is_valid = _CHECKSUMS.get(name, bool)
         if found := next((each for each in pattern.finditer(text) if is_valid(each[0])), None):
             shown = found[found.lastgroup or 0]
             yield name, f"{shown[:3]}… ({len(shown)} characters)"
-        text = pattern.sub(" ", text)  # the digits of an account are no phone number
+        if name in _CHECKSUMS:  # the digits of an account are no phone number
+            text = pattern.sub(" ", text)
 
 
 def _is_iban(text: str) -> bool:
