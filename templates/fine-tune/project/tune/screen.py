@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tune.rehearse import Rehearsal, Step
     from tune.results import Evaluation
     from tune.runs import Run
-    from tune.survey import Figures, Finding, Survey
+    from tune.validate import Figures, Finding, Survey
 
 SCREEN = Console()
 
