@@ -136,7 +136,7 @@ def _files(settings: Settings) -> dict[str, Path]:
 
 
 def _check(stage: Stage) -> str:
-    from tune.survey import survey
+    from tune.validate import survey
 
     files = _files(stage.real)
     if "test" not in files:
