@@ -24,7 +24,7 @@ import gradio as gr
 
 from plumbing.page import catch_signals, wait_for_shutdown
 from tune import inference, known, llm, local, prompts, runs, ui, votes
-from tune.example import last_words
+from tune.dataset import last_words
 from tune.inference import SIDES, Answer, Both
 from tune.local import Side
 from tune.runs import Run

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tune import models, prompts
+from tune.dataset import Message
 from tune.errors import TuneError, need_loading
-from tune.example import Message
 from tune.hub import FILES, Export, Kind, write_card
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tune.dataset import Message
 from tune.errors import TuneError, is_memory_full
-from tune.example import Message
 
 OnProgress = Callable[[int, int], None]  # answers so far, answers in all
 

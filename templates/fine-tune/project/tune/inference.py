@@ -15,8 +15,8 @@ from typing import Literal
 
 from plumbing.retries import ModelUnavailable
 from tune import known, llm, local, prompts
+from tune.dataset import Example, Message, last_words
 from tune.errors import TuneError
-from tune.example import Example, Message, last_words
 from tune.local import Side
 from tune.settings import SETTINGS, Settings
 

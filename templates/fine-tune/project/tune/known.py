@@ -8,9 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tune import dataset, offline, results, runs
-from tune.dataset import Example
+from tune.dataset import Example, last_words
 from tune.errors import TuneError
-from tune.example import last_words
 from tune.results import Evaluation, Sample
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings, named

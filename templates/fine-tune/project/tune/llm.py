@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from plumbing import clients
-from tune.example import Message
+from tune.dataset import Message
 from tune.settings import SETTINGS, Settings
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tune import models, runs
+from tune.dataset import Message
 from tune.errors import TuneError, can_load
-from tune.example import Message
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
 

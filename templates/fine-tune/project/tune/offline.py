@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from tune.example import Example, last_words
+from tune.dataset import Example, last_words
 
 MOST = 5_000  # rows that are searched
 LETTERS = range(3, 6)  # length of n-grams: "delivered" matches "delivery", "lampe" matches "lamp"

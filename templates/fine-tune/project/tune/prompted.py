@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tune import kept
-from tune.example import Message
+from tune.dataset import Message
 from tune.generate import OnProgress, Reply
 from tune.kept import Kept
 from tune.settings import Settings

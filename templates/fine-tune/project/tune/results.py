@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tune.dataset import Message
 from tune.errors import TuneError
-from tune.example import Message
 from tune.metrics import Interval
 
 BASE, TUNED, PROMPTED = "base", "tuned", "prompted"  # prompted: an API model with examples

@@ -22,7 +22,7 @@ from tune.runs import Record, Run
 from tune.settings import Settings, named
 
 if TYPE_CHECKING:
-    from tune.example import Example
+    from tune.dataset import Example
     from tune.models import Base
 
 NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: a name is generated

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tune import known, metrics
-from tune.dataset import Example
+from tune.dataset import Example, last_words
 from tune.errors import TuneError
-from tune.example import last_words
 from tune.inference import Answer
 from tune.metrics import METRICS, Interval
 from tune.report import marked
