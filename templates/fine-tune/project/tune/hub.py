@@ -97,10 +97,9 @@ def _send(folder: Path, plan: Push) -> None:
         problem = f"No token for the hub. Create one with write access: {TOKENS}"
         raise TuneError(problem, "HF_TOKEN=… in .env, or: uv run hf auth login")
     api = HfApi(token=token)
-    about = {"allow_patterns": list(plan.files), "commit_message": "Upload a tuned model"}
     try:
         api.create_repo(plan.repo, private=plan.private, exist_ok=True)
-        api.upload_folder(repo_id=plan.repo, folder_path=folder, **about)
+        api.upload_folder(repo_id=plan.repo, folder_path=folder, allow_patterns=[*plan.files])
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code in {401, 403}:
             problem = f"This token has no permission to write to {plan.repo}."

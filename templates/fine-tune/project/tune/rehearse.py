@@ -9,17 +9,16 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import dataset, estimate, models, plan, results, weights
+from tune import dataset, estimate, models, plan, results, tiny
 from tune.errors import TuneError, explained, need_training
 from tune.evaluate import Options, evaluate
 from tune.export import export
-from tune.models import REHEARSAL as TINY
 from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
 
@@ -29,25 +28,6 @@ EPOCHS = 8  # at most
 CHARS = 4  # per token of the tiny model, about
 TEST_ROWS = 400
 BATCH = 8
-
-VOCABULARY = 2048  # tokens at most, with the control tokens; with fewer it learns worse
-LENGTH = 4096  # tokens of one conversation
-# In the order of Mistral's own tokenizer (Tekken, version 13): [INST] is token 3 in both
-CONTROL = """
-<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS]
-[TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT]
-[/SYSTEM_PROMPT] [TOOL_CONTENT] [ARGS] [CALL_ID] [THINK] [/THINK]
-""".split()
-# Small enough for a laptop's processor. Widths are multiples of 64, which 4-bit weights need
-SHAPE: dict[str, Any] = {
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "max_position_embeddings": LENGTH,
-}
 
 
 @dataclass(frozen=True)
@@ -175,7 +155,7 @@ def _make_base(stage: Stage) -> str:
         (stage.run.folder / "data" / f"{part}.jsonl").write_text(lines, "utf-8")
         if part == "train":
             texts = [str(each.get("content") or "") for row in rows for each in row.messages]
-    base = models.find(str(make_tiny(stage.run.folder / "base", texts)))
+    base = models.find(str(tiny.make(stage.run.folder / "base", texts)))
     size = base.shape.parameters / 1e6 if base.shape else 0
     return f"a Mistral with {size:.1f} million random parameters"
 
@@ -236,48 +216,3 @@ PARTS: dict[str, Part] = {
     "merge": _merge,
     "plan the real training": _estimate,
 }
-
-
-# The tiny model
-
-
-def make_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
-    """Write a model in Transformers' format, with a tokenizer trained on the texts.
-
-    The same texts and seed give the same files.
-    """
-    weights.quiet()
-    import torch
-    from transformers import MistralConfig, MistralForCausalLM
-
-    tokenizer = learn_words(texts)
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    size = -(-len(tokenizer) // 64) * 64
-    config = MistralConfig(**SHAPE, **ids, vocab_size=size, sliding_window=None)
-    setattr(config, TINY, True)
-    with torch.random.fork_rng(devices=[]):  # the caller's random state does not change
-        torch.manual_seed(seed)
-        MistralForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def learn_words(texts: Iterable[str]) -> Any:
-    """Train a BPE tokenizer on the texts, with Mistral's control tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=CONTROL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # any text can be encoded
-        show_progress=False,
-    )
-    core.train_from_iterator(texts, trainer)
-    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, model_max_length=LENGTH, clean_up_tokenization_spaces=False, **names
-    )

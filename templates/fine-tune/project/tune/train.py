@@ -160,16 +160,16 @@ def opened(run: Run, settings: Settings, job: Job, *, resume: bool) -> Iterator[
     run.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.folder / ".lock", timeout=0):
-            yield _resumed(run, job) if resume else _created(run, settings, job)
+            if not resume:
+                _create(run, settings, job)
+            yield _to_resume(run, job) if resume else None
     except Timeout:
         problem = f"The run {run.name} is being trained by another process."
         fix = "wait for it, or start a new run: uv run python -m tune train"
         raise TuneError(problem, fix) from None
 
 
-def fit(
-    run: Run, job: Job, method: str, checkpoint: Path | None, report: Report
-) -> dict[str, Any]:
+def fit(run: Run, job: Job, method: str, checkpoint: Path | None, report: Report) -> dict[str, Any]:
     """Train to the end, or until early stopping; return the figures."""
     try:
         sft = trainer.build(job, method, run.checkpoints)
@@ -224,7 +224,7 @@ def saved_settings(run: Run, settings: Settings, wanted: dict[str, Any]) -> Sett
     return settings.model_copy(update=saved)
 
 
-def _created(run: Run, settings: Settings, job: Job) -> None:
+def _create(run: Run, settings: Settings, job: Job) -> None:
     """Create the run's record."""
     if run.folder.joinpath("run.json").exists():
         fix = f"uv run python -m tune train --resume {run.name}, or another --name"
@@ -236,7 +236,7 @@ def _created(run: Run, settings: Settings, job: Job) -> None:
     run.write(replace(record, settings=kept, data=job.data, versions=versions))
 
 
-def _resumed(run: Run, job: Job) -> Path | None:
+def _to_resume(run: Run, job: Job) -> Path | None:
     """The checkpoint to resume from; None if the run was stopped before the first one."""
     files = run.record.data
     for part in sorted({*job.data, *files}):
