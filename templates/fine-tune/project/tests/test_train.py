@@ -96,6 +96,12 @@ def test_a_run_whose_data_changed_does_not_resume(started: Run, tuned: Tuned) ->
         train.train(started, settings, resume=True)
 
 
+def test_a_run_whose_settings_changed_does_not_resume(started: Run, tuned: Tuned) -> None:
+    settings = tuned.settings.model_copy(update={"lora_rank": 8})
+    with pytest.raises(TuneError, match="rank was changed"):
+        train.train(started, settings, resume=True)
+
+
 def test_a_run_resumes_with_the_settings_it_started_with(started: Run, tuned: Tuned) -> None:
     changed = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
     assert train.saved_settings(started, changed, {}) == tuned.settings

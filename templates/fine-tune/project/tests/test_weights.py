@@ -40,8 +40,8 @@ def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> No
     row = _row(
         ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
     )
-    (example,) = train.encode([row], tokenizer)
-    seen = [label for label in example["labels"] if label != train.IGNORED]
+    (example,) = trainer.encode([row], tokenizer)
+    seen = [label for label in example["labels"] if label != trainer.IGNORED]
     assert tokenizer.decode(seen) == "b</s>d</s>"
 
 
@@ -50,9 +50,9 @@ def test_an_answer_of_weight_0_has_no_labels(tokenizer: Any) -> None:
     row = Example(
         (*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"})
     )
-    (example,) = train.encode([row], tokenizer)
+    (example,) = trainer.encode([row], tokenizer)
     assert "b</s>" in tokenizer.decode(example["input_ids"])
-    assert tokenizer.decode([x for x in example["labels"] if x != train.IGNORED]) == "d</s>"
+    assert tokenizer.decode([x for x in example["labels"] if x != trainer.IGNORED]) == "d</s>"
 
 
 def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> None:
@@ -63,9 +63,9 @@ def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> Non
         ),
         (TOOL,),
     )
-    (example,) = train.encode([row], tokenizer)
+    (example,) = trainer.encode([row], tokenizer)
     assert "[AVAILABLE_TOOLS]" in tokenizer.decode(example["input_ids"])
-    learned = tokenizer.decode([label for label in example["labels"] if label != train.IGNORED])
+    learned = tokenizer.decode([label for label in example["labels"] if label != trainer.IGNORED])
     assert learned == '[TOOL_CALLS]look[ARGS]{"what": "parcel"}</s>'
 
 

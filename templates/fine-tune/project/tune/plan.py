@@ -34,7 +34,6 @@ LIGHTER: dict[Method, tuple[Method, ...]] = {
     "lora": ("qlora",),
     "qlora": (),
 }
-LAUNCH = "accelerate launch --config_file cloud/accelerate.yaml"
 LENT = 0.7  # share of a Mac's memory for the GPU: macOS allows 65 to 75 %
 PATIENCE = 2.5  # seconds: a sleeping driver needs time to wake up
 
@@ -244,8 +243,7 @@ def _halves(number: int, least: int) -> Iterator[int]:
 
 def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
     if here and here.count > 1:
-        count = f"--num_processes {here.count}"
-        yield f"All {here.count} GPUs: uv run {LAUNCH} {count} -m tune train"
+        yield f"It trains on one of the {here.count} GPUs of this machine."
     if not training.base.local:
         size = training.shape.parameters * 2 / 1e9
         yield f"Plan half an hour to install 2 to 7 GB and to download {size:.0f} GB."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,14 +20,13 @@ from tune.errors import TuneError, is_memory_full, need_training
 from tune.progress import Progress, Report
 from tune.runs import Record, Run
 from tune.settings import Settings, named
+from tune.trainer import IGNORED, Encoded
 
 if TYPE_CHECKING:
-    from tune.dataset import Example
     from tune.models import Base
 
 NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: a name is generated
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
-IGNORED = -100  # PyTorch's label for "no loss here"
 LESS_MEMORY = (
     "halve BATCH_SIZE and double ACCUMULATE in .env (the result stays the same); then lower "
     "MAX_LENGTH, or METHOD=qlora: uv run python -m tune plan"
@@ -36,8 +35,6 @@ CHECKED = 32  # examples whose trained text is compared with their answers
 # The settings that affect the result: the setting, and its key in the run's record
 SAVED = ("epochs", "batch_size", "accumulate", "max_length", "packing", "early_stop", "seed")
 KEYS = {"lora_rank": "rank", "learning_rate": "learning_rate", **{name: name for name in SAVED}}
-
-Encoded = dict[str, list[int]]  # input_ids, and labels: the answers' tokens, IGNORED elsewhere
 
 
 @dataclass(frozen=True)
@@ -98,21 +95,11 @@ def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:
     return values | {"learning_rate": rate, "processes": 1, "system": prompts.SYSTEM}
 
 
-def encode(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
-    """Turn examples into tokens, with labels where the template marks the assistant's text."""
-    found = []
-    for example in examples:
-        ids, marks = tokens.encode(tokenizer, example)
-        labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
-        found.append({"input_ids": ids, "labels": labels})
-    return found
-
-
 def _read(path: Path, limit: int, tokenizer: Any) -> tuple[list[Encoded], dict[str, Any]]:
     """One file's examples as tokens, and its entry for the run's record."""
     examples = dataset.load(path)
     tokens.verify(tokenizer, examples[:CHECKED])
-    encoded = encode(examples, tokenizer)
+    encoded = trainer.encode(examples, tokenizer)
     lengths = [len(each["input_ids"]) for each in encoded]
     long = [one.line for one, size in zip(examples, lengths, strict=True) if size > limit]
     if len(long) * 2 > len(examples):
@@ -238,12 +225,19 @@ def _create(run: Run, settings: Settings, job: Job) -> None:
 
 def _to_resume(run: Run, job: Job) -> Path | None:
     """The checkpoint to resume from; None if the run was stopped before the first one."""
-    files = run.record.data
-    for part in sorted({*job.data, *files}):
-        old, new = files.get(part, {}), job.data.get(part, {})
+    record = run.record
+    changes = [
+        f"{name} was changed"
+        for name, value in job.hyperparameters.items()
+        if record.settings.get(name, value) != value
+    ]
+    for part in sorted({*job.data, *record.data}):
+        old, new = record.data.get(part, {}), job.data.get(part, {})
         if old.get("sha256") != new.get("sha256"):
-            problem = f"The run {run.name} cannot resume: {(new or old)['file']} was changed."
-            raise TuneError(problem, "undo that, or start a new run: uv run python -m tune train")
+            changes.append(f"{(new or old)['file']} was changed")
+    if changes:
+        problem = f"The run {run.name} cannot resume: {', '.join(changes)}."
+        raise TuneError(problem, "undo that, or start a new run: uv run python -m tune train")
     return runs.newest_checkpoint(run.checkpoints)
 
 

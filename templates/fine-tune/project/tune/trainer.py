@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune import weights
+from tune import tokens, weights
 from tune.progress import Events, Report, stale
 
 if TYPE_CHECKING:
-    from tune.train import Encoded, Job
+    from tune.dataset import Example
+    from tune.train import Job
 
 LR_SCHEDULE = "cosine"
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
@@ -22,6 +23,8 @@ DROPOUT = 0.05  # of LoRA, against overfitting; 0 for the tiny base, which has e
 EVALUATIONS = 12  # in one training; each ends with a checkpoint
 LOGS = 10  # log lines between two evaluations
 KEEP = 2  # checkpoints: the best and the newest
+Encoded = dict[str, list[int]]  # input_ids, and labels: the answers' tokens, IGNORED elsewhere
+IGNORED = -100  # PyTorch's label for "no loss here"
 
 
 class Stopped(KeyboardInterrupt):
@@ -76,6 +79,16 @@ def steps(job: Job, sequences: int) -> int:
     size, times = _batch(job)
     batches = math.ceil(sequences / (size * job.hyperparameters["processes"]))
     return max(1, math.ceil(job.hyperparameters["epochs"] * math.ceil(batches / times)))
+
+
+def encode(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
+    """Turn examples into tokens, with labels where the template marks the assistant's text."""
+    found = []
+    for example in examples:
+        ids, marks = tokens.encode(tokenizer, example)
+        labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
+        found.append({"input_ids": ids, "labels": labels})
+    return found
 
 
 def packed(examples: list[Encoded], job: Job) -> Any:
