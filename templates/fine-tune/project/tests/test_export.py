@@ -30,6 +30,58 @@ ROOT = Path(__file__).parent.parent
 TOKEN = "hf_" + "aB3" * 11
 
 
+@pytest.fixture(scope="module")
+def run(tuned: Tuned) -> Run:
+    """A copy of the tuned run, to export from."""
+    copy = Run(tuned.run.folder.with_name("exported"))
+    shutil.copytree(tuned.run.folder, copy.folder)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def exports(run: Run, tuned: Tuned) -> dict[str, Export]:
+    """Both forms, exported once."""
+    forms: tuple[export.Form, ...] = ("adapter", "merged")
+    return {form: export.export(run, form, tuned.settings, emit=lambda _: None) for form in forms}
+
+
+@pytest.fixture(scope="module")
+def expected(run: Run, tuned: Tuned) -> list[str]:
+    """The run's own answers."""
+    return asked(weights.load_tuned(run), tuned)
+
+
+def asked(model: Any, tuned: Tuned) -> list[str]:
+    tokenizer = weights.load_tokenizer(models.find(str(tuned.base)))
+    generator = Generator(model, tokenizer, tuned.settings.max_tokens)
+    return [reply.text for reply in generator.answers(export.questions(tuned.settings))]
+
+
+def test_merged_weights_answer_without_peft_and_without_this_project(
+    exports: dict[str, Export], expected: list[str], tuned: Tuned
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = exports["merged"].folder
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    messages = export.questions(tuned.settings)[0]
+    inputs = tokenizer.apply_chat_template(messages, return_dict=True, return_tensors="pt")
+    output = model.generate(**inputs, max_new_tokens=16, do_sample=False)
+    said = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert said == expected[0]
+
+
+def test_the_adapter_names_its_base_and_has_no_training_state(
+    exports: dict[str, Export], tuned: Tuned
+) -> None:
+    made = exports["adapter"]
+    about = json.loads((made.folder / "adapter_config.json").read_text("utf-8"))
+    assert about["base_model_name_or_path"] == str(tuned.base)
+    assert {"adapter_model.safetensors", "tokenizer.json", "README.md"} <= made.files.keys()
+    assert all(hub.FILES.fullmatch(name) for name in made.files)
+
+
 def test_it_reports_that_it_answers_like_the_run(exports: dict[str, Export]) -> None:
     assert exports["merged"].checked == f"all {export.ASKED} answers are the run's"
 
