@@ -8,8 +8,8 @@ import re
 import pytest
 from mistral_server import MistralServer, status
 
+import app
 import quiz
-import quiz_tab
 from rag import ingest
 from rag.settings import ROOT, Settings
 
@@ -28,17 +28,17 @@ def course(settings: Settings) -> Settings:
     return settings
 
 
-def test_every_card_finds_a_source_with_its_answer(course: Settings) -> None:
+def test_every_card_finds_a_chunk_with_its_answer(course: Settings) -> None:
     for card in quiz.deck():
-        source = quiz.source(card, course)
-        assert source, card
-        verdict, missing = quiz.mark(card, source.text)
+        chunk = quiz.retrieve(card, course)
+        assert chunk, card
+        verdict, missing = quiz.mark(card, chunk.text)
         assert verdict == "Looks right", (card, missing)
 
 
-def test_a_corrupted_index_leaves_the_quiz_without_sources(course: Settings) -> None:
+def test_a_damaged_index_leaves_the_quiz_without_sources(course: Settings) -> None:
     (course.index / "keywords.db").write_bytes(b"garbage" * 1000)
-    assert quiz.source(CARD, course) is None
+    assert quiz.retrieve(CARD, course) is None
 
 
 def test_the_course_s_own_answer_is_right() -> None:
@@ -80,7 +80,7 @@ def test_when_the_model_fails_the_comparison_is_shown(
 
 
 def test_the_next_question_hides_its_answer_and_an_empty_deck_is_refilled() -> None:
-    deck, question, *others = quiz_tab.next_question([CARD])
+    deck, question, *others = app.quiz_next([CARD])
     assert len(deck) == len(quiz.deck())
     assert html.escape(deck[0].question) in question
     assert others == ["", "", ""]
@@ -88,6 +88,6 @@ def test_the_next_question_hides_its_answer_and_an_empty_deck_is_refilled() -> N
 
 def test_the_page_shows_the_verdict_and_escapes_html() -> None:
     card = quiz.Card("What is it?", "A <b>bold</b> claim.", "docs/none.md")
-    shown, _ = quiz_tab.check_answer([card], "claim")
+    shown, _ = app.quiz_check([card], "claim")
     assert re.match("<h3>(Partly there|Looks right)</h3>", shown)
     assert "&lt;b&gt;" in shown
