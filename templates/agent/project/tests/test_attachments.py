@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import KEY, changed
-from mistral_server import TRANSCRIPTIONS, Body, Handler, MistralServer, status, transcript
+from mistral_server import TRANSCRIPTIONS, MistralServer, status, transcript
 from PIL import Image
 
 from agent.attachments import MAX_IMAGES, MAX_SIDE, Prepared, prepare
@@ -132,14 +132,13 @@ def test_speech_is_part_of_the_task_and_a_passing_failure_is_tried_again(
     assert request.body["file"]["content"] == (tmp_path / "My voice.WAV").read_bytes()
 
 
-def quote_the_key(handler: Handler, _: Body) -> None:  # some servers do
-    handler.refuse(401, f"Incorrect API key provided: {KEY}")
+QUOTED = status(401, message=f"Incorrect API key provided: {KEY}")  # some servers do
 
 
 @pytest.mark.parametrize(
     ("reply", "notice"),
     [
-        (quote_the_key, "a.wav was left out. The model refused the API key."),
+        (QUOTED, "a.wav was left out. The model refused the API key."),
         (transcript(" "), "a.wav contains no speech."),
     ],
 )

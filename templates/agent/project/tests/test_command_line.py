@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.__main__ import WAITS, app, main
-from agent.settings import ROOT, SETTINGS, Settings, load
+from agent.settings import ROOT, SETTINGS
 
 ASKED = "What is 2 * 21?"
 WRITES = 'Write "Grüße, 茶" to note.md.'
@@ -125,28 +125,3 @@ def test_status_prints_an_object_for_programs() -> None:
     assert now["question"] == SETTINGS.examples[0]
     assert {"calculate", "write_file", "read_page"} <= set(now["tools"])
     assert "offline stand-in" in run("status")[1]
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("MAX_STEPS", "-1"), ("EXAMPLES", "no list")]
-)
-def test_an_invalid_setting_is_named_in_a_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:  # Python prints its text without a traceback
-        load(Settings)
-    problem, fix = str(stopped.value).splitlines()
-    assert name in problem.upper()
-    assert fix.startswith("Fix: ")
-
-
-def test_the_provider_follows_from_the_settings() -> None:
-    assert SETTINGS.provider == "offline"
-    assert Settings(mistral_api_key="k").provider == "mistral"
-    assert Settings(mistral_api_key=" ").provider == "offline"
-    own = Settings(mistral_api_key="k", llm_base_url="http://localhost:11434/v1")
-    assert (own.provider, own.chat) == ("server", "ministral-3:8b")

@@ -12,13 +12,13 @@ from mistral_server import (
     CHAT,
     Body,
     MistralServer,
+    Reply,
     calls,
     dropped,
     hanging,
     slowly,
     status,
     text,
-    truncated,
 )
 
 from agent import memory, prompts, runner
@@ -133,7 +133,8 @@ def test_a_malformed_call_goes_back_to_the_model_once(talk: Talk) -> None:
 
 
 def test_a_call_that_was_cut_off_never_runs(talk: Talk, workspace: Path) -> None:
-    talk.will(truncated(*WRITE), text("Too long for me."))
+    half = ("write_file", '{"path": "note.md", "te')
+    talk.will(Reply(calls=(half,), reason="length"), text("Too long for me."))
     events = talk.do("Write it.", yes=True)
     assert kinds(events) == [Answer]
     assert not (workspace / "note.md").exists()
