@@ -11,7 +11,7 @@ from conftest import KEY, changed
 from mistral_server import TRANSCRIPTIONS, MistralServer, status, transcript
 from PIL import Image
 
-from agent.attachments import MAX_IMAGES, MAX_SIDE, Prepared, prepare
+from agent.attachments import MAX_SIDE, Prepared, prepare
 from agent.settings import Settings
 from agent.tools.files import read_file
 
@@ -100,12 +100,6 @@ def test_a_broken_picture_is_left_out(
     assert prepared.notices[0].startswith(f"a.png {problem}")
     assert prepared.text == "Look."
     assert len(prepared.images) == 1
-
-
-def test_pictures_over_the_limit_are_left_out(online: Settings, tmp_path: Path) -> None:
-    prepared = prepare("", [photo(tmp_path / "a.png", (9, 9))] * (MAX_IMAGES + 1), online)
-    assert len(prepared.images) == MAX_IMAGES
-    assert len(prepared.notices) == 1
 
 
 def test_without_a_model_a_picture_needs_a_key(settings: Settings, tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
-from agent.__main__ import WAITS, app, main
+from agent.__main__ import WAITS, app
 from agent.settings import ROOT, SETTINGS
 
 ASKED = "What is 2 * 21?"
@@ -69,14 +68,6 @@ def test_a_task_that_no_offline_rule_fits_ends_with_1() -> None:
     assert "needs a model" in out
 
 
-def test_arguments_can_be_edited(workspace: Path) -> None:
-    run("do", WRITES)
-    args = json.dumps({"path": "other.md", "text": "Hi"})
-    assert run("approve", newest(), "--args", args)[0] == 0
-    assert (workspace / "other.md").read_text(encoding="utf-8") == "Hi"
-    assert run("approve", newest(), "--args", "{oops")[0] == 2
-
-
 def test_a_waiting_call_can_be_rejected_with_a_reason(workspace: Path) -> None:
     run("do", WRITES)
     code, out, _ = run("refuse", newest(), "--reason", "not today")
@@ -109,12 +100,6 @@ def test_a_missing_file_is_named() -> None:
     code, _, notes = run("do", ASKED, "--file", "nowhere.csv")
     assert code == 2
     assert "nowhere.csv" in notes
-
-
-def test_without_words_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([])
-    assert "Give the agent a task" in capsys.readouterr().out
 
 
 def test_status_prints_an_object_for_programs() -> None:

@@ -271,16 +271,6 @@ def test_a_side_effect_waits_for_a_person(talk: Talk, workspace: Path) -> None:
     assert events[-1].steps == 2  # one before the approval, one after
 
 
-def test_arguments_can_be_edited(talk: Talk, workspace: Path) -> None:
-    talk.will(calls(WRITE), text("Written."))
-    approval = only(Approval, talk.do("Write a note."))
-    edited = {"path": "other.md", "text": "Bonjour"}
-    events = talk.do([Decision(approval.id, "edit", args=edited)])
-    assert only(Call, events).args == edited
-    assert (workspace / "other.md").read_text(encoding="utf-8") == "Bonjour"
-    assert not (workspace / "note.md").exists()
-
-
 def test_an_edit_that_does_not_fit_leaves_the_call_waiting(talk: Talk) -> None:
     talk.will(calls(WRITE))
     approval = only(Approval, talk.do("Write a note."))
