@@ -35,7 +35,7 @@ from agent.events import (
     pending,
 )
 from agent.graph import build
-from agent.middleware import as_langchain, problem_with
+from agent.middleware import as_langchain
 from agent.settings import SETTINGS, Settings
 from plumbing import retries
 
@@ -144,7 +144,7 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
 def _resume(
     this: Run, chat: str, graph: Graph, decisions: Sequence[Decision]
 ) -> Command[Any] | None:
-    """The graph's input for a person's decisions; None when no call waits for a valid one."""
+    """The graph's input for a person's decisions; None when no call waits for one."""
     before = memory.events(this.settings.memory, chat)
     this.emitted = {event.id for event in before if isinstance(event, Call)}
     this.usage = last(Usage, before) or Usage()
@@ -154,9 +154,6 @@ def _resume(
             this.queue.put(Notice(prompts.NOT_WAITING))
             continue
         call = asked[decision.id].value
-        if problem := problem_with(decision, call["name"], mcp.toolbox(this.settings)[0]):
-            this.queue.put(Notice(problem))
-            continue
         this.emit(decision)
         answers[asked[decision.id].id] = as_langchain(decision, call["name"])
     return Command(resume=answers) if answers else None

@@ -271,14 +271,6 @@ def test_a_side_effect_waits_for_a_person(talk: Talk, workspace: Path) -> None:
     assert events[-1].steps == 2  # one before the approval, one after
 
 
-def test_an_edit_that_does_not_fit_leaves_the_call_waiting(talk: Talk) -> None:
-    talk.will(calls(WRITE))
-    approval = only(Approval, talk.do("Write a note."))
-    events = talk.do([Decision(approval.id, "edit", args={"path": "x.md"})])
-    assert "do not fit" in only(Notice, events).text
-    assert talk.waiting() == [approval]
-
-
 def test_a_refusal_goes_back_to_the_model_with_its_reason(talk: Talk, workspace: Path) -> None:
     talk.will(calls(WRITE), text("Then not."))
     approval = only(Approval, talk.do("Write a note."))
