@@ -57,7 +57,7 @@ def test_a_waiting_call_can_be_approved_after_a_restart(workspace: Path) -> None
     assert done.returncode == WAITS
     assert f"uv run python -m agent approve {newest()}" in done.stderr.decode("utf-8")
     assert not (workspace / "note.md").exists()
-    assert run("approve", newest())[0] == 0
+    assert start("approve", newest()).returncode == 0
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Grüße, 茶"
     assert run("approve", newest())[0] == 1  # no call waits any more
 
