@@ -108,5 +108,5 @@ def test_status_prints_an_object_for_programs() -> None:
     assert code == 0
     assert (now["provider"], now["chat_model"], now["port"]) == ("offline", "", 0)
     assert now["question"] == SETTINGS.examples[0]
-    assert {"calculate", "write_file", "read_page"} <= set(now["tools"])
+    assert {"calculate", "write_file"} <= set(now["tools"])
     assert "offline stand-in" in run("status")[1]
