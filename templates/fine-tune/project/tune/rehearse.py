@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import dataset, gpus, plan, results
+from tune import dataset, gpus, plan, report
 from tune.errors import TuneError, explained, need_training
-from tune.evaluate import Options, evaluate
+from tune.evaluate import evaluate
 from tune.export import export
 from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
@@ -94,7 +94,7 @@ def _go(stage: Stage, begin: Begin, done: Done) -> Rehearsal:
         done(steps[-1])
         if not steps[-1].ok:
             return Rehearsal(stage.run.name, steps=tuple(steps))
-    found = results.read(stage.run.evaluation)
+    found = report.read(stage.run.evaluation)
     return Rehearsal(stage.run.name, found.verdict, found.why, tuple(steps))
 
 
@@ -194,7 +194,7 @@ def _train(stage: Stage) -> str:
 
 
 def _evaluate(stage: Stage) -> str:
-    return evaluate(stage.run, stage.settings, Options(api_rows=0)).why
+    return evaluate(stage.run, stage.settings, api_rows=0).why
 
 
 def _merge(stage: Stage) -> str:
@@ -207,12 +207,12 @@ def _write_gguf(stage: Stage) -> str:
 
 
 def _serve(stage: Stage) -> str:
-    from tune import llm, serve
+    from tune import inference, serve
 
     row = dataset.load(stage.settings.test)[0]
     with serve.running(stage.run) as address:
         there = {"llm_base_url": address.url, "chat_model": stage.run.name}
-        said = "".join(llm.chat(row.question, stage.settings.model_copy(update=there)))
+        said = inference.say(row.question, stage.settings.model_copy(update=there))
     if not said.strip():
         raise TuneError("The server returned an empty answer.", "uv run python -m tune serve")
     return f"the answer over HTTP: {_short(said)}"

@@ -25,8 +25,7 @@ from rich.text import Text
 from tune import processes
 from tune.estimate import ACCURACY
 from tune.gpus import FREE, GB, Gpu
-from tune.metrics import METRICS, Interval
-from tune.verdict import points, signed
+from tune.metrics import METRICS, Interval, points, signed
 
 if TYPE_CHECKING:
     from tune.export import Export
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from tune.plan import Offer, Plan
     from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
-    from tune.results import Evaluation
+    from tune.report import Evaluation
     from tune.runs import Run
     from tune.survey import Figures, Finding, Survey
 
