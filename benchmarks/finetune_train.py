@@ -155,9 +155,8 @@ import json, sys, time
 from pathlib import Path
 
 import torch
-from tune import models
-from tune import estimate, gpus
-from tune.estimate import Rows, Training
+from tune import estimate, models, plan
+from tune.estimate import DataSize, Training
 from tune.settings import Settings
 from tune import job, tiny, trainer, weights
 from tune.job import Encoded, Job
@@ -203,11 +202,11 @@ out, sys.stdout = sys.stdout, sys.stderr
 fitting.sft.train()
 sys.stdout = out
 seconds = sorted(b - a for a, b in zip(times, times[1:]))[len(times) // 2 - 1]
-rows = Rows(len(ids), len(ids) * length, length, length)
-plan = Training(base, method, settings.lora_rank, batch, length, rows)
-estimated = sum(term.bytes for term in estimate.memory(plan))
-here = gpus.here()
-estimated_seconds = estimate.seconds(plan, here) if here else None
+rows = DataSize(len(ids), len(ids) * length, length, length)
+planned = Training(base, method, settings.lora_rank, batch, length, rows)
+estimated = sum(term.bytes for term in estimate.memory(planned))
+here = plan.local_gpu()
+estimated_seconds = estimate.seconds(planned, here) if here else None
 print(json.dumps({
     "gpu": torch.cuda.get_device_name(), "tokens": batch * length / seconds,
     "memory": torch.cuda.max_memory_reserved() / 1e9, "memory_estimated": estimated / 1e9,

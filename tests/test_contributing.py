@@ -93,6 +93,32 @@ def test_an_example_is_one_new_folder(checkout: Path, tmp_path: Path) -> None:
     assert "hello-rag" in [each["name"] for each in listed["examples"]]
 
 
+def test_an_example_is_made_edited_and_saved_by_two_commands(
+    checkout: Path, tmp_path: Path
+) -> None:
+    add(checkout, "An example")
+    make, save = re.findall(r"^uv run python -m (hackkit\.new\.rework .+)$", GUIDE, re.MULTILINE)
+    folder, app = tmp_path / "here", tmp_path / "hello" / "app.py"
+    folder.mkdir()
+    run_module(checkout, make, folder)
+    write(app, f"{app.read_text('utf-8')}\n# Ours.\n")
+    run_module(checkout, save, folder)
+    example = checkout / "examples" / "hello-rag"
+    assert files(example) == ["changes.patch", "docs/greetings.md", "example.toml"]
+    run(checkout, "new", "--example", "hello-rag", "--no-install", folder=folder)
+    assert (folder / "hello-rag" / "app.py").read_bytes() == app.read_bytes()
+
+
+def run_module(checkout: Path, words: str, folder: Path) -> None:
+    """Run a module of the copy as a maintainer would."""
+    subprocess.run(
+        [sys.executable, "-m", *words.split()],
+        env={**clean_environment(), "PYTHONPATH": str(checkout / "src")},
+        cwd=folder,
+        check=True,
+    )
+
+
 def test_the_map_has_every_room_and_no_other() -> None:
     source = ROOT / "src" / "hackkit"
     named = {name.rstrip("/") for row in ROOMS for name in re.findall(r"`([^`]+)`", row)}

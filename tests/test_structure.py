@@ -229,6 +229,15 @@ def test_a_slot_has_one_default_in_both_of_its_places(template: Template) -> Non
 
 
 @pytest.mark.parametrize("template", Catalog.here().templates, ids=lambda item: item.name)
+def test_the_files_of_a_slot_exist_and_some_value_leaves_them_out(template: Template) -> None:
+    project = template.folder / "project"
+    for slot in (slot for slot in template.slots if slot.files):
+        assert slot.without, slot.name
+        for name in slot.files:
+            assert (project / name).exists() or (project / f"{name}.jinja").is_file(), name
+
+
+@pytest.mark.parametrize("template", Catalog.here().templates, ids=lambda item: item.name)
 def test_no_more_than_one_slot_is_asked_for(template: Template) -> None:
     assert sum(bool(slot.question) for slot in template.slots) <= 1
 

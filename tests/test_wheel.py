@@ -16,6 +16,8 @@ from hackkit.version import VERSION
 
 pytestmark = pytest.mark.slow
 
+QUICKLY = ("--no-install", "--no-git")
+
 
 def run(*words: str | Path, cwd: Path) -> Result:
     """Run a command without this checkout's hackkit on PATH."""
@@ -53,18 +55,20 @@ def test_an_installed_hackkit_lists_and_makes_projects(wheel: Path, tmp_path: Pa
     install = ("pip", "install", "--quiet", "--python", environment, wheel)
     call(*uv.command(), *install, cwd=tmp_path)
     assert "rag-app" in call(scripts / "hackkit", "list", cwd=elsewhere)
-    call(scripts / "hackkit", "new", "rag-app", "x", "--defaults", "--no-install", cwd=elsewhere)
-    installed, ours = elsewhere / "x", tmp_path / "ours"
-    words = ("new", "rag-app", ours / "x", "--defaults", "--no-install", "--no-git")
-    call(sys.executable, "-m", "hackkit", *words, cwd=tmp_path)
-    assert files(installed) == files(ours / "x")
+    for words in (("rag-app", "--defaults"), ("--example", "course-tutor")):
+        installed, ours = (parent / words[-1] for parent in (elsewhere, tmp_path / "ours"))
+        call(scripts / "hackkit", "new", *words, installed, *QUICKLY, cwd=elsewhere)
+        call(sys.executable, "-m", "hackkit", "new", *words, ours, *QUICKLY, cwd=tmp_path)
+        assert files(installed) == files(ours)
+        for name in files(ours):
+            assert (installed / name).read_bytes() == (ours / name).read_bytes(), name
 
 
 def test_under_uvx_a_printed_command_can_be_typed(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine.txt").touch()
     start = (*uv.command(), "tool", "run", "--from", str(wheel), "hackkit-starter")
-    words = (*start, "new", "rag-app", "x", "--defaults", "--no-install", "--no-git")
+    words = (*start, "new", "rag-app", "x", "--defaults", *QUICKLY)
     result = run(*words, cwd=tmp_path)
     assert result.returncode == 2
     fix = result.stderr.split("Fix: ")[1].strip()

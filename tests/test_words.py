@@ -51,7 +51,7 @@ AVOIDED_IN_SOURCE = (
 KEPT = (".tell()", '"objections"')
 READ_BY_PEOPLE = {
     *(".py", ".md", ".toml", ".yml", ".yaml", ".jinja", ".j2", ".css", ".js", ".html", ".ipynb"),
-    *(".sh", ".example", ".txt", ""),
+    *(".sh", ".example", ".txt", ".patch", ""),
 }
 # What these hold is data: documents to search in, answers of models, a licence's own words.
 DATA = re.compile(

@@ -46,6 +46,16 @@ def test_the_value_that_leaves_a_slot_out_is_offered_last(catalog: Catalog) -> N
     assert slot.options[-1].summary == "leave it out"
 
 
+def test_an_option_of_whole_files_is_a_yes_or_a_no(catalog: Catalog) -> None:
+    with (catalog.templates_folder / "tiny" / "about.toml").open("a") as about:
+        about.write('\n[slots.cloud]\ndefault = "no"\nwithout = "no"\n')
+        about.write('summary = "Rent a GPU"\nfiles = ["cloud"]\n')
+    slot = catalog.templates[0].slots[1]
+    options = [(option.name, option.summary) for option in slot.options]
+    assert options == [("yes", "Rent a GPU"), ("no", "leave it out")]
+    assert slot.files == ("cloud",)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_one_example(hackkit: Run, command: str) -> None:
     result = hackkit(command, "--help")

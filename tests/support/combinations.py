@@ -12,7 +12,7 @@ NAMES = ("x", "forty-letters-make-quite-a-long-app-name")
 def is_plain(slot: Slot) -> bool:
     """Return whether a slot has no code, as a licence: it cannot break other slots."""
     folder = Catalog.here().templates_folder / "_slots" / slot.name
-    return not any(folder.glob("*.py"))
+    return not slot.files and not any(folder.glob("*.py"))
 
 
 def values_of(slot: Slot) -> list[str]:

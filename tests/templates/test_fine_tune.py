@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import project_docs
 import pytest
 from conftest import ROOT, write
 from tuning import Tuner
@@ -38,6 +39,20 @@ def test_its_types_hold_beside_the_real_libraries(tuner: Tuner) -> None:
 def test_a_rehearsal_passes(rehearsed: dict[str, Any]) -> None:
     assert [step["name"] for step in rehearsed["steps"] if not step["ok"]] == []
     assert rehearsed["verdict"] == "better"
+
+
+def test_the_commands_that_its_documents_show_train_a_model(
+    tuner: Tuner, rehearsed: dict[str, Any]
+) -> None:
+    base = f"runs/{rehearsed['run']}/base"
+    here = Tuner(tuner.folder, {"BASE_MODEL": base, "METHOD": "lora", "EPOCHS": "1"})
+    blocks = map(project_docs.blocks, project_docs.texts(tuner.folder).values())
+    commands = [words for block in sum(blocks, []) for words in block.commands]
+    shown = [words for words in commands if project_docs.needs_training(words)]
+    runnable = [words for words in shown if not project_docs.reason_not_to_run(words)]
+    assert len(runnable) >= 3
+    for words in runnable:
+        here.must(*words[2:], seconds=900)
 
 
 def test_the_notebook_runs_from_its_first_cell_to_its_last(

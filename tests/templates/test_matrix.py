@@ -6,6 +6,7 @@ What there is to make is read from the folders. Projects are made outside the re
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import project_docs
 import pytest
 from combinations import NAMES, covering, is_plain, values_of
 from conftest import clean_environment, git, write
@@ -175,6 +177,60 @@ def test_hackkit_doctor_finds_nothing_broken(made: Made) -> None:
     checks = [each for each in json.loads(result.stdout)["checks"] if each["category"] == "project"]
     assert len(checks) > 10
     assert [each for each in checks if each["status"] == "fail"] == []
+
+
+@pytest.fixture
+def tried(made: Made) -> Iterator[Made]:
+    """Take a project to try its documents in; leave it as it was."""
+    yield made
+    git(made.folder, "reset", "--quiet", "--hard")
+    git(made.folder, "clean", "--quiet", "--force", "-d")
+
+
+def test_what_its_documents_show_works_in_their_order(tried: Made) -> None:
+    for name, text in project_docs.texts(tried.folder).items():
+        for number, block in enumerate(project_docs.blocks(text)):
+            if block.kind == "python":
+                run_file(tried, block.path or f"block_{number}.py", block.text)
+            for words in block.commands:
+                if not project_docs.reason_not_to_run(words):
+                    run_command(tried, name, words)
+
+
+def run_file(made: Made, path: str, text: str) -> None:
+    """Write a Python block to its file, as its reader would, and run it."""
+    assert not (made.folder / path).exists()
+    write(made.folder / path, text)
+    made.must("docs", "python", "-m", path.removesuffix(".py").replace("/", "."))
+    made.must("lint", "ruff", "check", path)
+    made.must("format", "ruff", "format", "--check", path)
+    if Path(path).parent.name == "tools":
+        status = made.must("docs", "python", "-m", Path(path).parts[0], "status", "--json")
+        for function in re.findall(r"^@tool\ndef (\w+)", text, re.MULTILINE):
+            assert function in json.loads(status)["tools"]
+
+
+def run_command(made: Made, document: str, words: list[str]) -> None:
+    """Run a command of a shell block, unless it needs what this project has not installed."""
+    if project_docs.needs_training(words):
+        return
+    result = subprocess.run(
+        [*(uv.command() if words[0] == "uv" else words[:1]), *words[1:]],
+        cwd=made.folder,
+        env=offline({}),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        timeout=600,
+    )
+    assert result.returncode == 0, f"{document}: {words}\n{result.stdout}{result.stderr}"
+
+
+def test_every_command_that_its_documents_name_has_help(made: Made) -> None:
+    text = "\n".join(project_docs.texts(made.folder).values())
+    for module, command in sorted(project_docs.modules(text)):
+        made.must("docs", "python", "-m", module, *([command] if command else []), "--help")
 
 
 @contextmanager

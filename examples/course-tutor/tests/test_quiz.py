@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import re
 
-import app
 import pytest
-import quiz
 from mistral_server import MistralServer, status
 
+import app
+import quiz
 from rag import ingest
 from rag.settings import ROOT, Settings
 

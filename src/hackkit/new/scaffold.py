@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hackkit.errors import HackkitError, WrongUseError
-from hackkit.new import first_commit
+from hackkit.new import examples, first_commit
 from hackkit.new.plan import Plan, Project
 from hackkit.project.catalog import Catalog, Example, Template, requirements
 from hackkit.project.files import create_env_file
@@ -28,10 +28,6 @@ _LONGEST_NAME = 100
 _NAMING = (
     ("git", "config", "--global", "user.name", "Your Name"),
     ("git", "config", "--global", "user.email", "you@example.org"),
-)
-# Files of an example's folder that do not belong to the project.
-_NOT_OVERLAID = shutil.ignore_patterns(
-    "example.toml", "__pycache__", "*.py[co]", ".venv", ".*_cache", ".env", "index", ".gradio"
 )
 
 
@@ -219,7 +215,7 @@ def _command(plan: Plan, *options: str) -> str:
 
 
 def _first_commits(resolved: _Resolved) -> tuple[list[str], bool]:
-    """Commit the untouched render, then copy an example's files over it and commit those.
+    """Commit the untouched render, then put an example over it and commit that.
 
     Returns the notices, and whether there is a new repository.
     """
@@ -229,7 +225,7 @@ def _first_commits(resolved: _Resolved) -> tuple[list[str], bool]:
     if resolved.plan.git:
         notices, repository = _repository(directory, f"Start from hackkit's {resolved.source}")
     if resolved.example:
-        _overlay(resolved.example, directory)
+        examples.put_over(resolved.example, directory)
         if repository:
             message = f"Add the files of the example {resolved.example.name}"
             notices += _failed_commit(first_commit.commit(directory, message))
@@ -255,12 +251,6 @@ def _repository(directory: Path, message: str) -> tuple[list[str], bool]:
 
 def _failed_commit(error: str) -> list[str]:
     return [f"git could not commit: {error}"] if error else []
-
-
-def _overlay(example: Example, directory: Path) -> None:
-    for path in example.remove:
-        (directory / path).unlink(missing_ok=True)
-    shutil.copytree(example.folder, directory, dirs_exist_ok=True, ignore=_NOT_OVERLAID)
 
 
 def _install(directory: Path, progress: Progress, *, repository: bool) -> list[str]:

@@ -23,10 +23,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Slot:
-    """A choice between files.
+    """A choice between files, or an option that is in the project or not.
 
     `question` is empty for a slot that only a flag sets. `without` is the value that leaves the
-    slot out of the project; empty where a file must be chosen.
+    slot and its `files` out of the project; empty where a file must be chosen.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Slot:
     options: tuple[Option, ...]
     question: str = ""
     without: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -64,13 +65,17 @@ class Template:
 
 @dataclass(frozen=True)
 class Example:
-    """A finished project: a template, its answers, and the files that a team changed."""
+    """A finished project: a template, its answers, and what a team changed.
+
+    `remove` lists files of the template to leave out; `settings` are defaults in settings.py.
+    """
 
     name: str
     summary: str
     template: str
     answers: Mapping[str, str]
     remove: tuple[str, ...]
+    settings: Mapping[str, Any]
     folder: Path
 
 
@@ -140,16 +145,22 @@ class Catalog:
         )
 
     def _read_slot(self, name: str, about: Mapping[str, Any]) -> Slot:
-        files = sorted((self.templates_folder / "_slots" / name).iterdir())
+        paths = sorted((self.templates_folder / "_slots" / name).glob("[!.]*"))
         options = [
             Option(path.stem if path.suffix in {".py", ".txt"} else path.name, _summary(path))
-            for path in files
-            if path.is_file() and not path.name.startswith(".")
+            for path in paths
+            if path.is_file()
         ]
-        question, without = about.get("question", ""), about.get("without", "")
-        if without:
+        # An option of whole files and folders needs no file of its own in _slots.
+        if "summary" in about:
+            options.append(Option("yes", about["summary"]))
+        without = about.get("without", "")
+        if without and without not in [option.name for option in options]:
             options.append(Option(without, "leave it out"))
-        return Slot(name, about["default"], tuple(options), question, without)
+        files = tuple(about.get("files", ()))
+        return Slot(
+            name, about["default"], tuple(options), about.get("question", ""), without, files
+        )
 
 
 def _is_source(name: str) -> bool:
@@ -176,6 +187,7 @@ def _read_example(about: Path) -> Example:
         template=content["template"],
         answers={key: str(value) for key, value in content.get("answers", {}).items()},
         remove=tuple(content.get("remove", ())),
+        settings=content.get("settings", {}),
         folder=about.parent,
     )
 

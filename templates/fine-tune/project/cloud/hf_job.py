@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tune import gpus, plan
+from tune import estimate, plan
 from tune.errors import TuneError
 from tune.hub import hub_token
 from tune.settings import ROOT, SETTINGS, Settings
@@ -102,7 +102,7 @@ def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: in
         "volumes": [Volume(type="dataset", source=dataset, mount_path="/project")],
         "namespace": owner,
     }
-    max_cost = ATTEMPTS * hours * offer.gpu.price if offer.gpu.seller == gpus.HUB else None
+    max_cost = ATTEMPTS * hours * offer.gpu.price if offer.gpu.seller == plan.HUB else None
     return Job(dataset, bucket, tuple(_files(settings)), request, max_cost)
 
 
@@ -177,7 +177,7 @@ def _offer(settings: Settings, flavor: str) -> plan.Offer:
     ours = [offer for offer in made.offers if offer.gpu.flavor]
     if flavor:
         _check(flavor)
-        unknown = plan.Offer(gpus.Gpu(flavor, 0, flavor=flavor), fits=True)
+        unknown = plan.Offer(estimate.Gpu(flavor, 0, flavor=flavor), fits=True)
         return next((each for each in ours if each.gpu.flavor == flavor), unknown)
     fitting = [offer for offer in ours if offer.fits and plan.can_merge(made.training, offer.gpu)]
     if not fitting:
@@ -188,7 +188,7 @@ def _offer(settings: Settings, flavor: str) -> plan.Offer:
 
 def _preference(offer: plan.Offer) -> tuple[bool, float]:
     """Sort key: GPUs with a known price first, then by cost."""
-    return offer.gpu.seller != gpus.HUB, (offer.hours or 0) * offer.gpu.price
+    return offer.gpu.seller != plan.HUB, (offer.hours or 0) * offer.gpu.price
 
 
 def _check(flavor: str) -> None:

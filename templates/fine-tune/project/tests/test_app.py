@@ -15,7 +15,7 @@ from test_inference import RECORDED, evaluation
 import app
 from app import Shown
 from tune import known, prompts, ui, votes
-from tune.example import last_words
+from tune.dataset import last_words
 from tune.inference import SIDES, Answer
 from tune.results import Sample, to_json
 from tune.runs import Record, Run

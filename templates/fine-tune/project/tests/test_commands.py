@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tune import __main__, rehearse, runs, screen, train
-from tune.errors import TuneError
+from tune.errors import TuneError, run_app
 from tune.inference import Answer
 from tune.models import BASES
 from tune.runs import Record, Run
@@ -93,14 +93,11 @@ def test_the_bases_are_listed_as_json() -> None:
     assert [each["name"] for each in listed] == [base.name for base in BASES]
 
 
-def test_a_full_disk_is_an_error_of_two_lines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_is_an_error_of_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device", "runs/one")
 
-    monkeypatch.setattr(__main__, "app", full)
-    assert __main__.main() == 1
+    assert run_app(full, "python -m tune") == 1
     printed = capsys.readouterr().err.splitlines()
     assert printed[0] == "runs/one: No space left on device." and printed[1].startswith("Fix: ")
 

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from tune import dataset
+from tune.dataset import Example, Problem, read, to_example
 from tune.errors import TuneError
-from tune.example import Example, Problem, to_row
-from tune.formats import read
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
 
 
 def asked_and_answered(value: object) -> tuple[str, str]:
-    row = to_row(value)
+    row = to_example(value)
     assert isinstance(row, Example), row
     return row.messages[-2]["content"], row.answer
 
@@ -63,20 +62,20 @@ def test_an_answer_that_is_an_object_is_learned_as_json() -> None:
 
 
 def test_a_system_column_becomes_the_system_prompt() -> None:
-    row = to_row({"system": "Be brief.", "prompt": "Hi", "completion": "Hello"})
+    row = to_example({"system": "Be brief.", "prompt": "Hi", "completion": "Hello"})
     assert isinstance(row, Example)
     assert row.messages[0] == {"role": "system", "content": "Be brief."}
 
 
 def test_the_answer_of_a_call_is_its_name_and_its_arguments() -> None:
     call = {"id": "a1B2c3D4e", "function": {"name": "find", "arguments": '{"n":1}'}}
-    row = to_row({"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]})
+    row = to_example({"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]})
     assert isinstance(row, Example)
     assert row.answer == 'find{"n": 1}'
 
 
 def test_the_question_is_all_before_the_last_answer() -> None:
-    row = to_row(CHAT)
+    row = to_example(CHAT)
     assert isinstance(row, Example)
     assert row.question == [{"role": "user", "content": "Hi"}]
 
@@ -91,14 +90,14 @@ def test_the_question_is_all_before_the_last_answer() -> None:
     ids=["messages", "conversations", "prompt"],
 )
 def test_a_system_prompt_beside_the_messages_comes_first(value: dict) -> None:
-    row = to_row(value)
+    row = to_example(value)
     assert isinstance(row, Example)
     assert [message["content"] for message in row.messages[:2]] == ["Be brief.", "Hi"]
 
 
 def test_the_history_of_an_alpaca_row_is_kept() -> None:
     history = [["one", "two"], ["three", "four"]]
-    row = to_row({"instruction": "five", "input": "", "output": "six", "history": history})
+    row = to_example({"instruction": "five", "input": "", "output": "six", "history": history})
     assert isinstance(row, Example)
     assert " ".join(each["content"] for each in row.messages) == "one two three four five six"
 
@@ -255,7 +254,7 @@ def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> Non
     ],
 )
 def test_an_unknown_format_says_what_to_write(value: object, says: str) -> None:
-    found = to_row(value, "rows.jsonl", 7)
+    found = to_example(value, "rows.jsonl", 7)
     assert isinstance(found, Problem)
     assert says in f"{found} {found.fix}"
 

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from tune import dataset, metrics, offline, prompts
-from tune.example import Example, last_words
+from tune.dataset import Example, last_words
 from tune.offline import Nearest
 from tune.settings import SETTINGS
 

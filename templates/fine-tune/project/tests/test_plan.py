@@ -6,25 +6,28 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tune import gpus, job, models, plan
+from tune import job, models, plan
 from tune.__main__ import app
 from tune.errors import TuneError
 from tune.estimate import (
+    GB,
+    MIB,
     QUARTER,
-    Rows,
+    DataSize,
+    Gpu,
     Training,
     memory,
     needs_4_bits,
     pass_seconds,
     seconds,
 )
-from tune.gpus import GB, MIB, RENTABLE, Gpu
 from tune.models import Base, Shape
+from tune.plan import RENTABLE
 from tune.settings import Settings
 
 A100 = next(gpu for gpu in RENTABLE if gpu.name == "A100 80GB")
 SMALL = Gpu("NVIDIA T4", 15360 * MIB, 65, 320e9)
-ROWS = Rows(count=1000, tokens=400_000, longest=2048, padded=800)
+DATA = DataSize(examples=1000, tokens=400_000, longest=2048, padded=800)
 
 # From Qwen's README, for one A100 with 80 GB: rank 64, batches of one row, eight batches in a step.
 # Gigabytes and seconds per step, for rows of 512, 2,048 and 8,192 tokens.
@@ -46,7 +49,7 @@ CASES = [
 
 
 def training(name: str = "ministral-8b", **changes: Any) -> Training:
-    whole = Training(models.find(name), "lora", 16, 4, 2048, ROWS, accumulate=4, epochs=3)
+    whole = Training(models.find(name), "lora", 16, 4, 2048, DATA, accumulate=4, epochs=3)
     return replace(whole, **changes)
 
 
@@ -61,7 +64,7 @@ def total(planned: Training) -> float:
 def test_the_estimates_are_close_to_published_figures(
     size: str, method: Any, length: int, gigabytes: float, step: float
 ) -> None:
-    rows = Rows(8, 8 * length, length, length)
+    rows = DataSize(8, 8 * length, length, length)
     base = Base(size, size, shape=QWEN[size])
     planned = Training(base, method, 64, 1, length, rows, accumulate=8)
     took = 8 * pass_seconds(planned, A100)
@@ -144,7 +147,7 @@ def test_full_tuning_and_qlora_take_longer_than_lora() -> None:
 
 
 def test_very_short_rows_still_cost_a_launch_of_every_layer() -> None:
-    short = training(rows=replace(ROWS, padded=2))
+    short = training(data=replace(DATA, padded=2))
     assert pass_seconds(short, A100) == pytest.approx(34 * 0.005)
 
 
@@ -170,18 +173,18 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 
 
 def test_steps_are_counted_as_the_trainer_does() -> None:
-    planned = training(epochs=2, rows=replace(ROWS, count=330))
+    planned = training(epochs=2, data=replace(DATA, examples=330))
     assert (planned.sequences, planned.passes, planned.steps) == (330, 2 * 83, 2 * 21)
     hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
     work = job.Job(planned.base, None, [], [], hyperparameters, {})
     assert job.schedule(work, 330).steps == planned.steps
-    packed = replace(planned, packing=True, rows=replace(ROWS, count=10, tokens=5000))
+    packed = replace(planned, packing=True, data=replace(DATA, examples=10, tokens=5000))
     assert packed.sequences == 3
 
 
 def test_a_batch_has_one_pack_as_in_training() -> None:
     settings = Settings(packing=True, batch_size=4, accumulate=2, max_length=512)
-    planned = plan.training(settings, ROWS)
+    planned = plan.training(settings, DATA)
     assert (planned.batch, planned.accumulate, planned.length) == (1, 8, 512)
 
 
@@ -190,13 +193,13 @@ def test_a_batch_has_one_pack_as_in_training() -> None:
 
 def test_rows_that_are_too_long_are_left_out_and_a_sample_is_scaled_up() -> None:
     settings = Settings(max_length=100, batch_size=2)
-    rows = Rows.of([10, 20, 30, 900], count=400, settings=settings)
-    assert (rows.count, rows.tokens, rows.longest) == (300, 6000, 30)
+    rows = DataSize.of([10, 20, 30, 900], count=400, settings=settings)
+    assert (rows.examples, rows.tokens, rows.longest) == (300, 6000, 30)
 
 
 def test_padding_is_counted_by_batches() -> None:
     lengths = [10] * 7 + [100]
-    alone, together = (Rows.of(lengths, 8, Settings(batch_size=size)).padded for size in (1, 8))
+    alone, together = (DataSize.of(lengths, 8, Settings(batch_size=size)).padded for size in (1, 8))
     assert (alone, together) == (21.25, 100)
 
 
@@ -239,7 +242,7 @@ def test_qlora_does_not_fit_where_bitsandbytes_does_not_work() -> None:
 
 
 def test_a_model_that_trains_in_4_bits_may_be_too_large_to_merge_in_16() -> None:
-    large = plan.make(training(method="qlora", rows=ROWS, length=512), SMALL)
+    large = plan.make(training(method="qlora", data=DATA, length=512), SMALL)
     assert large.here and large.here.fits and not plan.can_merge(large.training, SMALL)
     assert plan.can_merge(large.training, A100)
     assert [note for note in large.notes if "Merging, also for GGUF, takes 17.6 GB" in note]
@@ -294,7 +297,7 @@ def says(answers: dict[str, str]) -> Any:
     ],
 )
 def test_an_nvidia_gpu_is_known_by_its_driver_s_name(name: str, mebibytes: int, like: str) -> None:
-    seen = gpus.here(says({"nvidia-smi": f"{name}, {mebibytes}\n"}), "linux")
+    seen = plan.local_gpu(says({"nvidia-smi": f"{name}, {mebibytes}\n"}), "linux")
     known = next(gpu for gpu in RENTABLE if gpu.name == like)
     assert seen and (seen.tflops, seen.bandwidth) == (known.tflops, known.bandwidth)
     assert seen.memory == mebibytes * MIB and seen.price == 0
@@ -302,25 +305,25 @@ def test_an_nvidia_gpu_is_known_by_its_driver_s_name(name: str, mebibytes: int, 
 
 def test_of_several_gpus_the_largest_is_used_and_equal_ones_are_counted() -> None:
     lines = "Quadro P400, 2048\nNVIDIA L4, 23034\nNVIDIA L4, 23034\n"
-    seen = gpus.here(says({"nvidia-smi": lines}), "linux")
+    seen = plan.local_gpu(says({"nvidia-smi": lines}), "linux")
     assert seen and (seen.name, seen.count) == ("NVIDIA L4", 2)
 
 
 def test_a_gpu_of_unknown_speed_still_has_its_memory() -> None:
-    seen = gpus.here(says({"nvidia-smi": "NVIDIA GeForce GTX 1070, 8192"}), "win32")
+    seen = plan.local_gpu(says({"nvidia-smi": "NVIDIA GeForce GTX 1070, 8192"}), "win32")
     assert seen and seen.memory == 8 * GB and seen.tflops == 0
 
 
 @pytest.mark.parametrize("said", ["", "no devices were found", "NVIDIA GB10, [N/A]"])
 def test_output_without_a_memory_size_is_no_gpu(said: str) -> None:
-    assert gpus.here(says({"nvidia-smi": said}), "linux") is None
+    assert plan.local_gpu(says({"nvidia-smi": said}), "linux") is None
 
 
 def test_apple_silicons_gpu_uses_a_share_of_the_memory() -> None:
     answers = {"machdep.cpu.brand_string": "Apple M3 Max", "hw.memsize": str(64 * GB)}
-    seen = gpus.here(says(answers), "darwin")
+    seen = plan.local_gpu(says(answers), "darwin")
     assert seen and seen.memory == pytest.approx(44.8 * GB) and not seen.quantizes
-    assert gpus.here(says({"machdep.cpu.brand_string": "Intel"}), "darwin") is None
+    assert plan.local_gpu(says({"machdep.cpu.brand_string": "Intel"}), "darwin") is None
 
 
 # The command
@@ -340,7 +343,7 @@ def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:
     said = json.loads(
         command("--json", "--base", "ministral-14b", "--method", "qlora", "--data", str(file))
     )
-    assert said["training"]["rows"]["count"] == 9
+    assert said["training"]["data"]["examples"] == 9
     assert 0 < said["training"]["length"] < 40
     assert said["training"]["base"]["name"] == "ministral-14b"
     assert said["bytes"] == sum(term["bytes"] for term in said["terms"])

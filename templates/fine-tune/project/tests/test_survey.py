@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tune import screen
-from tune.survey import Survey, survey
+from tune.validate import Survey, survey
 
 LENGTH = 2048
 

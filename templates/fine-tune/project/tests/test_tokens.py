@@ -25,8 +25,8 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from tune import tokens
+from tune.dataset import Example, to_example
 from tune.errors import TuneError
-from tune.example import Example, to_row
 from tune.tiny import CONTROL
 from tune.tokens import ChatForm
 
@@ -47,7 +47,7 @@ def call(identity: str, arguments: object) -> dict[str, Any]:
 
 
 def row(*messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()) -> Example:
-    found = to_row({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 1)
+    found = to_example({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 1)
     assert isinstance(found, Example), found
     return found
 

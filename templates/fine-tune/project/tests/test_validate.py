@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tune import privacy, validate
-from tune.example import Example, to_row
+from tune import validate
+from tune.dataset import Example, to_example
 
 USER = {"role": "user", "content": "Where is it?"}
 ASSISTANT = {"role": "assistant", "content": "Here."}
@@ -19,7 +19,7 @@ TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": 
 def found(
     *messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()
 ) -> list[validate.Problem]:
-    row = to_row({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 3)
+    row = to_example({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 3)
     assert isinstance(row, Example), row
     return validate.check(row)
 
@@ -170,7 +170,7 @@ LETTERS = "a1b2c3d4e5f6g7h8" * 3
     ],
 )
 def test_personal_data_and_secrets_are_found(name: str, text: str) -> None:
-    assert [each for each, _ in privacy.find(text)] == [name]
+    assert [each for each, _ in validate.find_private(text)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -190,11 +190,11 @@ def test_personal_data_and_secrets_are_found(name: str, text: str) -> None:
     ],
 )
 def test_text_that_only_looks_similar_is_not_reported(text: str) -> None:
-    assert list(privacy.find(text)) == []
+    assert list(validate.find_private(text)) == []
 
 
 def test_a_secret_is_not_shown_whole() -> None:
-    ((_, shown),) = privacy.find(f"hf_{LETTERS[:34]}")
+    ((_, shown),) = validate.find_private(f"hf_{LETTERS[:34]}")
     assert LETTERS[:8] not in shown
 
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import Tuned
 
 from tune import job, models, tiny, tokens, trainer, weights
+from tune.dataset import Example
 from tune.errors import TuneError
-from tune.example import Example
 from tune.generate import Generator
 from tune.models import Base
 from tune.runs import Record, Run

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from tune import processes, runs
-from tune.errors import TuneError, can_train, explained
+from tune.errors import TuneError, can_train, run_app
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
 
@@ -41,7 +39,7 @@ def check(
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
     from tune import screen
-    from tune.survey import survey
+    from tune.validate import survey
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
@@ -117,8 +115,8 @@ def plan(
 
     Example: uv run python -m tune plan --base ministral-8b --method qlora
     """
-    from tune import gpus, screen
     from tune import plan as planning
+    from tune import screen
 
     if list_bases and as_json:
         print(json.dumps([asdict(each) for each in BASES], ensure_ascii=False, indent=2))
@@ -129,7 +127,7 @@ def plan(
     wanted = {"base_model": base, "method": method, "max_length": length, "batch_size": batch}
     settings = changed(SETTINGS, wanted)
     rows = planning.measure(data or settings.train, settings)
-    made = planning.make(planning.training(settings, rows), gpus.here())
+    made = planning.make(planning.training(settings, rows), planning.local_gpu())
     if as_json:
         print(json.dumps(made.as_dict(), ensure_ascii=False, indent=2))
         return
@@ -354,22 +352,5 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """Run a command; an expected error is two lines, without a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        app(prog_name="python -m tune")
-    except Exception as error:
-        expected = explained(error)
-        if expected is None:
-            raise
-        print(expected, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_app(app, "python -m tune"))

@@ -18,7 +18,7 @@ from typing import Any
 import gradio as gr
 
 from tune import inference, known, local, prompts, ui
-from tune.example import last_words
+from tune.dataset import last_words
 from tune.inference import Answer, Both
 from tune.known import SIDES, Side
 from tune.settings import SETTINGS

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 
 ROOM = "free some space, or check the permissions; RUNS_DIR in .env moves the runs elsewhere"
@@ -62,3 +66,20 @@ def need_training() -> None:
         raise TuneError(
             "This needs PyTorch, Transformers, TRL and PEFT, which are not installed.", INSTALL
         )
+
+
+def run_app(app: Callable[..., object], name: str) -> int:
+    """Run a command line; an expected error is two lines, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app(prog_name=name)
+    except Exception as error:
+        expected = explained(error)
+        if expected is None:
+            raise
+        print(expected, file=sys.stderr)
+        return 1
+    return 0

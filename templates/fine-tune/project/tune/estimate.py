@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tune.errors import TuneError
-from tune.gpus import GB, Gpu
 from tune.models import Base, Method, Shape
 
 if TYPE_CHECKING:
     from tune.settings import Settings
+
+GB, MIB = 2**30, 2.0**20  # memory is counted in powers of two, as on the GPUs' labels
+LEFT = 0.05  # share of the memory for the desktop and other programs
 
 # Memory, in bytes:
 #
@@ -58,16 +60,41 @@ ACCURACY = "an estimate: within 35 % of published figures for an A100, not compa
 
 
 @dataclass(frozen=True)
-class Rows:
+class Gpu:
+    """A GPU. 0 means that a speed or a price is not known.
+
+    memory: bytes, as the driver reports them. tflops: from the data sheet, for 16-bit matrices
+    without sparsity. bandwidth: bytes per second. price: dollars per hour at `seller`, on the date
+    `read`. flavor: its name at Hugging Face Jobs.
+    """
+
+    name: str
+    memory: float
+    tflops: float = 0
+    bandwidth: float = 0
+    price: float = 0
+    seller: str = ""
+    read: str = ""
+    flavor: str = ""
+    count: int = 1
+    quantizes: bool = True  # whether bitsandbytes works on it, which QLoRA needs
+
+    @property
+    def usable(self) -> float:
+        return self.memory * (1 - LEFT)
+
+
+@dataclass(frozen=True)
+class DataSize:
     """The size of the data; `padded` is a row's mean length in tokens, with padding."""
 
-    count: int
+    examples: int
     tokens: int
     longest: int
     padded: float
 
     @classmethod
-    def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> Rows:
+    def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> DataSize:
         """Estimate from the lengths of `count` rows, or of a sample of them."""
         kept = [length for length in lengths if length <= settings.max_length] or [0]
         random.Random(settings.seed).shuffle(kept)
@@ -87,7 +114,7 @@ class Training:
     rank: int
     batch: int
     length: int
-    rows: Rows
+    data: DataSize
     accumulate: int = 1
     epochs: float = 1
     packing: bool = False
@@ -108,8 +135,8 @@ class Training:
     @property
     def sequences(self) -> int:
         """The sequences of one epoch: rows, or packs of rows."""
-        packed = math.ceil(self.rows.tokens / self.length) if self.length else 0
-        return packed if self.packing else self.rows.count
+        packed = math.ceil(self.data.tokens / self.length) if self.length else 0
+        return packed if self.packing else self.data.examples
 
     @property
     def batches(self) -> int:
@@ -227,7 +254,7 @@ def seconds(training: Training, gpu: Gpu) -> float | None:
 def pass_seconds(training: Training, gpu: Gpu) -> float:
     """The time of one batch, forward and backward, on a GPU with a known speed."""
     shape = training.shape
-    length = training.length if training.packing else training.rows.padded
+    length = training.length if training.packing else training.data.padded
     each = 8 if training.method == "full" else 6
     computing = each * shape.multiplied * training.batch * length / (SUSTAINED * gpu.tflops * 1e12)
     unpacking = 0.0

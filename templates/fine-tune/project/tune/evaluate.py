@@ -10,8 +10,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from tune import dataset, inference, local, metrics, models, prompts, report, runs, tokens
+from tune.dataset import Example
 from tune.errors import TuneError, need_loading
-from tune.example import Example
 from tune.generate import Reply
 from tune.metrics import Scores, counted, signed
 from tune.report import BASE, PROMPTED, TUNED, Evaluation, Sample, System

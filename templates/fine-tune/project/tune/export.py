@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune import card, gguf_file, models, prompts, tokens
+from tune.dataset import Message
 from tune.errors import TuneError, need_loading
-from tune.example import Message
 from tune.runs import Form, Run
 from tune.settings import SETTINGS, Settings
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tune.dataset import Message
 from tune.errors import TuneError, is_memory_full
-from tune.example import Message
 
 BATCH_ROWS = 64
 BATCH_TOKENS = 16_384  # questions and answers of one batch: under 2 GB of cache for a 3B model

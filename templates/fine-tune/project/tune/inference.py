@@ -16,8 +16,8 @@ from typing import Literal
 from plumbing import clients
 from plumbing.retries import ModelUnavailable
 from tune import known, local, prompts
+from tune.dataset import Message, last_words
 from tune.errors import TuneError
-from tune.example import Message, last_words
 from tune.known import SIDES, Quote, Side
 from tune.settings import SETTINGS, Settings
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tune import dataset, report, runs
+from tune.dataset import Example, last_words
 from tune.errors import TuneError
-from tune.example import Example, last_words
 from tune.report import Evaluation
 from tune.runs import Run
 from tune.settings import ROOT, SETTINGS, Settings, named

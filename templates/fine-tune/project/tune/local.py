@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tune import models, runs
+from tune.dataset import Message
 from tune.errors import TuneError, can_load
-from tune.example import Message
 from tune.generate import Generator
 from tune.known import Side
 from tune.runs import Run

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,16 @@ from typing import Any
 from tune import models
 from tune.estimate import (
     ACCURACY,
-    Rows,
+    GB,
+    MIB,
+    DataSize,
+    Gpu,
     Term,
     Training,
     inference_memory,
     memory,
     seconds,
 )
-from tune.gpus import GB, RENTABLE, Gpu
 from tune.models import Base, Method
 from tune.settings import Settings
 
@@ -30,6 +35,27 @@ LIGHTER: dict[Method, tuple[Method, ...]] = {
     "qlora": (),
 }
 LAUNCH = "accelerate launch --config_file cloud/accelerate.yaml"
+LENT = 0.7  # share of a Mac's memory for the GPU: macOS allows 65 to 75 %
+PATIENCE = 2.5  # seconds: a sleeping driver needs time to wake up
+
+Run = Callable[..., str]
+
+# Speeds: NVIDIA's data sheets. Prices: one GPU on demand, from the sellers' public lists (RunPod:
+# its secure cloud). They change every week, so each has the date on which it was read.
+HUB = "Hugging Face Jobs"
+_HUB, _RUNPOD = (HUB, "2026-11"), ("RunPod", "2026-11-09")
+RENTABLE: tuple[Gpu, ...] = (
+    Gpu("T4", 15360 * MIB, 65, 320e9, 0.40, *_HUB, flavor="t4-small"),
+    Gpu("L4", 23034 * MIB, 121, 300e9, 0.80, *_HUB, flavor="l4x1"),
+    Gpu("A10G", 23028 * MIB, 70, 600e9, 1.00, *_HUB, flavor="a10g-small"),
+    Gpu("RTX 4090", 24564 * MIB, 165, 1008e9),
+    Gpu("A100 40GB", 40960 * MIB, 312, 1555e9, 1.99, "Lambda", "2026-11-09"),
+    Gpu("L40S", 46068 * MIB, 362, 864e9, 1.80, *_HUB, flavor="l40sx1"),
+    Gpu("A100 80GB", 81920 * MIB, 312, 2039e9, 1.79, *_RUNPOD, flavor="a100-large"),
+    Gpu("H100", 81559 * MIB, 989, 3350e9, 3.99, *_RUNPOD),
+    Gpu("H200", 143771 * MIB, 989, 4800e9, 4.59, "RunPod", "2026-10-07", flavor="h200"),
+)
+FREE = {"T4": "free on Colab, Kaggle"}
 
 
 @dataclass(frozen=True)
@@ -76,10 +102,10 @@ class Plan:
         }
 
 
-def training(settings: Settings, rows: Rows) -> Training:
+def training(settings: Settings, data: DataSize) -> Training:
     """The training that the settings describe. Raises TuneError if the base does not exist."""
     base = models.find(settings.base_model)
-    length = settings.max_length if settings.packing else min(settings.max_length, rows.longest)
+    length = settings.max_length if settings.packing else min(settings.max_length, data.longest)
     batch, accumulate = settings.batch_size, settings.accumulate
     if settings.packing:  # one pack in a batch, and the same number of sequences in a step
         batch, accumulate = 1, batch * accumulate
@@ -89,7 +115,7 @@ def training(settings: Settings, rows: Rows) -> Training:
         settings.lora_rank,
         batch,
         length,
-        rows,
+        data,
         accumulate,
         settings.epochs,
         settings.packing,
@@ -114,13 +140,13 @@ def can_merge(training: Training, gpu: Gpu) -> bool:
     return inference_memory(training.shape) <= gpu.usable
 
 
-def measure(path: Path, settings: Settings) -> Rows:
+def measure(path: Path, settings: Settings) -> DataSize:
     """Load the rows and count the tokens of up to 2,000 of them with Mistral's tokenizer."""
     from tune import dataset, tokens
 
     rows = dataset.load(path)
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
-    return Rows.of([tokens.count(row).total for row in sample], len(rows), settings)
+    return DataSize.of([tokens.count(row).total for row in sample], len(rows), settings)
 
 
 def _offer(training: Training, gpu: Gpu) -> Offer:
@@ -230,3 +256,58 @@ def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
         yield "QLoRA needs an NVIDIA GPU and the extra `qlora`."
         whole = f"{inference_memory(training.shape) / GB:.1f} GB of GPU memory"
         yield f"Merging, also for GGUF, takes {whole}; with less, the model answers in 4 bits."
+
+
+# This machine's GPU
+
+
+def local_gpu(run: Run | None = None, system: str = sys.platform) -> Gpu | None:
+    """This machine's GPU, the largest of several; None if no GPU here can train."""
+    ask = run or _output
+    return _apple(ask) if system == "darwin" else _nvidia(ask)
+
+
+def _output(*words: str) -> str:
+    """A command's output; empty if it is missing, fails, or takes too long."""
+    try:
+        ran = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return ran.stdout.decode("utf-8", "replace")
+
+
+def _nvidia(run: Run) -> Gpu | None:
+    table = run("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+    rows = [[cell.strip() for cell in line.rsplit(",", 1)] for line in table.splitlines()]
+    found = [(row[0], int(row[1]) * MIB) for row in rows if len(row) == 2 and row[1].isdecimal()]
+    if not found:
+        return None
+    name, memory = max(found, key=lambda each: each[1])
+    name = f"NVIDIA {name.removeprefix('NVIDIA ')}"
+    return replace(_like(name, memory), count=[each[1] for each in found].count(memory))
+
+
+def _like(name: str, memory: float) -> Gpu:
+    """The GPU with the speed of a listed one that has the same name; without a price."""
+    words = set(re.split(r"[\s-]+", name))
+    alike = [gpu for gpu in RENTABLE if _key(gpu) <= words]
+    if not alike:
+        return Gpu(name, memory)
+    nearest = min(alike, key=lambda gpu: abs(gpu.memory - memory))
+    return Gpu(name, memory, nearest.tflops, nearest.bandwidth)
+
+
+def _key(gpu: Gpu) -> set[str]:
+    """The words to look for in the driver's name: {"RTX", "4090"}, {"A100"}."""
+    return {word for word in gpu.name.split() if not word.endswith("GB")}
+
+
+def _apple(run: Run) -> Gpu | None:
+    """Apple silicon: the GPU uses a share of the machine's memory; its speed is not known."""
+    chip = run("sysctl", "-n", "machdep.cpu.brand_string").strip()
+    memory = run("sysctl", "-n", "hw.memsize").strip()
+    if "Apple" not in chip or not memory.isdecimal():
+        return None
+    return Gpu(chip, int(memory) * LENT, quantizes=False)

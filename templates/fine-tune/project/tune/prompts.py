@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from tune.example import Example, Message, last_words
+from tune.dataset import Example, Message, last_words
 
 # Sent before every question that has no system message of its own: in training, in `evaluate`, in
 # the app, by `serve` and by Ollama. vLLM and llama.cpp do not send it: there an app must send it.

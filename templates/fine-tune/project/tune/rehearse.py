@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import dataset, gpus, plan, report
+from tune import dataset, estimate, plan, report
 from tune.errors import TuneError, explained, need_training
 from tune.evaluate import evaluate
 from tune.export import export
@@ -136,7 +136,7 @@ def _files(settings: Settings) -> dict[str, Path]:
 
 
 def _check(stage: Stage) -> str:
-    from tune.survey import survey
+    from tune.validate import survey
 
     files = _files(stage.real)
     if "test" not in files:
@@ -224,8 +224,8 @@ def _estimate(stage: Stage) -> str:
     real = plan.training(stage.real, rows)
     if not real.base.shape:
         return f"{real.base.name}: its size is not known before it is downloaded"
-    made = plan.make(real, gpus.here())
-    needs = f"{real.base.name} by {real.method}: {made.bytes / gpus.GB:.0f} GB of GPU memory"
+    made = plan.make(real, plan.local_gpu())
+    needs = f"{real.base.name} by {real.method}: {made.bytes / estimate.GB:.0f} GB of GPU memory"
     if made.here and made.here.fits:
         return f"{needs}, which this machine has"
     cheapest = made.cheapest

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from tune.dataset import Message, last_words
 from tune.errors import TuneError
-from tune.example import Message, last_words
 from tune.metrics import METRICS, Interval, counted, points, signed
 
 BASE, TUNED, PROMPTED = "base", "tuned", "prompted"  # prompted: an API model with examples

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tune import prompts
+from tune.dataset import Example, Message
 from tune.errors import TuneError
-from tune.example import Example, Message
 from tune.generate import Generator, Reply, TooLong, UnsupportedMessages
 from tune.settings import SETTINGS, Settings, named
 

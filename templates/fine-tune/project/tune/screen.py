@@ -23,9 +23,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tune import processes
-from tune.estimate import ACCURACY
-from tune.gpus import FREE, GB, Gpu
+from tune.estimate import ACCURACY, GB, Gpu
 from tune.metrics import METRICS, Interval, points, signed
+from tune.plan import FREE
 
 if TYPE_CHECKING:
     from tune.export import Export
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tune.rehearse import Rehearsal, Step
     from tune.report import Evaluation
     from tune.runs import Run
-    from tune.survey import Figures, Finding, Survey
+    from tune.validate import Figures, Finding, Survey
 
 SCREEN = Console()
 
@@ -60,10 +60,10 @@ def show_bases(bases: Sequence[Base]) -> None:
 
 def show_plan(plan: Plan) -> None:
     """What a training needs, where it fits, how long it takes and what it costs."""
-    training, rows = plan.training, plan.training.rows
+    training, data = plan.training, plan.training.data
     SCREEN.print(
-        f"[bold]{training.base.name}[/] by {training.method}: {rows.count:,} rows with "
-        f"{rows.tokens:,} tokens, epochs: {training.epochs:g}, batch size: {training.batch}, "
+        f"[bold]{training.base.name}[/] by {training.method}: {data.examples:,} examples with "
+        f"{data.tokens:,} tokens, epochs: {training.epochs:g}, batch size: {training.batch}, "
         f"steps: {training.steps:,}"
     )
     SCREEN.print(_memory(plan))

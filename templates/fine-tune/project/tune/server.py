@@ -21,8 +21,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from tune import prompts
+from tune.dataset import Message
 from tune.errors import TuneError
-from tune.example import Message
 from tune.generate import TooLong, UnsupportedMessages
 
 if TYPE_CHECKING:

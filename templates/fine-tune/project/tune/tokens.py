@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tune import prompts
+from tune.dataset import Example, Message, reply
 from tune.errors import TuneError
-from tune.example import Example, Message, reply
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

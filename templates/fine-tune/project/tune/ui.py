@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tune import known, metrics, report
+from tune.dataset import Example, last_words
 from tune.errors import TuneError
-from tune.example import Example, last_words
 from tune.inference import Answer
 from tune.report import Evaluation
 from tune.runs import Record, Run, read_log
