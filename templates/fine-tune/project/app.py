@@ -139,7 +139,7 @@ def compare_tab(page: gr.Blocks, who: gr.HTML) -> None:
     )
     with gr.Row(elem_id="chips"):
         chips = [gr.Button(text, size="sm", elem_classes="chip") for text in SETTINGS.examples]
-        row = gr.Button("A test row", size="sm", elem_id="test-row")
+        row = gr.Button("A test example", size="sm", elem_id="test-row")
         blind = gr.Checkbox(label="Blind vote", container=False, elem_id="blind", min_width=80)
     question = gr.HTML(elem_id="asked")
     with gr.Row(elem_id="columns"):

@@ -186,7 +186,7 @@ def _tally(shown: Shown) -> str:
         hint = "Vote to see the names." if shown.is_hidden and shown.is_votable else ""
         return f'<p class="tally">{hint}</p>'
     counts, blind = count_votes(shown.both)
-    return ui.tally(counts, blind)
+    return ui.tally(counts, blind) if counts else ""
 
 
 def badge(answer: Answer | None = None) -> str:

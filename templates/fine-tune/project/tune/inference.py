@@ -197,7 +197,7 @@ def responders(side: Side, question: str, settings: Settings = SETTINGS) -> Iter
         yield Responder(prompts.STAND_IN, "stand-in", partial(_say, row.answer), source)
     else:
         words = prompts.NO_MODEL if side == "base" else prompts.NOTHING_NEAR
-        yield Responder(prompts.STAND_IN, "none", partial(_say, words))
+        yield Responder("", "none", partial(_say, words))
 
 
 def _model(side: Side, question: str, settings: Settings) -> Responder | None:

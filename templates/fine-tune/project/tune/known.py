@@ -47,7 +47,8 @@ def shown_run(settings: Settings = SETTINGS) -> Run | None:
 def title(run: Run) -> str:
     """A run's name as people say it: "Rehearsal, today 14:05"."""
     if run == RECORDED and run.record.started:
-        return f"Recorded, {_day(datetime.fromisoformat(run.record.started).date())}"
+        day = datetime.fromisoformat(run.record.started)
+        return f"Recorded, {day.day} {day:%b %Y}"
     return spoken(run.name)
 
 
@@ -57,11 +58,8 @@ def spoken(name: str) -> str:
         return name
     title = (found["name"] or found["base"] or "Run").capitalize()
     day = date.fromisoformat(found["day"])
-    return f"{title}, {_day(day)} {found['time'][:2]}:{found['time'][2:]}"
-
-
-def _day(day: date) -> str:
-    return "today" if day == date.today() else f"{day.day} {day:%b %Y}"
+    when = "today" if day == date.today() else f"{day.day} {day:%b %Y}"
+    return f"{title}, {when} {found['time'][:2]}:{found['time'][2:]}"
 
 
 def evaluation(run: Run | None) -> Evaluation | None:
@@ -74,7 +72,7 @@ def recorded(question: str, settings: Settings = SETTINGS) -> dict[Side, Quote]:
     found = evaluation(shown_run(settings))
     for sample in found.samples if found else ():
         if found and _key(last_words(sample.question)) == _key(question):
-            source = f"recorded by evaluate, test row {sample.line}"
+            source = f"recorded by evaluate, test example {sample.line}"
             return {
                 side: Quote(sample.answers[side], found.systems[side].label, source)
                 for side in SIDES

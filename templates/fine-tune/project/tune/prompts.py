@@ -23,8 +23,9 @@ SHOTS = 12  # rows that follow it
 # What people read
 STAND_IN = "stand-in"  # quotes the nearest training row
 NO_MODEL = (
-    "No base model is available. Set BASE_CHAT_MODEL and LLM_BASE_URL for a server, set a Mistral "
-    "API key in .env, or make one on this machine: uv run python -m tune rehearse"
+    "No base model is available, and this question was not recorded. Set BASE_CHAT_MODEL and "
+    "LLM_BASE_URL for a server, set a Mistral API key in .env, or make a model on this machine: "
+    "uv run python -m tune rehearse"
 )
 NOTHING_NEAR = "No tuned model is available, and no training row is close to this question."
 LOADING = "Loading the weights …"

@@ -18,10 +18,10 @@ class Settings(ModelSettings):
     # What people see
     title: str = "Before and after"
     tagline: str = "The same question, answered by the base model and by the one we tuned."
-    examples: tuple[str, ...] = (  # test examples show what was expected
+    examples: tuple[str, ...] = (  # questions of the test file, so that answers can be marked
         "My cat ate leaves of the plant, is it poisonous? She's shaking, please answer now.",
-        "I cancelled the order on Monday and the money was taken anyway. I want it back today.",
-        "Only three of four mugs came yesterday. Is the fourth in a second parcel?",
+        "Super fast, super nice, super lamp.",
+        "Is my payment data stored with you or only with the bank?",
         "The lamp gives off sparks when I plug it in!",
     )
 

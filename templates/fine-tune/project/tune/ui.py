@@ -16,7 +16,7 @@ from tune.report import Evaluation
 from tune.runs import Record, Run, read_log
 
 SAMPLES = 40  # of an evaluation, on the page; the report has them all
-WIDTH, HEIGHT, LEFT, BELOW = 720, 240, 48, 26  # of the loss curve, and the margins for its labels
+WIDTH, HEIGHT, LEFT, BELOW = 960, 260, 48, 26  # of the loss curve, and the margins for its labels
 CURVES = {"loss": "training loss", "eval_loss": "validation loss"}
 
 
@@ -39,12 +39,11 @@ def recording(run: Run | None) -> str:
     """What the recorded run is, and what replaces it; empty for a run of your own."""
     if not run or run != known.RECORDED:
         return ""
-    record = run.record
+    examples, seconds = run.record.data["train"]["used"], run.record.figures["seconds"]
     return (
-        f'<p class="recording"><b>{html.escape(known.title(run))}</b>: a tiny model with random '
-        f"weights, trained on {record.data['train']['used']} examples for "
-        f"{record.figures['seconds']:.0f} seconds on a CPU. A run of your own replaces it: "
-        "<code>uv run python -m tune rehearse</code></p>"
+        f'<p class="recording"><b>{html.escape(known.title(run))}</b>: a tiny model, trained on '
+        f"{examples} examples for {seconds:.0f} seconds on a CPU. "
+        "Your own run replaces it: <code>uv run python -m tune rehearse</code></p>"
     )
 
 
@@ -70,11 +69,12 @@ def card(title: str, answer: Answer, expected: str | None, named: bool = True) -
     notice = f'<p class="notice">{notice}</p>' if notice else ""
     words = html.escape(answer.text) or ("<i>The answer is empty.</i>" if answer.done else "")
     fields = _fields(answer, expected) if answer.done and answer.kind != "none" else ""
+    match = _match(answer, expected) if not fields else ""
     return (
         f'<article class="{look}"><header><h2>{html.escape(title)}</h2>{chip}</header>'
         f'<p class="by">{html.escape(by) or "&nbsp;"}</p>{notice}'
         f'<div class="words{" raw" if fields else ""}" dir="auto">{words}</div>{fields}'
-        f"<footer>{_speed(answer, named)}{_match(answer, expected)}</footer></article>"
+        f"<footer>{_speed(answer, named)}{match}</footer></article>"
     )
 
 
@@ -198,15 +198,15 @@ def curve(run: Run) -> str:
 
     def place(step: float, loss: float) -> tuple[float, float]:
         share = (math.log(loss) - low) / (high - low)
-        return LEFT + (WIDTH - LEFT - 8) * step / last, 8 + (HEIGHT - BELOW - 8) * (1 - share)
+        return LEFT + (WIDTH - LEFT - 16) * step / last, 8 + (HEIGHT - BELOW - 8) * (1 - share)
 
     grid = []
     for fourth in range(5):
         step, loss = last * fourth / 4, math.exp(low + (high - low) * fourth / 4)
         x, y = place(step, loss)
-        grid.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        grid.append(f'<line x1="{LEFT}" x2="{WIDTH - 16}" y1="{y:.1f}" y2="{y:.1f}"/>')
         grid.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.2g}</text>')
-        grid.append(f'<text x="{x - 8:.1f}" y="{HEIGHT - 4}">{step:.0f}</text>')
+        grid.append(f'<text x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{step:.0f}</text>')
     drawn = ""
     for name, points in lines.items():
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
