@@ -49,16 +49,15 @@ def answer(messages):
     done = sum(message["role"] == "tool" for message in messages[last:])
     call = (name, {"expression": f"{done} + 1"})
     more = {"calls": (call,), "reason": "tool_calls"} if done < STEPS else {}
-    said = mistral.Said(WORDS, pause=pause, **more)
-    return lambda handler, body: handler.say(body, said)
+    return mistral.Reply(WORDS, pause, **more)
 
-def timed(handler, post=mistral.Handler.do_POST):
-    started = time.perf_counter()
-    post(handler)
-    print(time.perf_counter() - started, flush=True)
+class Timed(mistral.MistralServer):
+    async def __call__(self, scope, receive, send):
+        started = time.perf_counter()
+        await super().__call__(scope, receive, send)
+        print(time.perf_counter() - started, flush=True)
 
-mistral.Handler.do_POST = timed
-with mistral.MistralServer(answer) as model:
+with Timed(answer) as model:
     print(model.url, flush=True)
     sys.stdin.read()
 """

@@ -52,7 +52,7 @@ import json, sys, mistral_server as server
 
 def answer(messages):
     recite = "recite" in messages[-1]["content"].rsplit("Question:", 1)[-1].lower()
-    return sys.argv[1] if recite else server.cite_passages(messages)
+    return sys.argv[1] if recite else server.cite_sources(messages)
 
 with server.MistralServer(answer) as model:
     print(model.url, flush=True)

@@ -33,7 +33,7 @@ class ModelSettings(BaseSettings):
     llm_base_url: str = ""
     llm_api_key: SecretStr = SecretStr("")
     chat_model: str = ""
-    temperature: float = Field(default=0.1, ge=0, le=1)
+    temperature: float = Field(default=0.1, ge=0, le=1.5)
     max_tokens: int = Field(default=900, ge=1)  # of one reply
 
     # Rate limit, timeout and retries of requests to the model (seconds)

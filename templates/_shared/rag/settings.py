@@ -27,7 +27,6 @@ class Settings(ModelSettings):
 
     # The model (where it runs, its limits and the page's address: plumbing/settings.py)
     embed_model: str = ""
-    temperature: float = Field(default=0.1, ge=0, le=1.5)
     patience: float = Field(default=6, ge=0)  # seconds, for all retries of one question
 
     # Documents

@@ -3,10 +3,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import app
 import pytest
 from gradio_client import Client
 
+import app
 from agent import memory, prompts
 from agent.settings import SETTINGS
 from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task

@@ -11,13 +11,13 @@ from mistral_server import (
     CHAT,
     Body,
     MistralServer,
+    Reply,
     calls,
     dropped,
     hanging,
     slowly,
     status,
     text,
-    truncated,
 )
 
 from agent import loop, memory, prompts
@@ -183,7 +183,8 @@ def test_a_malformed_call_goes_back_to_the_model_once(
 def test_a_call_that_was_cut_off_never_runs(
     online: Settings, server: MistralServer, chat: str, workspace: Any
 ) -> None:
-    server.will(truncated(*WRITE), text("Too long for me."))
+    half = ("write_file", '{"path": "note.md", "te')
+    server.will(Reply(calls=(half,), reason="length"), text("Too long for me."))
     steps = do(chat, "Write it.", online, yes=True)
     assert kinds(steps) == [Answer]
     assert not (workspace / "note.md").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import KEY
-from mistral_server import TRANSCRIPTIONS, Body, Handler, MistralServer, status, transcript
+from mistral_server import TRANSCRIPTIONS, MistralServer, status, transcript
 from PIL import Image
 
 from agent.media import MAX_IMAGES, MAX_SIDE, Prepared, prepare
@@ -202,9 +202,7 @@ def test_a_passing_failure_is_tried_again(
 def test_a_recording_that_cannot_be_transcribed_is_left_out(
     online: Settings, server: MistralServer, tmp_path: Path
 ) -> None:
-    def quote(handler: Handler, _: Body) -> None:  # some servers do
-        handler.refuse(401, f"Incorrect API key provided: {KEY}")
-
+    quote = status(401, message=f"Incorrect API key provided: {KEY}")  # some servers do
     server.will(quote, path=TRANSCRIPTIONS)
     prepared = prepare("Hello", [sound(tmp_path / "a.wav")], online)
     assert (prepared.text, prepared.files) == ("Hello", ())

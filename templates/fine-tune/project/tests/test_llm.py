@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mistral_server import CHAT, Body, Handler, MistralServer, Reply, dropped, status, text
+from mistral_server import CHAT, MistralServer, Reply, dropped, status, text
+from starlette.responses import HTMLResponse
 
 from plumbing.retries import ModelUnavailable
 from tune import llm
@@ -43,16 +44,6 @@ def own(local: MistralServer, server: MistralServer) -> Settings:
     )
 
 
-def streaming(*contents: object) -> Reply:
-    """A stream of these contents, each as a `delta`."""
-
-    def reply(handler: Handler, body: Body) -> None:
-        events = [handler.chunk(body, content) for content in contents]  # type: ignore[arg-type]
-        handler.stream([*events, handler.chunk(body, "", "all"), "data: [DONE]\n\n"])
-
-    return reply
-
-
 def test_the_api_gets_the_right_request(online: Settings, server: MistralServer) -> None:
     server.will(text("It left on Monday."))
     assert list(llm.chat(QUESTION, online)) == ["It ", "left ", "on ", "Monday."]
@@ -84,7 +75,7 @@ def test_without_a_key_there_is_no_api(own: Settings) -> None:
 
 def test_reasoning_is_not_part_of_the_answer(online: Settings, server: MistralServer) -> None:
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
-    server.will(streaming(thought, [{"type": "text", "text": "Monday."}]))
+    server.will(text([thought, [{"type": "text", "text": "Monday."}]]))
     assert "".join(llm.chat(QUESTION, online)) == "Monday."
 
 
@@ -105,10 +96,7 @@ def test_a_failure_gets_a_polite_message(
 
 
 def test_a_page_instead_of_an_answer_is_no_answer(own: Settings, local: MistralServer) -> None:
-    def log_in_first(handler: Handler, body: Body) -> None:
-        handler.stream(["<html>Welcome to our Wi-Fi</html>"])
-
-    local.will(log_in_first)
+    local.will(HTMLResponse("<html>Welcome to our Wi-Fi</html>"))
     with pytest.raises(ModelUnavailable, match="could not be read"):
         list(llm.chat(QUESTION, own))
 

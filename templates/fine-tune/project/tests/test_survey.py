@@ -1,4 +1,4 @@
-"""The survey of data files: figures, and problems between rows."""
+"""The survey of data files: figures, and problems between examples."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tune import screen
-from tune.validate import Survey, survey
+from tune.survey import Survey, survey
 
 LENGTH = 2048
 
@@ -31,14 +31,14 @@ def lines(found: Survey, kind: str) -> list[int]:
     ]
 
 
-def test_good_rows_have_no_findings(tmp_path: Path) -> None:
+def test_good_examples_have_no_findings(tmp_path: Path) -> None:
     assert survey([write(tmp_path / "train.jsonl", *pairs(60))], LENGTH).findings == ()
 
 
 @pytest.mark.parametrize(
     "again", ["Question 1", " question  1 ", "QUESTION 1", "Question: 1?", "“question” １…"]
 )
-def test_a_row_that_is_there_twice_is_a_warning(tmp_path: Path, again: str) -> None:
+def test_an_example_that_is_there_twice_is_a_warning(tmp_path: Path, again: str) -> None:
     file = write(tmp_path / "train.jsonl", *pairs(60), pair(again, "Answer 1"))
     found = survey([file], LENGTH)
     assert (lines(found, "duplicate"), found.errors) == ([61], 0)
@@ -83,13 +83,13 @@ def test_answers_that_are_nearly_all_the_same_are_a_warning(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("name", "rows"), [("train.jsonl", 49), ("test.jsonl", 19)])
-def test_few_rows_are_a_warning(tmp_path: Path, name: str, rows: int) -> None:
+def test_few_examples_are_a_warning(tmp_path: Path, name: str, rows: int) -> None:
     found = survey([write(tmp_path / name, *pairs(rows))], LENGTH)
     assert [each.kind for each in found.findings] == ["few"]
     assert survey([write(tmp_path / name, *pairs(rows + 1))], LENGTH).findings == ()
 
 
-def test_a_file_without_a_good_row_is_an_error(tmp_path: Path) -> None:
+def test_a_file_without_a_good_example_is_an_error(tmp_path: Path) -> None:
     assert survey([write(tmp_path / "train.jsonl", "")], LENGTH).errors == 1
 
 
@@ -99,40 +99,15 @@ def test_all_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> Non
     assert (finding.count, [each.line for each in finding.shown]) == (9, [61, 62])
 
 
-def test_repeats_are_counted_beyond_those_shown(tmp_path: Path) -> None:
-    (finding,) = survey([write(tmp_path / "train.jsonl", *pairs(60) * 2)], LENGTH, show=2).findings
-    assert (finding.count, len(finding.shown)) == (60, 2)
-
-
-def test_the_figures_count_rows_turns_and_tokens(tmp_path: Path) -> None:
+def test_the_figures_count_examples_and_tokens(tmp_path: Path) -> None:
     system = {"role": "system", "content": "Be brief."}
     hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
-    rows = ({"messages": [hi, hello]}, {"messages": [system, hi, hello, hi, hello]}, "{")
-    (figures,) = survey([write(tmp_path / "train.jsonl", *rows)], LENGTH).files
-    assert (figures.rows, figures.broken, figures.turns, figures.with_system) == (2, 1, 1.5, 1)
+    lines = ({"messages": [hi, hello]}, {"messages": [system, hi, hello, hi, hello]}, "{")
+    (figures,) = survey([write(tmp_path / "train.jsonl", *lines)], 15).files
+    assert (figures.examples, figures.broken, figures.with_system) == (2, 1, 1)
     assert (figures.tokens, figures.learned) == (6 + 16, 2 + 4)
-    assert figures.lengths == {"50%": 6, "90%": 16, "95%": 16, "99%": 16, "max": 16}
-
-
-@pytest.mark.parametrize(
-    ("asked", "answer", "kinds"),
-    [
-        ("Where is 4712?", "On its way.", ["near-leak"]),
-        ("Where is 4712?", "Lost.", []),
-        ("where is 4711", "Lost.", ["leak"]),
-    ],
-)
-def test_a_question_with_other_numbers_and_the_same_answer_is_a_warning(
-    tmp_path: Path, asked: str, answer: str, kinds: list[str]
-) -> None:
-    train = write(tmp_path / "train.jsonl", *pairs(60), pair("Where is 4711?", "On its way."))
-    others = (pair(f"other {'x' * at}", str(at)) for at in range(20))
-    test = write(tmp_path / "test.jsonl", *others, pair(asked, answer))
-    found = survey([train, test], LENGTH)
-    assert [each.kind for each in found.findings] == kinds
-    for finding in found.findings:
-        assert finding.shown[0].line == 21
-        assert "train.jsonl, line 61" in finding.shown[0].text
+    assert figures.lengths == {"50%": 6, "95%": 16, "max": 16}
+    assert (figures.longest_answer, figures.too_long) == (4, 1)
 
 
 def test_a_question_within_a_conversation_is_a_leak_too(tmp_path: Path) -> None:
@@ -144,44 +119,22 @@ def test_a_question_within_a_conversation_is_a_leak_too(tmp_path: Path) -> None:
     assert "train.jsonl, line 61" in leak.shown[0].text
 
 
-def test_rows_that_max_length_leaves_out_are_counted(tmp_path: Path) -> None:
-    rows = pair("a " * 50, "b"), pair("a", "b " * 50), pair("a", "b")
-    (figures,) = survey([write(tmp_path / "train.jsonl", *rows)], 20).files
-    assert figures.too_long == 2
-
-
-def test_rows_that_are_too_long_are_named(tmp_path: Path) -> None:
+def test_examples_that_are_too_long_are_named(tmp_path: Path) -> None:
     file = write(tmp_path / "train.jsonl", *pairs(60), pair("a " * 50, "b"))
     assert lines(survey([file], 40), "too-long") == [61]
 
 
-def test_progress_is_reported_while_a_file_is_read(tmp_path: Path) -> None:
-    file = write(tmp_path / "train.jsonl", *pairs(5000))
-    counted: list[int] = []
-    survey([file], LENGTH, on_bytes=counted.append)
-    assert len(counted) == 5
-    assert 0 < sum(counted) <= file.stat().st_size
-
-
 def test_the_survey_is_json(tmp_path: Path) -> None:
     found = survey([write(tmp_path / "train.jsonl", *pairs(3))], LENGTH).as_dict()
-    assert json.loads(json.dumps(found))["files"][0]["rows"] == 3
+    assert json.loads(json.dumps(found))["files"][0]["examples"] == 3
 
 
 def test_the_screen_shows_figures_and_problems_with_their_fix(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.show_data(
-        survey([write(tmp_path / "train.jsonl", *pairs(60), "{", "{")], LENGTH, show=1)
-    )
+    wrong = {"messages": [{"role": "[red]x", "content": "a"}]}  # shown as it is, not as markup
+    file = write(tmp_path / "train.jsonl", *pairs(60), "{", "{", wrong)
+    screen.show_data(survey([file], LENGTH, show=1))
     shown = capsys.readouterr().out
-    for text in ("valid rows", "line 61", "Fix: write each row on one line", "1 more of this kind"):
+    for text in ("valid examples", "line 61", "Fix: write each", "1 more of this", "'[red]x'"):
         assert text in shown
-
-
-def test_a_row_that_says_markup_is_shown_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = {"messages": [{"role": "[red]x", "content": "a"}]}
-    screen.show_data(survey([write(tmp_path / "train.jsonl", *pairs(60), rows)], LENGTH))
-    assert '"[red]x"' in capsys.readouterr().out

@@ -39,12 +39,11 @@ def check(
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
     from tune import screen
-    from tune.validate import survey
+    from tune.survey import survey
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
-    with screen.reading(sum(path.stat().st_size for path in paths if path.is_file())) as on_bytes:
-        found = survey(paths, length or SETTINGS.max_length, show=show, on_bytes=on_bytes)
+    found = survey(paths, length or SETTINGS.max_length, show=show)
     if as_json:
         print(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
     else:

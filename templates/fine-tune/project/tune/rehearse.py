@@ -136,7 +136,7 @@ def _files(settings: Settings) -> dict[str, Path]:
 
 
 def _check(stage: Stage) -> str:
-    from tune.validate import survey
+    from tune.survey import survey
 
     files = _files(stage.real)
     if "test" not in files:
@@ -144,9 +144,11 @@ def _check(stage: Stage) -> str:
         raise TuneError(problem, f"uv run python -m tune split {stage.real.train_file} --replace")
     found = survey(list(files.values()), stage.real.max_length)
     if found.errors:
-        raise TuneError(f"The rows have {found.errors:,} errors.", "uv run python -m tune check")
-    rows = " + ".join(f"{each.rows:,}" for each in found.files)
-    return f"{rows} rows, no errors, {found.warnings:,} warnings"
+        raise TuneError(
+            f"The examples have {found.errors:,} errors.", "uv run python -m tune check"
+        )
+    examples = " + ".join(f"{each.examples:,}" for each in found.files)
+    return f"{examples} examples, no errors, {found.warnings:,} warnings"
 
 
 def _make_base(stage: Stage) -> str:

@@ -12,7 +12,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     TaskID,
     TextColumn,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from tune.rehearse import Rehearsal, Step
     from tune.report import Evaluation
     from tune.runs import Run
-    from tune.validate import Figures, Finding, Survey
+    from tune.survey import Figures, Finding, Survey
 
 SCREEN = Console()
 
@@ -127,19 +126,6 @@ def _verdict(plan: Plan) -> Iterator[str]:
 # What `check` shows
 
 
-@contextmanager
-def reading(size: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar for reading `size` bytes, on a terminal; yields its callback."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda more: None
-        return
-    columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=size)
-        yield lambda more: bar.advance(task, more)
-
-
 def show_data(survey: Survey) -> None:
     """The figures of data files, and their problems."""
     names = [PurePath(figures.file).name for figures in survey.files]
@@ -162,22 +148,17 @@ def show_data(survey: Survey) -> None:
 
 
 def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]]]:
-    yield "valid rows", lambda file: f"{file.rows:,}"
-    yield "rows with errors", lambda file: f"{file.broken:,}"
-    yield "questions per row", lambda file: f"{file.turns:.1f}"
+    yield "valid examples", lambda file: f"{file.examples:,}"
+    yield "with errors", lambda file: f"{file.broken:,}"
     yield "with system prompt", lambda file: f"{file.with_system:,}"
     yield "with tools", lambda file: f"{file.with_tools:,}"
     yield "tokens", lambda file: f"{file.tokens:,}"
     yield "  trained on", lambda file: f"{file.learned / max(file.tokens, 1):.0%}"
-    for name in ("50%", "90%", "95%", "99%"):
-        yield f"  {name} up to", partial(_length, name)
-    yield "  the longest row", partial(_length, "max")
-    yield "  the longest answer", lambda file: f"{file.answers.get('max', 0):,}"
+    yield "  half have up to", lambda file: f"{file.lengths['50%']:,}"
+    yield "  95% have up to", lambda file: f"{file.lengths['95%']:,}"
+    yield "  the longest example", lambda file: f"{file.lengths['max']:,}"
+    yield "  the longest answer", lambda file: f"{file.longest_answer:,}"
     yield f"over {max_length:,}, left out", lambda file: f"{file.too_long:,}"
-
-
-def _length(name: str, file: Figures) -> str:
-    return f"{file.lengths.get(name, 0):,}"
 
 
 def _show_finding(finding: Finding) -> None:

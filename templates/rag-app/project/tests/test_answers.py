@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
-from mistral_server import CHAT, EMBEDDINGS, Body, Handler, MistralServer, Reply, dropped, status
+from mistral_server import CHAT, EMBEDDINGS, Body, MistralServer, Reply, dropped, status
 from mistral_server import text as answering
 
 from plumbing.readers import Page
@@ -38,16 +38,6 @@ def model(online: Settings) -> Settings:
     return online
 
 
-def letters(words: str) -> Reply:
-    """Stream an answer letter by letter."""
-
-    def reply(handler: Handler, body: Body) -> None:
-        events = [handler.chunk(body, letter) for letter in words]
-        handler.stream([*events, handler.chunk(body, "", words), "data: [DONE]\n\n"])
-
-    return reply
-
-
 def sent(server: MistralServer) -> list[Body]:
     """The messages of the last question."""
     return [request.body["messages"] for request in server.requests if request.path == CHAT][-1]
@@ -72,7 +62,9 @@ def test_an_answer_grows_and_ends_with_its_citations(model: Settings) -> None:
 
 
 def test_a_citation_of_no_passage_is_never_shown(model: Settings, server: MistralServer) -> None:
-    server.will(letters("Yes [1, 9] and [77]. More [0]; see [2][3], or [1-9]. In code: `row[9]`."))
+    server.will(
+        answering([*"Yes [1, 9] and [77]. More [0]; see [2][3], or [1-9]. In code: `row[9]`."])
+    )
     steps = [step.text for step in pipeline.stream(ASKED, settings=model)]
     assert steps[-1] == "Yes [1] and. More; see [2], or [1]. In code: `row[9]`."
     for step in steps:

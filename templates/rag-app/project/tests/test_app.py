@@ -2,12 +2,12 @@ import json
 import re
 from pathlib import Path
 
-import app
 import gradio as gr
 import pytest
 from bs4 import BeautifulSoup
 from gradio_client import Client
 
+import app
 from plumbing.readers import Page
 from rag import bm25, ingest, offline, pipeline
 from rag.chunks import Citation, Passage, split

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from conftest import KEY, MODELS, QUICK, Write
 from filelock import FileLock
-from mistral_server import EMBEDDINGS, Body, Handler, MistralServer, slow, status
+from mistral_server import EMBEDDINGS, MistralServer, Reply, hanging, status
 
 from rag import bm25, documents, ingest, pipeline, vector_store
 from rag.ingest import IndexBusy, Ingested
@@ -60,7 +60,7 @@ def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
     for name in ("a.md", "b.md", "c.md"):
         (folder / "docs" / name).write_text(f"About {name}.\n\n{LONG}", encoding="utf-8")
     with MistralServer() as server:
-        server.will(Handler.answer, slow(60), path=EMBEDDINGS)  # the store already has some vectors
+        server.will(Reply(), hanging(), path=EMBEDDINGS)  # the store already has some vectors
         values = {"docs_dir": str(folder / "docs"), "index_dir": str(folder / "index")}
         values |= {"mistral_api_key": KEY, "mistral_server_url": server.url} | MODELS | QUICK
         code = (
@@ -202,7 +202,7 @@ def test_when_the_model_fails_keyword_search_works_and_the_next_ingest_completes
     for name in ("a.md", "c.md"):
         write(name, LONG)
     write("b.md", f"About coffee.\n\n{LONG}")  # too long for one request
-    server.will(Handler.answer, status(401), path=EMBEDDINGS)
+    server.will(Reply(), status(401), path=EMBEDDINGS)
     done = ingest.ingest(settings=online)
     assert len(done.problems) == 1
     assert "refused the API key" in done.problems[0]
@@ -266,13 +266,10 @@ def test_a_new_passage_size_splits_every_document_again(settings: Settings, writ
 def test_a_passage_is_embedded_with_its_heading_only(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
-    def check(handler: Handler, body: Body) -> None:
-        assert body["input"] == ["Tea\n# Tea\n\nGreen tea is brewed at 80 degrees."]
-        handler.answer(body)
-
-    server.will(check, path=EMBEDDINGS)
     write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
     assert ingest.ingest(settings=online).problems == ()
+    [request] = server.requests
+    assert request.body["input"] == ["Tea\n# Tea\n\nGreen tea is brewed at 80 degrees."]
 
 
 # Damage

@@ -7,16 +7,14 @@ from conftest import KEY, QUICK
 from mistral_server import (
     CHAT,
     EMBEDDINGS,
-    Body,
-    Handler,
     MistralServer,
     Reply,
     dropped,
-    malformed,
-    slow,
+    hanging,
     status,
     text,
 )
+from starlette.responses import Response
 
 from plumbing.retries import ModelUnavailable
 from rag import llm
@@ -63,28 +61,6 @@ def refusal(settings: Settings) -> str:
     return str(caught.value)
 
 
-def streaming(*contents: object) -> Reply:
-    """A stream of these contents, each as the `content` of a delta."""
-
-    def reply(handler: Handler, body: Body) -> None:
-        events = [handler.chunk(body, content) for content in contents]  # type: ignore[arg-type]
-        handler.stream([*events, handler.chunk(body, "", "all"), "data: [DONE]\n\n"])
-
-    return reply
-
-
-def unfinished(handler: Handler, body: Body) -> None:
-    """A stream that closes properly, but without a finish reason."""
-    handler.stream([handler.chunk(body, "Half an ")])
-
-
-def without_body(handler: Handler, _: Body) -> None:
-    """A gateway's error: a status without a body."""
-    handler.send_response(503)
-    handler.send_header("Content-Length", "0")
-    handler.end_headers()
-
-
 # Answers
 
 
@@ -100,7 +76,7 @@ def test_the_answer_is_streamed_with_its_token_counts(
 
 def test_reasoning_is_left_out_of_the_answer(either: Settings, server: MistralServer) -> None:
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}]
-    server.will(streaming(thought, [{"type": "text", "text": "Because"}], "."))
+    server.will(text([thought, [{"type": "text", "text": "Because"}], "."]))
     assert said(either) == "Because."
 
 
@@ -119,7 +95,7 @@ def test_a_roughly_compatible_server_works(settings: Settings) -> None:
 # Retries and the rate limit
 
 
-@pytest.mark.parametrize("reply", [status(429), status(500), without_body])
+@pytest.mark.parametrize("reply", [status(429), status(500), Response(status_code=503)])
 def test_a_temporary_failure_is_retried(
     either: Settings, server: MistralServer, reply: Reply
 ) -> None:
@@ -166,7 +142,7 @@ def test_a_server_without_embeddings_gets_only_one_request(
     [
         (status(401), "The model refused the API key."),
         (status(422), "The model mistral-small-latest did not accept the request."),
-        (malformed(), "The model's answer could not be read."),
+        (Reply("The ", end="{oops"), "The model's answer could not be read."),
         (dropped(), "The model could not be reached."),
     ],
 )
@@ -189,7 +165,7 @@ def test_the_text_before_a_dropped_connection_still_arrives(
 
 
 def test_a_stream_that_ends_too_early_is_a_failure(online: Settings, server: MistralServer) -> None:
-    server.will(unfinished)
+    server.will(Reply("Half an ", reason=""))
     assert refusal(online) == "The model could not be reached."
 
 
@@ -199,7 +175,7 @@ def test_a_retired_model_is_named(online: Settings) -> None:
 
 
 def test_a_silent_server_is_given_up_in_time(either: Settings, server: MistralServer) -> None:
-    server.will(slow(60))
+    server.will(hanging())
     assert refusal(changed(either, timeout=0.1, patience=0)) == "The model could not be reached."
 
 
@@ -238,11 +214,8 @@ def test_batches_keep_the_order_and_all_texts() -> None:
 def test_the_key_is_never_shown_or_logged(
     either: Settings, server: MistralServer, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
-    def quote(handler: Handler, _: Body) -> None:  # some servers do
-        handler.refuse(code, f"Incorrect API key provided: {KEY}")
-
     caplog.set_level(logging.DEBUG)
-    server.will(quote)
+    server.will(status(code, message=f"Incorrect API key provided: {KEY}"))  # some servers do
     shown = refusal(changed(either, patience=0)) + repr(either) + str(either)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in shown + caplog.text

@@ -1,0 +1,41 @@
+import pytest
+
+from plumbing.settings import ModelSettings, load
+
+
+class Settings(ModelSettings):
+    """Two settings of a template, one of them with another name before."""
+
+    renamed = {"DEPTH": "TOP_K"}
+    top_k: int = 5
+    examples: tuple[str, ...] = ()
+
+
+def test_a_variable_s_old_name_still_works_and_a_line_names_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEPTH", "3")
+    assert load(Settings).top_k == 3
+    assert capsys.readouterr().err == "DEPTH is now called TOP_K.\nFix: rename it in .env\n"
+    monkeypatch.setenv("TOP_K", "7")
+    assert load(Settings).top_k == 7
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TOP_K", "many"), ("EXAMPLES", "no list"), ("PORT", "99999")]
+)
+def test_a_wrong_value_ends_the_app_with_the_variable_s_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=rf"(?is){name}.*Fix: "):
+        load(Settings)
+
+
+def test_where_the_model_runs_follows_from_the_address_and_the_key() -> None:
+    assert ModelSettings().provider == "offline"
+    assert ModelSettings(mistral_api_key=" \n").provider == "offline"
+    assert ModelSettings(mistral_api_key="key").provider == "mistral"
+    own = ModelSettings(mistral_api_key="key", llm_base_url="http://localhost:11434/v1")
+    assert (own.provider, own.chat) == ("server", "ministral-3:8b")
