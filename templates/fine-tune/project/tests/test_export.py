@@ -17,9 +17,9 @@ import pytest
 pytest.importorskip("trl")
 
 import torch
-from conftest import Tuned
 from safetensors import SafetensorError
 
+from conftest import Tuned
 from tune import export, hub, models, runs, tiny, weights
 from tune.errors import TuneError, explained
 from tune.export import Export

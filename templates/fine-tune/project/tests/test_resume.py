@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import Tuned
 
+from conftest import Tuned
 from tune import __main__ as main
 from tune import checkpoints, train
 from tune.errors import TuneError

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import Tuned
 
+from conftest import Tuned
 from tune import serve, server
 from tune.errors import TuneError
 from tune.runs import Record, Run

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Tuned
 from filelock import FileLock
 
+from conftest import Tuned
 from tune import train
 from tune.errors import TuneError
 from tune.progress import Progress

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Tuned
 
+from conftest import Tuned
 from tune import job, models, tiny, tokens, trainer, weights
 from tune.dataset import Example
 from tune.errors import TuneError
