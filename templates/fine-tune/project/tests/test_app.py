@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import app
 import pytest
+from conftest import Tuned
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mistral_server import MistralServer, slowly
-
-from conftest import Tuned
 from test_inference import RECORDED, evaluation
+
+import app
 from tune import comparison, known, prompts, ui
 from tune.comparison import Shown
 from tune.dataset import last_words

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cloud import hf_job
 from huggingface_hub import HfApi, JobHardware, Volume
 
+from cloud import hf_job
 from tune.errors import TuneError
 from tune.settings import ROOT, Settings
 

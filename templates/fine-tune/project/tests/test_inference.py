@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Tuned
 from mistral_server import MistralServer, dropped, hanging, slowly, status, text
 
-from conftest import Tuned
 from tune import inference, known, local, metrics, prompts, report
 from tune.dataset import Example, last_words
 from tune.inference import Both
