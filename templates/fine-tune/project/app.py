@@ -97,6 +97,8 @@ def ask(question: str) -> dict[str, Any]:
 
 # The page
 
+QUESTION: dict[str, Any] = {"elem_id": "box", "placeholder": "Ask both models"}
+QUESTION |= {"label": "Question", "show_label": False}  # for screen readers
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -129,13 +131,7 @@ def compare_tab(page: gr.Blocks, who: gr.HTML) -> None:
     """The question box, the examples, the two columns and the votes."""
     shown = gr.State(Shown())
     box = gr.Textbox(
-        label="Question",  # for screen readers
-        placeholder="Ask both models",
-        show_label=False,
-        max_length=LONGEST,
-        submit_btn="Ask",
-        autofocus=True,
-        elem_id="box",
+        max_length=LONGEST, submit_btn="Ask", autofocus=True, elem_id="box", **QUESTION
     )
     with gr.Row(elem_id="chips"):
         chips = [gr.Button(text, size="sm", elem_classes="chip") for text in SETTINGS.examples]
@@ -148,11 +144,11 @@ def compare_tab(page: gr.Blocks, who: gr.HTML) -> None:
         buttons = [gr.Button(each, size="sm", interactive=False) for each in names(Shown())]
     tally = gr.HTML(elem_id="tally")
     everything = [question, *cards, *buttons, tally, who, box, shown]
-    box.submit(compare, [box, blind, shown], everything, **PRIVATE)
+    asking = [box, blind, shown]
+    box.submit(compare, asking, everything, **PRIVATE)
     for chip in chips:
         chip.click(compare, [chip, blind, shown], everything, **PRIVATE)
-    drawn = row.click(test_question, None, box, **PRIVATE)
-    drawn.then(compare, [box, blind, shown], everything, **PRIVATE)
+    row.click(test_question, None, box, **PRIVATE).then(compare, asking, everything, **PRIVATE)
     box.stop(stop, shown, None, queue=False, **PRIVATE)
     for button, place in zip(buttons, ("first", "second", "both", "neither"), strict=True):
         button.click(partial(vote, place), shown, everything, **PRIVATE)

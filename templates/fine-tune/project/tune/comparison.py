@@ -28,6 +28,7 @@ TITLES: dict[Side, str] = {"base": "Base", "tuned": "Tuned"}
 LETTERS = ("A", "B")  # the columns' titles in a blind vote
 LONGEST = 10_000  # characters of a question
 Update = dict[str, Any]
+SKIPPED = tuple(gr.skip() for _ in range(11))  # changes nothing
 
 _stops: dict[str, threading.Event] = {}  # stop events of the running questions, by Shown.id
 _one_line = threading.Lock()  # of the votes at a time
@@ -70,14 +71,14 @@ def opening(shown: Shown) -> tuple[Any, ...]:
         if len(quotes := known.recorded(question, SETTINGS)) == len(SIDES):
             both = {side: inference.quoted(each) for side, each in quotes.items()}
             return screen(replace(shown, question=question, both=both))
-    return (*(gr.skip() for _ in range(8)), badge(), gr.skip(), shown)
+    return (*SKIPPED[:8], badge(), *SKIPPED[9:])
 
 
 def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ...]]:
     """Ask both models, and stream both answers to the page."""
     question = (question or "").strip()[:LONGEST]
     if not question:
-        yield tuple(gr.skip() for _ in range(OUTPUTS))
+        yield SKIPPED
         return
     if running := _stops.pop(before.id, None):  # the page's older question
         running.set()
@@ -94,10 +95,9 @@ def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ..
             yield screen(shown, busy=True)
     except Exception:
         log.exception("no answer to %r", question)
-        sorry = Answer(text=prompts.SORRY, done=True)
-        shown = replace(shown, both=dict.fromkeys(SIDES, sorry))
+        shown = replace(shown, both=dict.fromkeys(SIDES, Answer(text=prompts.SORRY, done=True)))
     finally:
-        is_on_the_page = _stops.pop(shown.id, None) is not None
+        is_on_the_page = _stops.pop(shown.id, None)
     if is_on_the_page:
         yield screen(_mark_stopped(shown))
 
@@ -136,8 +136,6 @@ def vote(place: str, shown: Shown) -> tuple[Any, ...]:
 
 
 # Rendering: a function of `Shown` only
-
-OUTPUTS = 11
 
 
 def screen(shown: Shown, busy: bool = False) -> tuple[Any, ...]:

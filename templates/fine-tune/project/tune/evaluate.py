@@ -71,16 +71,17 @@ def evaluate(
 def choose(run: Run, settings: Settings, rows: int = 0) -> tuple[list[Example], tuple[str, ...]]:
     """The test examples to ask, and notes. Raises TuneError if all were in training."""
     files, every = _trained_on(run, settings), dataset.load(settings.test)
-    known, notes = _questions(files), []
+    known, notes = _questions(files), list[str]()
+    seen = [row for row in every if dataset.fingerprint(row.question) in known]
     fresh = [row for row in every if dataset.fingerprint(row.question) not in known]
     if not fresh:
         problem = f"All of {named(settings.test)} was in training: it can prove nothing."
         raise TuneError(problem, "uv run python -m tune split --help")
-    if seen := [str(row.line) for row in every if row not in fresh]:
-        count, lines = counted(len(seen)), ", ".join(seen[:5]) + " …" * (len(seen) > 5)
+    if seen:
+        count, lines = counted(len(seen)), ", ".join(str(row.line) for row in seen[:5])
         notes.append(f"Left out: {count} of {named(settings.test)} in training (line {lines}).")
     about = run.record.data.get("train", {})
-    if about.get("sha256") not in map(dataset.digest, files):
+    if about.get("sha256") not in [dataset.digest(file) for file in files]:
         file = about.get("file", named(settings.train))
         notes.append(f"{file} has changed since training: some questions may be known.")
     if run.record.settings.get("system", prompts.SYSTEM) != prompts.SYSTEM:

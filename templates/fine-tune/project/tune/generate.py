@@ -186,17 +186,11 @@ class Generator:
         places = (mask.cumsum(-1) - 1).clamp(min=0)  # positions start after the padding
         ends = torch.tensor(sorted(self._ends), device=ids.device)
         ended = torch.zeros(len(prompts), dtype=torch.bool, device=ids.device)
-        cache: dict[str, Any] = {}
+        inputs: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1}
         for _ in range(self.max_tokens):
+            inputs |= {"input_ids": ids, "attention_mask": mask, "position_ids": places}
             with torch.inference_mode():
-                output = self.model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=places,
-                    use_cache=True,
-                    logits_to_keep=1,
-                    **cache,
-                )
+                output = self.model(**inputs)
                 picked = self._pick(output.logits[:, -1])
             ended |= torch.isin(picked, ends)
             yield picked.tolist()
@@ -204,9 +198,9 @@ class Generator:
                 return
             ids = picked[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=-1)
-            # Renamed in Transformers 5.24
-            cache = {key: output[key] for key in ("cache", "past_key_values") if key in output}
             places = places[:, -1:] + 1
+            name = "cache" if "cache" in output else "past_key_values"  # renamed in 5.24
+            inputs[name] = output[name]
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Token ids padded on the left to one length, and the attention mask."""

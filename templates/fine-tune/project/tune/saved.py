@@ -76,7 +76,8 @@ class Saved:
         for line in text.split("\n"):
             with suppress(ValueError, KeyError, TypeError, AttributeError):  # cut off by a crash
                 about = json.loads(line)
-                found[about.pop("key")] = Reply(**about)
+                key = about.pop("key")
+                found[key] = Reply(**about)
         return found
 
     def _add(self, replies: Mapping[str, Reply]) -> None:

@@ -189,7 +189,8 @@ def _fall(figures: Mapping[str, Any], name: str) -> str:
 
 def curve(run: Run) -> str:
     """The losses of a run as an SVG, on a logarithmic scale."""
-    lines = {name: list(_points(read_log(run.log), name)) for name in CURVES}
+    log = read_log(run.log)
+    lines = {name: list(_points(log, name)) for name in CURVES}
     every = [point for points in lines.values() for point in points]
     if len(every) < 2:
         return empty("The loss appears here after the first steps.")
@@ -200,22 +201,22 @@ def curve(run: Run) -> str:
         share = (math.log(loss) - low) / (high - low)
         return LEFT + (WIDTH - LEFT - 16) * step / last, 8 + (HEIGHT - BELOW - 8) * (1 - share)
 
-    grid = []
-    for fourth in range(5):
-        step, loss = last * fourth / 4, math.exp(low + (high - low) * fourth / 4)
-        x, y = place(step, loss)
-        grid.append(f'<line x1="{LEFT}" x2="{WIDTH - 16}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        grid.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.2g}</text>')
-        grid.append(f'<text x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{step:.0f}</text>')
-    drawn = ""
+    marks = [(last * n / 4, math.exp(low + (high - low) * n / 4)) for n in range(5)]
+    drawn = "".join(_mark(step, loss, *place(step, loss)) for step, loss in marks)
     for name, points in lines.items():
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         drawn += f'<polyline class="{name}" points="{path}"/>' if points else ""
     legend = "".join(f'<span class="{name}">{words}</span>' for name, words in CURVES.items())
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Loss by step">{drawn}</svg>'
+    return f'<figure class="curve">{svg}<figcaption>{legend}</figcaption></figure>'
+
+
+def _mark(step: float, loss: float, x: float, y: float) -> str:
+    """A line of the grid, and its labels on both axes."""
     return (
-        f'<figure class="curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="Loss by step"><g class="grid">{"".join(grid)}</g>{drawn}</svg>'
-        f"<figcaption>{legend}</figcaption></figure>"
+        f'<line x1="{LEFT}" x2="{WIDTH - 16}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.2g}</text>'
+        f'<text x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{step:.0f}</text>'
     )
 
 
