@@ -118,11 +118,15 @@ def _speed(answer: Answer, named: bool) -> str:
 
 
 def _match(answer: Answer, expected: str | None) -> str:
+    """How near the answer is to the expected one."""
     if expected is None or not answer.done or answer.kind == "none":
         return ""
-    if metrics.normal(answer.text) == metrics.normal(expected):
-        return '<b class="good">as expected</b>'
-    return '<b class="bad">not as expected</b>'
+    name, _ = metrics.headline([expected])
+    share = metrics.METRICS[name].measure(expected, answer.text)
+    if name != "exact_match":
+        return f"<b>{metrics.METRICS[name].label} {metrics.points(100 * share)}</b>"
+    tone, words = ("good", "as expected") if share == 1 else ("bad", "not as expected")
+    return f'<b class="{tone}">{words}</b>'
 
 
 def tally(counts: Mapping[str, int], blind: int) -> str:
