@@ -55,7 +55,7 @@ def bare(path: Path) -> int:
 def checked(path: Path) -> int:
     """Read the rows as `python -m tune check` does."""
     sys.path.insert(0, str(PROJECT))
-    found = import_module("tune.survey").survey([path], 2048)
+    found = import_module("tune.validate").survey([path], 2048)
     if found.findings:
         sys.exit(f"The rows should be good: {found.findings}")
     rows: int = found.files[0].examples

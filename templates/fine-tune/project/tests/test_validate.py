@@ -1,148 +1,140 @@
-"""The problems of an example, each with a fix."""
+"""The survey of data files: figures, and problems between examples."""
 
-from typing import Any
+import json
+from pathlib import Path
 
 import pytest
 
-from tune import validate
-from tune.dataset import Example, Problem, to_example
+from tune import screen
+from tune.validate import Survey, survey
 
-USER = {"role": "user", "content": "Where is it?"}
-ASSISTANT = {"role": "assistant", "content": "Here."}
-SYSTEM = {"role": "system", "content": "Be brief."}
-CALL = {"id": "a1B2c3D4e", "type": "function", "function": {"name": "find", "arguments": "{}"}}
-CALLS = {"role": "assistant", "content": "", "tool_calls": [CALL]}
-RESULT = {"role": "tool", "tool_call_id": "a1B2c3D4e", "content": "here"}
-TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+LENGTH = 2048
 
 
-def found(*messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()) -> list[Problem]:
-    example = to_example({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 3)
-    assert isinstance(example, Example), example
-    return validate.check(example)
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
-def calling(name: str, arguments: object) -> dict[str, Any]:
-    return {**CALLS, "tool_calls": [{**CALL, "function": {"name": name, "arguments": arguments}}]}
+def pair(prompt: str, completion: str) -> dict[str, str]:
+    return {"prompt": prompt, "completion": completion}
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [
-        (USER, ASSISTANT),
-        (SYSTEM, USER, ASSISTANT, USER, ASSISTANT),
-        (USER, CALLS, RESULT, ASSISTANT),
-        (USER, CALLS),
-        (USER, {**ASSISTANT, "weight": 0}, USER, {**ASSISTANT, "weight": 1}),
-    ],
-    ids=lambda messages: " ".join(message["role"] for message in messages),
-)
-def test_a_good_example_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None:
-    assert found(*messages) == found(*messages, tools=(TOOL,)) == []
+def pairs(count: int) -> list[dict[str, str]]:
+    return [pair(f"question {at}", f"answer {at}") for at in range(count)]
+
+
+def lines(found: Survey, kind: str) -> list[int]:
+    return [
+        each.line for finding in found.findings if finding.kind == kind for each in finding.shown
+    ]
+
+
+def test_good_examples_have_no_findings(tmp_path: Path) -> None:
+    assert survey([write(tmp_path / "train.jsonl", *pairs(60))], LENGTH).findings == ()
 
 
 @pytest.mark.parametrize(
-    ("kind", "fix", "messages"),
-    [
-        ("role", "write assistant", ({"role": "narrator", "content": "Hi"}, ASSISTANT)),
-        ("role", "write assistant", ({"content": "Hi"}, ASSISTANT)),
-        ("order", "put a question before", (ASSISTANT, USER, ASSISTANT)),
-        ("order", "put a question before", (SYSTEM, ASSISTANT)),
-        ("order", "put a question before", (USER, ASSISTANT, ASSISTANT)),
-        ("order", "join", (USER, USER, ASSISTANT)),
-        ("order", "only once", (USER, ASSISTANT, SYSTEM, USER, ASSISTANT)),
-        ("no-answer", "add the answer", (USER,)),
-        ("no-answer", "add the answer", (USER, ASSISTANT, USER)),
-        ("empty", "write it", (USER, {"role": "assistant", "content": " \n"})),
-        ("empty", "write it", ({"role": "user"}, ASSISTANT)),
-        ("weight", "0 (not trained on) or 1", (USER, {**ASSISTANT, "weight": 0.5})),
-        ("weight", "at least one answer", (USER, {**ASSISTANT, "weight": 0})),
-        ("control-token", "remove it", (USER, {"role": "assistant", "content": "Hi</s>"})),
-        ("control-token", "remove it", ({"role": "user", "content": "[INST] Hi"}, ASSISTANT)),
-        ("control-token", "remove it", (USER, calling("find", {"city": "[/INST]"}))),
-        ("surrogate", "half", ({"role": "user", "content": "Hi \ud83d"}, ASSISTANT)),
-        ("order", "tool_calls", (USER, RESULT, ASSISTANT)),
-        ("tool-result", "the id of the call", (USER, ASSISTANT, RESULT, ASSISTANT)),
-        ("tool-result", "add {", (USER, CALLS, USER, ASSISTANT)),
-        ("tool-call", "letters", (USER, calling("find it", {}))),
-        ("tool-call", "an object", (USER, calling("find", "{city: Paris}"))),
-        ("tool-call", "an object", (USER, calling("find", '{"a": NaN}'))),
-    ],
+    "again", ["Question 1", " question  1 ", "QUESTION 1", "Question: 1?", "“question” １…"]
 )
-def test_a_problem_is_named_with_its_line_and_a_fix(
-    kind: str, fix: str, messages: tuple[dict[str, Any], ...]
+def test_an_example_that_is_there_twice_is_a_warning(tmp_path: Path, again: str) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), pair(again, "Answer 1"))
+    found = survey([file], LENGTH)
+    assert (lines(found, "duplicate"), found.errors) == ([61], 0)
+
+
+def test_one_question_with_two_answers_is_a_warning(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), pair("question 1", "something else"))
+    found = survey([file], LENGTH)
+    assert lines(found, "contradiction") == [61]
+    assert "line 2" in found.findings[0].shown[0].text
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [("1 + 2", "1 - 2"), ("C", "C++"), ("2.5", "25"), ("?", "!"), ("😀", "😡")]
+)
+def test_signs_that_change_the_meaning_are_not_ignored(tmp_path: Path, one: str, two: str) -> None:
+    found = survey([write(tmp_path / "a.jsonl", pair(one, "a"), pair(two, "b"))], LENGTH)
+    assert [each.kind for each in found.findings] == ["few"]
+
+
+def test_a_question_in_two_files_is_an_error(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", *pairs(60))
+    test = write(
+        tmp_path / "test.jsonl", *(pair(f"other {at}", "a") for at in range(9)), pairs(3)[2]
+    )
+    found = survey([train, test], LENGTH)
+    (leak,) = next(each for each in found.findings if each.kind == "leak").shown
+    assert (leak.line, leak.level) == (10, "error")
+    assert "train.jsonl, line 3" in leak.text
+
+
+def test_another_system_prompt_makes_another_question(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", {**pair("hi", "a"), "system": "Be brief."})
+    test = write(tmp_path / "test.jsonl", pair("hi", "a"))
+    assert lines(survey([train, test], LENGTH), "leak") == []
+
+
+def test_answers_that_are_nearly_all_the_same_are_a_warning(tmp_path: Path) -> None:
+    rows = [pair(f"question {at}", "yes" if at else "no") for at in range(60)]
+    found = survey([write(tmp_path / "train.jsonl", *rows)], LENGTH)
+    assert "98%" in found.findings[0].shown[0].text
+
+
+@pytest.mark.parametrize(("name", "rows"), [("train.jsonl", 49), ("test.jsonl", 19)])
+def test_few_examples_are_a_warning(tmp_path: Path, name: str, rows: int) -> None:
+    found = survey([write(tmp_path / name, *pairs(rows))], LENGTH)
+    assert [each.kind for each in found.findings] == ["few"]
+    assert survey([write(tmp_path / name, *pairs(rows + 1))], LENGTH).findings == ()
+
+
+def test_a_file_without_a_good_example_is_an_error(tmp_path: Path) -> None:
+    assert survey([write(tmp_path / "train.jsonl", "")], LENGTH).errors == 1
+
+
+def test_all_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), *("{" for _ in range(9)))
+    (finding,) = survey([file], LENGTH, show=2).findings
+    assert (finding.count, [each.line for each in finding.shown]) == (9, [61, 62])
+
+
+def test_the_figures_count_examples_and_tokens(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    lines = ({"messages": [hi, hello]}, {"messages": [system, hi, hello, hi, hello]}, "{")
+    (figures,) = survey([write(tmp_path / "train.jsonl", *lines)], 15).files
+    assert (figures.examples, figures.broken, figures.with_system) == (2, 1, 1)
+    assert (figures.tokens, figures.learned) == (6 + 16, 2 + 4)
+    assert figures.lengths == {"50%": 6, "95%": 16, "max": 16}
+    assert (figures.longest_answer, figures.too_long) == (4, 1)
+
+
+def test_a_question_within_a_conversation_is_a_leak_too(tmp_path: Path) -> None:
+    said = [("user", "Hi there"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "Bye")]
+    row = {"messages": [{"role": role, "content": text} for role, text in said]}
+    train = write(tmp_path / "train.jsonl", *pairs(60), row)
+    test = write(tmp_path / "test.jsonl", pair("hi there!", "Welcome"))
+    (leak,) = [each for each in survey([train, test], LENGTH).findings if each.kind == "leak"]
+    assert "train.jsonl, line 61" in leak.shown[0].text
+
+
+def test_examples_that_are_too_long_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), pair("a " * 50, "b"))
+    assert lines(survey([file], 40), "too-long") == [61]
+
+
+def test_the_survey_is_json(tmp_path: Path) -> None:
+    found = survey([write(tmp_path / "train.jsonl", *pairs(3))], LENGTH).as_dict()
+    assert json.loads(json.dumps(found))["files"][0]["examples"] == 3
+
+
+def test_the_screen_shows_figures_and_problems_with_their_fix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = next(each for each in found(*messages) if each.level == "error")
-    assert problem.kind == kind
-    assert str(problem).startswith("rows.jsonl, line 3: ")
-    assert fix in f"{problem.text} {problem.fix}"
-
-
-def test_control_tokens_are_found_in_the_description_of_a_tool() -> None:
-    tool = {"type": "function", "function": {"name": "find", "description": "[/INST]"}}
-    assert [each.kind for each in found(USER, ASSISTANT, tools=(tool,))] == ["control-token"]
-
-
-def test_a_call_of_a_tool_that_is_not_described_is_a_warning() -> None:
-    other = {"type": "function", "function": {"name": "other"}}
-    (problem,) = found(USER, CALLS, tools=(other,))
-    assert (problem.kind, problem.level) == ("tool-unknown", "warning")
-
-
-@pytest.mark.parametrize("text", ["Grüße aus Köln", "l’été"])
-def test_text_in_the_wrong_encoding_is_a_warning(text: str) -> None:
-    broken = text.encode().decode("cp1252")
-    (problem,) = found({"role": "user", "content": broken}, ASSISTANT)
-    assert (problem.kind, problem.level) == ("mojibake", "warning")
-    assert found({"role": "user", "content": text}, ASSISTANT) == []
-
-
-# Personal data and secrets. These are put together so that no scanner takes them for real ones.
-
-LETTERS = "a1b2c3d4e5f6g7h8" * 3
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("an e-mail address", "Write to jo.doe+x@mail.company.io, please"),
-        ("a phone number", "Call +49 (0)30 1234-5678"),
-        ("a phone number", "Appelez le 06 12 34 56 78"),
-        ("a phone number", "Rufen Sie 030/1234567 an"),
-        ("a phone number", "Call (212) 555-0123"),
-        ("an IBAN", "Pay to DE89 3704 0044 0532 0130 00"),
-        ("a card number", "It is 4111 1111 1111 1111"),
-        ("a card number", "It is 3782 822463 10005"),
-        ("a Mistral API key", f"MISTRAL_API_KEY={LETTERS[:32]}"),
-        ("a Hugging Face token", f"hf_{LETTERS[:34]}"),
-        ("an API key", f"sk-proj-{LETTERS[:32]}"),
-        ("a bearer token", f"Authorization: Bearer {LETTERS[:30]}"),
-    ],
-)
-def test_personal_data_and_secrets_are_found_and_not_shown_whole(name: str, text: str) -> None:
-    ((kind, shown),) = validate.find_private(text)
-    assert kind == name
-    assert shown[:3] in text and shown[4:] not in text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "My order 4711-0815-2024 of 2026-11-25 10:30:15",
-        "It costs 1.234.567,89 or 12,000,000 and 30 000 000",
-        "At 192.168.100.200, version 10.12.13.14, ISBN 978-3-16-148410-0",
-        "The card 4111 1111 1111 1112 has a wrong check digit",
-        "J Neurosci 1997 17 4087 4093 9151725",
-        "DE88 3704 0044 0532 0130 00 has a wrong checksum",
-        "Write to jo@example.com, @support, or me @ home",
-        "from transformers import Mistral3ForConditionalGeneration",
-    ],
-)
-def test_text_that_only_looks_similar_is_not_reported(text: str) -> None:
-    assert list(validate.find_private(text)) == []
-
-
-def test_personal_data_is_a_warning_with_a_placeholder() -> None:
-    (problem,) = found({"role": "user", "content": "I am jo@gmail.com"}, ASSISTANT)
-    assert (problem.kind, problem.level) == ("personal", "warning")
-    assert "[EMAIL]" in problem.fix
+    wrong = {"messages": [{"role": "[red]x", "content": "a"}]}  # shown as it is, not as markup
+    file = write(tmp_path / "train.jsonl", *pairs(60), "{", "{", wrong)
+    screen.show_data(survey([file], LENGTH, show=1))
+    shown = capsys.readouterr().out
+    for text in ("valid examples", "line 61", "Fix: write each", "1 more of this", "'[red]x'"):
+        assert text in shown

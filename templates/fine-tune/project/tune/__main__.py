@@ -38,7 +38,7 @@ def check(
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
     from tune import screen
-    from tune.survey import survey
+    from tune.validate import survey
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]

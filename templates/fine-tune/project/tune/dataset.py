@@ -121,11 +121,11 @@ def label(path: Path) -> str:
 
 def load(path: Path) -> list[Example]:
     """All examples of a file. Raises TuneError for the first one that would spoil the training."""
-    from tune import validate  # here: it imports this module
+    from tune import checks  # here: it imports this module
 
     examples = []
     for each in read(path):
-        problems = [each] if isinstance(each, Problem) else validate.check(each)
+        problems = [each] if isinstance(each, Problem) else checks.check(each)
         if error := next((problem for problem in problems if problem.level == "error"), None):
             again = f"uv run python -m tune check {label(path)}"
             raise TuneError(str(error), f"{error.fix}\n(to see all problems: {again})")

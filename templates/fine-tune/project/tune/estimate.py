@@ -14,19 +14,18 @@ from tune.models import Base, Method, Shape
 if TYPE_CHECKING:
     from tune.settings import Settings
 
-GB, MIB = 2**30, 2.0**20  # memory is counted in powers of two, as on the GPUs' labels
+GB = 2**30  # memory is counted in powers of two, as on the GPUs' labels
 LEFT = 0.05  # share of the memory for the desktop and other programs
 
 # Memory, in bytes:
 #
-# weights      LoRA: 16 bits, 2 bytes each. QLoRA: the matrices of the layers and the vision tower
+# weights      LoRA: 16 bits, 2 bytes each. QLoRA: the matrices of the layers and the vision part
 #              in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et
-#              al. 2023, "QLoRA", section 3); the embeddings, the output layer and the experts of a
-#              mixture in 16 bits. Full tuning: 32 bits, 4 bytes each; layers have a 16-bit copy for
-#              the multiplications as well, 6 bytes each.
+#              al. 2023, "QLoRA", section 3); the embeddings and the output layer in 16 bits. Full
+#              tuning: 32 bits, 4 bytes each; layers have a 16-bit copy for the multiplications.
 # trained      each trainable parameter, with its gradient and Adam's two moments, all in 32 bits:
 #              16 bytes. With full tuning the weights are counted above: 12 bytes, and the vision
-#              tower is not trained. LoRA trains rank * (inputs + outputs) parameters for each
+#              part is not trained. LoRA trains rank * (inputs + outputs) parameters for each
 #              matrix (Hu et al. 2021, "LoRA").
 # activations  with gradient checkpointing: one 16-bit state for each token and layer, and while a
 #              layer is recomputed, its matrices' inputs and outputs, in 16 bits and in the
@@ -35,8 +34,7 @@ LEFT = 0.05  # share of the memory for the desktop and other programs
 #              keeps each token's last state (in 16 bits) and its gradient (in 32 and in 16).
 # overhead     about 1 GB for the driver's context, libraries and workspace; a tenth of the rest is
 #              lost to fragmentation. Both are from experience, not derived.
-FULL, QUARTER = 2.0, (4 + 8 / 64 + 32 / (64 * 256)) / 8
-TRAINED = 16
+QUARTER = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 TILE = (4096, 32768)
 FIXED, LOST = 1 * GB, 0.1
 
@@ -46,13 +44,12 @@ FIXED, LOST = 1 * GB, 0.1
 #              more for LoRA and 4 for full tuning, and gradient checkpointing a second forward
 #              pass: 6 and 8. Attention is left out: a tenth at 4,096 tokens.
 # sustained    the share of the data sheet's speed that training reaches.
-# least        the minimum for a layer, however short the rows are: launching its kernels.
+# least        the minimum for a layer, however short the examples: launching its kernels.
 # unpacking    QLoRA converts its weights to 16 bits in each of three passes: 0.5 bytes read, 2
 #              written, 2 read, at the share of the bandwidth that this reaches.
 #
 # The shares and the minimum are fitted to the single-GPU figures in Qwen's README (an A100, 1.8B to
-# 14B, LoRA and QLoRA, 256 to 8,192 tokens): all 36 times are within 35 %, those of 7B and 14B
-# within 17 % except for one. No other GPU has been compared.
+# 14B, LoRA and QLoRA, 256 to 8,192 tokens): all 36 times are within 35 %.
 SUSTAINED = 0.43
 LEAST = 0.005  # seconds
 UNPACKED, UNPACKING = 3 * (0.5 + 2 + 2), 0.18
@@ -86,7 +83,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class DataSize:
-    """The size of the data; `padded` is a row's mean length in tokens, with padding."""
+    """The size of the data; `padded` is an example's mean length in tokens, with padding."""
 
     examples: int
     tokens: int
@@ -95,7 +92,7 @@ class DataSize:
 
     @classmethod
     def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> DataSize:
-        """Estimate from the lengths of `count` rows, or of a sample of them."""
+        """Estimate from the lengths of `count` examples, or of a sample of them."""
         kept = [length for length in lengths if length <= settings.max_length] or [0]
         random.Random(settings.seed).shuffle(kept)
         size = settings.batch_size
@@ -107,7 +104,7 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Training:
-    """A training on one GPU; `length` is the longest row's, in tokens."""
+    """A training on one GPU; `length` is the longest example's, in tokens."""
 
     base: Base
     method: Method
@@ -134,7 +131,7 @@ class Training:
 
     @property
     def sequences(self) -> int:
-        """The sequences of one epoch: rows, or packs of rows."""
+        """The sequences of one epoch: examples, or packs of them."""
         packed = math.ceil(self.data.tokens / self.length) if self.length else 0
         return packed if self.packing else self.data.examples
 
@@ -142,11 +139,6 @@ class Training:
     def batches(self) -> int:
         """The batches of one epoch."""
         return math.ceil(self.sequences / self.batch)
-
-    @property
-    def passes(self) -> int:
-        """The batches of all epochs."""
-        return math.ceil(self.batches * self.epochs)
 
     @property
     def steps(self) -> int:
@@ -176,7 +168,7 @@ def memory(training: Training) -> tuple[Term, ...]:
 
 def inference_memory(shape: Shape, copies: int = 1) -> float:
     """The bytes that a model takes on a GPU to answer, or to be exported, in 16 bits."""
-    return copies * shape.parameters * FULL + FIXED
+    return copies * shape.parameters * 2 + FIXED
 
 
 def needs_4_bits(shape: Shape | None, free: float, quantizes: bool, copies: int = 1) -> bool:
@@ -190,30 +182,27 @@ def needs_4_bits(shape: Shape | None, free: float, quantizes: bool, copies: int 
 def _weights(training: Training) -> Term:
     shape = training.shape
     if training.method == "lora":
-        formula = f"{_billions(shape.parameters)} x {FULL:.0f} bytes"
-        return Term("weights", shape.parameters * FULL, formula)
-    parts = {"qlora": (shape.quantized, QUARTER, FULL), "full": (shape.in_layers, 6, 4)}
+        formula = f"{_billions(shape.parameters)} x 2 bytes"
+        return Term("weights", shape.parameters * 2, formula)
+    parts = {"qlora": (shape.in_layers + shape.vision, QUARTER, 2), "full": (shape.in_layers, 6, 4)}
     first, each, other = parts[training.method]
     rest = shape.parameters - first
-    formula = f"{_billions(first)} x {each:.3g} bytes + {_billions(rest)} x {other:.0f}"
+    formula = f"{_billions(first)} x {each:.3g} bytes + {_billions(rest)} x {other}"
     return Term("weights", first * each + rest * other, formula)
 
 
 def _trained(training: Training) -> Term:
     shape = training.shape
     if training.method == "full":
-        numbers, each = shape.parameters - shape.vision, TRAINED - 4
-        formula = f"{_billions(numbers)} x {each} bytes (gradient, Adam's two)"
-        return Term("trained", numbers * each, formula)
-    numbers = training.rank * shape.layers * _ends(_adapted(training))
-    formula = f"rank {training.rank}: {numbers / 1e6:.1f} million x {TRAINED} bytes"
-    return Term("adapter", numbers * TRAINED, formula)
+        numbers = shape.parameters - shape.vision
+        return Term("trained", numbers * 12, f"{_billions(numbers)} x 12 bytes (gradient, Adam)")
+    numbers = training.rank * shape.layers * _ends(shape)
+    return Term("adapter", numbers * 16, f"rank {training.rank}: {_billions(numbers)} x 16 bytes")
 
 
 def _activations(training: Training) -> Term:
     shape, tokens = training.shape, training.tokens
-    ends = _ends(shape.attention) + shape.active * _ends(shape.feed_forward)
-    each = 2 if training.method == "full" else 2 + 4
+    ends, each = _ends(shape), 2 if training.method == "full" else 2 + 4
     total = tokens * (shape.layers * shape.hidden * 2 + ends * each)
     states = f"{shape.layers} layers x {shape.hidden:,} x 2 bytes"
     return Term("activations", total, f"{tokens:,} tokens x ({states} + {ends:,} x {each})")
@@ -227,14 +216,8 @@ def _output(training: Training) -> Term:
     return Term("output", total, formula)
 
 
-def _adapted(training: Training) -> tuple[tuple[int, int], ...]:
-    """The matrices of a layer that LoRA adapts."""
-    shape = training.shape
-    return shape.attention if shape.experts > 1 else (*shape.attention, *shape.feed_forward)
-
-
-def _ends(matrices: Sequence[tuple[int, int]]) -> int:
-    return sum(inputs + outputs for inputs, outputs in matrices)
+def _ends(shape: Shape) -> int:
+    return sum(inputs + outputs for inputs, outputs in shape.matrices)
 
 
 def _billions(number: float) -> str:
@@ -248,16 +231,12 @@ def seconds(training: Training, gpu: Gpu) -> float | None:
     """The time of all batches, without evaluations; None if the GPU's speed is not known."""
     if not gpu.tflops:
         return None
-    return training.passes * pass_seconds(training, gpu) / gpu.count
-
-
-def pass_seconds(training: Training, gpu: Gpu) -> float:
-    """The time of one batch, forward and backward, on a GPU with a known speed."""
     shape = training.shape
     length = training.length if training.packing else training.data.padded
     each = 8 if training.method == "full" else 6
-    computing = each * shape.multiplied * training.batch * length / (SUSTAINED * gpu.tflops * 1e12)
-    unpacking = 0.0
+    multiplied = shape.in_layers + shape.embeddings  # parameters, for each token
+    computing = each * multiplied * training.batch * length / (SUSTAINED * gpu.tflops * 1e12)
+    batch = max(computing, shape.layers * LEAST)
     if training.method == "qlora":
-        unpacking = shape.in_layers * UNPACKED / (UNPACKING * gpu.bandwidth)
-    return max(computing, shape.layers * LEAST) + unpacking
+        batch += shape.in_layers * UNPACKED / (UNPACKING * gpu.bandwidth)
+    return batch * math.ceil(training.batches * training.epochs) / gpu.count

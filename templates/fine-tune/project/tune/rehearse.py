@@ -132,7 +132,7 @@ def _files(settings: Settings) -> dict[str, Path]:
 
 
 def _check(stage: Stage) -> str:
-    from tune.survey import survey
+    from tune.validate import survey
 
     need_training()
     files = _files(stage.real)

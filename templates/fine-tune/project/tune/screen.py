@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tune.rehearse import Rehearsal, Step
     from tune.results import Evaluation
     from tune.runs import Run
-    from tune.survey import Figures, Finding, Survey
     from tune.train import Job
+    from tune.validate import Figures, Finding, Survey
 
 SCREEN = Console()
 
@@ -49,7 +49,7 @@ def show_bases(bases: Sequence[Base]) -> None:
     size, about = Column("size", justify="right"), Column("on the hub", overflow="fold")
     table = Table("name", size, about, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for base in bases:
-        billions = f"{base.shape.parameters / 1e9:.1f}B" if base.shape else "?"
+        billions = f"{base.parameters / 1e9:.1f}B"
         note = f"{base.source}\n[dim]{base.licence}; {base.note}"
         table.add_row(f"[bold]{base.name}", billions, note)
     SCREEN.print(table)

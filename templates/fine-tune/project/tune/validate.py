@@ -1,203 +1,175 @@
-"""Checks an example: its messages, its tool calls, personal data and secrets."""
+"""Checks data files: the problems in and between them, and the figures of each."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
 
-from tune.dataset import Example, Problem, reply
-from tune.formats import DECODER, Message
+from tune import tokens
+from tune.checks import check
+from tune.dataset import Example, Level, Problem, fingerprint, label, read
 
-# Which role may follow which, and the problem if another one does
-FOLLOWS = {
-    "": ("system", "user"),
-    "system": ("user",),
-    "user": ("assistant",),
-    "assistant": ("user", "tool"),
-    "tool": ("tool", "assistant", "user"),
-}
-OUT_OF_ORDER = {
-    "assistant": ("an assistant's message does not follow a user's.", "put a question before it."),
-    "system": ("the system prompt is not first.", "put it first, and only once."),
-    "tool": ("a tool answers without a call.", "put the assistant's tool_calls before it."),
-    "user": ("there are two user messages in a row.", "join them, or put an answer between."),
-}
-PLACEHOLDER = "replace it with a placeholder such as [EMAIL], or an invented value."
-# Each name with its pattern. A model that has learned one of these may repeat it to anyone.
-SECRETS = {
-    "a Mistral API key": (
-        r"(?i:(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}"
-        r"\b(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])"
-        r"(?!\w+(?:generation|classification)\b)[a-z0-9]{32})\b)"
-    ),
-    "a bearer token": r"(?i:\bbearer)\s+(?P<secret>(?=[\w.~+/-]*[0-9])[\w.~+/-]{20,})",
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
-    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,})",
-    "an API key": r"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)[\w-]{20,}",
-    "an AWS key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "a Google key": r"\bAIza[\w-]{35}",
-    "a Slack token": r"\bxox[abprs]-[\w-]{10,}",
-    "a token (JWT)": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
-    "a private key": r"-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----",
-}
-PERSONAL = {
-    "an e-mail address": (
-        r"\b[\w.+-]{1,64}@(?!(?:[\w-]+\.)*(?:example\.(?:com|org|net)|\w+\.(?:example|test))\b)"
-        r"(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b"
-    ),
-    "an IBAN": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
-    "a card number": (
-        r"(?<![\w.-])(?:"
-        r"[2-6]\d{12,18}"
-        r"|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"  # 4111 1111 1111 1111
-        r"|3\d{3}([ -])\d{6}\2\d{4,5}"  # 3782 822463 10005
-        r")(?![\w-])"
-    ),
-    "a phone number": (
-        r"(?<![\w+.-])(?:"
-        r"(?:\+|00)[1-9]\d{0,2}(?:[ .\-/]{0,2}\(?\d\)?){7,12}"  # +49 30 1234567
-        r"|\(?0\d{2,4}\)?[ /-]\d{3,4}[ -]?\d{2,5}(?:[ -]\d{2,4})?"  # 030 1234567
-        r"|0[1-9](?:[ .]\d{2}){4}"  # 06 12 34 56 78
-        r"|\(?[2-9]\d{2}\)?[ .-][2-9]\d{2}[.-]\d{4}"  # (212) 555-0123
-        r")(?![\w-])"
-    ),
-}
-_PRIVATE = {name: re.compile(pattern) for name, pattern in (PERSONAL | SECRETS).items()}
-# What all of them have: an @, a long word or seven digits; most texts have none and are skipped
-_SUSPECT = re.compile(r"@|\S{16}|\d(?:\D{0,2}\d){6}|-{5}")
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_CONTROL = re.compile(
-    r"</?s>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\]"
-    r"|\[(?:TOOL_CALLS|TOOL_CONTENT|ARGS|CALL_ID|IMG|IMG_BREAK|IMG_END|PREFIX|MIDDLE|SUFFIX)\]"
-)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-# What UTF-8 looks like when it was read as cp1252: "Ã¼" for "ü", "â€™" for an apostrophe
-_TWICE_DECODED = re.compile("[ÂÃ][\u0080-\u00bf]|â€|\ufffd")
+FEW, FEW_HELD_BACK = 50, 20  # fewer examples teach little, fewer test examples prove little
+SAME = 0.9  # if one answer has this share of the examples, a model learns only that
 
-Fault = tuple[str, str, str]  # the kind, the problem, the fix
+Fault = tuple[str, str, str, Level]  # the kind, the problem, the fix, the level
 
 
-def check(example: Example) -> list[Problem]:
-    """List an example's problems. An error spoils the training; a warning is worth a look."""
-    errors = [Problem(example.file, example.line, *fault) for fault in _errors(example)]
-    warnings = _warnings(example)
-    return errors + [Problem(example.file, example.line, *each, "warning") for each in warnings]
+@dataclass(frozen=True)
+class Finding:
+    """One kind of problem: its count and the first few."""
+
+    kind: str
+    level: str
+    count: int
+    shown: tuple[Problem, ...]
 
 
-def _errors(example: Example) -> Iterator[Fault]:
-    before = ""
-    calls: list[str] = []  # those without a result so far
-    for message in example.messages:
-        if (role := message.get("role")) not in OUT_OF_ORDER:
-            yield "role", f"the role {role!r} is unknown.", f"write {', '.join(OUT_OF_ORDER)}."
-            return
-        if role not in FOLLOWS[before]:
-            yield "order", *OUT_OF_ORDER[role]
-            return
-        before = role
-        yield from _content(message)
-        yield from _calls(message, calls)
-    if before != "assistant":
-        fix = 'add the answer to learn: {"role": "assistant", "content": "…"}'
-        yield "no-answer", "it does not end with an answer of the assistant.", fix
-    if example.tools:
-        yield from _control(json.dumps(example.tools, ensure_ascii=False))
-    answers = (each for each in example.messages if each["role"] == "assistant")
-    weights = [1 if each.get("weight") is None else each["weight"] for each in answers]
-    if weights and (not any(weights) or any(each not in (0, 1) for each in weights)):
-        fix = 'write "weight": 0 (not trained on) or 1, and 1 for at least one answer.'
-        yield "weight", f"the answers have the weights {weights}.", fix
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a file. Tokens are Mistral's, with the chat template's control tokens."""
+
+    file: str
+    examples: int
+    broken: int  # examples with an error, which are in no other figure
+    with_system: int
+    with_tools: int
+    tokens: int
+    learned: int  # tokens that are trained on
+    lengths: dict[str, int]  # the median, the 95th percentile and the longest, in tokens
+    longest_answer: int
+    too_long: int  # examples above max_length, which training leaves out
 
 
-def _content(message: Message) -> Iterator[Fault]:
-    text, role = reply(message), message["role"]
-    if not text.strip() and role != "tool":
-        yield "empty", f"the {role}'s message is empty.", "write it, or delete the example."
-    yield from _control(text)
+@dataclass(frozen=True)
+class Survey:
+    """The result for some files: the figures of each, and all problems."""
+
+    files: tuple[Figures, ...]
+    findings: tuple[Finding, ...]
+    max_length: int
+
+    @property
+    def errors(self) -> int:
+        return sum(each.count for each in self.findings if each.level == "error")
+
+    @property
+    def warnings(self) -> int:
+        return sum(each.count for each in self.findings if each.level == "warning")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The survey as a dictionary, for JSON."""
+        return {"errors": self.errors, "warnings": self.warnings, **asdict(self)}
 
 
-def _control(text: str) -> Iterator[Fault]:
-    """Text that would break the tokens around it, or the tokenizer itself."""
-    if found := _CONTROL.search(text):
-        fix = "remove it: the chat template adds the control tokens."
-        yield "control-token", f"the text contains the control token {found[0]}.", fix
-    if not text.isascii() and _SURROGATE.search(text):
-        fix = "write the character itself, or both halves of its \\u escape."
-        yield "surrogate", "the text contains half a character (a lone surrogate).", fix
+def survey(paths: Sequence[Path], max_length: int, *, show: int = 5) -> Survey:
+    """Check files example by example and against each other; keep `show` problems of a kind."""
+    shown: defaultdict[tuple[str, str], list[Problem]] = defaultdict(list)
+    counts: Counter[tuple[str, str]] = Counter()
+    files: list[_File] = []
+    for path in paths:
+        files.append(_File(label(path), max_length, files[:]))
+        for problem in files[-1].problems(path):
+            counts[key := (problem.level, problem.kind)] += 1
+            if counts[key] <= show:
+                shown[key].append(problem)
+    order = sorted(counts, key=lambda key: (key[0], -counts[key], key[1]))
+    findings = (
+        Finding(kind, level, counts[level, kind], tuple(shown[level, kind]))
+        for level, kind in order
+    )
+    return Survey(tuple(each.figures for each in files), tuple(findings), max_length)
 
 
-def _calls(message: Message, calls: list[str]) -> Iterator[Fault]:
-    """Problems of tool calls and their results."""
-    if message["role"] == "tool":
-        if (answered := message.get("tool_call_id")) in calls:
-            calls.remove(answered)
-        else:
-            fix = 'write "tool_call_id" with the id of the call.'
-            yield "tool-result", f"a tool's message answers the unknown call {answered!r}.", fix
-    elif calls:
-        fix = f'add {{"role": "tool", "tool_call_id": "{calls[0]}", "content": "…"}}'
-        yield "tool-result", f"the call {calls.pop(0)} has no result.", fix
-    for call in message.get("tool_calls") or ():
-        calls.append(call["id"])
-        name, arguments = call["function"]["name"], call["function"]["arguments"]
-        if not _TOOL_NAME.fullmatch(name):
-            fix = "use only letters, digits, _ and -, at most 64."
-            yield "tool-call", f"the function name {name!r} is not allowed.", fix
-        if not _is_object(arguments):
-            fix = 'write an object as text: "arguments": "{\\"city\\": \\"Paris\\"}"'
-            yield "tool-call", f"the arguments of {name} are not a JSON object.", fix
+class _File:
+    """One file: its questions and answers as hashes, and what is counted."""
 
+    def __init__(self, name: str, max_length: int, before: list[_File]) -> None:
+        self.name, self.max_length, self.before = name, max_length, before
+        self.known: dict[int, int] = {}  # each question, also within a conversation: its line
+        self.asked: dict[int, tuple[int, int]] = {}  # a last question: its line and its answer
+        self.answers: Counter[int] = Counter()
+        self.sizes: list[tokens.Count] = []
+        self.broken = self.with_system = self.with_tools = 0
 
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(DECODER.decode(text), dict)
-    except ValueError:
-        return False
+    def problems(self, path: Path) -> Iterator[Problem]:
+        """Read the file; yield the problems of each example, then those of the file."""
+        for each in read(path):
+            found = [each] if isinstance(each, Problem) else check(each)
+            yield from found
+            if isinstance(each, Problem) or any(one.level == "error" for one in found):
+                self.broken += 1
+            else:
+                yield from self._add(each)
+        yield from self._whole()
 
+    def _add(self, example: Example) -> Iterator[Problem]:
+        """Count a valid example, and compare it with those before."""
+        questions, answer = example.questions, fingerprint(example.messages[-1:])
+        size = tokens.count(example)
+        for fault in (*self._leaks(questions[-1]), *self._repeats(questions[-1], answer)):
+            yield Problem(self.name, example.line, *fault)
+        if size.total > self.max_length:
+            text = f"has {size.total:,} tokens; MAX_LENGTH is {self.max_length:,}."
+            fix = "shorten it, or raise MAX_LENGTH in .env; longer ones are left out of training."
+            yield Problem(self.name, example.line, "too-long", text, fix, "warning")
+        self.sizes.append(size)
+        self.answers[answer] += 1
+        self.with_system += example.messages[0]["role"] == "system"
+        self.with_tools += bool(example.tools)
+        self.asked.setdefault(questions[-1], (example.line, answer))
+        for question in questions:
+            self.known.setdefault(question, example.line)
 
-def _warnings(example: Example) -> Iterator[Fault]:
-    text = "\n".join(map(reply, example.messages))
-    if not text.isascii() and (found := _TWICE_DECODED.search(text)):
-        around = text[max(0, found.start() - 8) : found.end() + 8]
-        fix = "read the source again as UTF-8, or: text.encode('cp1252').decode('utf-8')"
-        yield "mojibake", f"the text was read in the wrong encoding: {around!r}.", fix
-    for name, shown in find_private(text):
-        yield "secret" if name in SECRETS else "personal", f"{name}: {shown}.", PLACEHOLDER
-    known = {tool["function"]["name"] for tool in example.tools}
-    calls = (call for each in example.messages for call in each.get("tool_calls") or ())
-    unknown = {call["function"]["name"] for call in calls} - known
-    if known and unknown:
-        fix = 'describe it in "tools", or correct the name.'
-        yield "tool-unknown", f"{min(unknown)} is called but not described in tools.", fix
+    def _leaks(self, question: int) -> Iterator[Fault]:
+        """An answer to a question that was seen in training proves nothing."""
+        for file in self.before:
+            if line := file.known.get(question):
+                text = f"its question, or nearly the same, is also in {file.name}, line {line}."
+                fix = "delete one of the two, or join the files and split them again."
+                yield "leak", text, fix, "error"
 
+    def _repeats(self, question: int, answer: int) -> Iterator[Fault]:
+        line, before = self.asked.get(question, (0, 0))
+        if line and answer == before:
+            text = f"is the same or nearly the same as line {line}."
+            yield "duplicate", text, "keep one of them: a duplicate is learned twice.", "warning"
+        elif line:
+            text = f"asks the same or nearly the same as line {line}, with a different answer."
+            yield "contradiction", text, "keep the right answer.", "warning"
 
-# Personal data and secrets
+    def _whole(self) -> Iterator[Problem]:
+        """Problems of the file as a whole: one answer for everything, too few examples."""
+        count, most = len(self.sizes), max(self.answers.values(), default=0)
+        if count >= FEW_HELD_BACK and most >= SAME * count:
+            text = f"{most / count:.0%} of its answers are the same: a model learns only that one."
+            yield Problem(self.name, 0, "alike", text, "add other answers.", "warning")
+        held_back = any(word in Path(self.name).stem for word in ("test", "valid", "eval", "dev"))
+        enough = FEW_HELD_BACK if held_back else FEW
+        if count < enough and (count or not self.broken):  # else the errors say it
+            does = "prove" if held_back else "teach"
+            text = f"has {count} valid examples; fewer than {enough} {does} very little."
+            level: Level = "warning" if count else "error"
+            yield Problem(self.name, 0, "few", text, "add examples.", level)
 
-
-def find_private(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the first match of each kind: its name and a part that is safe to show."""
-    for name, pattern in _PRIVATE.items() if _SUSPECT.search(text) else ():
-        is_valid = _CHECKSUMS.get(name, bool)
-        if found := next((each for each in pattern.finditer(text) if is_valid(each[0])), None):
-            shown = found[found.lastgroup or 0]
-            yield name, f"{shown[:3]}… ({len(shown)} characters)"
-        if name in _CHECKSUMS:  # the digits of an account are no phone number
-            text = pattern.sub(" ", text)
-
-
-def _is_iban(text: str) -> bool:
-    """The checksum of ISO 13616: country at the end, letters as numbers, remainder 1."""
-    text = text.replace(" ", "")
-    moved = text[4:] + text[:4]
-    return len(text) >= 15 and int("".join(str(int(sign, 36)) for sign in moved)) % 97 == 1
-
-
-def _is_card(text: str) -> bool:
-    """The check digit of ISO/IEC 7812 (Luhn)."""
-    digits = [int(sign) for sign in reversed(text) if sign.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
-    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
-
-
-_CHECKSUMS = {"an IBAN": _is_iban, "a card number": _is_card}
+    @property
+    def figures(self) -> Figures:
+        totals = sorted(size.total for size in self.sizes) or [0]
+        learned = [size.learned for size in self.sizes] or [0]
+        shares = {"50%": 0.5, "95%": 0.95, "max": 1}
+        return Figures(
+            file=self.name,
+            examples=len(self.sizes),
+            broken=self.broken,
+            with_system=self.with_system,
+            with_tools=self.with_tools,
+            tokens=sum(totals),
+            learned=sum(learned),
+            lengths={name: totals[ceil(len(totals) * each) - 1] for name, each in shares.items()},
+            longest_answer=max(learned),
+            too_long=sum(total > self.max_length for total in totals),
+        )
