@@ -8,7 +8,7 @@ from itertools import islice
 from tune.dataset import Example, Message, last_words
 
 # Sent before every question that has no system message of its own: in training, in `evaluate`, in
-# the app, by `serve` and by Ollama. vLLM and llama.cpp do not send it: there an app must send it.
+# the app. Servers such as vLLM do not send it: there an app must send it.
 # After a change, train again. Empty: the rows are sent as they are.
 SYSTEM = ""
 

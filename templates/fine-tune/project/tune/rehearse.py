@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import dataset, estimate, models, plan, report, tiny
+from tune import dataset, models, report, tiny
 from tune.errors import TuneError, explained, need_training
 from tune.evaluate import evaluate
 from tune.export import export
@@ -195,26 +195,10 @@ def _merge(stage: Stage) -> str:
     return export(stage.run, "merged", stage.settings, emit=lambda line: None).checked
 
 
-def _estimate(stage: Stage) -> str:
-    """Estimate the memory and cost of the real training."""
-    real = plan.training(stage.real, plan.measure(stage.real.train, stage.real))
-    if not real.base.shape:
-        return f"{real.base.name}: its size is not known before it is downloaded"
-    made = plan.make(real, plan.local_gpu())
-    needs = f"{real.base.name} by {real.method}: {made.bytes / estimate.GB:.0f} GB of GPU memory"
-    if made.here and made.here.fits:
-        return f"{needs}, which this machine has"
-    if not (cheapest := made.cheapest):
-        return f"{needs}; see uv run python -m tune plan"
-    cost = f"${cheapest.cost:.2f}" if (cheapest.cost or 0) >= 0.01 else "less than a cent"
-    return f"{needs}; to rent: {cheapest.gpu.name}, {cost} for the whole training"
-
-
 PARTS: dict[str, Part] = {
     "check the rows": _check,
     "make a tiny base": _make_base,
     "train": _train,
     "evaluate": _evaluate,
     "merge": _merge,
-    "plan the real training": _estimate,
 }
