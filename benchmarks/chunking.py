@@ -2,10 +2,10 @@
 # requires-python = ">=3.11"
 # dependencies = ["snowballstemmer"]
 # ///
-"""Which passage size finds the most reference text: `uv run benchmarks/chunking.py`.
+"""Which chunk size finds the most reference text: `uv run benchmarks/chunking.py`.
 
 Splits the five texts of ../shared/data/chunking with the template's splitter, searches them with
-its keyword search, and counts the characters of the reference answers in the first five passages.
+its keyword search, and counts the characters of the reference answers in the first five chunks.
 The data is not in the repository; without it there is nothing to measure.
 """
 
@@ -25,7 +25,7 @@ sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
 from plumbing.readers import Page  # noqa: E402
 from rag import bm25  # noqa: E402
-from rag.chunks import Passage, split  # noqa: E402
+from rag.chunks import Chunk, split  # noqa: E402
 
 Span = tuple[int, int]
 
@@ -36,8 +36,8 @@ def main() -> None:
         return
     texts = {name: (DATA / f"{name}.md").read_text(encoding="utf-8") for name in TEXTS}
     questions = list(_questions())
-    print("recall: reference text in the first k passages; share: reference text in the retrieved")
-    print(" size  overlap  passages  recall@1  recall@3  recall@5  share@5  split s")
+    print("recall: reference text in the first k chunks; share: reference text in the retrieved")
+    print(" size  overlap  chunks  recall@1  recall@3  recall@5  share@5  split s")
     for size in SIZES:
         for overlap in (0, size // 8, size // 4):
             _row(texts, questions, size, overlap)
@@ -45,16 +45,16 @@ def main() -> None:
 
 def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> None:
     started = time.perf_counter()
-    passages = [
-        passage
+    chunks = [
+        chunk
         for name, text in texts.items()
-        for passage in split(name, [Page(text)], size, overlap)
+        for chunk in split(name, [Page(text)], size, overlap)
     ]
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
-        bm25.add(Path(folder), "all", "", passages)
+        bm25.add(Path(folder), "all", "", chunks)
         found = [bm25.search(Path(folder), question, 5) for question, _, _ in questions]
-    by_id = {passage.id: passage for passage in passages}
+    by_id = {chunk.id: chunk for chunk in chunks}
     recall = dict.fromkeys((1, 3, 5), 0.0)
     share = 0.0
     for (_, name, spans), hits in zip(questions, found, strict=True):
@@ -66,14 +66,14 @@ def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> Non
     total = len(questions)
     found_at = "  ".join(f"{recall[k] / total:8.1%}" for k in recall)
     print(
-        f"{size:5} {overlap:8} {len(passages):9}  {found_at}  {share / total:7.2%}  {seconds:7.2f}"
+        f"{size:5} {overlap:8} {len(chunks):9}  {found_at}  {share / total:7.2%}  {seconds:7.2f}"
     )
 
 
-def _held(spans: list[Span], name: str, passages: Iterable[Passage]) -> int:
-    """Count the characters of the spans that are in the passages, each one once."""
+def _held(spans: list[Span], name: str, chunks: Iterable[Chunk]) -> int:
+    """Count the characters of the spans that are in the chunks, each one once."""
     wanted = {at for start, end in spans for at in range(start, end)}
-    mine = (each for each in passages if each.source == name)
+    mine = (each for each in chunks if each.source == name)
     return len(wanted.intersection(*[{
         at for each in mine for at in range(each.start, each.start + len(each.text))
     }]))  # fmt: skip

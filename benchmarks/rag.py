@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WIDTH = 1600  # characters of the reference's passages
+WIDTH = 1600  # characters of the reference's chunks
 FILE = 500_000  # characters in a document
 REPEATED = 10  # megabytes; a larger set is ingested once, which is long enough for a stable result
 
@@ -49,7 +49,7 @@ done = ingest.ingest()
 seconds = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert not done.problems, done.problems
-print(json.dumps([done.passages / seconds, peak / 1024, (peak - before) / 1024]))
+print(json.dumps([done.chunks / seconds, peak / 1024, (peak - before) / 1024]))
 """
 
 BARE_INGEST = """
@@ -103,8 +103,8 @@ def bare(question, messages):
 pipeline.warm_up()
 times = []
 for question in json.load(sys.stdin):
-    passages = [found.passage for found in pipeline.search(question, SETTINGS.passages)]
-    messages = prompts.build(question, passages)
+    chunks = [found.chunk for found in pipeline.search(question, SETTINGS.chunks)]
+    messages = prompts.build(question, chunks)
     times.append((ours(question) * 1000, bare(question, messages) * 1000))
 print(json.dumps(times[5:]))
 """
@@ -129,7 +129,7 @@ class Bench:
     folder: Path
     rounds: int
     megabytes: tuple[int, ...]
-    passages: int
+    chunks: int
 
     @property
     def python(self) -> Path:
@@ -241,7 +241,7 @@ def first_page(bench: Bench, script: Path, index: Path) -> float:
 def first_token(bench: Bench) -> Iterator[Row]:
     """Time from the question to the first token, compared with the model alone."""
     docs = bench.folder / "questioned"
-    asked = write_documents(docs, bench.passages * WIDTH)
+    asked = write_documents(docs, bench.chunks * WIDTH)
     chance = random.Random(0)  # noqa: S311 - the same questions every time, no secret
     questions = json.dumps([chance.choice(asked) for _ in range(5 + 20 * bench.rounds)])
     with model(bench) as url:
@@ -253,7 +253,7 @@ def first_token(bench: Bench) -> Iterator[Row]:
         for name, way in ways.items():
             settings = {**place, **way, "INDEX_DIR": bench.folder / name.replace(" ", "-")}
             rate, peak, _ = bench.child(INGEST, "", settings)
-            yield Row(f"ingest {bench.passages:,} passages, {name}", rate, None, "/s")
+            yield Row(f"ingest {bench.chunks:,} chunks, {name}", rate, None, "/s")
             yield Row("  peak memory", peak, None, "MB")
             mine, other = medians(bench.child(FIRST_WORD, url, settings, stdin=questions))
             verdict = f"+ {mine - other:.1f} ms (aim: under 30)"
@@ -280,7 +280,7 @@ def model(bench: Bench) -> Iterator[str]:
 
 
 def ingest(bench: Bench) -> Iterator[Row]:
-    """Passages per second and peak memory while text is indexed for keyword search."""
+    """Chunks per second and peak memory while text is indexed for keyword search."""
     for size in bench.megabytes:
         docs = bench.folder / f"docs-{size}"
         write_documents(docs, size * 1_000_000)

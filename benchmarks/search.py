@@ -5,8 +5,8 @@
 """Quality and speed of the template's search: `uv run benchmarks/search.py [SET.json ...]`.
 
 Always measures English, on ../shared/data/chunking (not in the repository), split into paragraphs
-of about 600 characters. A SET.json adds another set: {"language": "german", "passages": [text,
-...], "questions": [[question, [numbers of the passages that answer it]], ...]}.
+of about 600 characters. A SET.json adds another set: {"language": "german", "chunks": [text,
+...], "questions": [[question, [numbers of the chunks that answer it]], ...]}.
 
 References: BM25 (k1 1.2, b 0.75) with and without a Snowball stemmer, and the cosine similarity of
 character 3-5 grams, if scikit-learn is installed. The dense rows need the packages
@@ -36,9 +36,9 @@ sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 
 import numpy as np  # noqa: E402
 from rag import bm25  # noqa: E402
-from rag.chunks import Passage  # noqa: E402
+from rag.chunks import Chunk  # noqa: E402
 
-Ranking = list[int]  # numbers of passages, best first
+Ranking = list[int]  # numbers of chunks, best first
 Search = Callable[[str], Ranking]
 Questions = list[tuple[str, set[int]]]
 
@@ -51,14 +51,14 @@ def main() -> None:
     for path in sys.argv[1:]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         questions = [(question, set(right)) for question, right in data["questions"]]
-        _quality(Path(path).stem, data["language"], data["passages"], questions)
+        _quality(Path(path).stem, data["language"], data["chunks"], questions)
     if DATA.is_dir():
         _speed(_chunking()[0], [question for question, _ in _chunking()[1]])
 
 
 def _quality(title: str, language: str, texts: list[str], questions: Questions) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        bm25.add(Path(folder), "all", "", _passages(texts))
+        bm25.add(Path(folder), "all", "", _chunks(texts))
         ours = _once(lambda q: [int(hit.id) for hit in bm25.search(Path(folder), q, DEPTH)])
         hashed = _once(_cosine(*_hashed(texts)))
         rows: dict[str, Search] = {
@@ -78,7 +78,7 @@ def _quality(title: str, language: str, texts: list[str], questions: Questions) 
                 for weight in (1, 1.5, 2, 3):
                     name = f"ours {weight} : dense 1, k {k}"
                     rows[name] = _fused(ours, vectors, weight, 1, k)
-        print(f"\n{title}: {len(texts)} passages, {len(questions)} questions")
+        print(f"\n{title}: {len(texts)} chunks, {len(questions)} questions")
         print(f"{'':28} hit@1  hit@10  MRR@10")
         for name, search in rows.items():
             print(f"{name:28} " + _figures([_rank(search(q), right) for q, right in questions]))
@@ -92,7 +92,7 @@ def _figures(ranks: Sequence[int]) -> str:
 
 
 def _rank(ranking: Ranking, right: set[int]) -> int:
-    """Return the rank of the first correct passage, from 1; 0 if it is missing."""
+    """Return the rank of the first correct chunk, from 1; 0 if it is missing."""
     return next((at for at, number in enumerate(ranking, start=1) if number in right), 0)
 
 
@@ -202,12 +202,12 @@ def _dense(texts: list[str]) -> Search | None:
 
 
 def _speed(texts: list[str], questions: list[str]) -> None:
-    print("\nspeed, passages of about 600 characters, medians")
+    print("\nspeed, chunks of about 600 characters, medians")
     for total in (1_000, 10_000):
-        passages = _passages([texts[at % len(texts)] for at in range(total)])
+        chunks = _chunks([texts[at % len(texts)] for at in range(total)])
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            bm25.add(Path(folder), "all", "", passages)
+            bm25.add(Path(folder), "all", "", chunks)
             rate = total / (time.perf_counter() - started)
             size = (Path(folder) / "keywords.db").stat().st_size / 2**20
             seconds = []
@@ -216,13 +216,13 @@ def _speed(texts: list[str], questions: list[str]) -> None:
                 bm25.search(Path(folder), question, DEPTH)
                 seconds.append(time.perf_counter() - started)
         print(
-            f"{total:7,} passages: {rate:6,.0f} indexed/s, {size:4.0f} MiB, "
+            f"{total:7,} chunks: {rate:6,.0f} indexed/s, {size:4.0f} MiB, "
             f"question to hits {statistics.median(seconds) * 1000:.1f} ms"
         )
 
 
-def _passages(texts: list[str]) -> list[Passage]:
-    return [Passage(str(at), "all", text, None, "", 0) for at, text in enumerate(texts)]
+def _chunks(texts: list[str]) -> list[Chunk]:
+    return [Chunk(str(at), "all", text, None, "", 0) for at, text in enumerate(texts)]
 
 
 def _chunking() -> tuple[list[str], Questions]:

@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from rag import bm25, documents, ingest, pipeline, prompts
+from rag import bm25, chunks, index_state, ingest, pipeline, prompts
 from rag.settings import SETTINGS
 
 app = typer.Typer(help="Ingest documents, search them, and ask them.", no_args_is_help=True)
 log = logging.getLogger(__name__)
 screen, notes = Console(), Console(stderr=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("ingest")
@@ -35,33 +36,30 @@ def ingest_paths(
 @app.command()
 def search(
     question: str,
-    limit: Annotated[int, typer.Option(min=1, help="How many passages.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many chunks.")] = 5,
+    as_json: Json = False,
 ) -> None:
-    """Show the best passages for a question."""
+    """Show the best chunks for a question."""
     ready()
     try:
-        found = pipeline.search(question, limit)
-    except bm25.Damaged:
-        notes.print(pipeline.DAMAGED, style="yellow")
+        found = pipeline.retrieve(question, limit)
+    except bm25.IndexCorrupted:
+        notes.print(pipeline.CORRUPTED, style="yellow")
         raise typer.Exit(1) from None
     if as_json:
-        print(json.dumps(as_rows(found), ensure_ascii=False, indent=2))
+        _print_json(as_rows(found))
         return
     for number, hit in enumerate(found, start=1):
-        screen.print(f"[{number}] {prompts.where(hit.passage)}", style="bold", markup=False)
-        screen.print(hit.passage.text, markup=False, highlight=False, end="\n\n")
+        screen.print(f"[{number}] {prompts.where(hit.chunk)}", style="bold", markup=False)
+        screen.print(hit.chunk.text, markup=False, highlight=False, end="\n\n")
 
 
 @app.command()
-def ask(
-    question: str,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def ask(question: str, as_json: Json = False) -> None:
     """Answer a question from the documents, with citations."""
     ready()
     if as_json:
-        print(json.dumps(as_dict(pipeline.answer(question)), ensure_ascii=False, indent=2))
+        _print_json(as_dict(pipeline.answer(question)))
         return
     shown, answer = "", pipeline.Answer("")
     for answer in pipeline.stream(question):
@@ -72,46 +70,29 @@ def ask(
         shown = answer.text
     print("\n")
     for citation in answer.citations:
-        print(f"[{citation.number}] {prompts.where(citation.passage)}")
-    notes.print(
-        f"{answer.notice} — {answer.model}, {answer.seconds:.1f} s".lstrip(" —"), style="dim"
-    )
+        print(f"[{citation.number}] {prompts.where(citation.chunk)}")
+    by = f"{answer.notice} — {answer.model}, {answer.seconds:.1f} s".lstrip(" —")
+    notes.print(by, style="dim")
 
 
 @app.command()
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def status(as_json: Json = False) -> None:
     """Show which model answers, and whether the index is up to date."""
-    now, index = ingest.status(), documents.name_of(SETTINGS.index)
+    now = index_state.status()
+    about = {
+        "provider": SETTINGS.provider,
+        "chat_model": SETTINGS.chat,
+        "embed_model": SETTINGS.embedder,
+        "host": SETTINGS.host,
+        "port": SETTINGS.port,
+        "question": next(iter(SETTINGS.examples), ""),
+        "docs": chunks.name_of(SETTINGS.docs),
+        "index": chunks.name_of(SETTINGS.index),
+    }
     if as_json:
-        about = {
-            "provider": SETTINGS.provider,
-            "chat_model": SETTINGS.chat,
-            "embed_model": SETTINGS.embedder,
-            "host": SETTINGS.host,
-            "port": SETTINGS.port,
-            "question": next(iter(SETTINGS.examples), ""),
-            "docs": documents.name_of(SETTINGS.docs),
-            "index": index,
-        }
-        print(json.dumps(about | asdict(now), ensure_ascii=False, indent=2))
+        _print_json(about | asdict(now))
         return
-    search = f"keywords and vectors ({SETTINGS.embedder})" if SETTINGS.embedder else "keywords"
-    port = SETTINGS.port or "7860, or the next free one"
-    rows = [
-        ("Model", SETTINGS.chat or "none (offline mode)"),
-        ("Search", search),
-        ("Address", f"{SETTINGS.host}, port {port}"),
-        ("Index", f"{index}: {now.documents} documents, {now.passages} passages"),
-        *(("New", name) for name in now.new),
-        *(("Changed", name) for name in now.changed),
-        *(("Gone", name) for name in now.gone),
-        *(("Unreadable", problem) for problem in now.unreadable),
-    ]
-    if now.damage:
-        rows.append(("Damaged", now.damage))
-    for title, text in rows:
+    for title, text in _rows(now):
         screen.print(f"{title:<10}  {text}", markup=False, highlight=False, soft_wrap=True)
     if now.busy:
         screen.print("The app has the index open: add documents there, or restart it.")
@@ -119,27 +100,36 @@ def status(
         screen.print("To bring the index up to date: uv run python -m rag ingest")
 
 
-def as_rows(found: Sequence[pipeline.Found]) -> list[dict[str, object]]:
-    """Passages as JSON values, for `--json` and the REST API."""
+def _rows(now: index_state.Status) -> Iterator[tuple[str, str]]:
+    yield "Model", SETTINGS.chat or "none (offline mode)"
+    yield "Retrieval", f"BM25 and dense ({SETTINGS.embedder})" if SETTINGS.embedder else "BM25"
+    yield "Address", f"{SETTINGS.host}, port {SETTINGS.port or '7860, or the next free one'}"
+    index = chunks.name_of(SETTINGS.index)
+    yield "Index", f"{index}: {now.documents} documents, {now.chunks} chunks"
+    for title in ("New", "Changed", "Gone", "Unreadable"):
+        yield from ((title, name) for name in getattr(now, title.lower()))
+    if now.damage:
+        yield "Damaged", now.damage
+
+
+def _print_json(values: object) -> None:
+    print(json.dumps(values, ensure_ascii=False, indent=2))
+
+
+def as_rows(found: Sequence[pipeline.Retrieved]) -> list[dict[str, object]]:
+    """Chunks as JSON values, for `--json` and the REST API."""
     keys = ("source", "page", "text")
-    return [{k: getattr(f.passage, k) for k in keys} | {"score": f.score} for f in found]
+    return [{k: getattr(f.chunk, k) for k in keys} | {"score": f.score} for f in found]
 
 
 def as_dict(answer: pipeline.Answer) -> dict[str, object]:
     """An answer as JSON values, for `--json` and the REST API."""
-    citations = [
-        {
-            "number": citation.number,
-            "source": citation.passage.source,
-            "page": citation.passage.page,
-            "section": citation.passage.section,
-            "text": citation.passage.text,
-        }
-        for citation in answer.citations
-    ]
+    keys = ("source", "page", "section", "text")
     return {
         "answer": answer.text,
-        "citations": citations,
+        "citations": [
+            {"number": c.number} | {k: getattr(c.chunk, k) for k in keys} for c in answer.citations
+        ],
         "model": answer.model,
         "seconds": round(answer.seconds, 3),
         "notice": answer.notice,
@@ -148,8 +138,8 @@ def as_dict(answer: pipeline.Answer) -> dict[str, object]:
 
 def ready() -> None:
     """Index docs/ if the index is empty, so that the first question works."""
-    with suppress(bm25.Damaged):
-        if bm25.look(SETTINGS.index)[1]:
+    with suppress(bm25.IndexCorrupted):
+        if index_state.look(SETTINGS.index)[1]:
             return
     run_ingest()
 
@@ -159,11 +149,9 @@ def run_ingest(paths: list[str] | None = None) -> bool:
     try:
         with _bar() as show:
             result = ingest.ingest(paths, progress=show)
-    except ingest.IndexBusy as busy:
-        notes.print(str(busy), style="yellow", highlight=False)
-        return False
-    except bm25.Damaged:  # found while writing: the next ingest repairs it
-        notes.print(pipeline.DAMAGED, style="yellow", highlight=False)
+    except (index_state.IndexBusy, bm25.IndexCorrupted) as error:  # the next ingest repairs it
+        busy = isinstance(error, index_state.IndexBusy)
+        notes.print(str(error) if busy else pipeline.CORRUPTED, style="yellow", highlight=False)
         return False
     except Exception:  # the app starts anyway, with the documents in the index
         log.exception("The index could not be updated. Delete its folder to rebuild it.")
@@ -172,7 +160,7 @@ def run_ingest(paths: list[str] | None = None) -> bool:
         notes.print(f"! {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     notes.print(
         f"{result.changed} documents read, {result.removed} removed; "
-        f"the index has {result.passages} passages.",
+        f"the index has {result.chunks} chunks.",
         highlight=False,
     )
     return not result.problems

@@ -1,20 +1,25 @@
-"""Passages: splits the text of a document into the parts that are searched and cited."""
+"""From documents to chunks: finds, loads and splits files and web pages."""
+
+from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from plumbing.readers import Page
+from plumbing.readers import Page, Unreadable, read, reader
+from plumbing.settings import ROOT
+from plumbing.web import fetch
+from rag.settings import Settings
+from rag.text import Span, cut, prose
 
 Vector = list[float]
 
-SIZE = 1600  # characters, about 400 tokens
-OVERLAP = 0
-
 
 @dataclass(frozen=True)
-class Passage:
+class Chunk:
     """A part of a document; `page.text[start:start + len(text)] == text`."""
 
     id: str
@@ -27,7 +32,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Hit:
-    """A search result: a passage's id and its score (higher is better)."""
+    """A search result: a chunk's id and its score (higher is better)."""
 
     id: str
     score: float
@@ -35,56 +40,120 @@ class Hit:
 
 @dataclass(frozen=True)
 class Citation:
-    """A number in an answer, and the passage that it points to."""
+    """A number in an answer, and the chunk that it points to."""
 
     number: int
-    passage: Passage
+    chunk: Chunk
 
 
-# The start of a list item, a table row, a quotation, a heading or a code fence.
-_MARK = r"(?:[-*+•|>]|\d{1,3}[.)]|#{1,6})[ \t]|\||```|~~~"
+@dataclass(frozen=True)
+class Document:
+    """A document, split; the digest changes with its content and with the chunk size."""
+
+    name: str
+    digest: str
+    chunks: list[Chunk]
+
+
+# Finding
+
+
+def find(paths: Iterable[str | Path]) -> Iterator[str]:
+    """The names of these files and URLs, and of the files in these folders, without hidden ones.
+
+    A URL is its own name; a file's name is its path from the project folder.
+    """
+    for path in paths:
+        if is_url(path):
+            yield str(path)
+        elif (folder := Path(path)).is_dir():
+            for file in sorted(folder.rglob("*")):
+                hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+                if file.is_file() and not hidden:
+                    yield name_of(file)
+        else:
+            yield name_of(Path(path))
+
+
+def find_all(known: Mapping[str, str], settings: Settings) -> list[str]:
+    """All documents in docs/ and in the index; of web pages only the unfinished ones."""
+    again = (name for name, digest in known.items() if not (is_url(name) and digest))
+    uploads = settings.docs / "uploads"  # a link in a container, and rglob follows no links
+    folders = [settings.docs, *filter(Path.is_dir, [uploads])]
+    gone = find_gone(known)
+    return [name for name in dict.fromkeys([*find(folders), *again]) if name not in gone]
+
+
+def find_gone(known: Mapping[str, str]) -> list[str]:
+    """The files in the index that no longer exist."""
+    return [name for name in known if not is_url(name) and not (ROOT / name).is_file()]
+
+
+def name_of(path: Path) -> str:
+    """A file's name, the same for any spelling of its path: relative to the project, if inside."""
+    for place in (Path(os.path.abspath(path)), path.resolve()):
+        if place.is_relative_to(ROOT):
+            return place.relative_to(ROOT).as_posix()
+    return Path(os.path.abspath(path)).as_posix()
+
+
+def is_url(name: str | Path) -> bool:
+    """Whether a document's name is a URL."""
+    return "://" in str(name)
+
+
+# Loading
+
+
+def load(name: str, known_digest: str | None, settings: Settings) -> Document | None:
+    """A document split into chunks; None if its digest is the known one. Raises Unreadable."""
+    kind, data, digest = load_bytes(name, settings)
+    if digest == known_digest:
+        return None
+    pages = read(kind, data)
+    return Document(name, digest, split(name, pages, settings.chunk_size, settings.chunk_overlap))
+
+
+def load_bytes(name: str, settings: Settings) -> tuple[str, bytes, str]:
+    """A document's file extension (".md"), its bytes and its digest. Raises Unreadable."""
+    if is_url(name):
+        kind, data = fetch(name, settings.max_file_mb)
+    else:
+        kind, data = _read_file(ROOT / name, settings.max_file_mb)
+    how = f"{settings.chunk_size} {settings.chunk_overlap} "
+    return kind, data, hashlib.sha256(how.encode() + data).hexdigest()
+
+
+def _read_file(path: Path, max_mb: int) -> tuple[str, bytes]:
+    reader(path.suffix)  # an unsupported type is not opened
+    try:
+        if path.stat().st_size > max_mb * 2**20:
+            raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
+        return path.suffix, path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"could not be opened ({error.strerror})") from error
+
+
+# Splitting
+
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
-_BLOCK = re.compile(r"\n[ \t]*\n\s*|^#{1,6}[ \t].*\n", re.MULTILINE)  # a heading is a block, too
-_END = re.compile(
-    r"""(?P<stop>(?<![.!?…])[.!?…]+["'’”»)\]*_]*)\s+(?=\S)"""  # Latin scripts: a mark, then a space
-    r"""|[。！？]+[」』”）]*\s*"""  # Chinese and Japanese: no space
-    rf"|\n(?=[ \t]*(?:{_MARK}))"
-)
 _SPACE = re.compile(r"\s+")
-_LAST_WORD = re.compile(r"(\w+)\.$")
-_ABBREVIATIONS = (
-    " abb abs al anm apr art aug bd bsp bzw ca cap cf chap ch dec dept dez dr dra eg est feb fig "
-    "figs gen ggf hr hrsg ie inkl jan jr kap lt mgr mio mlle mm mme mr mrs ms mt nb nos nov nr núm "
-    "oct okt op pag pág pp prof resp sec sep sept sr sra srta st str tel vgl vol vs zb zt "
-)
-
-Span = tuple[int, int]
 
 
-def split(
-    source: str, pages: Iterable[Page], size: int = SIZE, overlap: int = OVERLAP
-) -> list[Passage]:
-    """Split pages into passages of at most `size` characters, at the best break in reach."""
-    passages = []
+def split(source: str, pages: Iterable[Page], size: int = 1600, overlap: int = 0) -> list[Chunk]:
+    """Split pages into chunks of at most `size` characters, at the best break in reach."""
+    chunks = []
     for number, page in enumerate(pages):
         for section, span in _sections(page):
             for start, end in _pack(list(_units(page.text, span, size)), size, overlap):
-                text = page.text[start:end].strip()
-                if text:
+                if text := page.text[start:end].strip():
                     start = page.text.index(text[0], start)
                     key = f"{source}\0{number}\0{start}\0{text}".encode(errors="replace")
                     name = hashlib.blake2b(key, digest_size=16).hexdigest()
-                    passages.append(Passage(name, source, text, page.page, section, start))
-    return passages
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, in order and stripped."""
-    blocks = _cut(text, (0, len(text)), _BLOCK)
-    cut = (text[start:end].strip() for span in blocks for start, end in _prose(text, span))
-    return [sentence for sentence in cut if sentence]
+                    chunks.append(Chunk(name, source, text, page.page, section, start))
+    return chunks
 
 
 def _sections(page: Page) -> Iterator[tuple[str, Span]]:
@@ -118,49 +187,14 @@ def _title(line: str) -> str:
 
 def _units(text: str, span: Span, size: int) -> Iterator[tuple[int, int, bool]]:
     """The smallest units that are not split, in order; True where a paragraph ends."""
-    for paragraph in _cut(text, span, _PARAGRAPH):
-        for part in _prose(text, paragraph):
+    for paragraph in cut(text, span, _PARAGRAPH):
+        for part in prose(text, paragraph):
             whole = part[1] - part[0] <= size
-            for start, end in [part] if whole else _cut(text, part, _SPACE):
+            for start, end in [part] if whole else cut(text, part, _SPACE):
                 for at in range(start, end, size):
                     stop = min(at + size, end)
                     if not text[at:stop].isspace():
                         yield at, stop, stop == paragraph[1]
-
-
-def _prose(text: str, span: Span) -> Iterator[Span]:
-    """Split after each sentence, list item or table row."""
-    start, end = span
-    for match in _END.finditer(text, start, end):
-        if match["stop"] and not _ends(text, match):
-            continue
-        yield start, match.end()
-        start = match.end()
-    if start < end:
-        yield start, end
-
-
-def _ends(text: str, match: re.Match[str]) -> bool:
-    """Whether the full stop ends a sentence: not after "e.g.", "Dr.", "z. B." or "3."."""
-    if match["stop"] != "." or "\n\n" in match[0]:
-        return True
-    if text[match.end()].islower():
-        return False
-    word = _LAST_WORD.search(text, max(0, match.start() - 24), match.start() + 1)
-    if word is None:
-        return True
-    short = len(word[1]) == 1 or (len(word[1]) == 2 and word[1].isdigit())
-    return not short and f" {word[1].lower()} " not in _ABBREVIATIONS
-
-
-def _cut(text: str, span: Span, separator: re.Pattern[str]) -> Iterator[Span]:
-    """Split a span at a separator; each part keeps the separator after it."""
-    start, end = span
-    for match in separator.finditer(text, start, end):
-        yield start, match.end()
-        start = match.end()
-    if start < end:
-        yield start, end
 
 
 def _pack(units: list[tuple[int, int, bool]], size: int, overlap: int) -> Iterator[Span]:

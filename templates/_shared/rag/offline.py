@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag import prompts
-from rag.bm25 import content, guess_language
-from rag.chunks import Passage, sentences
+from rag.chunks import Chunk
+from rag.text import content, guess_language, sentences
 
 NAME = "offline stand-in"  # shown in place of a model's name
 QUOTES = 3  # sentences in an answer
-ENOUGH = 0.34  # least share of the question's words that a passage must contain
+ENOUGH = 0.34  # least share of the question's words that a chunk must contain
 # How much the text around a sentence adds to its own score.
 FROM_HEADING, FROM_BEFORE, FROM_QUESTION, FROM_AFTER = 0.5, 0.3, 0.8, 0.15
 
@@ -22,33 +22,33 @@ _MARKUP = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b|\s?\[[\d,;
 @dataclass(frozen=True)
 class _Sentence:
     text: str
-    passage: int  # number of its passage in the answer
+    chunk: int  # number of its chunk in the answer
     score: float
 
 
-def answer(question: str, passages: Sequence[Passage]) -> str:
-    """The best sentences of the passages with their citations, or "not found"."""
-    shares = [_share(question, f"{p.section} {p.text}", guess_language(p.text)) for p in passages]
+def answer(question: str, chunks: Sequence[Chunk]) -> str:
+    """The best sentences of the chunks with their citations, or "not found"."""
+    shares = [_share(question, f"{p.section} {p.text}", guess_language(p.text)) for p in chunks]
     enough = max([ENOUGH, *(share * 0.7 for share in shares)])
     rated: list[_Sentence] = []
-    for number, (passage, share) in enumerate(zip(passages, shares, strict=True), start=1):
+    for number, (chunk, share) in enumerate(zip(chunks, shares, strict=True), start=1):
         if share >= enough:
-            rated += _rate(question, passage, number)
+            rated += _rate(question, chunk, number)
     best = sorted(rated, key=lambda sentence: -sentence.score)[:QUOTES]
     chosen = [each for each in best if each.score > 0.5 * best[0].score]
     if not chosen:
         return prompts.NOTHING_FOUND
-    lines = [f"> {sentence.text} [{sentence.passage}]" for sentence in chosen]
+    lines = [f"> {sentence.text} [{sentence.chunk}]" for sentence in chosen]
     return "\n\n".join([prompts.OFFLINE_INTRO, *lines])
 
 
-def _rate(question: str, passage: Passage, number: int) -> list[_Sentence]:
-    """The sentences of a passage, each with a score for the question."""
-    written = sentences(passage.text)
+def _rate(question: str, chunk: Chunk, number: int) -> list[_Sentence]:
+    """The sentences of a chunk, each with a score for the question."""
+    written = sentences(chunk.text)
     texts = [" ".join(_MARKUP.sub("", text).split()).strip("| ") for text in written]
-    language = guess_language(passage.text)  # one sentence is too short to guess from
+    language = guess_language(chunk.text)  # one sentence is too short to guess from
     own = [_share(question, text, language) for text in texts]
-    heading = FROM_HEADING * _share(question, passage.section, language)
+    heading = FROM_HEADING * _share(question, chunk.section, language)
     rated = []
     for i, text in enumerate(texts):
         if text.endswith("?") or len(text.split()) < 3 or written[i].startswith("#"):

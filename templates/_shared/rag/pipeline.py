@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from plumbing import clients
 from plumbing.retries import ModelUnavailable
 from rag import bm25, llm, offline, prompts
-from rag.chunks import Citation, Hit, Passage
+from rag.chunks import Chunk, Citation, Hit
 from rag.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
@@ -20,14 +20,14 @@ RANK_OFFSET = 10  # k of reciprocal rank fusion (Cormack et al., 2009); measured
 HISTORY = 6  # earlier messages that the model sees
 FOLLOW_UP_WORDS = 4  # a question this short is searched with the previous one
 QUESTION_CHARS = 8000  # a longer question is cut
-DAMAGED = "The index is damaged. To rebuild it, restart the app or press “Read docs/ again”."
+CORRUPTED = "The index is damaged. To rebuild it, restart the app or press “Read docs/ again”."
 
 
 @dataclass(frozen=True)
-class Found:
-    """A passage and its score: higher is better, only the order matters."""
+class Retrieved:
+    """A chunk and its score: higher is better, only the order matters."""
 
-    passage: Passage
+    chunk: Chunk
     score: float
 
 
@@ -44,28 +44,29 @@ class Answer:
     tokens_out: int = 0
 
 
-# Retrieval: keyword search and vector search, fused
+# Retrieval: BM25 and dense search, fused
 
 
-def search(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list[Found]:
-    """The best passages for a question, best first; any text is a valid question.
+def retrieve(question: str, limit: int = 0, settings: Settings = SETTINGS) -> list[Retrieved]:
+    """The best chunks for a question, best first; any text is a valid question.
 
     The ranks of both searches are combined by weight (reciprocal rank fusion). Raises
-    bm25.Damaged.
+    bm25.IndexCorrupted.
     """
     folder, scores = settings.index, dict[str, float]()
+    bm25_weight, dense_weight = settings.weights
     searches = (
-        (settings.keyword_weight, bm25.search(folder, question, DEPTH)),
-        (settings.vector_weight, _by_vector(question, settings)),
+        (bm25_weight, bm25.search(folder, question, DEPTH)),
+        (dense_weight, _dense(question, settings)),
     )
     for weight, hits in searches:
         for rank, hit in enumerate(hits, start=1):
             scores[hit.id] = scores.get(hit.id, 0.0) + weight / (RANK_OFFSET + rank)
-    best = sorted(scores, key=lambda id: -scores[id])[: limit or settings.passages]
-    return [Found(passage, scores[passage.id]) for passage in bm25.fetch(folder, best)]
+    best = sorted(scores, key=lambda id: -scores[id])[: limit or settings.top_k]
+    return [Retrieved(chunk, scores[chunk.id]) for chunk in bm25.fetch(folder, best)]
 
 
-def _by_vector(question: str, settings: Settings) -> list[Hit]:
+def _dense(question: str, settings: Settings) -> list[Hit]:
     if not settings.embedder or not question.strip():
         return []
     from rag import vector_store
@@ -80,7 +81,7 @@ def _by_vector(question: str, settings: Settings) -> list[Hit]:
         return []
 
 
-# Answer: passages → prompt → model (or offline answer) → text with citations
+# Answer: chunks → prompt → model (or offline answer) → text with citations
 
 
 def answer(
@@ -100,43 +101,43 @@ def stream(
         yield Answer(prompts.NO_QUESTION)
         return
     try:
-        found = search(_with_context(question, history), 0, settings)
-    except bm25.Damaged as error:
+        found = retrieve(with_context(question, history), 0, settings)
+    except bm25.IndexCorrupted as error:
         log.warning("the index is damaged: %s", error)
-        yield Answer(DAMAGED)
+        yield Answer(CORRUPTED)
         return
-    passages = [each.passage for each in found]
+    chunks = [each.chunk for each in found]
     if settings.provider != "offline":
-        messages = prompts.build(question, passages, history[-HISTORY:])
+        messages = prompts.build(question, chunks, history[-HISTORY:])
         try:
-            for step in _ask(messages, passages, settings):
+            for step in _ask(messages, chunks, settings):
                 yield replace(step, seconds=time.perf_counter() - started)
             return
         except ModelUnavailable as error:
             notice = str(error)
-    text, citations = prompts.cited(offline.answer(question, passages), passages)
+    text, citations = prompts.cited(offline.answer(question, chunks), chunks)
     yield Answer(text, citations, seconds=time.perf_counter() - started, notice=notice)
 
 
 def _ask(
-    messages: Sequence[prompts.Message], passages: Sequence[Passage], settings: Settings
+    messages: Sequence[prompts.Message], chunks: Sequence[Chunk], settings: Settings
 ) -> Iterator[Answer]:
     said = Answer("", model=settings.chat)
     raw = ""
     for piece in llm.chat(messages, settings):
         raw += piece.text
-        text, citations = prompts.cited(raw, passages, whole=False)
+        text, citations = prompts.cited(raw, chunks, whole=False)
         said = replace(said, text=text, citations=citations,
                        tokens_in=said.tokens_in + piece.tokens_in,
                        tokens_out=said.tokens_out + piece.tokens_out)  # fmt: skip
         yield said
-    text, citations = prompts.cited(raw, passages)
+    text, citations = prompts.cited(raw, chunks)
     if not text.strip():
         raise ModelUnavailable("The model returned an empty answer.")
     yield replace(said, text=text, citations=citations)
 
 
-def _with_context(question: str, history: Sequence[prompts.Message]) -> str:
+def with_context(question: str, history: Sequence[prompts.Message]) -> str:
     """Add the previous question to a short follow-up ("and the second one?")."""
     if len(question.split()) > FOLLOW_UP_WORDS:
         return question

@@ -14,6 +14,13 @@ from plumbing.settings import ROOT, ModelSettings, load
 class Settings(ModelSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
 
+    renamed = {
+        "PASSAGE_CHARS": "CHUNK_SIZE",
+        "OVERLAP_CHARS": "CHUNK_OVERLAP",
+        "PASSAGES": "TOP_K",
+        "KEYWORD_WEIGHT": "BM25_WEIGHT",
+    }
+
     # Texts of the page
     title: str = "Ask the documents"
     tagline: str = "Answers from your own documents, each with its source."
@@ -34,13 +41,13 @@ class Settings(ModelSettings):
     index_dir: Path = Path("index")
     feedback_file: Path = Path("feedback.jsonl")
     max_file_mb: int = Field(default=50, ge=1)
-    passage_chars: int = Field(default=1600, ge=200)
-    overlap_chars: int = Field(default=0, ge=0)
+    chunk_size: int = Field(default=1600, ge=200)  # characters, about 400 tokens
+    chunk_overlap: int = Field(default=0, ge=0)
 
-    # Search: passages per answer, and the weights of keyword and vector search
-    passages: int = Field(default=5, ge=1)
-    keyword_weight: float = Field(default=2.0, ge=0)
-    dense_weight: float | None = Field(default=None, ge=0)  # empty: see `vector_weight`
+    # Retrieval: chunks per answer, and the weights of keyword search (BM25) and of dense search
+    top_k: int = Field(default=5, ge=1)
+    bm25_weight: float = Field(default=2.0, ge=0)
+    dense_weight: float | None = Field(default=None, ge=0)  # empty: see `weights`
     store_url: str = ""  # of a vector database; empty: embedded in the index folder
 
     @property
@@ -51,14 +58,13 @@ class Settings(ModelSettings):
         return self.embed_model or "mistral-embed"
 
     @property
-    def vector_weight(self) -> float:
-        """The weight of vector search: with Mistral's model that of keywords, else half of it.
+    def weights(self) -> tuple[float, float]:
+        """The weights of BM25 and of dense search: equal with Mistral's model, else 2 : 1.
 
-        Measured with a small model (all-MiniLM-L6-v2): equal weights make search worse.
+        Measured with a small model (all-MiniLM-L6-v2): equal weights make retrieval worse.
         """
-        if self.dense_weight is not None:
-            return self.dense_weight
-        return self.keyword_weight * (1.0 if self.provider == "mistral" else 0.5)
+        dense = self.bm25_weight * (1.0 if self.provider == "mistral" else 0.5)
+        return self.bm25_weight, dense if self.dense_weight is None else self.dense_weight
 
     @property
     def docs(self) -> Path:

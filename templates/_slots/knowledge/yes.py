@@ -7,7 +7,7 @@ from agent.tools import ToolError, tool
 
 @tool
 def search_documents(question: str) -> str:
-    """Search the documents for the passages that answer a question best, each with its source.
+    """Search the documents for the chunks that answer a question best, each with its source.
 
     Use it for any question that the documents may answer. Write a full question in plain words;
     name the source of what you use.
@@ -19,13 +19,13 @@ def search_documents(question: str) -> str:
         raise ToolError("The question is empty. Say what to search for.")
     ready()
     try:
-        found = pipeline.search(question)
-    except bm25.Damaged as error:
-        raise ToolError(pipeline.DAMAGED) from error
+        found = pipeline.retrieve(question)
+    except bm25.IndexCorrupted as error:
+        raise ToolError(pipeline.CORRUPTED) from error
     if not found:
         return "The documents say nothing about it. Try other words."
-    passages = (each.passage for each in found)
+    chunks = (each.chunk for each in found)
     return "\n\n".join(
-        f"[{number}] {prompts.where(passage)}\n{passage.text}"
-        for number, passage in enumerate(passages, start=1)
+        f"[{number}] {prompts.where(chunk)}\n{chunk.text}"
+        for number, chunk in enumerate(chunks, start=1)
     )

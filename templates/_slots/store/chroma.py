@@ -12,27 +12,27 @@ from urllib.parse import urlsplit
 import chromadb
 from chromadb.api import ClientAPI
 
-from rag.chunks import Hit, Passage, Vector
+from rag.chunks import Chunk, Hit, Vector
 from rag.settings import SETTINGS
 
 BATCH = 5000  # Chroma accepts at most 5,461 per call
 _opening = threading.Lock()
 
 
-def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
-    """Store the vectors of passages; a passage that exists already is replaced."""
-    for start in range(0, len(passages), BATCH):
-        some = passages[start : start + BATCH]
+def add(folder: Path, chunks: Sequence[Chunk], vectors: Sequence[Vector]) -> None:
+    """Store the vectors of chunks; a chunk that exists already is replaced."""
+    for start in range(0, len(chunks), BATCH):
+        some = chunks[start : start + BATCH]
         theirs: list[Sequence[float] | Sequence[int]] = [*vectors[start : start + BATCH]]
         _collection(folder).upsert(
-            ids=[passage.id for passage in some],
+            ids=[chunk.id for chunk in some],
             embeddings=theirs,
-            metadatas=[{"source": passage.source} for passage in some],
+            metadatas=[{"source": chunk.source} for chunk in some],
         )
 
 
 def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
-    """The nearest passages, best first; the score is the cosine similarity (1 is the best)."""
+    """The nearest chunks, best first; the score is the cosine similarity (1 is the best)."""
     found = _collection(folder).query(
         query_embeddings=list[Sequence[float] | Sequence[int]]([vector]),
         n_results=limit,
@@ -61,7 +61,7 @@ def _collection(folder: Path) -> chromadb.Collection:
 def _open(folder: Path) -> chromadb.Collection:
     # We pass our own vectors: without `None` Chroma would download a model.
     return _client(folder).get_or_create_collection(
-        f"passages-{folder.name}",
+        f"passages-{folder.name}",  # of the first version: another name would lose the vectors
         embedding_function=None,
         configuration={"hnsw": {"space": "cosine"}},
     )

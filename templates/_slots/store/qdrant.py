@@ -12,16 +12,16 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient, models
 
-from rag.chunks import Hit, Passage, Vector
+from rag.chunks import Chunk, Hit, Vector
 from rag.settings import SETTINGS
 
 BATCH = 256
 _opening = threading.Lock()
 
 
-def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
-    """Store the vectors of passages; a passage that exists already is replaced."""
-    if not passages:
+def add(folder: Path, chunks: Sequence[Chunk], vectors: Sequence[Vector]) -> None:
+    """Store the vectors of chunks; a chunk that exists already is replaced."""
+    if not chunks:
         return
     client, name = _client(folder), _name(folder)
     if not client.collection_exists(name):
@@ -29,18 +29,18 @@ def add(folder: Path, passages: Sequence[Passage], vectors: Sequence[Vector]) ->
         client.create_collection(name, vectors_config=space)
     points = [
         models.PointStruct(
-            id=str(uuid.uuid5(uuid.NAMESPACE_URL, passage.id)),  # Qdrant accepts only UUIDs
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, chunk.id)),  # Qdrant accepts only UUIDs
             vector=vector,
-            payload={"id": passage.id, "source": passage.source},
+            payload={"id": chunk.id, "source": chunk.source},
         )
-        for passage, vector in zip(passages, vectors, strict=True)
+        for chunk, vector in zip(chunks, vectors, strict=True)
     ]
     for start in range(0, len(points), BATCH):
         client.upsert(name, points[start : start + BATCH], wait=True)
 
 
 def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
-    """The nearest passages, best first; the score is the cosine similarity (1 is the best)."""
+    """The nearest chunks, best first; the score is the cosine similarity (1 is the best)."""
     client, name = _client(folder), _name(folder)
     if not client.collection_exists(name):
         return []
@@ -63,7 +63,7 @@ def count(folder: Path) -> int:
 
 
 def _name(folder: Path) -> str:
-    return f"passages-{folder.name}"
+    return f"passages-{folder.name}"  # of the first version: another would lose the vectors
 
 
 def _client(folder: Path) -> QdrantClient:

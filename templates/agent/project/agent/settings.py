@@ -19,6 +19,14 @@ PRICES = {
 }
 
 
+def cost(tokens_in: int, tokens_out: int, model: str) -> float | None:
+    """The price of these tokens in US dollars; None if the model's price is unknown."""
+    if model not in PRICES:
+        return None
+    price_in, price_out = PRICES[model]
+    return (tokens_in * price_in + tokens_out * price_out) / 1e6
+
+
 class Settings(ModelSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment overrides `.env`."""
 

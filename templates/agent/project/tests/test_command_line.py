@@ -50,22 +50,23 @@ def test_programs_get_a_line_of_json_for_each_step() -> None:
     assert steps[-1]["type"] == "spent"
 
 
-def test_words_without_a_command_are_a_task_in_any_console() -> None:
-    done = start(WRITES, "--json", PYTHONIOENCODING="ascii")
-    steps = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
-    approval = next(step for step in steps if step["type"] == "approval")
+def test_a_waiting_call_can_be_approved_after_a_restart(workspace: Path) -> None:
+    done = start(WRITES, "--json", PYTHONIOENCODING="ascii")  # words without a command are a task
+    events = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    approval = next(event for event in events if event["type"] == "approval")
     assert approval["args"]["text"] == "Grüße, 茶"
     assert done.returncode == WAITS
-
-
-def test_a_waiting_call_can_be_approved_later(workspace: Path) -> None:
-    code, _, notes = run("do", WRITES)
-    assert code == WAITS
-    assert f"uv run python -m agent approve {newest()}" in notes
+    assert f"uv run python -m agent approve {newest()}" in done.stderr.decode("utf-8")
     assert not (workspace / "note.md").exists()
     assert run("approve", newest())[0] == 0
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Grüße, 茶"
     assert run("approve", newest())[0] == 1  # no call waits any more
+
+
+def test_a_task_that_no_offline_rule_fits_ends_with_1() -> None:
+    code, out, _ = run("do", "Compose a fugue.")
+    assert code == 1
+    assert "needs a model" in out
 
 
 def test_arguments_can_be_edited(workspace: Path) -> None:

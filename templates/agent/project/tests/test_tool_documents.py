@@ -21,7 +21,7 @@ def indexed(tmp_path: Path) -> None:
     ingest.ingest([tmp_path / "tea.md"])
 
 
-def test_a_passage_comes_with_its_number_and_source() -> None:
+def test_a_chunk_comes_with_its_number_and_source() -> None:
     result = search("How hot must green tea be?")
     assert result.startswith("[1] tea.md, Green tea\n")
     assert "80 degrees" in result

@@ -9,9 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from tune import dataset, models, tiny, weights  # noqa: E402  # noqa: E402
+from tune import dataset, models, weights  # noqa: E402
 from tune.errors import TuneError  # noqa: E402
 from tune.generate import Generator, UnsupportedMessages  # noqa: E402
+from tune.models import Base  # noqa: E402
 
 QUESTIONS = [
     [{"role": "user", "content": text}]
@@ -125,8 +126,8 @@ def test_a_temperature_makes_answers_vary(random: Generator) -> None:
     assert len({reply.text for reply in warm.answers([QUESTIONS[0]] * 4)}) > 1
 
 
-def test_an_image_text_model_answers_text_as_well(tmp_path: Path) -> None:
-    generator = loaded(tiny.make_image_text(tmp_path / "seeing", ["lamp mug blanket"] * 3), 12)
+def test_an_image_text_model_answers_text_as_well(seeing: Base) -> None:
+    generator = loaded(Path(seeing.source), 12)
     together = generator.answers(QUESTIONS)
     assert [each.text for each in together] == [generator.answer(q).text for q in QUESTIONS]
     assert "".join(generator.stream(QUESTIONS[1])) == together[1].text

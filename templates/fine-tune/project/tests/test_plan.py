@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tune import job, models, plan
+from tune import models, plan, train, trainer
 from tune.__main__ import app
 from tune.errors import TuneError
 from tune.estimate import GB, QUARTER, DataSize, Gpu, Training, memory, needs_4_bits, seconds
@@ -154,8 +154,8 @@ def test_steps_are_counted_as_the_trainer_does() -> None:
     planned = training(epochs=2, data=replace(DATA, examples=330))
     assert (planned.sequences, planned.batches, planned.steps) == (330, 83, 2 * 21)
     hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
-    work = job.Job(planned.base, None, [], [], hyperparameters, {})
-    assert job.schedule(work, 330).steps == planned.steps
+    job = train.Job(planned.base, None, [], [], hyperparameters | {"processes": 1}, {})
+    assert trainer.steps(job, 330) == planned.steps
     packed = replace(planned, packing=True, data=replace(DATA, examples=10, tokens=5000))
     assert packed.sequences == 3
 
@@ -251,9 +251,9 @@ def test_two_copies_take_twice_the_memory_and_unknown_models_are_tried_in_16_bit
     assert not needs_4_bits(None, 1 * GB, quantizes=True)
 
 
-def test_several_gpus_are_started_by_accelerate() -> None:
+def test_several_gpus_are_counted_as_one() -> None:
     notes = plan.make(training(), replace(A100, count=4)).notes
-    assert any("--num_processes 4 -m tune train" in note for note in notes)
+    assert any("one of the 4 GPUs" in note for note in notes)
 
 
 # The GPU of this machine

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tune import processes, runs
+from tune import runs
 from tune.errors import TuneError, can_train, run_app
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
@@ -20,7 +20,6 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Engine = Literal["auto", "transformers", "llama.cpp"]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name. Default: the latest.")]
 
 
@@ -154,7 +153,7 @@ def train(
 
     Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
     """
-    from tune import job, screen
+    from tune import screen
     from tune import train as training
 
     if run and not resume:
@@ -163,7 +162,7 @@ def train(
     wanted = {name: each for name, each in wanted.items() if each}
     settings = changed(SETTINGS, wanted)
     if dry_run:
-        screen.show_job(job.prepare(settings))
+        screen.show_job(training.prepare(settings))
         return
     if run:
         runs.find(SETTINGS.runs, run)
@@ -171,16 +170,14 @@ def train(
     try:
         with screen.training() as report:
             if goes_on:
-                settings = training.saved_settings(this, SETTINGS, wanted, report)
+                settings = training.saved_settings(this, SETTINGS, wanted)
             training.train(this, settings, resume=goes_on, report=report)
     except KeyboardInterrupt:
         started = (this.folder / "run.json").is_file()
         how = f"Continue: uv run python -m tune train --resume {this.name}"
-        if processes.is_main():
-            _note(f"Stopped. {how}" if started else "Stopped before the run was created.")
+        _note(f"Stopped. {how}" if started else "Stopped before the run was created.")
         raise typer.Exit(130) from None
-    if processes.is_main():
-        screen.show_trained(this)
+    screen.show_trained(this)
 
 
 @app.command()
@@ -252,8 +249,9 @@ def rehearse(as_json: AsJson = False) -> None:
 @app.command()
 def export(
     run: RunName = "",
-    form: Annotated[runs.Form, typer.Option("--as", help="The format to export.")] = "merged",
-    kind: Annotated[str, typer.Option(help="The type of a GGUF file: f16, q8_0, q4_k_m …")] = "f16",
+    form: Annotated[
+        Literal["adapter", "merged"], typer.Option("--as", help="The form to export.")
+    ] = "merged",
     push: Annotated[str, typer.Option(help="Push to the hub, as your-name/your-model.")] = "",
     public: Annotated[bool, typer.Option("--public", help="Make it public on the hub.")] = False,
     dry_run: Annotated[
@@ -261,9 +259,9 @@ def export(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export an adapter, merged weights, or a GGUF file for llama.cpp and Ollama.
+    """Export an adapter or merged weights, with a model card; --push uploads them to the hub.
 
-    Example: uv run python -m tune export --as gguf --kind q8_0
+    Example: uv run python -m tune export --as adapter --push your-name/your-model
     """
     from tune import export as exporting
     from tune import hub, screen
@@ -271,42 +269,14 @@ def export(
     if (public or dry_run) and not push:
         raise typer.BadParameter("--public and --dry-run need --push your-name/your-model")
     this = runs.find(SETTINGS.runs, run)
-    made = exporting.there(this, form, kind) if push else None
-    made = made or exporting.export(this, form, SETTINGS, kind=kind, emit=_note)
+    made = exporting.there(this, form) if push else None
+    made = made or exporting.export(this, form, SETTINGS, emit=_note)
     sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
     if as_json:
         about = made.as_dict() | ({"push": vars(sent)} if sent else {})
         print(json.dumps(about, ensure_ascii=False, indent=2))
         return
     screen.show_export(made, sent, dry_run)
-
-
-@app.command()
-def serve(
-    run: RunName = "",
-    engine: Annotated[Engine, typer.Option(help="What runs it; auto: what is installed.")] = "auto",
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
-    print_only: Annotated[
-        bool, typer.Option("--print", help="Print commands for vLLM, Ollama, llama.cpp.")
-    ] = False,
-) -> None:
-    """Serve the tuned model at an address that apps take as LLM_BASE_URL.
-
-    Example: uv run python -m tune serve --port 8001
-    """
-    from tune import serve as serving
-
-    this = runs.find(SETTINGS.runs, run)
-    address = serving.Address(host, port)
-    if print_only:
-        print(serving.commands(this, address))
-        return
-    try:
-        serving.serve(this, engine, address, emit=_note)
-    except KeyboardInterrupt:
-        _note("Stopped.")
-        raise typer.Exit(130) from None
 
 
 @app.command("runs")

@@ -173,8 +173,7 @@ def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
 def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
     base = training.base
     if here and here.count > 1:
-        launch = f"accelerate launch --multi_gpu --num_processes {here.count}"
-        yield f"All {here.count} GPUs: uv run {launch} -m tune train"
+        yield f"It trains on one of the {here.count} GPUs of this machine."
     if not base.local:
         size = training.shape.parameters * 2 / 1e9
         yield f"Plan half an hour to install 2 to 7 GB and to download {size:.0f} GB."

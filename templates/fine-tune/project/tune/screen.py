@@ -21,23 +21,21 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
-from tune import processes
 from tune.estimate import ACCURACY, GB, Gpu
 from tune.metrics import METRICS, Interval
 from tune.plan import FREE
 from tune.verdict import points, signed
 
 if TYPE_CHECKING:
-    from tune.export import Export
-    from tune.hub import Push
+    from tune.hub import Export, Push
     from tune.inference import Both
-    from tune.job import Job
     from tune.models import Base
     from tune.plan import Offer, Plan
     from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
     from tune.results import Evaluation
     from tune.runs import Run
+    from tune.train import Job
     from tune.validate import Finding, Survey
 
 SCREEN = Console()
@@ -206,19 +204,13 @@ def _measured(each: Interval) -> str:
 @contextmanager
 def training() -> Iterator[Report]:
     """A progress bar while a model trains; in a log file, a line for each evaluation."""
-    if not processes.is_main():
-        yield _ignore
-    elif not SCREEN.is_terminal:
+    if not SCREEN.is_terminal:
         yield _print_progress
     else:
         columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(compact=True))
         with Bar(*columns, console=SCREEN, transient=True) as bar:
             task = bar.add_task("loading the base …", total=None)
             yield partial(_move, bar, task)
-
-
-def _ignore(now: Progress) -> None:
-    pass
 
 
 def _move(bar: Bar, task: TaskID, now: Progress) -> None:
@@ -239,7 +231,7 @@ def _print_progress(now: Progress) -> None:
 def _losses(now: Progress) -> str:
     parts = [f"loss {now.loss:.3f}"] if now.loss is not None else []
     parts += [f"validation {now.eval_loss:.3f}"] if now.eval_loss is not None else []
-    return "  ".join([*parts, f"{now.tokens_per_second:,.0f} tokens/s"])
+    return "  ".join(parts)
 
 
 def show_job(job: Job) -> None:
@@ -267,8 +259,10 @@ def show_trained(run: Run) -> None:
     ended += (
         f" of {planned:,}: stopped early, the loss no longer improved" if steps < planned else ""
     )
-    memory = f"{figures['peak_memory'] / GB:.1f} GB at most"
-    SCREEN.print(f"{ended}, {figures['seconds']:,.0f} s, {memory}", highlight=False)
+    ended += f", {figures['seconds']:,.0f} s"
+    if memory := figures.get("peak_memory"):
+        ended += f", {memory / GB:.1f} GB at most"
+    SCREEN.print(ended, highlight=False)
     SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}", highlight=False, soft_wrap=True)
     SCREEN.print("Is it better? uv run python -m tune evaluate", highlight=False)
 
@@ -337,5 +331,3 @@ def show_export(made: Export, sent: Push | None, dry_run: bool) -> None:
         verb = "Would push" if dry_run else "Pushed"
         who = "private" if sent.private else "public"
         SCREEN.print(f"{verb} to {sent.url}, {who}", highlight=False, soft_wrap=True)
-    else:
-        SCREEN.print("Next: uv run python -m tune serve", highlight=False)

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rag import bm25, pipeline, prompts
+from rag import pipeline, prompts
 from rag.__main__ import run_ingest
+from rag.text import stems
 
 FOLDER = Path(__file__).parent
 DEPTH = 10  # hits that MRR and hit@k consider
@@ -48,8 +49,8 @@ class Outcome:
 
     rank: int
     rouge: float
-    cites: bool  # at least one passage
-    cites_right: bool  # at least one passage of the right document
+    cites: bool  # at least one chunk
+    cites_right: bool  # at least one chunk of the right document
     seconds: float
     tokens: int
     cost: float
@@ -71,15 +72,15 @@ def load(path: Path) -> list[Question]:
 
 def measure(question: Question) -> Outcome:
     """Search for and answer a question, and compare the result with the expected one."""
-    sources = [found.passage.source for found in pipeline.search(question.question, DEPTH)]
+    sources = [found.chunk.source for found in pipeline.retrieve(question.question, DEPTH)]
     answer = pipeline.answer(question.question)
     said = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.OFFLINE_INTRO))
     price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
     return Outcome(
         rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        rouge=rouge_l(bm25.stems(question.answer), bm25.stems(said)),
+        rouge=rouge_l(stems(question.answer), stems(said)),
         cites=bool(answer.citations),
-        cites_right=question.source in {c.passage.source for c in answer.citations},
+        cites_right=question.source in {c.chunk.source for c in answer.citations},
         seconds=answer.seconds,
         tokens=answer.tokens_in + answer.tokens_out,
         cost=(answer.tokens_in * price_in + answer.tokens_out * price_out) / 1e6,
@@ -110,7 +111,7 @@ def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, f
         "hit@5": _mean(1 <= o.rank <= 5 for o in known),
         "MRR": _mean(1 / o.rank if o.rank else 0 for o in known),
         "answer ROUGE-L": _mean(o.rouge for o in known),
-        "cites a passage": _mean(o.cites for o in known),
+        "cites a chunk": _mean(o.cites for o in known),
         "cites the right document": _mean(o.cites_right for o in known),
         "admits not knowing": _mean(not o.cites for o in unknown),
         "seconds p50": statistics.median(seconds),

@@ -42,7 +42,7 @@ from mistral_server import MistralServer  # noqa: E402
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
-QUICK |= {"timeout": 60, "passage_chars": 1600, "overlap_chars": 0}  # whatever the app's may be
+QUICK |= {"timeout": 60, "chunk_size": 1600, "chunk_overlap": 0}  # whatever the app's may be
 MODELS = {"chat_model": "mistral-small-latest", "embed_model": "mistral-embed"}
 Write = Callable[[str, str | bytes], Path]
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")

@@ -9,8 +9,8 @@ from gradio_client import Client
 
 import app
 from plumbing.readers import Page
-from rag import bm25, ingest, offline, pipeline
-from rag.chunks import Citation, Passage, split
+from rag import bm25, ingest, offline, pipeline, ui
+from rag.chunks import Chunk, Citation, split
 from rag.pipeline import Answer
 from rag.settings import SETTINGS
 
@@ -34,7 +34,7 @@ def ingested() -> None:
     ingest.ingest()
 
 
-def passage(text: str, source: str = "docs/tea.md", section: str = "") -> Passage:
+def chunk(text: str, source: str = "docs/tea.md", section: str = "") -> Chunk:
     return split(source, [Page(text, page=2, section=section)])[0]
 
 
@@ -65,10 +65,10 @@ def test_the_sources_of_earlier_answers_stay_in_the_panel() -> None:
 
 def test_an_answer_goes_back_to_the_model_as_plain_text() -> None:
     written = "Brew it hot [1], `a[1] < b` and <b>so</b> on."
-    bubble = app._bubble(Answer(written, model="m", seconds=0.5), 3)
+    bubble = ui.bubble(Answer(written, model="m", seconds=0.5), 3)
     assert "0.5 s" in bubble
     for content in (bubble, [{"type": "text", "text": bubble}]):
-        plain = app._plain({"role": "assistant", "content": content})
+        plain = ui.plain({"role": "assistant", "content": content})
         assert plain == {"role": "assistant", "content": written}
 
 
@@ -92,7 +92,7 @@ def test_a_failed_model_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_markup_in_an_answer_is_disabled(hostile: str) -> None:
-    bubble = app._bubble(Answer(f"{hostile} [1]", seconds=1.0), 1)
+    bubble = ui.bubble(Answer(f"{hostile} [1]", seconds=1.0), 1)
     ours = re.compile(
         r'<a class="cite" href="#source-1-1">|</a>|^<span class="by">|</span>(?=\n\n)'
     )
@@ -101,8 +101,8 @@ def test_markup_in_an_answer_is_disabled(hostile: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_markup_in_a_source_is_disabled(hostile: str) -> None:
-    citation = Citation(1, passage(hostile, source=f"docs/{hostile}.md", section=hostile))
-    panel = BeautifulSoup(app.sources(Answer("[1]", (citation,)), hostile, 1), "lxml")
+    citation = Citation(1, chunk(hostile, source=f"docs/{hostile}.md", section=hostile))
+    panel = BeautifulSoup(ui.sources(Answer("[1]", (citation,)), hostile, 1), "lxml")
     ours = {"html", "body", "h2", "details", "summary", "span", "b", "small", "p", "mark"}
     for tag in panel.find_all(True):
         assert tag.name in ours
@@ -113,7 +113,7 @@ def test_markup_in_a_source_is_disabled(hostile: str) -> None:
 
 
 def test_a_thumbs_up_is_saved_with_question_and_answer() -> None:
-    bubble = app._bubble(Answer("At 80 degrees [1].", seconds=1.0), 1)
+    bubble = ui.bubble(Answer("At 80 degrees [1].", seconds=1.0), 1)
     messages = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": bubble}]
     app.vote(gr.LikeData(None, {"index": 1, "value": bubble, "liked": True}), messages)
     row = json.loads(SETTINGS.feedback.read_text(encoding="utf-8").splitlines()[-1])
@@ -140,9 +140,9 @@ def test_an_index_damaged_while_in_use_is_reported_and_rebuilt_by_a_button() -> 
     file = SETTINGS.index / "keywords.db"
     file.write_bytes(b"garbage" * 1000)
     *_, (bubble, *_) = app.chat(ASKED, [])
-    assert bubble == pipeline.DAMAGED
-    assert app.ask(ASKED)["answer"] == pipeline.DAMAGED
-    assert pipeline.DAMAGED in app.library()
+    assert bubble == pipeline.CORRUPTED
+    assert app.ask(ASKED)["answer"] == pipeline.CORRUPTED
+    assert pipeline.CORRUPTED in ui.library()
     with pytest.raises(gr.Error, match="damaged"):
         app.search(ASKED)
     message, shelf = app.read_again()
@@ -158,18 +158,18 @@ def test_a_chat_continues_when_its_earlier_sources_are_damaged(
     history = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": first}]
     (SETTINGS.index / "keywords.db").write_bytes(b"garbage" * 1000)
     *_, (bubble, panel, *_) = app.chat(ASKED, history)
-    assert bubble == pipeline.DAMAGED
-    assert pipeline.DAMAGED in panel
+    assert bubble == pipeline.CORRUPTED
+    assert pipeline.CORRUPTED in panel
     assert "Traceback" not in caplog.text
     app.read_again()
 
 
 def test_damage_found_during_an_ingest_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise bm25.Damaged("keywords.db: a part could not be read")
+        raise bm25.IndexCorrupted("keywords.db: a part could not be read")
 
     monkeypatch.setattr(ingest, "ingest", fail)
-    assert app.read_again()[0] == pipeline.DAMAGED
+    assert app.read_again()[0] == pipeline.CORRUPTED
 
 
 def test_a_rejected_address_gets_a_message_with_escaped_html() -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from plumbing.readers import Page
-from rag import bm25
-from rag.chunks import Passage, split
+from rag import bm25, index_state, text
+from rag.chunks import Chunk, split
 
 
-def fill(folder: Path, **texts: str) -> dict[str, list[Passage]]:
+def fill(folder: Path, **texts: str) -> dict[str, list[Chunk]]:
     made = {name: split(f"{name}.md", [Page(text)]) for name, text in texts.items()}
-    for name, passages in made.items():
-        bm25.add(folder, f"{name}.md", "digest", passages)
+    for name, chunks in made.items():
+        bm25.add(folder, f"{name}.md", "digest", chunks)
     return made
 
 
@@ -21,7 +21,7 @@ def best(folder: Path, question: str) -> str:
     return bm25.fetch(folder, [hits[0].id])[0].source.removesuffix(".md") if hits else ""
 
 
-def test_the_passage_with_the_words_comes_first(tmp_path: Path) -> None:
+def test_the_chunk_with_the_words_comes_first(tmp_path: Path) -> None:
     fill(
         tmp_path,
         cats="The cats were sleeping on a warm roof of the house.",
@@ -97,7 +97,7 @@ def test_a_removed_source_leaves_nothing_behind(tmp_path: Path) -> None:
     assert bm25.fetch(tmp_path, [made["page"][0].id]) == []
 
 
-def test_a_source_without_its_passages_is_unfinished(tmp_path: Path) -> None:
+def test_a_source_without_its_chunks_is_unfinished(tmp_path: Path) -> None:
     made = fill(tmp_path, page="The text is about apples.")
     assert bm25.ledger(tmp_path) == {"page.md": "digest"}
     bm25.begin(tmp_path, "page.md")
@@ -125,22 +125,22 @@ def test_damage_is_reported_and_the_file_left_unchanged(tmp_path: Path) -> None:
     fill(tmp_path, tea="Tea is brewed hot.")
     file = tmp_path / "keywords.db"
     file.write_bytes(b"power cut" * 500)
-    with pytest.raises(bm25.Damaged, match=r"keywords\.db: file is not a database"):
+    with pytest.raises(bm25.IndexCorrupted, match=r"keywords\.db: file is not a database"):
         bm25.ledger(tmp_path)
     assert file.read_bytes() == b"power cut" * 500
-    assert bm25.rescue(tmp_path) == []
+    assert index_state.rescue(tmp_path) == []
 
 
 def test_damage_that_look_misses_is_remembered_after_the_first_error(tmp_path: Path) -> None:
     made = fill(tmp_path, tea="Tea is brewed hot.")
     file = tmp_path / "keywords.db"
     file.write_bytes(file.read_bytes().replace(b"brewed", b"\xff" * 6))
-    assert bm25.look(tmp_path) == ({"tea.md": "digest"}, 1)
-    with pytest.raises(bm25.Damaged):
+    assert index_state.look(tmp_path) == ({"tea.md": "digest"}, 1)
+    with pytest.raises(bm25.IndexCorrupted):
         bm25.fetch(tmp_path, [made["tea"][0].id])
-    with pytest.raises(bm25.Damaged):
-        bm25.look(tmp_path)
-    assert bm25.rescue(tmp_path) == ["tea.md"]
+    with pytest.raises(bm25.IndexCorrupted):
+        index_state.look(tmp_path)
+    assert index_state.rescue(tmp_path) == ["tea.md"]
 
 
 def test_only_complete_sources_count_as_finished(tmp_path: Path) -> None:
@@ -184,6 +184,6 @@ def test_a_german_word_is_found_inside_a_compound(tmp_path: Path) -> None:
 
 
 def test_stop_words_are_left_out() -> None:
-    assert bm25.content("What is the name of the rose?") == ["name", "rose"]
-    assert bm25.content("Wie heißen die Rosen?", "german") == ["heiss", "ros"]
-    assert bm25.content("the") == ["the"]
+    assert text.content("What is the name of the rose?") == ["name", "rose"]
+    assert text.content("Wie heißen die Rosen?", "german") == ["heiss", "ros"]
+    assert text.content("the") == ["the"]

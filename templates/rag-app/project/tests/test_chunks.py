@@ -4,11 +4,12 @@ import time
 import pytest
 
 from plumbing.readers import Page
-from rag.chunks import sentences, split
+from rag.chunks import split
+from rag.text import sentences
 
 
 def texts(text: str, size: int = 1600, overlap: int = 0) -> list[str]:
-    return [passage.text for passage in split("a.md", [Page(text)], size, overlap)]
+    return [chunk.text for chunk in split("a.md", [Page(text)], size, overlap)]
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -21,28 +22,28 @@ def test_random_text_is_split_without_losing_a_character(seed: int) -> None:
     size, overlap = chance.randint(1, 200), 0
     if chance.random() < 0.5:
         overlap = chance.randint(0, size // 2)
-    passages = split("a.md", [Page(text)], size, overlap)
+    chunks = split("a.md", [Page(text)], size, overlap)
     covered = set()
-    for passage in passages:
-        end = passage.start + len(passage.text)
-        assert text[passage.start : end] == passage.text
-        assert 0 < len(passage.text) <= size
-        covered.update(range(passage.start, end))
+    for chunk in chunks:
+        end = chunk.start + len(chunk.text)
+        assert text[chunk.start : end] == chunk.text
+        assert 0 < len(chunk.text) <= size
+        covered.update(range(chunk.start, end))
     assert all(text[at].isspace() for at in range(len(text)) if at not in covered)
-    assert [passage.start for passage in passages] == sorted({p.start for p in passages})
-    assert len({passage.id for passage in passages}) == len(passages)
+    assert [chunk.start for chunk in chunks] == sorted({p.start for p in chunks})
+    assert len({chunk.id for chunk in chunks}) == len(chunks)
 
 
 def test_an_id_depends_only_on_source_position_and_text() -> None:
     pages = [Page("One. Two.", page=1), Page("One. Two.", page=2)]
     first, again = split("a.pdf", pages), split("a.pdf", pages)
     assert first == again
-    assert len({passage.id for passage in first + split("b.pdf", pages)}) == 4
+    assert len({chunk.id for chunk in first + split("b.pdf", pages)}) == 4
 
 
-def test_a_heading_starts_a_passage_and_names_its_section() -> None:
+def test_a_heading_starts_a_chunk_and_names_its_section() -> None:
     text = "Before.\n\n# Guide\n\n## Setup\n\nDo it.\n\n## Use\n\nRun it.\n\n# End\n\nDone."
-    found = [(passage.section, passage.text) for passage in split("a.md", [Page(text)])]
+    found = [(chunk.section, chunk.text) for chunk in split("a.md", [Page(text)])]
     assert found == [
         ("", "Before."),
         ("Guide › Setup", "# Guide\n\n## Setup\n\nDo it."),
@@ -52,8 +53,8 @@ def test_a_heading_starts_a_passage_and_names_its_section() -> None:
 
 
 def test_a_page_keeps_its_number_and_its_own_section() -> None:
-    (passage,) = split("a.pptx", [Page("# Costs\n\nLow.", page=7, section="Plan")])
-    assert (passage.page, passage.section) == (7, "Plan › Costs")
+    (chunk,) = split("a.pptx", [Page("# Costs\n\nLow.", page=7, section="Plan")])
+    assert (chunk.page, chunk.section) == (7, "Plan › Costs")
 
 
 def test_a_hash_sign_inside_a_code_fence_is_not_a_heading() -> None:
@@ -61,13 +62,13 @@ def test_a_hash_sign_inside_a_code_fence_is_not_a_heading() -> None:
     assert texts(text) == [text]
 
 
-def test_passages_end_with_a_paragraph_when_one_ends_late_enough() -> None:
+def test_chunks_end_with_a_paragraph_when_one_ends_late_enough() -> None:
     text = "A b c d. " * 9 + "\n\n" + "E f g h. " * 9
     assert [found[0] for found in texts(text, size=110)] == ["A", "E"]
 
 
 @pytest.mark.parametrize(("length", "ends_there"), [(65, False), (66, False), (67, True)])
-def test_a_paragraph_ends_a_passage_only_beyond_two_thirds_of_its_size(
+def test_a_paragraph_ends_a_chunk_only_beyond_two_thirds_of_its_size(
     length: int, ends_there: bool
 ) -> None:
     paragraph = "Short. " + "A" * (length - len("Short. \n\n"))
@@ -126,4 +127,4 @@ def test_long_repetitive_text_is_split_fast(bit: str) -> None:
 
 def test_closing_hashes_of_a_heading_are_removed_but_not_the_one_in_c_sharp() -> None:
     found = split("a.md", [Page("## Use it ##\n\nText.\n\n## C#\n\nText.")])
-    assert [passage.section for passage in found] == ["Use it", "C#"]
+    assert [chunk.section for chunk in found] == ["Use it", "C#"]

@@ -100,7 +100,7 @@ def test_while_the_app_holds_a_damaged_index_other_commands_print_a_line(tmp_pat
             done = start(command, ASKED, INDEX_DIR=str(tmp_path / "index"), COLUMNS="200")
             output = (done.stdout + done.stderr).decode("utf-8")
             assert "Another process is using this index" in output
-            assert pipeline.DAMAGED in output
+            assert pipeline.CORRUPTED in output
             assert ("Traceback" in output, done.returncode) == (False, code)
 
 
@@ -112,9 +112,7 @@ def test_status_prints_json() -> None:
     now = json.loads(out)
     assert code == 0
     assert (now["provider"], now["port"], now["damage"]) == ("offline", 0, "")
-    assert {"chat_model", "embed_model", "host", "docs", "index", "documents", "passages"} <= set(
-        now
-    )
+    assert {"chat_model", "embed_model", "host", "docs", "index", "documents", "chunks"} <= set(now)
     assert {"new", "changed", "gone", "unreadable", "busy"} <= set(now)
 
 

@@ -15,7 +15,7 @@ QUESTIONS = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     ingest.ingest()
-    source = pipeline.search("green tea", 1)[0].passage.source
+    source = pipeline.retrieve("green tea", 1)[0].chunk.source
     rows = [QUESTIONS[0] | {"source": source}, QUESTIONS[1]]
     lines = "\n".join(json.dumps(row) for row in rows)
     (tmp_path / "questions.jsonl").write_text(lines, encoding="utf-8")

@@ -14,8 +14,9 @@ from conftest import KEY, MODELS, QUICK, Write
 from filelock import FileLock
 from mistral_server import EMBEDDINGS, MistralServer, Reply, hanging, status
 
-from rag import bm25, documents, ingest, pipeline, vector_store
-from rag.ingest import IndexBusy, Ingested
+from rag import bm25, chunks, index_state, ingest, pipeline, vector_store
+from rag.index_state import IndexBusy
+from rag.ingest import Ingested
 from rag.settings import ROOT, Settings
 
 LONG = "\n\n".join(f"Paragraph {number} is about tea. " + "Word. " * 20 for number in range(65))
@@ -26,19 +27,19 @@ def names(settings: Settings) -> list[str]:
 
 
 def sources(settings: Settings, question: str) -> set[str]:
-    found = pipeline.search(question, 10, settings)
-    return {Path(hit.passage.source).name for hit in found}
+    found = pipeline.retrieve(question, 10, settings)
+    return {Path(hit.chunk.source).name for hit in found}
 
 
 def assert_complete(settings: Settings) -> None:
-    """Every passage is in the index and in the store exactly once, and nothing else is."""
+    """Every chunk is in the index and in the store exactly once, and nothing else is."""
     ledger = bm25.ledger(settings.index)
     assert all(ledger.values())
     expected = 0
     for name in ledger:
-        document = ingest._read(name, None, settings)
+        document = chunks.load(name, None, settings)
         assert document
-        ids = [passage.id for passage in document.passages]
+        ids = [chunk.id for chunk in document.chunks]
         assert len(bm25.fetch(settings.index, ids)) == len(ids)
         expected += len(ids)
     assert bm25.count(settings.index) == expected
@@ -90,7 +91,7 @@ def test_new_changed_and_deleted_documents_are_indexed(
     write("tea.md", "White tea is brewed at 70 degrees.")
     assert ingest.ingest(settings=online) == Ingested(1, 0, 2, ())
     assert "tea.md" in sources(online, "white")
-    assert "Green" not in "".join(hit.passage.text for hit in pipeline.search("green", 9, online))
+    assert "Green" not in "".join(hit.chunk.text for hit in pipeline.retrieve("green", 9, online))
     assert_complete(online)
 
     tea.unlink()
@@ -105,12 +106,12 @@ def test_two_documents_with_the_same_file_name_are_different_sources(
     write("spring/notes.md", "The tulips bloom.")
     autumn = write("autumn/notes.md", "The apples are ripe.")
     assert ingest.ingest(settings=settings).changed == 2
-    [found] = pipeline.search("apples", 5, settings)
-    assert found.passage.source.endswith("autumn/notes.md")
+    [found] = pipeline.retrieve("apples", 5, settings)
+    assert found.chunk.source.endswith("autumn/notes.md")
     autumn.unlink()
     ingest.ingest(settings=settings)
-    assert pipeline.search("apples", 5, settings) == []
-    assert len(pipeline.search("tulips", 5, settings)) == 1
+    assert pipeline.retrieve("apples", 5, settings) == []
+    assert len(pipeline.retrieve("tulips", 5, settings)) == 1
 
 
 def test_a_document_has_one_name_for_any_spelling_of_its_path(
@@ -136,7 +137,7 @@ def test_uploads_are_found_when_their_folder_is_a_link(settings: Settings, write
 
 
 def test_documents_in_the_project_have_relative_names() -> None:
-    assert documents.name_of(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
+    assert chunks.name_of(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
 
 
 def test_a_single_document_is_added_to_the_others(
@@ -253,17 +254,17 @@ def test_another_embedding_model_gets_its_own_index(
     assert settings.index != online.index
 
 
-def test_a_new_passage_size_splits_every_document_again(settings: Settings, write: Write) -> None:
+def test_a_new_chunk_size_splits_every_document_again(settings: Settings, write: Write) -> None:
     write("tea.md", LONG)
-    before = ingest.ingest(settings=settings).passages
-    smaller = Settings(**(settings.model_dump() | {"passage_chars": 400}))
+    before = ingest.ingest(settings=settings).chunks
+    smaller = Settings(**(settings.model_dump() | {"chunk_size": 400}))
     done = ingest.ingest(settings=smaller)
     assert done.changed == 1
-    assert done.passages > before
+    assert done.chunks > before
     assert_complete(smaller)
 
 
-def test_a_passage_is_embedded_with_its_heading_only(
+def test_a_chunk_is_embedded_with_its_heading_only(
     online: Settings, server: MistralServer, write: Write
 ) -> None:
     write("tea.md", "# Tea\n\nGreen tea is brewed at 80 degrees.")
@@ -332,7 +333,7 @@ def test_a_question_to_a_damaged_index_gets_a_message_until_an_ingest_repairs_it
     file.write_bytes(file.read_bytes().replace(b"Green", b"\xff" * 5))  # `look` cannot find this
     for _ in range(2):
         answer = pipeline.answer("How hot is tea brewed?", settings=settings)
-        assert (answer.text, answer.citations) == (pipeline.DAMAGED, ())
+        assert (answer.text, answer.citations) == (pipeline.CORRUPTED, ())
     ingest.ingest(settings=settings)
     assert "80 degrees" in pipeline.answer("How hot is tea brewed?", settings=settings).text
 
@@ -388,7 +389,7 @@ def test_an_empty_store_and_an_interrupted_write_are_not_damage(
     again = elsewhere(online)
     [file] = (again.index / "vectors").rglob("*.sqlite*")
     Path(f"{file}-journal").write_bytes(b"what a killed process leaves behind")
-    assert ingest.status(again).damage == ""
+    assert index_state.status(again).damage == ""
     assert ingest.ingest(settings=again).changed == 0
     assert "damaged" not in caplog.text
 
@@ -428,11 +429,11 @@ def test_status_shows_what_an_ingest_would_do_and_changes_nothing(
     (settings.docs / "gone.md").unlink()
     before = {path: path.stat().st_mtime_ns for path in settings.index.iterdir()}
     for _ in range(2):
-        now = ingest.status(settings)
+        now = index_state.status(settings)
         assert (ends(now.new), ends(now.changed), ends(now.gone)) == (
             ["new.md"], ["changed.md"], ["gone.md"],
         )  # fmt: skip
-        assert (now.documents, now.passages, now.unreadable, now.damage) == (3, 3, (), "")
+        assert (now.documents, now.chunks, now.unreadable, now.damage) == (3, 3, (), "")
     assert {path: path.stat().st_mtime_ns for path in settings.index.iterdir()} == before
 
 
@@ -444,7 +445,7 @@ def test_status_names_documents_that_cannot_be_read_and_why(
     write("photo.png", b"\x89PNG")
     write("broken.pdf", b"%PDF-1.4 broken")
     small = Settings(**(settings.model_dump() | {"max_file_mb": 1}))
-    now = ingest.status(small, seconds=60)
+    now = index_state.status(small, seconds=60)
     assert ends(now.new) == ["good.md"]
     assert sorted(ends(now.unreadable)) == ["broken.pdf", "huge.txt", "photo.png"]
 
@@ -453,13 +454,13 @@ def test_status_counts_a_document_as_new_when_there_is_no_time_to_read_it(
     settings: Settings, write: Write
 ) -> None:
     write("long.csv", "a,b\n" * 400_000)
-    assert ends(ingest.status(settings, seconds=0).new) == ["long.csv"]
+    assert ends(index_state.status(settings, seconds=0).new) == ["long.csv"]
 
 
 def test_status_does_not_fetch_an_unfinished_page(settings: Settings) -> None:
     settings.docs.mkdir()
     bm25.begin(settings.index, "http://127.0.0.1:1/half")
-    now = ingest.status(settings)
+    now = index_state.status(settings)
     assert (now.changed, now.unreadable) == (("http://127.0.0.1:1/half",), ())
 
 
@@ -469,7 +470,7 @@ def test_status_finds_a_damaged_keyword_index(settings: Settings, write: Write, 
     ingest.ingest(settings=settings)
     file = settings.index / "keywords.db"
     file.write_bytes(file.read_bytes()[:keep] + b"garbage" * (keep == 0))
-    now = ingest.status(settings)
+    now = index_state.status(settings)
     assert now.damage.startswith("keywords.db: ")
     assert (now.documents, ends(now.new)) == (0, ["tea.md"])
 
@@ -479,12 +480,12 @@ def test_status_finds_missing_and_damaged_vectors(online: Settings, write: Write
     ingest.ingest(settings=online)
     free = Settings(**(online.model_dump() | {"index_dir": online.index_dir.with_name("copy")}))
     shutil.copytree(online.index, free.index)
-    assert ingest.status(free).damage == ""
+    assert index_state.status(free).damage == ""
     for file in (free.index / "vectors").rglob("*.sqlite*"):
         file.write_bytes(b"garbage" * 100)
-    assert ingest.status(free).damage
+    assert index_state.status(free).damage
     shutil.rmtree(free.index / "vectors")
-    assert ingest.status(free).damage == "the vectors are missing"
+    assert index_state.status(free).damage == "the vectors are missing"
     assert not (free.index / "vectors").exists()
 
 
@@ -494,8 +495,8 @@ def test_status_shows_that_another_process_has_the_index_open(
     write("tea.md", "Tea.")
     settings.index.mkdir(parents=True)
     with FileLock(settings.index / "writer.lock", timeout=0):
-        assert ingest.status(settings).busy
-    assert not ingest.status(settings).busy
+        assert index_state.status(settings).busy
+    assert not index_state.status(settings).busy
     assert ingest.ingest(settings=settings).changed == 1
 
 

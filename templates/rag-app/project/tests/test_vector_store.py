@@ -3,17 +3,17 @@ from threading import Thread
 
 from plumbing.readers import Page
 from rag import vector_store
-from rag.chunks import Passage, split
+from rag.chunks import Chunk, split
 
 EAST, NORTH, UP = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
 
 
-def passage(source: str, text: str = "Some text.") -> Passage:
+def chunk(source: str, text: str = "Some text.") -> Chunk:
     return split(source, [Page(text)])[0]
 
 
 def test_vectors_are_stored_found_replaced_and_removed(tmp_path: Path) -> None:
-    east, north = passage("east.md"), passage("north.md")
+    east, north = chunk("east.md"), chunk("north.md")
     vector_store.add(tmp_path, [east, north], [EAST, NORTH])
     first, second = vector_store.search(tmp_path, [0.9, 0.1, 0.0], 5)
     assert (first.id, second.id) == (east.id, north.id)
@@ -38,19 +38,19 @@ def test_an_empty_store_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_each_folder_has_its_own_vectors(tmp_path: Path) -> None:
-    vector_store.add(tmp_path / "one", [passage("a.md")], [EAST])
-    vector_store.add(tmp_path / "two", [passage("b.md")], [[1.0, 0.0]])  # of another model
+    vector_store.add(tmp_path / "one", [chunk("a.md")], [EAST])
+    vector_store.add(tmp_path / "two", [chunk("b.md")], [[1.0, 0.0]])  # of another model
     assert vector_store.count(tmp_path / "one") == vector_store.count(tmp_path / "two") == 1
 
 
 def test_many_vectors_are_stored_in_one_call(tmp_path: Path) -> None:
-    some = [passage("a.md", f"Text number {number}.") for number in range(600)]
+    some = [chunk("a.md", f"Text number {number}.") for number in range(600)]
     vector_store.add(tmp_path, some, [EAST] * len(some))
     assert vector_store.count(tmp_path) == len(some)
 
 
 def test_several_threads_open_the_same_store(tmp_path: Path) -> None:
-    vector_store.add(tmp_path / "other", [passage("b.md")], [EAST])  # loads the slow imports first
+    vector_store.add(tmp_path / "other", [chunk("b.md")], [EAST])  # loads the slow imports first
     found: list[int] = []
     threads = [Thread(target=lambda: found.append(vector_store.count(tmp_path))) for _ in range(4)]
     for thread in threads:
@@ -58,5 +58,5 @@ def test_several_threads_open_the_same_store(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [0] * 4
-    vector_store.add(tmp_path, [passage("a.md")], [EAST])
+    vector_store.add(tmp_path, [chunk("a.md")], [EAST])
     assert vector_store.count(tmp_path) == 1

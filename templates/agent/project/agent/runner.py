@@ -1,4 +1,4 @@
-"""Runs a task with the agent, and streams its steps; a run can be stopped, or wait for approval."""
+"""Runs a task with the agent, and streams its events; a run can be stopped, or wait."""
 
 from __future__ import annotations
 
@@ -9,18 +9,34 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
-from pydantic import BaseModel, ValidationError
 
-from agent import llm, mcp, media, memory, prompts, team
-from agent.run import CURRENT_RUN, Ended, Run
+from agent import attachments, llm, mcp, memory, prompts
+from agent.events import (
+    CURRENT_RUN,
+    Answer,
+    Approval,
+    Call,
+    Decision,
+    Ended,
+    Event,
+    Notice,
+    Result,
+    Run,
+    Task,
+    Usage,
+    last,
+    pending,
+)
+from agent.graph import build
+from agent.middleware import as_langchain, problem_with
 from agent.settings import SETTINGS, Settings
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Usage, pending
 from plumbing import retries
 
 log = logging.getLogger(__name__)
@@ -28,25 +44,28 @@ log = logging.getLogger(__name__)
 KEEP_MESSAGES = 12  # the latest messages, which are not summarised
 RECURSION_LIMIT = 10_000  # of LangGraph, out of the way: MAX_STEPS is ours, it ends with a summary
 Request = Task | Sequence[Decision]
+Graph = CompiledStateGraph[Any]
 
 _running: dict[str, Run] = {}
 
 
-def run(chat: str, request: Request, settings: Settings = SETTINGS, **more: Any) -> Iterator[Step]:
-    """Do a task, or continue after decisions on calls; yields every step as it happens.
+def run(
+    chat: str, request: Request, settings: Settings = SETTINGS, owner: str = "", **more: Any
+) -> Iterator[Event]:
+    """Do a task, or continue after decisions on calls; yields every event as it happens.
 
-    The files of a task are paths. `more`: `yes=True` approves everything, `owner=` is the
-    browser that owns the conversation. The last steps are an Answer or one Approval or more, and
-    the Usage; it never raises. Closing the generator stops the run.
+    The files of a task are paths. `owner` is the browser that owns the conversation; `yes=True`
+    approves everything. The last events are an Answer or one Approval or more, and the Usage; it
+    never raises. Closing the generator stops the run.
     """
-    this = Run(chat, settings, **more)
+    this = Run(settings, partial(memory.add, settings.memory, chat, owner=owner), **more)
     if _running.setdefault(chat, this) is not this:
         yield Notice(prompts.BUSY)
         return
-    threading.Thread(target=_work, args=(this, request), daemon=True).start()
+    threading.Thread(target=_work, args=(this, chat, request), daemon=True).start()
     try:
-        while (step := this.events.get()) is not None:
-            yield step
+        while (event := this.queue.get()) is not None:
+            yield event
     finally:
         this.stopped.set()
 
@@ -60,7 +79,7 @@ def stop(chat: str) -> bool:
 
 
 def stop_all(seconds: float) -> None:
-    """Stop every run, and wait at most so many seconds until their last steps are saved."""
+    """Stop every run, and wait at most so many seconds until their last events are saved."""
     end = time.monotonic() + seconds
     while _running and time.monotonic() < end:
         for chat in list(_running):  # again: a run may have started in the meantime
@@ -81,36 +100,36 @@ def is_busy(chat: str) -> bool:
 # The run, in its own thread, so that it can be stopped at any time
 
 
-def _work(this: Run, request: Request) -> None:
+def _work(this: Run, chat: str, request: Request) -> None:
     CURRENT_RUN.set(this)
     try:
         graph = _graph(this.settings)
         try:
             prepare: Any = _start if isinstance(request, Task) else _resume
-            if state := prepare(this, graph, request):
-                _finish(this, graph.invoke(state, _config(this.chat), durability="exit"))
+            if state := prepare(this, chat, graph, request):
+                _finish(this, chat, graph.invoke(state, _config(chat), durability="exit"))
         except Ended as ended:
-            this.emit(_close(this, graph, str(ended)))
+            this.emit(_close(this, chat, graph, str(ended)))
     except Exception:
         log.error("the run failed: %s", retries.without_keys(traceback.format_exc(), this.settings))
-        this.events.put(Answer(prompts.SORRY))
+        this.queue.put(Answer(prompts.SORRY))
     finally:
         this.usage = this.usage_now()
-        memory.add(this.settings.memory, this.chat, this.usage)
-        this.events.put(this.usage)
-        _running.pop(this.chat, None)
-        this.events.put(None)
+        this.save(this.usage)
+        this.queue.put(this.usage)
+        _running.pop(chat, None)
+        this.queue.put(None)
 
 
-def _start(this: Run, graph: CompiledStateGraph[Any], task: Task) -> dict[str, Any]:
+def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
     """The graph's input for a new task. Raises Ended when the task is empty."""
-    if _open_calls(_messages(graph, this.chat)):  # no decision was made, or the app was killed
-        _close(this, graph, prompts.NOT_APPROVED)
-    first = not memory.steps(this.settings.memory, this.chat)
-    this.emit(replace(task, files=tuple(_file_name(file) for file in task.files)))
+    if _open_calls(_messages(graph, chat)):  # no decision was made, or the app was killed
+        _close(this, chat, graph, prompts.NOT_APPROVED)
+    first = not memory.events(this.settings.memory, chat)
+    this.emit(replace(task, files=tuple(Path(file).name for file in task.files)))
     for problem in mcp.toolbox(this.settings)[1] if first else ():
         this.emit(Notice(problem))
-    prepared = this.cancellable(partial(media.prepare, task.text, task.files, this.settings))
+    prepared = this.cancellable(partial(attachments.prepare, task.text, task.files, this.settings))
     for notice in prepared.notices:
         this.emit(Notice(notice))
     if not prepared.text.strip() and not prepared.images:
@@ -122,88 +141,55 @@ def _start(this: Run, graph: CompiledStateGraph[Any], task: Task) -> dict[str, A
     return {"messages": [HumanMessage(parts)]}
 
 
-def _file_name(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
-
-
 def _resume(
-    this: Run, graph: CompiledStateGraph[Any], decisions: Sequence[Decision]
+    this: Run, chat: str, graph: Graph, decisions: Sequence[Decision]
 ) -> Command[Any] | None:
     """The graph's input for a person's decisions; None when no call waits for a valid one."""
-    before = memory.steps(this.settings.memory, this.chat)
-    this.emitted = {step.id for step in before if isinstance(step, Call)}
-    this.usage = next((step for step in reversed(before) if isinstance(step, Usage)), Usage())
-    asked, answers = _interrupts(graph, this.chat), dict[str, Any]()
+    before = memory.events(this.settings.memory, chat)
+    this.emitted = {event.id for event in before if isinstance(event, Call)}
+    this.usage = last(Usage, before) or Usage()
+    asked, answers = _interrupts(graph, chat), dict[str, Any]()
     for decision in decisions:
         if decision.id not in asked:
-            this.events.put(Notice(prompts.NOT_WAITING))
+            this.queue.put(Notice(prompts.NOT_WAITING))
             continue
         call = asked[decision.id].value
-        if problem := _edit_problem(decision, call["name"], this.settings):
-            this.events.put(Notice(problem))
+        if problem := problem_with(decision, call["name"], mcp.toolbox(this.settings)[0]):
+            this.queue.put(Notice(problem))
             continue
         this.emit(decision)
-        answers[asked[decision.id].id] = _langchain_decision(decision, call["name"])
+        answers[asked[decision.id].id] = as_langchain(decision, call["name"])
     return Command(resume=answers) if answers else None
 
 
-def _edit_problem(decision: Decision, name: str, settings: Settings) -> str:
-    """The problem with a decision or its edited arguments, in one line."""
-    if decision.choice not in {"approve", "edit", "refuse"}:
-        return prompts.NO_SUCH_CHOICE
-    tool = next((tool for tool in mcp.toolbox(settings)[0] if tool.name == name), None)
-    schema = tool.tool_call_schema if tool else None
-    if decision.choice != "edit" or not isinstance(schema, type):
-        return ""
-    try:
-        if issubclass(schema, BaseModel):
-            schema.model_validate(dict(decision.args or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return prompts.BAD_EDIT.format(problem=f"{place}: {first['msg']}")
-    return ""
-
-
-def _langchain_decision(decision: Decision, name: str) -> dict[str, Any]:
-    """A decision in the format of LangChain's HumanInTheLoopMiddleware."""
-    if decision.choice == "edit":
-        edited = {"name": name, "args": dict(decision.args or {})}
-        return {"type": "edit", "edited_action": edited}
-    if decision.choice == "approve":
-        return {"type": "approve"}
-    return {"type": "reject", **({"message": decision.reason} if decision.reason else {})}
-
-
-def _finish(this: Run, state: dict[str, Any]) -> None:
+def _finish(this: Run, chat: str, state: dict[str, Any]) -> None:
     """Emit how the run ended: the calls that wait for approval, or the answer."""
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
+    order = [call["id"] for call in _open_calls(state["messages"])]
+    asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
+    known = pending(memory.events(this.settings.memory, chat))
+    for approval in asked:
+        if approval not in known:  # when one of several is decided, the others are known
+            this.emit(approval)
     if asked:
-        order = [call["id"] for call in _open_calls(state["messages"])]
-        asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
-        known = pending(memory.steps(this.settings.memory, this.chat))
-        for approval in asked:
-            if approval not in known:  # when one of several is decided, the others are known
-                this.emit(approval)
         return
-    last = state["messages"][-1]
     model = prompts.OFFLINE if this.notice else this.settings.chat or prompts.OFFLINE
-    this.emit(Answer(last.text, model, this.notice))
+    this.emit(Answer(state["messages"][-1].text, model, this.notice))
 
 
-def _close(this: Run, graph: CompiledStateGraph[Any], why: str) -> Answer:
+def _close(this: Run, chat: str, graph: Graph, why: str) -> Answer:
     """End a run early: every open call gets a result, and the conversation gets a summary.
 
     Without the results the API would refuse every later request of this conversation.
     """
-    messages = _messages(graph, this.chat)
+    messages = _messages(graph, chat)
     unanswered = _open_calls(messages)
     done = [f"{result.tool}: {_first_line(result)}" for result in this.results.values()]
     missing = [call["name"] for call in unanswered if call["id"] not in this.results]
     summary = prompts.ended(why, done, missing)
     answers = [_last_result(call, this.results.get(call["id"] or ""), why) for call in unanswered]
     closing = {"messages": [*answers, AIMessage(summary)]}
-    graph.update_state(_config(this.chat), closing, as_node="model")
+    graph.update_state(_config(chat), closing, as_node="model")
     return Answer(summary, "" if this.settings.chat else prompts.OFFLINE, this.notice)
 
 
@@ -224,7 +210,7 @@ def _config(chat: str) -> Any:
     return {"configurable": {"thread_id": chat}, "recursion_limit": RECURSION_LIMIT}
 
 
-def _messages(graph: CompiledStateGraph[Any], chat: str) -> list[AnyMessage]:
+def _messages(graph: Graph, chat: str) -> list[AnyMessage]:
     found: list[AnyMessage] = graph.get_state(_config(chat)).values.get("messages", [])
     return found
 
@@ -232,16 +218,11 @@ def _messages(graph: CompiledStateGraph[Any], chat: str) -> list[AnyMessage]:
 def _open_calls(messages: Sequence[AnyMessage]) -> list[Any]:
     """The tool calls that have no result yet."""
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    asked = (
-        call
-        for message in messages
-        if isinstance(message, AIMessage)
-        for call in message.tool_calls
-    )
-    return [call for call in asked if call["id"] not in answered]
+    replies = (message for message in messages if isinstance(message, AIMessage))
+    return [call for reply in replies for call in reply.tool_calls if call["id"] not in answered]
 
 
-def _interrupts(graph: CompiledStateGraph[Any], chat: str) -> dict[str, Any]:
+def _interrupts(graph: Graph, chat: str) -> dict[str, Any]:
     """LangGraph's interrupts, by the id of the call that waits."""
     interrupts = graph.get_state(_config(chat)).interrupts
     return {each.value["tool_call_id"]: each for each in interrupts}
@@ -252,7 +233,7 @@ def _approval(value: dict[str, Any]) -> Approval:
 
 
 @cache
-def _graph(settings: Settings) -> CompiledStateGraph[Any]:
+def _graph(settings: Settings) -> Graph:
     model = llm.chat_model(settings)
     shorten = SummarizationMiddleware(
         model,
@@ -261,4 +242,4 @@ def _graph(settings: Settings) -> CompiledStateGraph[Any]:
         summarizer=partial(llm.summarize, settings),
         trim_tokens_to_summarize=None,
     )
-    return team.build(model, mcp.toolbox(settings)[0], shorten, memory.saver(settings.memory))
+    return build(model, mcp.toolbox(settings)[0], shorten, memory.saver(settings.memory))
