@@ -180,7 +180,8 @@ def _described(name: str, source: str, file: Path) -> Base:
         config = json.loads(file.read_text("utf-8"))
         text = {**config, **config.get("text_config", {})}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise TuneError(f"{file} cannot be read: {error}.", "download the model again") from None
+        fix = "use a model that transformers can load: config.json and *.safetensors"
+        raise TuneError(f"{file} cannot be read: {error}.", fix) from None
     if quantized := text.get("quantization_config"):
         kind = str(quantized.get("quant_method")).upper()
         problem = f"{source} has weights in {kind}, which cannot be trained on."

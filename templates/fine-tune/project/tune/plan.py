@@ -16,7 +16,6 @@ from tune.estimate import GB, DataSize, Gpu, Term, Training, inference_memory, m
 from tune.settings import Settings
 
 SAMPLE = 2_000  # examples whose tokens are counted
-MOST = 4  # pieces of advice
 MIB = 2.0**20
 LENT = 0.7  # share of a Mac's memory for the GPU: macOS allows 65 to 75 %
 PATIENCE = 2.5  # seconds: a sleeping driver needs time to wake up
@@ -161,11 +160,12 @@ def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
         "METHOD=lora: an adapter": {"method": "lora"},
         "METHOD=qlora: weights in 4 bits": {"method": "qlora"},
     }
-    smaller = [base for base in models.BASES if base.parameters < training.base.parameters]
-    for base in sorted(smaller, key=lambda base: -base.parameters):
-        changes[f"BASE_MODEL={base.name}"] = {"base": base}
-    fitting = [text for text, change in changes.items() if _fits(replace(training, **change), gpu)]
-    yield from fitting[:MOST]
+    yield from (text for text, it in changes.items() if _fits(replace(training, **it), gpu))
+    kind, limit = training.base.name.rpartition("-")[2], training.base.parameters
+    order = sorted(models.BASES, key=lambda base: (-base.parameters, not base.name.endswith(kind)))
+    smaller = (base for base in order if base.parameters < limit)
+    if base := next((each for each in smaller if _fits(replace(training, base=each), gpu)), None):
+        yield f"BASE_MODEL={base.name}"
     rentable = [each.name for each in RENTABLE if _fits(training, each)][:3]
     yield f"or rent a larger GPU: {', '.join(rentable) or 'none of those listed is large enough'}"
 
