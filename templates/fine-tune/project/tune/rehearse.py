@@ -144,7 +144,7 @@ def _check(stage: Stage) -> str:
         raise TuneError(
             f"The examples have {found.errors:,} errors.", "uv run python -m tune check"
         )
-    examples = " + ".join(f"{each.examples:,}" for each in found.files)
+    examples = " + ".join(f"{each['examples']:,}" for each in found.files.values())
     return f"{examples} examples, no errors, {found.warnings:,} warnings"
 
 
