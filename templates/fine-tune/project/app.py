@@ -130,9 +130,7 @@ def build() -> gr.Blocks:
 def compare_tab(page: gr.Blocks, who: gr.HTML) -> None:
     """The question box, the examples, the two columns and the votes."""
     shown = gr.State(Shown())
-    box = gr.Textbox(
-        max_length=LONGEST, submit_btn="Ask", autofocus=True, elem_id="box", **QUESTION
-    )
+    box = gr.Textbox(max_length=LONGEST, submit_btn="Ask", autofocus=True, **QUESTION)
     with gr.Row(elem_id="chips"):
         chips = [gr.Button(text, size="sm", elem_classes="chip") for text in SETTINGS.examples]
         row = gr.Button("A test example", size="sm", elem_id="test-row")
