@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -22,9 +22,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tune.estimate import ACCURACY, GB, Gpu
-from tune.metrics import METRICS, Interval
+from tune.metrics import METRICS, Interval, points, signed
 from tune.plan import FREE
-from tune.verdict import points, signed
 
 if TYPE_CHECKING:
     from tune.hub import Export, Push
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
     from tune.plan import Offer, Plan
     from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
-    from tune.results import Evaluation
+    from tune.report import Evaluation
     from tune.runs import Run
     from tune.train import Job
-    from tune.validate import Figures, Finding, Survey
+    from tune.validate import Finding, Survey
 
 SCREEN = Console()
 
@@ -127,46 +126,26 @@ def _verdict(plan: Plan) -> Iterator[str]:
 
 def show_data(survey: Survey) -> None:
     """The figures of data files, and their problems."""
-    names = [PurePath(figures.file).name for figures in survey.files]
-    if len(set(names)) < len(names):
-        names = [figures.file for figures in survey.files]
-    columns = [Column(name, justify="right", overflow="fold") for name in names]
+    columns = [Column(name, justify="right", overflow="fold") for name in survey.files]
     table = Table(Column("", no_wrap=True), *columns, box=SIMPLE_HEAD)
-    for title, cell in _data_lines(survey.max_length):
-        table.add_row(title, *(cell(figures) for figures in survey.files))
+    for name in next(iter(survey.files.values()), {}):
+        cells = (f"{figures[name]:,}" for figures in survey.files.values())
+        table.add_row(name.replace("_", " "), *cells)
     SCREEN.print(table)
-    for level, style in (("error", "red"), ("warning", "yellow")):
-        found = [finding for finding in survey.findings if finding.level == level]
-        if found:
-            SCREEN.print(f"[bold {style}]{level.capitalize()}s")
-        for finding in found:
-            _show_finding(finding)
+    for finding in survey.findings:
+        _show_finding(finding)
     SCREEN.print(f"[bold]{survey.errors:,} errors, {survey.warnings:,} warnings", highlight=False)
     if not survey.errors:
         SCREEN.print("Next: uv run python -m tune plan", highlight=False)
 
 
-def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]]]:
-    yield "valid examples", lambda file: f"{file.examples:,}"
-    yield "with errors", lambda file: f"{file.broken:,}"
-    yield "with system prompt", lambda file: f"{file.with_system:,}"
-    yield "with tools", lambda file: f"{file.with_tools:,}"
-    yield "tokens", lambda file: f"{file.tokens:,}"
-    yield "  trained on", lambda file: f"{file.learned / max(file.tokens, 1):.0%}"
-    yield "  half have up to", lambda file: f"{file.lengths['50%']:,}"
-    yield "  95% have up to", lambda file: f"{file.lengths['95%']:,}"
-    yield "  the longest example", lambda file: f"{file.lengths['max']:,}"
-    yield "  the longest answer", lambda file: f"{file.longest_answer:,}"
-    yield f"over {max_length:,}, left out", lambda file: f"{file.too_long:,}"
-
-
 def _show_finding(finding: Finding) -> None:
-    for problem, after in zip(finding.shown, (*finding.shown[1:], None), strict=True):
+    style = "red" if finding.level == "error" else "yellow"
+    SCREEN.print(Text(f"{finding.level}: {finding.kind} ({finding.count:,})", style=style))
+    for problem in finding.shown:
         SCREEN.print(Text(f"  {problem}"), soft_wrap=True)
-        if after is None or after.fix != problem.fix:
-            SCREEN.print(Text(f"    Fix: {problem.fix}"), style="dim", soft_wrap=True)
-    if more := finding.count - len(finding.shown):
-        SCREEN.print(f"    … and {more:,} more of this kind", style="dim", highlight=False)
+    for fix in dict.fromkeys(problem.fix for problem in finding.shown):
+        SCREEN.print(Text(f"    Fix: {fix}"), style="dim", soft_wrap=True)
 
 
 # What `evaluate` shows
