@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,20 +20,19 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BaseName = Annotated[str, typer.Option("--base", help="A name, an id on the hub, or a folder.")]
+MethodName = Annotated[Method | None, typer.Option("--method", help="lora, qlora or full.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what exists.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name. Default: the latest.")]
 
 
 @app.command()
 def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Default: those of .env.")] = None,
-    length: Annotated[
-        int,
-        typer.Option(min=0, help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False),
-    ] = 0,
     show: Annotated[int, typer.Option(min=1, help="How many problems of each kind to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Check the rows for problems, and measure their length. Exit code 1 on errors.
+    """Check the examples for problems, and measure their length. Exit code 1 on errors.
 
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
@@ -42,9 +41,9 @@ def check(
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
-    found = survey(paths, length or SETTINGS.max_length, show=show)
+    found = survey(paths, SETTINGS.max_length, show=show)
     if as_json:
-        print(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+        _print(found.as_dict())
     else:
         screen.show_data(found)
     raise typer.Exit(1 if found.errors else 0)
@@ -55,57 +54,47 @@ def convert(
     source: Annotated[Path, typer.Argument(help="CSV, JSON or JSONL.")],
     target: Annotated[Path, typer.Argument(help="The JSONL to write.")],
     encoding: Annotated[str, typer.Option(help="Of the source: cp1252, utf-16 …")] = "utf-8",
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the target.")] = False,
+    replace: Replace = False,
 ) -> None:
-    """Convert a data file to chat JSONL. Exit code 1 if some rows could not be read.
+    """Convert a data file to chat JSONL. Exit code 1 if some lines could not be read.
 
     Example: uv run python -m tune convert questions.csv data/all.jsonl
     """
     from tune import dataset
 
-    rows, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
+    count, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
     for problem in problems[:20]:
-        print(f"Left out: {problem}\nFix: {problem.fix}", file=sys.stderr)
-    _note(f"{rows:,} rows in {target}, {len(problems):,} left out.")
-    if rows:
-        _note(f'Next: uv run python -m tune split "{target}"')
+        _note(f"Left out: {problem}\nFix: {problem.fix}")
+    _note(f"{count:,} examples in {target}, {len(problems):,} left out.")
+    _note(f'Next: uv run python -m tune split "{target}"')
     raise typer.Exit(1 if problems else 0)
 
 
 @app.command()
 def split(
-    file: Annotated[Path, typer.Argument(help="All rows.")],
-    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Share of rows.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0, max=0.4, help="Share of rows.")] = 0.1,
-    into: Annotated[Path | None, typer.Option(help="A folder. Default: the file's own.")] = None,
+    file: Annotated[Path, typer.Argument(help="All examples.")],
+    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Share of them.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=0.4, help="Share of them.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = SETTINGS.seed,
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the parts.")] = False,
+    replace: Replace = False,
 ) -> None:
-    """Split rows into train.jsonl, validation.jsonl and test.jsonl, always in the same way.
+    """Split examples into train.jsonl, validation.jsonl and test.jsonl, always in the same way.
 
     Example: uv run python -m tune split data/all.jsonl
     """
     from tune import dataset
 
-    folder = into or file.parent
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    parts = {folder / f"{name}.jsonl": share for name, share in shares.items() if share > 0}
-    for part, rows in dataset.split(file, parts, seed=seed, overwrite=replace).items():
-        _note(f"{rows:,} rows in {part}")
+    parts = {file.with_name(f"{name}.jsonl"): share for name, share in shares.items() if share > 0}
+    for part, count in dataset.split(file, parts, seed=seed, overwrite=replace).items():
+        _note(f"{count:,} examples in {part}")
     _note("Next: uv run python -m tune check " + " ".join(f'"{part}"' for part in parts))
 
 
 @app.command()
 def plan(
-    base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
-    method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
-    length: Annotated[
-        int, typer.Option(help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False)
-    ] = 0,
-    batch: Annotated[
-        int, typer.Option(help="Rows per batch. Default: BATCH_SIZE.", show_default=False)
-    ] = 0,
-    data: Annotated[Path | None, typer.Option(help="The rows. Default: TRAIN_FILE.")] = None,
+    base: BaseName = "",
+    method: MethodName = None,
     list_bases: Annotated[bool, typer.Option("--list", help="List the bases.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -116,57 +105,51 @@ def plan(
     from tune import plan as planning
     from tune import screen
 
-    if list_bases and as_json:
-        print(json.dumps([asdict(each) for each in BASES], ensure_ascii=False, indent=2))
-        return
     if list_bases:
-        screen.show_bases(BASES)
+        _print([asdict(each) for each in BASES]) if as_json else screen.show_bases(BASES)
         return
-    wanted = {"base_model": base, "method": method, "max_length": length, "batch_size": batch}
-    settings = changed(SETTINGS, wanted)
-    rows = planning.measure(data or settings.train, settings)
-    made = planning.make(planning.training(settings, rows), planning.local_gpu())
+    settings = changed(SETTINGS, {"base_model": base, "method": method})
+    training = planning.training(settings, planning.measure(settings.train, settings))
+    made = planning.make(training, planning.local_gpu())
     if as_json:
-        print(json.dumps(made.as_dict(), ensure_ascii=False, indent=2))
-        return
-    screen.show_plan(made)
+        _print(made.as_dict())
+    else:
+        screen.show_plan(made)
 
 
 @app.command()
 def train(
     run: Annotated[str, typer.Argument(help="With --resume: a run. Default: the latest.")] = "",
-    base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
-    method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
-    rank: Annotated[
-        int, typer.Option(help="The rank of LoRA. Default: LORA_RANK.", show_default=False)
-    ] = 0,
-    epochs: Annotated[
-        float, typer.Option(help="Passes over the rows. Default: EPOCHS.", show_default=False)
-    ] = 0,
+    base: BaseName = "",
+    method: MethodName = None,
+    rank: Annotated[int, typer.Option(help="The rank of LoRA, instead of LORA_RANK.")] = 0,
+    epochs: Annotated[float, typer.Option(help="Passes over the data, not EPOCHS.")] = 0,
     name: Annotated[str, typer.Option(help="A name for the new run.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be done.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
 ) -> None:
     """Train. A stopped run continues with --resume, even after a power cut.
 
     Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
     """
-    from tune import screen
-    from tune import train as training
-
     if run and not resume:
         raise typer.BadParameter(f"for a new run use --name {run}, to continue one --resume {run}")
     wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
     wanted = {name: each for name, each in wanted.items() if each}
+    if run:
+        runs.find(SETTINGS.runs, run)
+    _train(run or name, wanted, resume=resume, dry_run=dry_run)
+
+
+def _train(name: str, wanted: dict[str, Any], *, resume: bool, dry_run: bool) -> None:
+    from tune import screen
+    from tune import train as training
+
     settings = changed(SETTINGS, wanted)
     if dry_run:
         screen.show_job(training.prepare(settings))
         return
-    if run:
-        runs.find(SETTINGS.runs, run)
-    this, goes_on = training.choose(settings, run or name, resume)
+    this, goes_on = training.choose(settings, name, resume)
     try:
         with screen.training() as report:
             if goes_on:
@@ -175,8 +158,7 @@ def train(
     except KeyboardInterrupt:
         started = (this.folder / "run.json").is_file()
         how = f"Continue: uv run python -m tune train --resume {this.name}"
-        _note(f"Stopped. {how}" if started else "Stopped before the run was created.")
-        raise typer.Exit(130) from None
+        raise _stopped(how if started else "The run was not created yet.") from None
     screen.show_trained(this)
 
 
@@ -237,10 +219,9 @@ def rehearse(as_json: AsJson = False) -> None:
         with screen.rehearsing(quiet=as_json) as (begin, done):
             how = go(SETTINGS, begin, done)
     except KeyboardInterrupt:
-        _note("Stopped. Its files were removed.")
-        raise typer.Exit(130) from None
+        raise _stopped("Its files were removed.") from None
     if as_json:
-        print(json.dumps(how.as_dict(), ensure_ascii=False, indent=2))
+        _print(how.as_dict())
     else:
         screen.show_rehearsal(how, SETTINGS.runs / how.run)
     raise typer.Exit(0 if how.ok else 1)
@@ -249,14 +230,10 @@ def rehearse(as_json: AsJson = False) -> None:
 @app.command()
 def export(
     run: RunName = "",
-    form: Annotated[
-        Literal["adapter", "merged"], typer.Option("--as", help="The form to export.")
-    ] = "merged",
+    form: Annotated[Literal["adapter", "merged"], typer.Option("--as", help="Form.")] = "merged",
     push: Annotated[str, typer.Option(help="Push to the hub, as your-name/your-model.")] = "",
     public: Annotated[bool, typer.Option("--public", help="Make it public on the hub.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be pushed.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it pushes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export an adapter or merged weights, with a model card; --push uploads them to the hub.
@@ -273,10 +250,9 @@ def export(
     made = made or exporting.export(this, form, SETTINGS, emit=_note)
     sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
     if as_json:
-        about = made.as_dict() | ({"push": vars(sent)} if sent else {})
-        print(json.dumps(about, ensure_ascii=False, indent=2))
-        return
-    screen.show_export(made, sent, dry_run)
+        _print(made.as_dict() | ({"push": vars(sent)} if sent else {}))
+    else:
+        screen.show_export(made, sent, dry_run)
 
 
 @app.command("runs")
@@ -289,12 +265,12 @@ def list_runs(as_json: AsJson = False) -> None:
         except TuneError as error:  # one that cannot be read must not hide the others
             _note(error.problem)
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        _print(found)
         return
     for each in found:
         print(f"{each['run']}  {each['state']}  {each['base']}  {each['method']}")
     if not found:
-        print("None yet. Make one: uv run python -m tune rehearse", file=sys.stderr)
+        _note("None yet. Make one: uv run python -m tune rehearse")
 
 
 @app.command()
@@ -312,15 +288,24 @@ def status(as_json: AsJson = False) -> None:
         "run": latest.name if latest else "",
     }
     if as_json:
-        print(json.dumps(about, ensure_ascii=False, indent=2))
+        _print(about)
         return
     for title, text in about.items():
         print(f"{title.replace('_', ' '):<12}  {text}")
 
 
+def _print(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
 def _note(line: str) -> None:
     """Print a message on stderr; scripts read stdout."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _stopped(how: str) -> typer.Exit:
+    _note(f"Stopped. {how}")
+    return typer.Exit(130)
 
 
 if __name__ == "__main__":
