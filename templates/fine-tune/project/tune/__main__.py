@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from tune import runs
-from tune.errors import TuneError, can_train, run_app
+from tune import runs, screen
+from tune.errors import can_train, run_app
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
 
@@ -36,16 +38,12 @@ def check(
 
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
-    from tune import screen
     from tune.validate import survey
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
     found = survey(paths, SETTINGS.max_length, show=show)
-    if as_json:
-        _print(found.as_dict())
-    else:
-        screen.show_data(found)
+    _show(found, as_json, screen.show_data)
     raise typer.Exit(1 if found.errors else 0)
 
 
@@ -103,7 +101,6 @@ def plan(
     Example: uv run python -m tune plan --base ministral-8b --method qlora
     """
     from tune import plan as planning
-    from tune import screen
 
     if list_bases:
         _print([asdict(each) for each in BASES]) if as_json else screen.show_bases(BASES)
@@ -111,10 +108,7 @@ def plan(
     settings = changed(SETTINGS, {"base_model": base, "method": method})
     training = planning.training(settings, planning.measure(settings.train, settings))
     made = planning.make(training, planning.local_gpu())
-    if as_json:
-        _print(made.as_dict())
-    else:
-        screen.show_plan(made)
+    _show(made, as_json, screen.show_plan)
 
 
 @app.command()
@@ -126,7 +120,6 @@ def train(
     epochs: Annotated[float, typer.Option(help="Passes over the data, not EPOCHS.")] = 0,
     name: Annotated[str, typer.Option(help="A name for the new run.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
 ) -> None:
     """Train. A stopped run continues with --resume, even after a power cut.
 
@@ -138,17 +131,13 @@ def train(
     wanted = {name: each for name, each in wanted.items() if each}
     if run:
         runs.find(SETTINGS.runs, run)
-    _train(run or name, wanted, resume=resume, dry_run=dry_run)
+    _train(run or name, wanted, resume)
 
 
-def _train(name: str, wanted: dict[str, Any], *, resume: bool, dry_run: bool) -> None:
-    from tune import screen
+def _train(name: str, wanted: dict[str, Any], resume: bool) -> None:
     from tune import train as training
 
     settings = changed(SETTINGS, wanted)
-    if dry_run:
-        screen.show_job(training.prepare(settings))
-        return
     this, goes_on = training.choose(settings, name, resume)
     try:
         with screen.training() as report:
@@ -175,7 +164,7 @@ def evaluate(
     Example: uv run python -m tune evaluate --rows 50
     """
     from tune import evaluate as evaluating
-    from tune import results, screen
+    from tune import results
 
     this = runs.find(SETTINGS.runs, run)
     options = evaluating.Options(rows, api_rows, drop_seen)
@@ -192,27 +181,11 @@ def evaluate(
 
 
 @app.command()
-def ask(
-    question: Annotated[str, typer.Argument(help="A question for both models.")],
-    as_json: AsJson = False,
-) -> None:
-    """Ask the base and the tuned model a question, as the app does."""
-    from tune import inference, screen
-
-    *_, both = inference.compare(question)
-    if as_json:
-        print(json.dumps({side: asdict(each) for side, each in both.items()}, ensure_ascii=False))
-        return
-    screen.show_answers(both)
-
-
-@app.command()
 def rehearse(as_json: AsJson = False) -> None:
     """Run every step with a tiny model, without a GPU or a download. Exit code 1 on a failure.
 
     Example: uv run python -m tune rehearse
     """
-    from tune import screen
     from tune.rehearse import rehearse as go
 
     try:
@@ -220,10 +193,7 @@ def rehearse(as_json: AsJson = False) -> None:
             how = go(SETTINGS, begin, done)
     except KeyboardInterrupt:
         raise _stopped("Its files were removed.") from None
-    if as_json:
-        _print(how.as_dict())
-    else:
-        screen.show_rehearsal(how, SETTINGS.runs / how.run)
+    _show(how, as_json, partial(screen.show_rehearsal, folder=SETTINGS.runs / how.run))
     raise typer.Exit(0 if how.ok else 1)
 
 
@@ -241,7 +211,7 @@ def export(
     Example: uv run python -m tune export --as adapter --push your-name/your-model
     """
     from tune import export as exporting
-    from tune import hub, screen
+    from tune import hub
 
     if (public or dry_run) and not push:
         raise typer.BadParameter("--public and --dry-run need --push your-name/your-model")
@@ -258,12 +228,7 @@ def export(
 @app.command("runs")
 def list_runs(as_json: AsJson = False) -> None:
     """List the training runs, the latest first."""
-    found = []
-    for run in runs.every(SETTINGS.runs):
-        try:
-            found.append({"run": run.name, **vars(run.record)})
-        except TuneError as error:  # one that cannot be read must not hide the others
-            _note(error.problem)
+    found = [{"run": run.name, **vars(run.record)} for run in runs.every(SETTINGS.runs)]
     if as_json:
         _print(found)
         return
@@ -292,6 +257,13 @@ def status(as_json: AsJson = False) -> None:
         return
     for title, text in about.items():
         print(f"{title.replace('_', ' '):<12}  {text}")
+
+
+def _show(result: Any, as_json: bool, on_screen: Callable[[Any], None]) -> None:
+    if as_json:
+        _print(result.as_dict())
+    else:
+        on_screen(result)
 
 
 def _print(value: Any) -> None:
