@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,19 +310,10 @@ def command(*words: str) -> str:
     return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "80"}).stdout
 
 
-def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:
-    answer = {"role": "assistant", "content": "It is on its way."}
-    file = tmp_path / "rows.jsonl"
-    for number in range(9):
-        row = [{"role": "user", "content": f"Where is parcel {number}?"}, answer]
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"messages": row}) + "\n")
-    said = json.loads(
-        command("--json", "--base", "ministral-14b", "--method", "qlora", "--data", str(file))
-    )
-    assert said["training"]["data"]["examples"] == 9
-    assert 0 < said["training"]["length"] < 40
+def test_the_command_plans_with_the_training_examples() -> None:
+    said = json.loads(command("--json", "--base", "ministral-14b", "--method", "qlora"))
     assert said["training"]["base"]["name"] == "ministral-14b"
+    assert 0 < said["training"]["length"] <= said["training"]["data"]["longest"]
     assert said["bytes"] == sum(term["bytes"] for term in said["terms"])
 
 
