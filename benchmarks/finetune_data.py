@@ -58,7 +58,7 @@ def checked(path: Path) -> int:
     found = import_module("tune.validate").survey([path], 2048)
     if found.findings:
         sys.exit(f"The rows should be good: {found.findings}")
-    rows: int = found.files[0].rows
+    rows: int = found.files[0].examples
     return rows
 
 

@@ -34,7 +34,7 @@ from pathlib import Path
 
 from tune import dataset
 from tune.settings import ROOT, Settings
-from tune import job, tiny, weights
+from tune import tiny, train, weights
 
 folder, steps, batch = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 rows = dataset.load(ROOT / "data" / "train.jsonl")
@@ -61,10 +61,9 @@ tiny.make(folder / "base", [message["content"] for row in rows for message in ro
 
 OURS = """
 from tune.runs import Run
-from tune.train import train
 
 run = Run(folder / f"ours-{os.getpid()}")
-record = train(run, settings, report=lambda now: now.note or took_step(now.checked))
+record = train.train(run, settings, report=lambda now: now.note or took_step(now.checked))
 assert record.figures["steps"] == steps, record.figures
 print_figures(0, record.figures["seconds"])
 """
@@ -75,7 +74,7 @@ weights.quiet()
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-work = job.prepare(settings)
+work = train.prepare(settings)
 model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype="float32")
 lora = LoraConfig(
     r=16, lora_alpha=32, target_modules=list(work.base.targets), task_type="CAUSAL_LM",
@@ -84,7 +83,6 @@ lora = LoraConfig(
 """
 
 TRL = """
-from dataclasses import asdict
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -101,7 +99,7 @@ arguments = SFTConfig(
 )
 sft = SFTTrainer(
     model=model, args=arguments, processing_class=work.tokenizer, peft_config=lora,
-    train_dataset=Dataset.from_list([asdict(each) for each in work.train]), callbacks=[Clock()],
+    train_dataset=Dataset.from_list(work.train), callbacks=[Clock()],
 )
 started = time.perf_counter()
 out = sys.stdout
@@ -114,6 +112,7 @@ print_figures(started, time.perf_counter())
 LOOP = """
 import random
 import torch
+from tune import trainer
 from transformers import get_cosine_schedule_with_warmup
 
 model = get_peft_model(model, lora)
@@ -134,9 +133,9 @@ for _ in range(steps):
         order = random.sample(range(len(work.train)), len(work.train))
     some = [work.train[at] for at in order[:batch]]
     order = order[batch:]
-    ids = tensor([each.input_ids for each in some], pad)
-    labels = tensor([each.labels for each in some], job.IGNORED)
-    mask = tensor([[1] * len(each.input_ids) for each in some], 0)
+    ids = tensor([each["input_ids"] for each in some], pad)
+    labels = tensor([each["labels"] for each in some], trainer.IGNORED)
+    mask = tensor([[1] * len(each["input_ids"]) for each in some], 0)
     model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
     torch.nn.utils.clip_grad_norm_(learned, 1.0)
     optimizer.step()
@@ -158,8 +157,7 @@ import torch
 from tune import estimate, models, plan
 from tune.estimate import DataSize, Training
 from tune.settings import Settings
-from tune import job, tiny, trainer, weights
-from tune.job import Encoded, Job
+from tune import tiny, train, trainer, weights
 
 folder, size, method = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 steps, batch, length = map(int, sys.argv[4:7])
@@ -184,11 +182,12 @@ if not (folder / size).is_dir():
 base = models.find(str(folder / size))
 settings = Settings(method=method, batch_size=batch, accumulate=1, max_length=length, epochs=1)
 ids = torch.randint(1000, 30000, (steps * batch, length)).tolist()
-hyperparameters = job.hyperparameters(base, settings) | {"early_stop": 0}
+hyperparameters = train.hyperparameters(base, settings) | {"early_stop": 0}
 tokenizer = tiny.learn_words(["random tokens"])
-work = Job(base, tokenizer, [Encoded(row, row) for row in ids], [], hyperparameters, {})
-fitting = trainer.build(work, settings, folder / "checkpoints")
-fitting.sft.args.save_strategy = "no"
+rows = [{"input_ids": row, "labels": row} for row in ids]
+work = train.Job(base, tokenizer, rows, [], hyperparameters, {})
+sft = trainer.build(work, method, folder / "checkpoints")
+sft.args.save_strategy = "no"
 times = []
 
 class Clock(__import__("transformers").TrainerCallback):
@@ -196,10 +195,10 @@ class Clock(__import__("transformers").TrainerCallback):
         torch.cuda.synchronize()
         times.append(time.perf_counter())
 
-fitting.sft.add_callback(Clock())
+sft.add_callback(Clock())
 torch.cuda.reset_peak_memory_stats()
 out, sys.stdout = sys.stdout, sys.stderr
-fitting.sft.train()
+sft.train()
 sys.stdout = out
 seconds = sorted(b - a for a, b in zip(times, times[1:]))[len(times) // 2 - 1]
 rows = DataSize(len(ids), len(ids) * length, length, length)

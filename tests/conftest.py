@@ -100,7 +100,8 @@ def tuner(tmp_path_factory: pytest.TempPathFactory) -> "Tuner":
     """Make a fine-tune project that can train, once for all tests that need one."""
     import tuning  # noqa: PLC0415 - it imports this file
 
-    return tuning.made(tmp_path_factory.mktemp("tuner") / "tune", "fine-tune")
+    options = [f"--set={name}=yes" for name in ("gguf", "cloud", "serve")]
+    return tuning.made(tmp_path_factory.mktemp("tuner") / "tune", "fine-tune", *options)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
     cells = json.loads((tuner.folder / "done.ipynb").read_text("utf-8"))["cells"]
     outputs = [out for cell in cells for out in cell.get("outputs", ())]
     kinds = Counter(out["output_type"] for out in outputs)
-    assert kinds["display_data"] >= 2  # the plot and the report
+    assert kinds["display_data"] >= 1  # the report
     assert kinds["error"] == 0
     printed = "".join("".join(out.get("text", ())) for out in outputs)
     assert "The rehearsal passed" in printed

@@ -63,7 +63,7 @@ def test_two_processes_train_one_model(tuner: Tuner, rehearsed: dict[str, Any]) 
     base = f"runs/{rehearsed['run']}/base"
     here = Tuner(tuner.folder, {"BASE_MODEL": base, "METHOD": "lora", "EPOCHS": "1"})
     config = ("--config_file", "cloud/accelerate.yaml")
-    here.must("accelerate", "launch", *config, "-m", "tune", "train", "--name", "two")
+    here.must("accelerate", "launch", *config, "-m", "cloud.several_gpus", "--name", "two")
     record = json.loads((tuner.folder / "runs" / "two" / "run.json").read_text("utf-8"))
     assert record["state"] == "done"
     assert record["settings"]["processes"] == 2

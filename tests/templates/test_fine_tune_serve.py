@@ -93,7 +93,7 @@ def _serving(tuner: Tuner, run: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    words = ("-m", "tune", "serve", run, "--port", port)
+    words = ("-m", "tune.serve", run, "--port", port)
     program = subprocess.Popen(
         [*uv.command(), "run", "--no-sync", "python", *words],
         cwd=tuner.folder,

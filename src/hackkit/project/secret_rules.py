@@ -1,7 +1,7 @@
 r"""The patterns of secrets: the one list that hackkit and every generated project search with.
 
 `python -m hackkit.project.secret_rules` writes it into the templates: the check before each commit
-(`_shared/.pre-commit-config.yaml`) and the check of training data (`tune/validate.py`).
+(`_shared/.pre-commit-config.yaml`) and the check of training data (`tune/checks.py`).
 
 A pattern works with and without `re.VERBOSE`: a space is `[ ]`, and there is no `#`. The group
 `secret` is what to hide; without it, all of the match is.
@@ -95,8 +95,8 @@ def written(templates: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file of the templates that contains the rules, with its text as it must be."""
     hook = _HOOK + " |\n".join(f"          {rule.plain}" for rule in RULES) + "\n"
     yield templates / "_shared" / ".pre-commit-config.yaml", hook
-    validate = templates / "fine-tune" / "project" / "tune" / "validate.py"
-    yield validate, _TABLE.sub(lambda _: _table(), validate.read_text("utf-8"), count=1)
+    checks = templates / "fine-tune" / "project" / "tune" / "checks.py"
+    yield checks, _TABLE.sub(lambda _: _table(), checks.read_text("utf-8"), count=1)
 
 
 def _table() -> str:

@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from agent import prompts
-from agent.calls import agent
+from agent.middleware import agent
 
 
 def build(

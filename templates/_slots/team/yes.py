@@ -13,8 +13,8 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
-from agent import prompts
-from agent.calls import agent
+from agent import offline, prompts
+from agent.middleware import agent
 from agent.tools import needs_approval
 
 PLANNER = """
@@ -74,3 +74,17 @@ def _specialist(model: BaseChatModel, member: Specialist, tools: Sequence[BaseTo
 
     ask.metadata = {"patient": True}  # no time limit here: the specialist's own tools have theirs
     return ask
+
+
+def _hand_over(state: offline.TaskState) -> list[offline.ToolCall]:
+    """Offline: research goes to the researcher, its findings then to the writer."""
+    findings = "\n\n".join(text for tool, text in state.results if tool == "ask_researcher")
+    alone = offline.TaskState(state.task, frozenset(), ())
+    if not findings and any(rule(alone) for rule in offline.RESEARCH):
+        return [("ask_researcher", {"task": state.task})]
+    target = offline.target_of(state.task)
+    task = f"Write the findings to {target}.\n\n{findings}" if findings else state.task
+    return [("ask_writer", {"task": task})] if target else []
+
+
+offline.RULES.insert(0, _hand_over)

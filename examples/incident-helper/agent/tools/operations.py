@@ -8,9 +8,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
-from agent.tools import ToolError, asks_first, tool
-from agent.tools._results import fitting
-from agent.tools.files import inside
+from agent.sandbox import inside
+from agent.tools import ToolError, asks_first, fitting, tool
 
 # Each of our logs covers a day. A line starts with its time (UTC) and a level or an HTTP status.
 LINE = re.compile(r"[\d-]{10}[T ](\d\d:\d\d)\S*(?: UTC)?(?: \[\d+\])? +(\w+):? +(.{1,300})")

@@ -7,33 +7,35 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from agent import memory, prompts, report
-from agent.settings import SETTINGS
-from agent.steps import (
+from agent import memory, prompts
+from agent.events import (
     Answer,
     Approval,
     Call,
     Decision,
     Draft,
+    Event,
     Notice,
     Result,
-    Step,
     Task,
     Thought,
     Usage,
     as_dict,
+    last,
 )
-from agent.timeline import counter
+from agent.settings import SETTINGS
+from agent.timeline import counter, to_html
 
 app = typer.Typer(help="Give the agent a task, and manage its conversations.")
-screen, notes = Console(), Console(stderr=True)
+screen = Console(markup=False, highlight=False, soft_wrap=True)
+notes = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 WAITS = 3  # the exit code when a call waits for approval
 Chat = Annotated[str, typer.Argument(metavar="CHAT", help="A conversation's name; see `chats`.")]
@@ -46,20 +48,17 @@ def do_task(
     chat: Annotated[str, typer.Option(help="Continue this conversation.")] = "",
     file: Annotated[list[Path] | None, typer.Option(help="Attach this file; repeatable.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Approve everything.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each step as a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Do a task. `do` may be left out: python -m agent "What is 2 * 21?"
 
-    The exit code is 0 after an answer, and 3 if a call waits for approval.
+    The exit code is 0 after an answer, 3 if a call waits for approval, and 1 without an answer.
     """
     missing = [path for path in file or () if not path.is_file()]
     if missing:
         raise typer.BadParameter(f"there is no file {missing[0]}")
-    from agent import loop  # slow to import, and `status` and `chats` do not need it
-
-    chat = chat or memory.new_id()
     request = Task(task, tuple(str(path.absolute()) for path in file or ()))
-    _work(chat, loop.run(chat, request, yes=yes), as_json=as_json)
+    _run(chat or memory.new_id(), request, as_json, yes=yes)
 
 
 @app.command()
@@ -73,8 +72,8 @@ def approve(
         edited = json.loads(args) if args else None
     except ValueError as error:
         raise typer.BadParameter(f"--args is not JSON: {error}") from None
-    choice = "edit" if edited is not None else "approve"
-    _decide(chat, choice, edited, as_json=as_json)
+    choice = "approve" if edited is None else "edit"
+    _run(chat, [Decision(call.id, choice, args=edited) for call in _waiting(chat)], as_json)
 
 
 @app.command()
@@ -84,7 +83,7 @@ def refuse(
     as_json: AsJson = False,
 ) -> None:
     """Reject the waiting calls of a conversation, and continue."""
-    _decide(chat, "refuse", None, reason, as_json=as_json)
+    _run(chat, [Decision(call.id, "refuse", reason) for call in _waiting(chat)], as_json)
 
 
 @app.command()
@@ -97,40 +96,40 @@ def chats(as_json: AsJson = False) -> None:
         return
     for each in known:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.changed))
-        screen.print(f"{each.id}  {when}  {each.title}", markup=False, highlight=False)
+        screen.print(f"{each.id}  {when}  {each.title}")
     if not known:
         notes.print('None yet. Start one: uv run python -m agent "What is 2 * 21?"')
 
 
 @app.command()
 def show(chat: Chat, as_json: AsJson = False) -> None:
-    """Show the steps of a conversation."""
-    _print(iter(_steps(chat)), as_json=as_json)
+    """Show the events of a conversation."""
+    _print(_events(chat), as_json)
 
 
 @app.command()
 def export(chat: Chat, file: Annotated[Path, typer.Argument(help="As run.html")]) -> None:
     """Write a conversation to one HTML file, to show to the judges."""
-    steps = _steps(chat)
+    page = to_html(SETTINGS.title, _events(chat))
     try:
-        file.write_text(report.to_html(SETTINGS.title, steps), encoding="utf-8")
+        file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be written: {error.strerror}") from None
-    notes.print(f"Written to {file}", highlight=False)
+    notes.print(f"Written to {file}")
 
 
 @app.command()
 def delete(chat: Chat) -> None:
     """Delete a conversation permanently."""
-    if not memory.delete(SETTINGS.memory, chat):
-        _no_chat(chat)
-    notes.print(f"Deleted: {chat}", highlight=False)
+    _events(chat)
+    memory.delete(SETTINGS.memory, chat)
+    notes.print(f"Deleted: {chat}")
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show the model, the address, the tools, and the number of conversations."""
-    from agent.mcp import toolbox
+    from agent.toolbox import toolbox
 
     tools, problems = toolbox()
     about: dict[str, Any] = {
@@ -147,49 +146,40 @@ def status(as_json: AsJson = False) -> None:
         print(json.dumps(about, ensure_ascii=False, indent=2))
         return
     port = SETTINGS.port or "7860, or the next free one"
-    for title, text in (
-        ("Model", SETTINGS.chat or f"none ({prompts.OFFLINE})"),
-        ("Address", f"{SETTINGS.host}, port {port}"),
-        ("Tools", ", ".join(about["tools"])),
-        ("Chats", str(about["chats"])),
-        *(("Missing", problem) for problem in problems),
-    ):
-        screen.print(f"{title:<8}  {text}", markup=False, highlight=False, soft_wrap=True)
+    screen.print(
+        f"Model    {SETTINGS.chat or prompts.OFFLINE}\nAddress  {SETTINGS.host}, port {port}"
+    )
+    screen.print(f"Tools    {', '.join(about['tools'])}\nChats    {about['chats']}")
+    for problem in problems:
+        screen.print(f"Missing  {problem}")
 
 
-# Printing a run
-
-
-def _decide(
-    chat: str, choice: str, args: Any = None, reason: str = "", *, as_json: bool = False
-) -> None:
-    from agent import loop
-
-    _steps(chat)
-    open_calls = loop.waiting(chat)
-    if not open_calls:
-        notes.print(f"No call waits for approval in {chat}.", style="yellow", highlight=False)
-        raise typer.Exit(1)
-    decisions = [Decision(call.id, choice, reason, args) for call in open_calls]
-    _work(chat, loop.run(chat, decisions), as_json=as_json)
-
-
-def _work(chat: str, steps: Iterator[Step], *, as_json: bool) -> None:
+def _run(chat: str, request: Task | Sequence[Decision], as_json: bool, **more: Any) -> None:
     """Print a run as it happens; on a terminal, ask for approval of each waiting call."""
-    from agent import loop
+    from agent import offline, runner  # slow to import; `status` and `chats` do not need them
 
-    while True:
-        asked = _print(steps, as_json=as_json)
-        if not asked:
-            return
+    while asked := _print(runner.run(chat, request, **more), as_json):
         if as_json or not sys.stdin.isatty():
             notes.print(
                 f"A call waits for approval.\nFix: uv run python -m agent approve {chat}  "
-                f"(or: refuse {chat} --reason …; or --yes to approve everything)",
-                highlight=False,
+                f"(or: refuse {chat} --reason …; or --yes to approve everything)"
             )
             raise typer.Exit(WAITS)
-        steps = loop.run(chat, [_ask(call) for call in asked])
+        request = [_ask(call) for call in asked]
+    answer = last(Answer, _events(chat))
+    if answer and answer.text == offline.NO_RULE:
+        raise typer.Exit(1)
+
+
+def _waiting(chat: str) -> list[Approval]:
+    from agent import runner
+
+    _events(chat)
+    calls = runner.waiting(chat)
+    if not calls:
+        notes.print(f"No call waits for approval in {chat}.", style="yellow")
+        raise typer.Exit(1)
+    return calls
 
 
 def _ask(call: Approval) -> Decision:
@@ -199,60 +189,48 @@ def _ask(call: Approval) -> Decision:
     return Decision(call.id, "refuse", "" if reply.lower() in {"n", "no"} else reply)
 
 
-def _print(steps: Iterator[Step], *, as_json: bool) -> list[Approval]:
-    """Print the steps; return the calls that wait for approval."""
-    asked: list[Approval] = []
-    for step in steps:
-        if isinstance(step, Approval):
-            asked.append(step)
-        if isinstance(step, Decision):
-            asked = [call for call in asked if call.id != step.id]
-        if as_json and not isinstance(step, Draft):
-            print(json.dumps(as_dict(step), ensure_ascii=False, default=str), flush=True)
-        elif not as_json:
-            _print_step(step)
-    return asked
+def _print(events: Iterable[Event], as_json: bool) -> list[Approval]:
+    """Print the events; return the calls that wait for approval."""
+    asked: dict[str, Approval] = {}
+    for event in events:
+        if isinstance(event, Approval):
+            asked[event.id] = event
+        elif isinstance(event, Decision):
+            asked.pop(event.id, None)
+        if as_json and not isinstance(event, Draft):
+            print(json.dumps(as_dict(event), ensure_ascii=False, default=str), flush=True)
+        elif isinstance(event, Answer) and not as_json:
+            print(event.text, flush=True)
+            notes.print(" — ".join(filter(None, [event.notice, event.model])), style="dim")
+        elif not as_json and (line := _line(event)):
+            notes.print(line, style="dim")
+    return list(asked.values())
 
 
-def _print_step(step: Step) -> None:
-    if isinstance(step, Answer):
-        by = " — ".join(filter(None, [step.notice, step.model]))
-        print(step.text, flush=True)
-        notes.print(by, style="dim", markup=False, highlight=False)
-    elif line := _line(step):
-        notes.print(line, markup=False, highlight=False, soft_wrap=True, style="dim")
-
-
-def _line(step: Step) -> str:
-    who = f"{step.agent}: " if isinstance(step, Thought | Call | Result) and step.agent else ""
-    match step:
-        case Task(text):
-            return f"> {text}"
-        case Thought(text):
-            return f"{who}{text}"
+def _line(event: Event) -> str:
+    agent = getattr(event, "agent", "")
+    who = f"{agent}: " if agent else ""
+    match event:
+        case Task(text) | Thought(text) | Notice(text):
+            mark = {Task: "> ", Notice: "! "}.get(type(event), "")
+            return f"{mark}{who}{text}"
         case Call(_, tool, args) | Approval(_, tool, args):
-            mark = "?" if isinstance(step, Approval) else "→"
-            shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
-            return f"{who}{mark} {tool}({shown[:300]})"
+            mark = "?" if isinstance(event, Approval) else "→"
+            return f"{who}{mark} {tool}({args})"[:300]
         case Result(_, tool, text, ok, seconds):
-            first = next(iter(text.strip().splitlines()), "")
-            return f"{who}{'✓' if ok else '✗'} {tool}, {seconds:.1f} s: {first[:120]}"
+            first = text.strip().partition("\n")[0][:120]
+            return f"{who}{'✓' if ok else '✗'} {tool}, {seconds:.1f} s: {first}"
         case Decision(_, choice, reason):
-            return f"{choice}{f': {reason}' if reason else ''}"
-        case Notice(text):
-            return f"! {text}"
-        case Usage():
-            return counter(step)
-    return ""
+            return f"{choice} {reason}"
+    return counter(event) if isinstance(event, Usage) else ""
 
 
-def _steps(chat: str) -> Sequence[Step]:
-    return memory.steps(SETTINGS.memory, chat) or _no_chat(chat)
-
-
-def _no_chat(chat: str) -> Any:
-    notes.print(f"There is no conversation {chat}.\nFix: uv run python -m agent chats")
-    raise typer.Exit(1)
+def _events(chat: str) -> Sequence[Event]:
+    """The events of a conversation, which must exist."""
+    if not (events := memory.events(SETTINGS.memory, chat)):
+        notes.print(f"There is no conversation {chat}.\nFix: uv run python -m agent chats")
+        raise typer.Exit(1)
+    return events
 
 
 def main(words: list[str]) -> None:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.steps import Step, Task, as_dict, from_dict
+from agent.events import Event, Task, as_dict, from_dict
 
 if TYPE_CHECKING:  # slow to import: the page is served before LangGraph is loaded
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -37,12 +37,11 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation: `changed` in seconds since 1970, `owner` the browser that started it."""
+    """A conversation; `changed` is in seconds since 1970."""
 
     id: str
     title: str
     changed: float
-    owner: str = ""
 
 
 def new_id() -> str:
@@ -51,29 +50,29 @@ def new_id() -> str:
 
 
 def chats(folder: Path, owner: str | None = None) -> list[Chat]:
-    """All conversations, or one owner's, the latest first."""
+    """All conversations, or those that one browser started, the latest first."""
     with _database(folder) as db:
         rows = db.execute(
-            "SELECT id, title, changed, owner FROM chats WHERE ?1 IS NULL OR owner = ?1 "
+            "SELECT id, title, changed FROM chats WHERE ?1 IS NULL OR owner = ?1 "
             "ORDER BY changed DESC",
             (owner,),
         )
         return [Chat(*row) for row in rows]
 
 
-def steps(folder: Path, chat: str) -> list[Step]:
-    """All steps of a conversation, in order."""
+def events(folder: Path, chat: str) -> list[Event]:
+    """All events of a conversation, in order."""
     with _database(folder) as db:
         rows = db.execute("SELECT step FROM steps WHERE chat = ? ORDER BY number", (chat,))
         return [from_dict(json.loads(row)) for (row,) in rows]
 
 
-def add(folder: Path, chat: str, step: Step, owner: str = "") -> None:
-    """Save a step; the first task gives a new conversation its title."""
-    text = json.dumps(as_dict(step), ensure_ascii=True, default=str)
+def add(folder: Path, chat: str, event: Event, owner: str = "") -> None:
+    """Save an event; the first task gives a new conversation its title."""
+    text = json.dumps(as_dict(event), ensure_ascii=True, default=str)
     with _database(folder) as db:
-        if isinstance(step, Task):
-            title = " ".join(step.text.split())[:TITLE_CHARS] or ", ".join(step.files)
+        if isinstance(event, Task):
+            title = " ".join(event.text.split())[:TITLE_CHARS] or ", ".join(event.files)
             db.execute(
                 "INSERT INTO chats VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET changed = excluded.changed",
@@ -82,13 +81,12 @@ def add(folder: Path, chat: str, step: Step, owner: str = "") -> None:
         db.execute("INSERT INTO steps (chat, step) VALUES (?, ?)", (chat, text))
 
 
-def delete(folder: Path, chat: str) -> bool:
-    """Delete a conversation; False when there is none of that name."""
+def delete(folder: Path, chat: str) -> None:
+    """Delete a conversation permanently."""
     with _database(folder) as db:
         db.execute("DELETE FROM steps WHERE chat = ?", (chat,))
-        known = db.execute("DELETE FROM chats WHERE id = ?", (chat,)).rowcount > 0
+        db.execute("DELETE FROM chats WHERE id = ?", (chat,))
     saver(folder).delete_thread(chat)
-    return known
 
 
 @cache
@@ -97,9 +95,6 @@ def saver(folder: Path) -> SqliteSaver:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     return SqliteSaver(_connect(_file(folder)))
-
-
-# The file
 
 
 @contextmanager
@@ -128,11 +123,9 @@ def _file(folder: Path) -> Path:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # locked, or the folder cannot be written
             raise
-        aside = file.with_name(f"{file.name}.damaged")
-        file.replace(aside)
-        for left in folder.glob(f"{file.name}-*"):  # logs of the damaged one
-            left.unlink()
-        log.warning("The conversations were damaged (%s): moved to %s.", error, aside.name)
+        for part in [file, *folder.glob(f"{file.name}-*")]:  # the logs of the damaged one, too
+            part.replace(part.with_name(f"{part.name}.damaged"))
+        log.warning("The conversations were damaged (%s): moved to %s.damaged", error, file.name)
     return file
 
 

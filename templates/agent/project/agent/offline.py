@@ -17,9 +17,9 @@ from agent import prompts
 LEAD = "This is offline mode: it follows fixed rules and uses no model. It ran:"
 NO_RULE = """\
 This task needs a model: offline mode only follows fixed rules. It can calculate, count days, list,
-read, search and write files, answer the sample questions about the database, and read a web page.
+read, search and write files, and answer the sample questions about the database.
 Put a key into `.env` as MISTRAL_API_KEY and start the app again."""
-LINES = 12  # of a result in the answer
+LINES = 20  # of a result in the answer
 
 # Questions about the database: words that must all occur, and the query that answers them.
 # The first match is used. Add your own for a demo without a network.
@@ -98,10 +98,8 @@ def summarize(messages: Sequence[AnyMessage]) -> str:
     lines = []
     for message in messages:
         text = " ".join(message.text.split())[:200]
-        if text and isinstance(message, HumanMessage):
-            lines.append(f"Asked: {text}")
-        elif text and isinstance(message, AIMessage) and not message.tool_calls:
-            lines.append(f"Answered: {text}")
+        if text and not isinstance(message, ToolMessage):
+            lines.append(f"{'Asked' if isinstance(message, HumanMessage) else 'Answered'}: {text}")
     return "\n".join(lines)
 
 
@@ -115,19 +113,17 @@ def _state(messages: Sequence[BaseMessage], tools: frozenset[str]) -> TaskState:
 def _unmarked(message: ToolMessage) -> str:
     """A result without its tags, and without LangChain's note before an edited call's result."""
     found = re.search(r"(?s)\A(?:.*\n)?<result[^>]*>\n(.*)\n</result>\Z", message.text)
-    if found:
-        return found[1]
-    if message.status != "error":
-        return message.text
-    reason = message.text.partition("with reason: ")[2]  # LangChain's text for a rejected call
-    return f"not run, you rejected it: {reason}" if reason else "not run, you rejected it"
+    if found or message.status != "error":
+        return found[1] if found else message.text
+    reason = message.text.partition("with reason")[2]  # LangChain's text for a rejected call
+    return f"not run, you rejected it{reason}"
 
 
 def _report(state: TaskState) -> str:
     """A short version of every result, under the name of its tool."""
     parts = []
     for tool, text in state.results:
-        if tool.startswith("ask_"):  # a report of a specialist in this format
+        if text.startswith(LEAD):  # the report of a specialist, in a team
             parts.append(text.removeprefix(LEAD).strip())
             continue
         shown = _relevant(text.strip(), state.task)
@@ -167,17 +163,6 @@ _SEARCH = re.compile(
 )
 
 
-def _team(state: TaskState) -> list[ToolCall]:
-    """In a team: research goes to the researcher, its findings then to the writer."""
-    alone = TaskState(state.task, frozenset(), ())
-    findings = "\n\n".join(text for tool, text in state.results if tool == "ask_researcher")
-    if not findings and (_facts(alone) or _files(alone)):
-        return [("ask_researcher", {"task": state.task})]
-    target = _target(state.task)
-    task = f"Write the findings to {target}.\n\n{findings}" if findings else state.task
-    return [("ask_writer", {"task": task})] if target else []
-
-
 def _facts(state: TaskState) -> list[ToolCall]:
     """Everything that can be looked up, in parallel calls."""
     calls = (rule(state) for rule in (_arithmetic, _days, _page, _query, _documents))
@@ -211,7 +196,7 @@ def _query(state: TaskState) -> list[ToolCall]:
 
 
 def _documents(state: TaskState) -> list[ToolCall]:
-    asked = state.task.rstrip().endswith("?") and not _target(state.task)
+    asked = state.task.rstrip().endswith("?") and not target_of(state.task)
     others = (_arithmetic, _days, _page, _query)
     alone = not any(rule(state) for rule in others) and not re.search(_FILE, state.task)
     return [("search_documents", {"question": state.task})] if asked and alone else []
@@ -219,7 +204,7 @@ def _documents(state: TaskState) -> list[ToolCall]:
 
 def _files(state: TaskState) -> list[ToolCall]:
     """Reads the files that the task names, or searches or lists the files."""
-    target = _target(state.task)
+    target = target_of(state.task)
     named = [name for name in dict.fromkeys(re.findall(_FILE, state.task)) if name != target]
     named = [name for name in named if "://" not in state.task]
     if found := _SEARCH.search(state.task):
@@ -232,7 +217,7 @@ def _files(state: TaskState) -> list[ToolCall]:
 
 def _report_to_file(state: TaskState) -> list[ToolCall]:
     """The last rule: writes the results, or the text in quotation marks, to the named file."""
-    target = _target(state.task)
+    target = target_of(state.task)
     quoted = re.search(r"[\"“«„](.+?)[\"”»“]", state.task)
     found = [f"## {tool}\n\n{text.strip()}\n" for tool, text in state.results]
     body = "\n".join([f"# {' '.join(state.task.split())}\n", *found]) if found else ""
@@ -241,10 +226,11 @@ def _report_to_file(state: TaskState) -> list[ToolCall]:
     return [("write_file", {"path": target, "text": body})] if target and body else []
 
 
-def _target(task: str) -> str:
+def target_of(task: str) -> str:
     """The file to write, if the task names one."""
     found = _WRITE.search(task)
     return found[1] if found and _WRITING.search(task) else ""
 
 
-RULES: tuple[Callable[[TaskState], list[ToolCall]], ...] = (_team, _facts, _files, _report_to_file)
+RESEARCH = (_facts, _files)
+RULES: list[Callable[[TaskState], list[ToolCall]]] = [*RESEARCH, _report_to_file]

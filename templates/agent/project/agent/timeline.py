@@ -1,4 +1,4 @@
-"""The steps of a run as HTML, for the page's timeline and the exported report."""
+"""The events of a run as HTML: the page's timeline, and the exported report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,26 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Thought, Usage
+from markdown_it import MarkdownIt
+
+from agent import prompts
+from agent.events import (
+    Answer,
+    Approval,
+    Call,
+    Decision,
+    Event,
+    Notice,
+    Result,
+    Task,
+    Thought,
+    Usage,
+    last,
+)
+from agent.settings import ROOT
 
 SHOWN = 4_000  # characters of one text; a longer one is cut with a note
 PREVIEW = 120  # characters of the one-line preview of a call's arguments
@@ -20,18 +37,18 @@ _INVISIBLE = re.compile(
 )
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")  # terminal colours in logs
 
-# Either one task, thought or notice; or all steps of one call by their type. The key Answer says
+# Either one task, thought or notice; or all events of one call by their type. The key Answer says
 # that the call's run is over.
 Row = dict[type, Any]
 
 
-def render(steps: Sequence[Step], live: bool = False) -> str:
+def render(events: Sequence[Event], live: bool = False) -> str:
     """The timeline: a row for each thought, call and notice; "" if there is none.
 
     `live`: the run is in progress, so a call without a result is running; otherwise it was stopped.
     All text of models, tools and files is escaped.
     """
-    rows = _rows(steps)
+    rows = _rows(events)
     tasks = [row for row in rows if Task in row]
     if len(tasks) == 1:  # the page shows it already; several tasks separate the rows
         rows.remove(tasks[0])
@@ -48,14 +65,18 @@ def counter(usage: Usage | None) -> str:
     tokens = usage.tokens_in + usage.tokens_out
     parts = [f"{usage.steps:,} step{'' if usage.steps == 1 else 's'}"]
     parts += [f"{tokens:,} tokens"] if tokens else []
-    parts += [] if usage.cost is None else [_dollars(usage.cost)]
+    parts += [] if usage.cost is None else [f"${usage.cost:.4f}"]
     return " · ".join([*parts, _duration(usage.seconds)])
 
 
 def escape(text: str) -> str:
     """A text as safe HTML: tags escaped, invisible characters replaced."""
+    return html.escape(_visible(text))
+
+
+def _visible(text: str) -> str:
     text = re.sub(r"\r\n?", "\n", _COLOURS.sub("", text))
-    return html.escape(_INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text))
+    return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _cut(text: str, limit: int = SHOWN) -> str:
@@ -67,36 +88,33 @@ def _cut(text: str, limit: int = SHOWN) -> str:
 # The rows
 
 
-def _rows(steps: Sequence[Step]) -> list[Row]:
-    """The rows in the order in which they started; the steps of a call are matched by its id."""
+def _rows(events: Sequence[Event]) -> list[Row]:
+    """The rows in the order in which they started; a call's events are matched by its id."""
     rows: list[Row] = []
     calls: dict[str, Row] = {}
-    for step in steps:
-        if isinstance(step, Task | Answer):
+    for event in events:
+        if isinstance(event, Task | Answer):
             for call in calls.values():
-                call[Answer] = step
-        if isinstance(step, Task | Thought | Notice):
-            rows.append({type(step): step})
-        elif isinstance(step, Call | Approval | Decision | Result):
-            row = calls.get(step.id)
-            if row is None or (isinstance(step, Call | Approval) and Result in row):
-                row = calls[step.id] = {}
+                call[Answer] = event
+        if isinstance(event, Task | Thought | Notice):
+            rows.append({type(event): event})
+        elif isinstance(event, Call | Approval | Decision | Result):
+            row = calls.get(event.id)
+            if row is None or (isinstance(event, Call | Approval) and Result in row):
+                row = calls[event.id] = {}
                 rows.append(row)
-            row[type(step)] = step
+            row[type(event)] = event
     return rows
 
 
 def _item(row: Row, live: bool) -> str:
-    if Task in row:
-        return f'<li class="task">{_cut(row[Task].text.strip(), 300)}</li>'
-    if Thought in row:
-        thought = row[Thought]
-        return f'<li class="thought">{_chip(thought.agent)}{_cut(thought.text.strip())}</li>'
-    if Notice in row:
-        return f'<li class="notice">{_cut(row[Notice].text.strip())}</li>'
+    for kind, limit in ((Task, 300), (Thought, SHOWN), (Notice, SHOWN)):
+        if event := row.get(kind):
+            text = _chip(event) + _cut(event.text.strip(), limit)
+            return f'<li class="{kind.__name__.lower()}">{text}</li>'
     state, label = _state(row, live)
     call = row.get(Call) or row.get(Approval) or row.get(Result)
-    name = _chip(call.agent) + f"<b>{escape(call.tool)}</b>" if call else "<b>a tool</b>"
+    name = f"{_chip(call)}<b>{escape(call.tool if call else 'a tool')}</b>"
     mark = {"approve": "approved", "edit": "edited"}.get(_choice(row))
     mark = f'<span class="mark">{mark}</span>' if mark else ""
     rest = f'{_preview(_arguments(row)[-1][1])}{mark}<span class="state">{label}</span>'
@@ -149,7 +167,9 @@ def _why(row: Row, state: str) -> str:
     return f"<p>{quoted}</p>" if reason else ""
 
 
-def _chip(agent: str) -> str:
+def _chip(event: Any) -> str:
+    """The name of the specialist, in a team."""
+    agent = getattr(event, "agent", "")
     return f'<span class="agent">{escape(agent)}</span>' if agent else ""
 
 
@@ -163,10 +183,9 @@ def _preview(args: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = dict(value)
     try:
-        return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+        plain = dict(value) if isinstance(value, Mapping) else value
+        return json.dumps(plain, indent=2, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):  # a model may nest brackets too deeply
         return "(cannot be shown)"
 
@@ -178,7 +197,46 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def _dollars(cost: float) -> str:
-    if 0 < cost < 0.0001:
-        return "under $0.0001"
-    return f"${cost:.2f}" if cost >= 1 else f"${cost:.4f}"
+# The report: a self-contained page to show to judges
+
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+MARKDOWN.disable(["image", "link", "autolink", "reference"])  # it makes no request
+
+
+def to_html(title: str, events: Sequence[Event]) -> str:
+    """A conversation as one HTML file: style.css inlined, no script, no request."""
+    runs: list[list[Event]] = []
+    for event in events:
+        if isinstance(event, Task) or not runs:
+            runs.append([])
+        runs[-1].append(event)
+    models = [event.model for event in events if isinstance(event, Answer) and event.model]
+    badge = ", ".join(dict.fromkeys(models)) or "No answer yet"
+    off = " off" if prompts.OFFLINE in models or not models else ""
+    return (
+        (ROOT / "agent" / "report.html")
+        .read_text(encoding="utf-8")
+        .format(
+            title=escape(title),
+            style=(ROOT / "style.css").read_text(encoding="utf-8"),
+            date=datetime.now(),
+            badge=f'<span class="badge{off}">{escape(badge)}</span>',
+            runs="".join(_section(run, run is runs[-1]) for run in runs),
+        )
+    )
+
+
+def _section(run: Sequence[Event], latest: bool) -> str:
+    """One task: the question, the timeline, the answer, the usage."""
+    parts = []
+    if task := last(Task, run):
+        files = "".join(f'<span class="file">{escape(name)}</span>' for name in task.files)
+        parts.append(f'<div class="task"><h2>{escape(task.text.strip())}</h2>{files}</div>')
+    over = [] if latest else [Answer("")]  # a later task cancels the calls that waited
+    parts.append(render([*run, *over]))
+    if answer := last(Answer, run):
+        by = f"{answer.notice} Answered by the {answer.model}" if answer.notice else answer.model
+        text = MARKDOWN.render(_visible(answer.text))
+        parts.append(f'<div class="answer"><p class="by">{escape(by)}</p>{text}</div>')
+    parts.append(f'<p class="counter">{counter(last(Usage, run))}</p>')
+    return f"<section>{''.join(parts)}</section>"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
+import os
 import shutil
 import statistics
 import sys
@@ -16,11 +18,27 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from agent import loop, memory
-from agent.settings import ROOT, SETTINGS, Settings
-from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task, Usage, pending
+if __name__ == "__main__":  # before the settings are read: work on copies, not on your own files
+    COPIES = Path(tempfile.mkdtemp(prefix="agent-evals-"))
+    atexit.register(shutil.rmtree, COPIES, ignore_errors=True)
+    os.environ |= {"WORKSPACE_DIR": str(COPIES / "files"), "MEMORY_DIR": str(COPIES / "memory")}
 
-FOLDER = Path(__file__).parent
+from agent import memory, runner  # noqa: E402
+from agent.events import (  # noqa: E402
+    Answer,
+    Approval,
+    Call,
+    Decision,
+    Event,
+    Result,
+    Task,
+    Usage,
+    last,
+    pending,
+)
+from agent.settings import ROOT, SETTINGS, Settings  # noqa: E402
+
+FOLDER = ROOT / "evals"
 ROUNDS = 10  # of approvals in one task, at most
 
 
@@ -33,9 +51,9 @@ class Goal:
     """
 
     task: str
-    tools: tuple[str, ...] = ()
-    expect: tuple[str, ...] = ()
-    never: tuple[str, ...] = ()
+    tools: Sequence[str] = ()
+    expect: Sequence[str] = ()
+    never: Sequence[str] = ()
     approve: bool = True
     kind: str = "task"
 
@@ -44,13 +62,16 @@ class Goal:
 class Outcome:
     """The result of one task."""
 
-    success: bool
-    missing: tuple[str, ...]  # the reasons of a failure: a tool that did not run, a missing word
+    missing: Sequence[str]  # the reasons of a failure: a tool that did not run, a missing word
     steps: int
     seconds: float
     tokens: int
     cost: float | None
     model: str
+
+    @property
+    def success(self) -> bool:
+        return not self.missing
 
 
 def load(path: Path) -> list[Goal]:
@@ -58,11 +79,8 @@ def load(path: Path) -> list[Goal]:
     goals = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            if line.strip():
-                row = json.loads(line)
-                row |= {key: tuple(row.get(key, ())) for key in ("tools", "expect", "never")}
-                goals.append(Goal(**row))
-        except (ValueError, TypeError, AttributeError) as error:
+            goals += [Goal(**json.loads(line))] if line.strip() else []
+        except (ValueError, TypeError) as error:
             sys.exit(f"{path.name}, line {number}, is not a task ({error})")
     return goals
 
@@ -71,15 +89,15 @@ def measure(goal: Goal, settings: Settings = SETTINGS) -> Outcome:
     """Do one task with a fresh copy of the files, and compare the result with the goal."""
     fresh(settings.workspace)
     chat = memory.new_id()
-    steps = list(loop.run(chat, Task(goal.task), settings))
+    events = list(runner.run(chat, Task(goal.task), settings))
     for _ in range(ROUNDS):
-        waits = pending(steps)
+        waits = pending(events)
         if not waits:
             break
         choice = "approve" if goal.approve else "refuse"
         decisions = [Decision(call.id, choice) for call in waits]
-        steps += [*decisions, *loop.run(chat, decisions, settings)]
-    return _judged(goal, steps, settings.workspace)
+        events += [*decisions, *runner.run(chat, decisions, settings)]
+    return _judged(goal, events, settings.workspace)
 
 
 def fresh(workspace: Path) -> None:
@@ -92,31 +110,24 @@ def fresh(workspace: Path) -> None:
     shutil.copytree(ROOT / "workspace", workspace, ignore=shutil.ignore_patterns("uploads"))
 
 
-def _judged(goal: Goal, steps: Sequence[Step], workspace: Path) -> Outcome:
-    ran = {step.tool for step in steps if isinstance(step, Result) and step.ok}
-    asked = {step.tool for step in steps if isinstance(step, Call | Approval)}
-    answer = next((step for step in reversed(steps) if isinstance(step, Answer)), Answer(""))
-    text = "\n".join([answer.text, *_written(steps, workspace)]).casefold()
+def _judged(goal: Goal, events: Sequence[Event], workspace: Path) -> Outcome:
+    ran = {event.tool for event in events if isinstance(event, Result) and event.ok}
+    asked = {event.tool for event in events if isinstance(event, Call | Approval)}
+    answer, usage = last(Answer, events) or Answer(""), last(Usage, events) or Usage()
+    text = "\n".join([answer.text, *_written(events, workspace)]).casefold()
     missing = [f"{tool} did not run" for tool in goal.tools if tool not in ran]
     missing += [f"{word!r} does not occur" for word in goal.expect if word.casefold() not in text]
     missing += [f"{tool} was called" for tool in goal.never if tool in asked]
-    usage = next((step for step in reversed(steps) if isinstance(step, Usage)), Usage())
-    return Outcome(
-        success=not missing and bool(answer.text),
-        missing=tuple(missing),
-        steps=usage.steps,
-        seconds=usage.seconds,
-        tokens=usage.tokens_in + usage.tokens_out,
-        cost=usage.cost,
-        model=answer.model,
-    )
+    missing += [] if answer.text else ["no answer"]
+    tokens = usage.tokens_in + usage.tokens_out
+    return Outcome(missing, usage.steps, usage.seconds, tokens, usage.cost, answer.model)
 
 
-def _written(steps: Sequence[Step], workspace: Path) -> Iterable[str]:
+def _written(events: Sequence[Event], workspace: Path) -> Iterable[str]:
     """The content of each file that the agent wrote."""
-    for step in steps:
-        if isinstance(step, Call) and step.tool == "write_file":
-            file = workspace / str(step.args.get("path", ""))
+    for event in events:
+        if isinstance(event, Call) and event.tool == "write_file":
+            file = workspace / str(event.args.get("path", ""))
             if file.is_file():
                 yield file.read_text(encoding="utf-8", errors="replace")
 
@@ -132,12 +143,11 @@ def summarize(goals: Sequence[Goal], outcomes: Sequence[Outcome]) -> dict[str, f
         "seconds p50": statistics.median(seconds),
         "seconds p95": seconds[math.ceil(0.95 * len(seconds)) - 1],
     }
-    tokens = sum(o.tokens for o in outcomes)
-    costs = [o.cost for o in outcomes if o.tokens]
-    if tokens:
+    if tokens := sum(o.tokens for o in outcomes):
         rows["tokens in all"] = tokens
-    if tokens and None not in costs:  # an unknown price does not count as 0
-        rows["US$ in all"] = sum(cost or 0 for cost in costs)
+        costs = [o.cost for o in outcomes if o.tokens]
+        if None not in costs:  # an unknown price does not count as 0
+            rows["US$ in all"] = sum(cost or 0 for cost in costs)
     return {name: round(value, 4) for name, value in rows.items()}
 
 
@@ -148,30 +158,28 @@ def _mean(values: Iterable[float]) -> float:
 
 def main(folder: Path = FOLDER) -> None:
     """Do all tasks, print the table with the changes since the last report, and save a new one."""
-    file, report_file = folder / "tasks.jsonl", folder / "report.json"
-    goals = load(file) if file.is_file() else []
+    file = folder / "report.json"
+    goals = load(folder / "tasks.jsonl")
     if not goals:
-        sys.exit(f"{file} contains no task")
+        sys.exit(f"{folder / 'tasks.jsonl'} contains no task")
     outcomes = [measure(goal) for goal in track(goals, "Working", transient=True)]
     rows = summarize(goals, outcomes)
     models = sorted({outcome.model for outcome in outcomes} - {""})
-    last = json.loads(report_file.read_text(encoding="utf-8")) if report_file.is_file() else {}
-    show(rows, last.get("summary", {}), f"{len(goals)} tasks, {', '.join(models)}")
+    before = json.loads(file.read_text(encoding="utf-8"))["summary"] if file.is_file() else {}
+    show(rows, before, f"{len(goals)} tasks, {', '.join(models)}")
     for goal, outcome in zip(goals, outcomes, strict=True):
-        if not outcome.success:
-            reason = "; ".join(outcome.missing) or "no answer"
-            Console().print(f"✗ {goal.task[:60]}: {reason}", markup=False, highlight=False)
+        if outcome.missing:
+            print(f"✗ {goal.task[:60]}: {'; '.join(outcome.missing)}")
     details = [asdict(g) | asdict(o) for g, o in zip(goals, outcomes, strict=True)]
     report = {"models": models, "summary": rows, "tasks": details}
-    text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-    report_file.write_text(text, encoding="utf-8")
+    file.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def show(rows: dict[str, float], last: dict[str, float], title: str) -> None:
+def show(rows: dict[str, float], before: dict[str, float], title: str) -> None:
     """Print the table; the last column is the change since the last report."""
-    table = Table("", "now", "change", title=title, title_justify="left")
+    table = Table("", "now", "change", title=title)
     for name, value in rows.items():
-        change = value - last[name] if name in last else 0.0
+        change = value - before.get(name, value)
         table.add_row(name, f"{value:.3f}", f"{change:+.3f}" if change else "")
     Console().print(table)
 

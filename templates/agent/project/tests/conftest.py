@@ -7,7 +7,8 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,10 @@ SETTINGS.databases.mkdir()
 for database in (ROOT / "data").glob("*.db"):
     shutil.copy(database, SETTINGS.databases)
 
-from mistral_server import MistralServer  # noqa: E402
+from mistral_server import CHAT, Body, MistralServer  # noqa: E402
 
-from agent import calls, prompts, team  # noqa: E402
+from agent import memory, middleware, prompts, runner  # noqa: E402
+from agent.events import Approval, Decision, Draft, Event, Task  # noqa: E402
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
@@ -77,9 +79,9 @@ def one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test with one agent that has all the tools, whatever the team; not in test_team.py."""
 
     def build(model: Any, tools: Any, shorten: Any, saver: Any) -> Any:
-        return calls.agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)
+        return middleware.agent(model, tools, prompts.SYSTEM, first=[shorten], checkpointer=saver)
 
-    monkeypatch.setattr(team, "build", build)
+    monkeypatch.setattr(runner, "build", build)
 
 
 @pytest.fixture
@@ -115,3 +117,53 @@ def online(settings: Settings, server: MistralServer) -> Settings:
     """The same with a model: Mistral's API, served by the strict test server."""
     changes = {"mistral_api_key": KEY, "mistral_server_url": server.url}
     return Settings(**(settings.model_dump() | changes))
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+    return Settings(**(settings.model_dump() | values))
+
+
+def only(kind: type, events: Sequence[Event]) -> Any:
+    """The one event of a kind."""
+    [found] = [event for event in events if isinstance(event, kind)]
+    return found
+
+
+@dataclass
+class Talk:
+    """A conversation with the agent."""
+
+    settings: Settings
+    server: MistralServer
+    chat: str = field(default_factory=memory.new_id)
+
+    def will(self, *replies: Any) -> None:
+        """What the model will reply."""
+        self.server.will(*replies)
+
+    def start(self, request: str | Sequence[Decision], **more: Any) -> Iterator[Event]:
+        """Start a run; `more` are its options, and settings that differ."""
+        values = {key: more.pop(key) for key in list(more) if key in Settings.model_fields}
+        task = Task(request) if isinstance(request, str) else request
+        return runner.run(self.chat, task, changed(self.settings, **values), **more)
+
+    def do(self, request: str | Sequence[Decision], **more: Any) -> list[Event]:
+        """All events of a run but the drafts."""
+        return [each for each in self.start(request, **more) if not isinstance(each, Draft)]
+
+    def waiting(self) -> list[Approval]:
+        return runner.waiting(self.chat, self.settings)
+
+    def sent(self) -> list[list[Body]]:
+        """The messages of each request that the model got."""
+        return [each.body["messages"] for each in self.server.requests if each.path == CHAT]
+
+
+@pytest.fixture
+def talk(online: Settings, server: MistralServer) -> Talk:
+    return Talk(online, server)
+
+
+@pytest.fixture
+def offline(settings: Settings, server: MistralServer) -> Talk:
+    return Talk(settings, server)

@@ -1,4 +1,5 @@
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,9 @@ import pytest
 from gradio_client import Client
 
 import app
-from agent import memory, prompts
+from agent import memory, prompts, ui
+from agent.events import Answer, Approval, Call, Decision, Event, Result, Task
 from agent.settings import SETTINGS
-from agent.steps import Answer, Approval, Call, Decision, Result, Step, Task
 
 ASKED = "What is 2 * 21?"
 WRITES = 'Write "Hello" to note.md.'
@@ -40,7 +41,7 @@ def do(chat: str, task: str, files: Sequence[str] = ()) -> list[tuple[Any, ...]]
 
 def test_a_task_is_answered_and_every_step_shown(chat: str) -> None:
     pages = do(chat, ASKED)
-    assert all(len(page) == app.OUTPUTS for page in pages)
+    assert {len(page) for page in pages} == {len(ui.page_state([]))}
     assert pages[0][BOX]["stop_btn"] is True
     last = pages[-1]
     assert [message["role"] for message in last[CHAT]] == ["user", "assistant"]
@@ -62,7 +63,10 @@ def test_a_waiting_call_is_shown_with_its_arguments_and_runs_when_approved(
     assert "write_file" in last[HEAD]
     assert (last[FIRST]["label"], last[FIRST]["value"]) == ("path", "note.md")
     assert (last[SECOND]["label"], last[SECOND]["value"]) == ("text", "Hello")
-    assert last[CHAT][-1]["content"] == app.ASKING
+    assert last[CHAT][-1]["content"] == ui.ASKING
+    _, *again = app.reopen(chat, "")
+    for part in (CHAT, TIMELINE, COUNT, BADGE, CARD, HEAD, FIRST, SECOND):
+        assert again[part] == last[part]
     last = list(app.decide("approve", "", chat, "note.md", "Hello", "", ""))[-1]
     assert last[CARD]["visible"] is False
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
@@ -72,37 +76,15 @@ def test_a_call_runs_with_the_arguments_edited_on_the_card(chat: str, workspace:
     do(chat, WRITES)
     list(app.decide("approve", "", chat, "other.md", "Bonjour", "", ""))
     assert (workspace / "other.md").read_text(encoding="utf-8") == "Bonjour"
-    [decision] = [s for s in memory.steps(SETTINGS.memory, chat) if isinstance(s, Decision)]
+    [decision] = [e for e in memory.events(SETTINGS.memory, chat) if isinstance(e, Decision)]
     assert decision.choice == "edit"
 
 
-def test_the_reason_of_a_rejection_is_shown(chat: str, workspace: Path) -> None:
-    do(chat, WRITES)
-    last = list(app.decide("refuse", "wrong name", chat, "note.md", "Hello", "", ""))[-1]
-    assert "wrong name" in last[CHAT][-1]["content"]
-    assert not (workspace / "note.md").exists()
-
-
-def test_numbers_and_lists_are_edited_as_json() -> None:
-    call = Approval("a", "send", {"to": ["a"], "count": 1, "text": "Hi"})
-    assert app._edited(call, ['["a"]', "1", "Hi"]) == dict(call.args)
-    assert app._edited(call, ['["b"]', "2", "{Hi"]) == {"to": ["b"], "count": 2, "text": "{Hi"}
-    with pytest.raises(ValueError):
-        app._edited(call, ["[", "1", "Hi"])
-
-
-def test_arguments_beyond_the_fields_of_the_card_are_shown_on_it() -> None:
-    args = {name: f"<{name}>" for name in "abcdef"}
-    _, head, _, *fields = app._card(Approval("x", "send", args))
-    assert [field["label"] for field in fields] == ["a", "b", "c", "d"]
-    assert "&lt;e&gt;" in head and "&lt;f&gt;" in head
-
-
-def test_a_reopened_conversation_shows_what_it_showed(chat: str) -> None:
-    last = do(chat, WRITES)[-1]
-    _, *again = app.reopen(chat, "")
-    for part in (CHAT, TIMELINE, COUNT, BADGE, CARD, HEAD, FIRST, SECOND):
-        assert again[part] == last[part]
+def test_numbers_and_lists_are_edited_as_json_and_the_other_arguments_only_shown() -> None:
+    args = {"to": ["a"], "count": 1, "text": "Hi", "more": None, "e": "<e>"}
+    *_, head, _, to, count, text, _ = ui.page_state([Approval("a", "send", args)])
+    assert [each["value"] for each in (to, count, text)] == ['["a"]', "1", "Hi"]
+    assert "&lt;e&gt;" in head
 
 
 def test_a_browser_sees_its_own_conversations_and_can_delete_them(chat: str) -> None:
@@ -118,7 +100,7 @@ def test_the_page_survives_an_error(chat: str, caplog: pytest.LogCaptureFixture)
         yield Task("x")
         raise OSError("disk full")
 
-    *_, last = app._follow(chat, broken())
+    *_, last = app.follow_run(chat, broken())
     assert prompts.SORRY in last[CHAT][-1]["content"]
     assert last[BOX]["submit_btn"] is True
 
@@ -127,19 +109,15 @@ def test_the_page_survives_an_error(chat: str, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_markup_in_the_chat_is_inert(hostile: str) -> None:
-    steps: list[Step] = [Task(hostile, (hostile,)), Answer(hostile, hostile, hostile)]
-    for message in app._messages(steps, hostile):
+def test_markup_is_inert(hostile: str) -> None:
+    call = Approval("a", hostile, {hostile: hostile}, hostile)
+    events: list[Event] = [Task(hostile, (hostile,)), Answer(hostile, hostile, hostile)]
+    events += [Call("b", hostile, {"x": hostile}), Result("b", hostile, hostile, True, 1), call]
+    for message in ui.messages(events, hostile):
         ours = re.sub(r'^<span class="by">|</span>(?=\n\n)', "", message["content"])
         assert not re.search(r"<[a-zA-Z/!?]|!\[|```\s*mermaid", ours)
-
-
-@pytest.mark.parametrize("hostile", HOSTILE)
-def test_markup_on_the_card_and_in_the_timeline_is_inert(hostile: str) -> None:
-    call = Approval("a", hostile, {hostile: hostile}, hostile)
-    steps: list[Step] = [Call("b", hostile, {"x": hostile}), Result("b", hostile, hostile, True, 1)]
-    shown = app._card(call)[1] + app._timeline([*steps, call], busy=True)
-    assert not re.search(r"<(?:script|img|b [^>])", shown)
+    state = ui.page_state(events)
+    assert not re.search(r"<(?:script|img|b [^>])", state[HEAD] + state[TIMELINE])
 
 
 # Files
@@ -147,32 +125,27 @@ def test_markup_on_the_card_and_in_the_timeline_is_inert(hostile: str) -> None:
 
 def test_files_are_listed_shown_and_downloaded(workspace: Path) -> None:
     (workspace / "a <b>.md").write_text("# Title <script>", encoding="utf-8")
+    (workspace / "b.bin").write_bytes(b"\0\1\2")
     names, *_ = app.files()
-    assert names["choices"] == ["a <b>.md"]
-    shown, download = app.preview("a <b>.md")
+    assert names["choices"] == ["a <b>.md", "b.bin"]
+    shown, download = ui.preview("a <b>.md")
     assert "<pre># Title &lt;script&gt;</pre>" in shown
     assert Path(download["value"]).name == "a <b>.md"
+    assert "is not text" in ui.preview("b.bin")[0]
 
 
 @pytest.mark.parametrize("name", ["../agent/settings.py", "/etc/passwd", "gone.md", "", None])
 def test_nothing_outside_the_workspace_is_shown(workspace: Path, name: str | None) -> None:
-    shown, download = app.preview(name)
+    shown, download = ui.preview(name)
     assert "<pre>" not in shown
     assert download["visible"] is False
-
-
-def test_a_picture_is_shown_and_garbage_is_not(workspace: Path) -> None:
-    (workspace / "a.gif").write_bytes(b"GIF89a")
-    (workspace / "b.bin").write_bytes(b"\0\1\2")
-    assert 'src="data:image/gif;base64,' in app.preview("a.gif")[0]
-    assert "is not text" in app.preview("b.bin")[0]
 
 
 # For programs
 
 
 def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
-    page = app.build()
+    page = ui.build(sys.modules["app"])
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
     client = Client(url, verbose=False)
     done = client.predict(ASKED, api_name="/ask")
@@ -184,7 +157,7 @@ def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
     assert kinds == ["task", "call", "result", "answer"]
     waits = client.predict(done["chat"], WRITES, api_name="/go_on")
     [call] = waits["waiting"]
-    assert waits["answer"] == app.ASKING
+    assert waits["answer"] == ui.ASKING
     done = client.predict(done["chat"], call["id"], "approve", "", "", api_name="/answer")
     assert done["waiting"] == []
     assert (workspace / "note.md").exists()

@@ -9,7 +9,7 @@ from evals.__main__ import Goal, Outcome, fresh, load, main, measure, summarize
 
 
 def outcome(success: bool = True, tokens: int = 0, cost: float | None = None) -> Outcome:
-    return Outcome(success, (), 2, 0.5, tokens, cost, "m")
+    return Outcome(() if success else ("?",), 2, 0.5, tokens, cost, "m")
 
 
 def test_the_projects_own_tasks_are_valid() -> None:
@@ -28,16 +28,16 @@ def test_a_line_that_is_not_a_task_is_named(tmp_path: Path) -> None:
 def test_success_takes_the_right_tools_and_the_right_words(settings: Settings) -> None:
     asked = "What is 2 * 21?"
     assert measure(Goal(asked, ("calculate",), ("42",)), settings).success
-    assert measure(Goal(asked, ("read_page",)), settings).missing == ("read_page did not run",)
-    assert measure(Goal(asked, expect=("43",)), settings).missing == ("'43' does not occur",)
-    assert measure(Goal(asked, never=("calculate",)), settings).missing == ("calculate was called",)
+    assert measure(Goal(asked, ("read_page",)), settings).missing == ["read_page did not run"]
+    assert measure(Goal(asked, expect=("43",)), settings).missing == ["'43' does not occur"]
+    assert measure(Goal(asked, never=("calculate",)), settings).missing == ["calculate was called"]
 
 
 def test_expected_words_may_be_in_a_written_file(settings: Settings) -> None:
     task = 'Write "The kettle boils." to out.md.'
     assert measure(Goal(task, ("write_file",), ("kettle boils",)), settings).success
     refused = measure(Goal(task, ("write_file",), approve=False), settings)
-    assert refused.missing == ("write_file did not run",)
+    assert refused.missing == ["write_file did not run"]
 
 
 def test_figures_are_means_and_an_unknown_price_is_not_zero() -> None:

@@ -1,20 +1,19 @@
-import sqlite3
 from pathlib import Path
 
 import pytest
+from mistral_server import MistralServer, text
 
-from agent import loop, memory
-from agent.settings import Settings
-from agent.steps import (
+from agent import memory, runner
+from agent.events import (
     KINDS,
     Answer,
     Approval,
     Call,
     Decision,
     Draft,
+    Event,
     Notice,
     Result,
-    Step,
     Task,
     Thought,
     Usage,
@@ -22,9 +21,10 @@ from agent.steps import (
     from_dict,
     pending,
 )
+from agent.settings import Settings
 
-EACH: list[Step] = [
-    Task("Do it.", ("a.png",)),
+EACH: list[Event] = [
+    Task("\ud800 \0 🫖; DROP TABLE chats; --", ("a.png",)),
     Thought("Hm.", "writer"),
     Call("a", "add", {"x": [1, {"y": None}]}),
     Result("a", "add", "3", True, 0.5),
@@ -38,18 +38,11 @@ EACH: list[Step] = [
 
 
 def test_every_kind_of_step_is_saved_unchanged(tmp_path: Path) -> None:
-    assert {type(step) for step in EACH} == set(KINDS.values())
-    for step in EACH:
-        assert from_dict(as_dict(step)) == step
-        memory.add(tmp_path, "chat", step)
-    assert memory.steps(tmp_path, "chat") == EACH
-
-
-@pytest.mark.parametrize("text", ["\ud800", "\0", "🫖" * 100, "'; DROP TABLE chats; --"])
-def test_any_text_can_be_saved(tmp_path: Path, text: str) -> None:
-    memory.add(tmp_path, "chat", Task(text))
-    assert memory.steps(tmp_path, "chat") == [Task(text)]
-    assert len(memory.chats(tmp_path)) == 1
+    assert {type(event) for event in EACH} == set(KINDS.values())
+    for event in EACH:
+        assert from_dict(as_dict(event)) == event
+        memory.add(tmp_path, "chat", event)
+    assert memory.events(tmp_path, "chat") == EACH
 
 
 def test_conversations_are_listed_with_the_latest_first(tmp_path: Path) -> None:
@@ -69,40 +62,24 @@ def test_each_owner_sees_only_what_is_theirs(tmp_path: Path) -> None:
     assert len(memory.chats(tmp_path)) == 2
 
 
-def test_a_deleted_conversation_is_gone_from_the_steps_and_the_checkpoints(
-    settings: Settings,
+def test_a_deleted_conversation_is_gone_also_for_the_model(
+    online: Settings, server: MistralServer
 ) -> None:
     chat = memory.new_id()
-    list(loop.run(chat, Task("What is 2 * 21?"), settings))
-    assert memory.delete(settings.memory, chat)
-    assert memory.steps(settings.memory, chat) == []
-    assert loop._messages(loop._graph(settings), chat) == []
-    assert not memory.delete(settings.memory, chat)
-
-
-def test_a_waiting_call_survives_a_restart(settings: Settings, workspace: Path) -> None:
-    chat = memory.new_id()
-    list(loop.run(chat, Task('Write "Hello" to note.md.'), settings))
-    for cached in (memory.saver, memory._open, memory._file, loop._graph):
-        cached.cache_clear()  # type: ignore[attr-defined]
-    [approval] = loop.waiting(chat, settings)
-    assert pending(memory.steps(settings.memory, chat)) == [approval]
-    list(loop.run(chat, [Decision(approval.id, "approve")], settings))
-    assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
+    server.will(text("Noted."), text("Who?"))
+    list(runner.run(chat, Task("My name is Ada."), online))
+    memory.delete(online.memory, chat)
+    assert memory.events(online.memory, chat) == []
+    list(runner.run(chat, Task("What is my name?"), online))
+    assert "Ada" not in str(server.requests[-1].body["messages"])
 
 
 def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "conversations.db").write_bytes(b"garbage" * 1000)
     memory.add(tmp_path, "chat", Task("Begin."))
-    assert memory.steps(tmp_path, "chat") == [Task("Begin.")]
+    assert memory.events(tmp_path, "chat") == [Task("Begin.")]
     assert (tmp_path / "conversations.db.damaged").read_bytes().startswith(b"garbage")
     assert "moved to" in caplog.text
-
-
-def test_the_file_is_an_ordinary_database(tmp_path: Path) -> None:
-    memory.add(tmp_path, "chat", Task("Begin."))
-    with sqlite3.connect(tmp_path / "conversations.db") as db:
-        assert db.execute("SELECT title FROM chats").fetchall() == [("Begin.",)]
 
 
 # What waits

@@ -68,19 +68,6 @@ def test_results_are_written_to_the_file_last() -> None:
     assert calls(task, ("calculate", "42"), ("write_file", "Made out.md.")) == []
 
 
-def test_it_uses_only_available_tools() -> None:
-    assert calls("Read a.md.", tools=frozenset({"calculate"})) == []
-
-
-def test_in_a_team_it_hands_over() -> None:
-    team = frozenset({"ask_researcher", "ask_writer"})
-    task = "What is 2 * 21? Write it to out.md."
-    assert calls(task, tools=team) == [("ask_researcher", {"task": task})]
-    [(name, args)] = calls(task, ("ask_researcher", "42"), tools=team)
-    assert name == "ask_writer"
-    assert args["task"].startswith("Write the findings to out.md.")
-
-
 def test_it_says_that_it_is_offline_and_when_it_has_no_rule() -> None:
     assert next_step(TaskState("Compose a fugue.", TOOLS)).text == NO_RULE
     answer = next_step(TaskState("2 * 21", TOOLS, (("calculate", "42"),))).text

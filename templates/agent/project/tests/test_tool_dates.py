@@ -1,69 +1,33 @@
-import re
-from datetime import date, timedelta
+from datetime import date
 
 import pytest
 
 from agent.tools import ToolError
-from agent.tools.dates import add_duration, days_between, today
+from agent.tools.dates import days_between, today
 
 
-def test_today_comes_with_weekday_time_and_zone() -> None:
-    earliest = date.today()
-    found = re.fullmatch(r"\w+day (\S+), \d\d:\d\d \(UTC[+-]\d{4}\)", today.invoke({}))
-    assert found and earliest <= date.fromisoformat(found[1]) <= date.today()
-
-
-def test_days_between_two_dates_are_counted() -> None:
-    result = days_between.invoke({"start": "2026-11-25", "end": "2026-12-24"})
-    assert result == "29 days from Wednesday 2026-11-25 to Thursday 2026-12-24"
-
-
-def test_an_earlier_second_date_gives_a_negative_count() -> None:
-    result = days_between.invoke({"start": "2026-03-01", "end": "2026-02-28T10:00"})
-    assert result.startswith("-1 day from")
-
-
-def test_words_for_days_are_understood() -> None:
-    result = days_between.invoke({"start": "Yesterday", "end": "tomorrow"})
-    assert result.startswith("2 days from")
+def test_today_has_its_weekday_and_the_time() -> None:
+    text = today.invoke({})
+    assert date.today().isoformat() in text
+    assert ":" in text and "UTC" in text
 
 
 @pytest.mark.parametrize(
-    ("start", "amount", "unit", "end"),
+    ("start", "end", "text"),
     [
-        ("2026-11-25", 10, "days", "2026-12-05"),
-        ("2026-11-25", -1, "day", "2026-11-24"),
-        ("2026-11-25", 2, "Weeks", "2026-12-09"),
-        ("2026-01-31", 1, "month", "2026-02-28"),
-        ("2026-01-31", -1, "months", "2025-12-31"),
-        ("2026-11-25", 14, "months", "2028-01-25"),
-        ("2024-02-29", 1, "years", "2025-02-28"),
-        ("2024-02-29", 4, "years", "2028-02-29"),
+        ("2026-11-25", "2026-12-24", "29 days from Wednesday 2026-11-25 to Thursday 2026-12-24"),
+        ("2026-11-25", "2026-11-24", "-1 day from Wednesday 2026-11-25 to Tuesday 2026-11-24"),
+        ("2024-02-28", "2024-03-01", "2 days from Wednesday 2024-02-28 to Friday 2024-03-01"),
     ],
 )
-def test_a_duration_is_added(start: str, amount: int, unit: str, end: str) -> None:
-    result = add_duration.invoke({"start": start, "amount": amount, "unit": unit})
-    assert result.split()[1] == f"{end},"
+def test_days_are_counted(start: str, end: str, text: str) -> None:
+    assert days_between.invoke({"start": start, "end": end}) == text
 
 
-def test_days_are_the_default_unit() -> None:
-    earliest = date.today()
-    result = add_duration.invoke({"start": "today", "amount": 1})
-    assert earliest < date.fromisoformat(result.split()[1][:10]) <= date.today() + timedelta(1)
+def test_words_for_dates_are_understood() -> None:
+    assert days_between.invoke({"start": "Yesterday", "end": "tomorrow"}).startswith("2 days")
 
 
-@pytest.mark.parametrize("text", ["24.12.2026", "2026-02-30", "next week", ""])
-def test_an_invalid_date_says_how_to_write_one(text: str) -> None:
+def test_what_is_no_date_says_how_to_write_one() -> None:
     with pytest.raises(ToolError, match="write it as 2026-11-25"):
-        days_between.invoke({"start": text, "end": "today"})
-
-
-def test_an_unknown_unit_names_the_known_ones() -> None:
-    with pytest.raises(ToolError, match="days, weeks, months or years"):
-        add_duration.invoke({"start": "today", "amount": 1, "unit": "fortnights"})
-
-
-@pytest.mark.parametrize("unit", ["days", "weeks", "months", "years"])
-def test_a_date_outside_the_calendar_is_refused(unit: str) -> None:
-    with pytest.raises(ToolError, match="years 1 to 9999"):
-        add_duration.invoke({"start": "today", "amount": 10**12, "unit": unit})
+        days_between.invoke({"start": "25.11.2026", "end": "today"})

@@ -5,16 +5,10 @@ from pathlib import Path
 import pytest
 from docx import Document
 
+from agent.sandbox import list_paths
 from agent.settings import SETTINGS
-from agent.tools import ToolError, needs_approval
-from agent.tools.files import (
-    inside,
-    list_files,
-    list_paths,
-    read_file,
-    search_files,
-    write_file,
-)
+from agent.tools import ToolError
+from agent.tools.files import list_files, read_file, search_files, write_file
 
 SECRET = "the secret"
 
@@ -39,19 +33,14 @@ OUTSIDE = [
     "..",
     "../outside.txt",
     "notes/../../outside.txt",
-    "notes/..",
     "/etc/passwd",
     "//server/share/outside.txt",
     "C:/outside.txt",
-    "C:outside.txt",
     "C:\\outside.txt",
-    "\\\\server\\share\\outside.txt",
     "..\\outside.txt",
     "notes.txt:stream",
     "notes\0.txt",
-    "notes\n.txt",
     ".env",
-    "./.env",
     ".git/config",
     "notes/.hidden/a.txt",
     "a" * 300,
@@ -60,63 +49,40 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
-def test_a_path_out_of_the_workspace_is_refused(workspace: Path, path: str) -> None:
-    with pytest.raises(ToolError, match="is refused"):
-        inside(path)
-
-
-@pytest.mark.parametrize("path", OUTSIDE)
-def test_nothing_outside_is_read_or_listed(workspace: Path, path: str) -> None:
+def test_nothing_outside_is_read_listed_or_written(workspace: Path, path: str) -> None:
     put(workspace.parent, "outside.txt", SECRET)
     put(workspace, ".env", SECRET)
-    for call in (read_file, list_files, search_files):
+    before = sorted(workspace.parent.rglob("*"))
+    for call in (read_file, list_files, search_files, write_file):
         with pytest.raises(ToolError, match="is refused"):
             call.invoke({"path": path, "folder": path, "text": "secret"})
-
-
-@pytest.mark.parametrize("path", OUTSIDE)
-def test_nothing_outside_is_written(workspace: Path, path: str) -> None:
-    before = sorted(workspace.parent.rglob("*"))
-    with pytest.raises(ToolError, match="is refused"):
-        write_file.invoke({"path": path, "text": "mine"})
     assert sorted(workspace.parent.rglob("*")) == before
 
 
-def test_a_link_to_a_file_outside_is_refused(workspace: Path, tmp_path: Path) -> None:
-    target = put(tmp_path, "outside.txt", SECRET)
+@pytest.mark.parametrize("path", ["notes.txt", "folder/new.txt", "folder/deep/outside.txt"])
+def test_a_link_to_the_outside_is_refused(workspace: Path, tmp_path: Path, path: str) -> None:
+    target = put(tmp_path, "deep/outside.txt", SECRET)
     link(workspace / "notes.txt", target)
-    with pytest.raises(ToolError, match="is a link"):
-        read_file.invoke({"path": "notes.txt"})
-    with pytest.raises(ToolError, match="is a link"):
-        write_file.invoke({"path": "notes.txt", "text": "mine"})
-    assert target.read_text() == SECRET
-
-
-def test_a_link_to_a_folder_outside_is_refused(workspace: Path, tmp_path: Path) -> None:
-    put(tmp_path, "deep/outside.txt", SECRET)
     link(workspace / "folder", tmp_path)
-    for path in ("folder/new.txt", "folder/deep/outside.txt"):
-        with pytest.raises(ToolError, match="is a link"):
-            read_file.invoke({"path": path})
-        with pytest.raises(ToolError, match="is a link"):
-            write_file.invoke({"path": path, "text": "mine"})
-    assert [path.name for path in tmp_path.rglob("*.txt")] == ["outside.txt"]
+    with pytest.raises(ToolError, match="is a link"):
+        read_file.invoke({"path": path})
+    with pytest.raises(ToolError, match="is a link"):
+        write_file.invoke({"path": path, "text": "mine"})
+    assert target.read_text() == SECRET
+    assert not (tmp_path / "new.txt").exists()
 
 
-def test_links_are_neither_listed_nor_searched(workspace: Path, tmp_path: Path) -> None:
+def test_links_and_hidden_files_are_neither_listed_nor_searched(
+    workspace: Path, tmp_path: Path
+) -> None:
     put(workspace, "plain.txt", "nothing here")
+    put(workspace, ".git/config", SECRET)
     link(workspace / "file.txt", put(tmp_path, "outside.txt", SECRET))
     link(workspace / "folder", tmp_path)
     link(workspace / "loop", workspace)
     link(workspace / "self", workspace / "self")
     assert list_paths() == ["plain.txt"]
     assert search_files.invoke({"text": "secret"}) == "Nothing was found."
-
-
-def test_a_link_within_the_workspace_is_refused_as_well(workspace: Path) -> None:
-    link(workspace / "alias.txt", put(workspace, ".env", SECRET))
-    with pytest.raises(ToolError, match="is a link"):
-        read_file.invoke({"path": "alias.txt"})
 
 
 def test_a_hard_link_to_a_file_outside_is_replaced(workspace: Path, tmp_path: Path) -> None:
@@ -128,13 +94,6 @@ def test_a_hard_link_to_a_file_outside_is_replaced(workspace: Path, tmp_path: Pa
     write_file.invoke({"path": "notes.txt", "text": "mine"})
     assert (workspace / "notes.txt").read_text() == "mine"
     assert target.read_text() == SECRET
-
-
-def test_hidden_files_are_neither_listed_nor_searched(workspace: Path) -> None:
-    put(workspace, ".env", SECRET)
-    put(workspace, ".git/config", SECRET)
-    assert list_files.invoke({}) == "There are no files in the workspace."
-    assert search_files.invoke({"text": "secret"}) == "Nothing was found."
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -157,15 +116,10 @@ def test_files_are_listed_with_their_folders_and_sizes(workspace: Path) -> None:
 
 
 def test_a_long_list_is_cut_and_says_so(workspace: Path) -> None:
-    for number in range(203):
-        put(workspace, f"{number:03}.txt", "")
-    *_, last = list_files.invoke({}).splitlines()
-    assert last == "… and 3 more: name a folder."
-
-
-def test_a_missing_folder_says_what_to_do(workspace: Path) -> None:
-    with pytest.raises(ToolError, match="There is no folder reports"):
-        list_files.invoke({"folder": "reports"})
+    for number in range(100):
+        put(workspace, f"{'long-name' * 20}-{number:03}.txt", "")
+    *shown, last = list_files.invoke({}).splitlines()
+    assert last == f"… and {100 - len(shown)} more: name a folder."
 
 
 # Reading
@@ -177,23 +131,12 @@ def test_a_file_is_read_with_the_count_of_its_lines(workspace: Path) -> None:
     assert result == "./notes.md, lines 1 to 3 of 3:\n\n# Notes\nHello"
 
 
-@pytest.mark.parametrize("name", ["a.log", "a.json", "a.py", "a.toml", "a.CSV", "Makefile"])
-def test_any_text_is_read_unchanged(workspace: Path, name: str) -> None:
-    put(workspace, name, "a,b\n1,2\n")
-    assert read_file.invoke({"path": name}).endswith(":\na,b\n1,2")
-
-
 def test_a_word_document_is_read_as_text(workspace: Path) -> None:
     document, file = Document(), io.BytesIO()
     document.add_paragraph("Hello from Word")
     document.save(file)
     put(workspace, "letter.docx", file.getvalue())
     assert read_file.invoke({"path": "letter.docx"}).endswith("Hello from Word")
-
-
-def test_a_web_page_is_read_with_its_title(workspace: Path) -> None:
-    put(workspace, "page.html", "<title>Tea</title><p>Hot</p><script>no</script>")
-    assert read_file.invoke({"path": "page.html"}).endswith(":\n[Tea]\nHot")
 
 
 def test_a_long_file_comes_in_parts(workspace: Path) -> None:
@@ -223,7 +166,6 @@ def test_a_result_stays_short(workspace: Path, content: str) -> None:
         ("empty.txt", "empty.txt is empty"),
         ("photo.png", "photo.png is not text"),
         ("broken.pdf", "broken.pdf is broken"),
-        ("reports/notes.md/deeper", "There is no file"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(workspace: Path, path: str, problem: str) -> None:
@@ -235,46 +177,31 @@ def test_a_file_that_cannot_be_read_says_why(workspace: Path, path: str, problem
         read_file.invoke({"path": path})
 
 
-def test_a_line_after_the_last_one_is_refused(workspace: Path) -> None:
-    put(workspace, "notes.md", "Hello")
-    with pytest.raises(ToolError, match="ends with line 1"):
-        read_file.invoke({"path": "notes.md", "first_line": 2})
-
-
 # Searching
 
 
 def test_lines_with_all_words_are_found_wherever_they_are(workspace: Path) -> None:
     put(workspace, "a/notes.md", "Nothing\nThe DELIVERY was far too late\n")
     put(workspace, "log.txt", "late again\n")
-    result = search_files.invoke({"text": "late delivery"})
+    result = search_files.invoke({"text": "late deliverys"})  # a plural finds the singular
     assert result == "Lines found: 1\na/notes.md:2: The DELIVERY was far too late"
-
-
-def test_a_plural_finds_the_singular(workspace: Path) -> None:
-    put(workspace, "notes.md", "One complaint about it")
-    assert "notes.md:1" in search_files.invoke({"text": "complaints"})
 
 
 def test_lines_with_some_of_the_words_are_better_than_none(workspace: Path) -> None:
     put(workspace, "notes.md", "tea\ngreen tea\ncoffee\n")
     result = search_files.invoke({"text": "green tea pot"})
     assert result.splitlines() == [
-        "No line contains all the words. Lines without 1 of them: 1",
+        "No line contains all the words. Lines with 2 of them: 1",
         "notes.md:2: green tea",
     ]
 
 
-def test_a_search_stays_in_its_folder(workspace: Path) -> None:
-    put(workspace, "notes.md", "tea")
-    put(workspace, "a/notes.md", "tea")
+def test_a_search_stays_in_its_folder_and_names_what_it_could_not_read(workspace: Path) -> None:
+    for name in ("notes.md", "a/notes.md"):
+        put(workspace, name, "tea")
+    put(workspace, "a/photo.png", b"\0tea")
     result = search_files.invoke({"text": "tea", "folder": "a"})
-    assert result.splitlines()[1:] == ["a/notes.md:1: tea"]
-
-
-def test_a_file_that_was_not_searched_is_named(workspace: Path) -> None:
-    put(workspace, "photo.png", b"\0tea")
-    assert search_files.invoke({"text": "tea"}).endswith("Not searched: photo.png")
+    assert result.splitlines()[1:] == ["a/notes.md:1: tea", "Not searched: a/photo.png"]
 
 
 def test_many_lines_are_cut_and_counted(workspace: Path) -> None:
@@ -289,17 +216,7 @@ def test_a_long_line_is_shown_around_the_match(workspace: Path) -> None:
     assert "green tea" in result and len(result) < 400
 
 
-def test_a_search_for_nothing_is_refused(workspace: Path) -> None:
-    with pytest.raises(ToolError, match="which words"):
-        search_files.invoke({"text": " "})
-
-
 # Writing
-
-
-def test_only_writing_needs_approval() -> None:
-    assert needs_approval(write_file)
-    assert not any(needs_approval(each) for each in (list_files, read_file, search_files))
 
 
 def test_a_file_is_created_with_its_folders(workspace: Path) -> None:
@@ -313,11 +230,6 @@ def test_a_file_is_replaced_and_nothing_else_is_left(workspace: Path) -> None:
     result = write_file.invoke({"path": "notes.md", "text": "Bye"})
     assert result == "Replaced notes.md: 3 bytes, before 11 bytes."
     assert [path.name for path in workspace.iterdir()] == ["notes.md"]
-
-
-def test_half_a_character_can_be_written(workspace: Path) -> None:
-    write_file.invoke({"path": "notes.md", "text": "a\ud83d"})
-    assert (workspace / "notes.md").read_text() == "a?"
 
 
 @pytest.mark.parametrize(
@@ -335,9 +247,3 @@ def test_a_file_that_cannot_be_written_says_why(workspace: Path, path: str, prob
     with pytest.raises(ToolError, match=problem):
         write_file.invoke({"path": path, "text": "mine"})
     assert list_paths() == ["reports/june.md"]
-
-
-def test_a_text_that_is_too_large_is_refused(workspace: Path) -> None:
-    text = "x" * (SETTINGS.max_file_mb * 2**20 + 1)
-    with pytest.raises(ToolError, match="is larger than"):
-        write_file.invoke({"path": "big.txt", "text": text})

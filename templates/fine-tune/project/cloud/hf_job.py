@@ -14,7 +14,6 @@ import typer
 
 from tune import estimate, plan
 from tune.errors import TuneError
-from tune.hub import hub_token
 from tune.settings import ROOT, SETTINGS, Settings
 
 if TYPE_CHECKING:
@@ -145,9 +144,9 @@ def main(
     if dry_run:
         print(job.shown())
         return
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_token
 
-    token = hub_token()
+    token = get_token()
     if not token:
         raise TuneError(
             f"No token for the hub. Create one with write access: {TOKEN}", "uv run hf auth login"

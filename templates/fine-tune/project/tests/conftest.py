@@ -35,6 +35,7 @@ for name in list(os.environ):
 os.environ |= OURS  # for the processes that the tests start
 
 from tune import prompts  # noqa: E402
+from tune.models import Base  # noqa: E402
 from tune.runs import Run  # noqa: E402
 
 prompts.SYSTEM = ""  # the rows of the tests have their own; yours may be any text
@@ -114,6 +115,27 @@ def tiny_settings(rows_folder: Path) -> Settings:
         epochs=2,
         max_tokens=16,
     )
+
+
+@pytest.fixture(scope="session")
+def seeing() -> Base:
+    """A tiny Ministral 3, with a vision tower."""
+    pytest.importorskip("trl")
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    from tune import models, tiny
+
+    folder = HOME / "seeing"
+    tokenizer = tiny.learn_words(["a lamp", "a parcel", "a mug and a blanket"])
+    tower = {"model_type": "pixtral", "image_size": 56, "patch_size": 14, "num_hidden_layers": 1}
+    tower |= {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "head_dim": 32}
+    ids, image = tiny.vocabulary(tokenizer), tiny.CONTROL.index("[IMG]")
+    text = {"model_type": "ministral3", "sliding_window": None, **tiny.SHAPE, **ids}
+    config = Mistral3Config(text_config=text, vision_config=tower, image_token_index=image, **ids)
+    setattr(config, models.REHEARSAL, True)
+    Mistral3ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return models.find(str(folder))
 
 
 @pytest.fixture(scope="session")

@@ -20,19 +20,19 @@ def run(*words: object) -> Any:
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    file = tmp_path / "all.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in GOOD), encoding="utf-8")
-    return file
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "all.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in GOOD), encoding="utf-8")
+    return path
 
 
-def test_check_ends_with_0_on_good_rows(rows: Path) -> None:
-    assert run("check", rows).exit_code == 0
+def test_check_ends_with_0_on_good_examples(file: Path) -> None:
+    assert run("check", file).exit_code == 0
 
 
-def test_check_ends_with_1_on_an_error(rows: Path) -> None:
-    rows.write_text("{\n", encoding="utf-8")
-    done = run("check", rows)
+def test_check_ends_with_1_on_an_error(file: Path) -> None:
+    file.write_text("{\n", encoding="utf-8")
+    done = run("check", file)
     assert done.exit_code == 1
     assert "line 1" in done.stdout
 
@@ -41,10 +41,10 @@ def test_check_finds_the_sample_data_good() -> None:
     assert run("check").exit_code == 0
 
 
-def test_check_prints_one_document_of_json_and_nothing_else(rows: Path) -> None:
-    command = [sys.executable, "-m", "tune", "check", "--json", rows]
+def test_check_prints_one_document_of_json_and_nothing_else(file: Path) -> None:
+    command = [sys.executable, "-m", "tune", "check", "--json", file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    assert json.loads(done.stdout)["files"][0]["rows"] == 60
+    assert json.loads(done.stdout)["files"][file.as_posix()]["examples"] == 60
     assert done.stderr == b""
 
 
@@ -56,42 +56,30 @@ def test_a_missing_file_is_an_error_of_two_lines(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_convert_writes_chat_rows(rows: Path) -> None:
-    source, target = rows.with_name("rows.csv"), rows.with_name("rows.jsonl")
+def test_convert_writes_chat_examples(file: Path) -> None:
+    source, target = file.with_name("rows.csv"), file.with_name("rows.jsonl")
     source.write_text("text,label\nHi,Hello\n", encoding="utf-8")
     assert run("convert", source, target).exit_code == 0
     said = json.loads(target.read_text("utf-8"))["messages"]
     assert [message["content"] for message in said] == ["Hi", "Hello"]
 
 
-def test_convert_ends_with_1_when_it_left_a_row_out(rows: Path) -> None:
-    rows.write_text(f"{json.dumps(GOOD[0])}\n{{\n", encoding="utf-8")
-    done = run("convert", rows, rows.with_name("new.jsonl"))
-    assert done.exit_code == 1
-    assert "line 2" in done.stderr
-
-
-def test_split_writes_three_files_beside_the_rows(rows: Path) -> None:
-    assert run("split", rows).exit_code == 0
+def test_split_writes_three_files_beside_it(file: Path) -> None:
+    assert run("split", file).exit_code == 0
     counts = {
-        name: len(rows.with_name(f"{name}.jsonl").read_text("utf-8").splitlines())
+        name: len(file.with_name(f"{name}.jsonl").read_text("utf-8").splitlines())
         for name in ("train", "validation", "test")
     }
     assert counts == {"train": 48, "validation": 6, "test": 6}
 
 
-def test_split_can_do_without_a_part(rows: Path) -> None:
-    run("split", rows, "--test", 0)
-    assert rows.with_name("train.jsonl").is_file()
-    assert not rows.with_name("test.jsonl").exists()
+def test_split_overwrites_when_asked(file: Path) -> None:
+    assert [run("split", file, *more).exit_code for more in ((), (), ("--replace",))] == [0, 1, 0]
 
 
-def test_split_overwrites_when_asked(rows: Path) -> None:
-    assert [run("split", rows, *more).exit_code for more in ((), (), ("--replace",))] == [0, 1, 0]
-
-
-def test_convert_names_the_first_rows_that_it_left_out_and_counts_all(rows: Path) -> None:
-    rows.write_text(json.dumps(GOOD[0]) + "\n{" * 100, encoding="utf-8")
-    done = run("convert", rows, rows.with_name("new.jsonl"))
+def test_convert_ends_with_1_and_names_the_first_lines_that_it_left_out(file: Path) -> None:
+    file.write_text(json.dumps(GOOD[0]) + "\n{" * 100, encoding="utf-8")
+    done = run("convert", file, file.with_name("new.jsonl"))
+    assert done.exit_code == 1
     assert done.stderr.count("Left out") == 20
     assert "100 left out" in done.stderr

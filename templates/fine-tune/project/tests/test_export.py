@@ -16,14 +16,13 @@ import pytest
 
 pytest.importorskip("trl")
 
-import torch
 from conftest import Tuned
 from safetensors import SafetensorError
 
-from tune import export, hub, models, runs, tiny, weights
+from tune import export, hub, models, weights
 from tune.errors import TuneError, explained
-from tune.export import Export
 from tune.generate import Generator
+from tune.hub import Export
 from tune.runs import Run
 from tune.settings import SETTINGS
 
@@ -41,8 +40,8 @@ def run(tuned: Tuned) -> Run:
 
 @pytest.fixture(scope="module")
 def exports(run: Run, tuned: Tuned) -> dict[str, Export]:
-    """All three forms, exported once."""
-    forms: tuple[runs.Form, ...] = ("adapter", "merged", "gguf")
+    """Both forms, exported once."""
+    forms: tuple[export.Form, ...] = ("adapter", "merged")
     return {form: export.export(run, form, tuned.settings, emit=lambda _: None) for form in forms}
 
 
@@ -80,19 +79,11 @@ def test_the_adapter_names_its_base_and_has_no_training_state(
     about = json.loads((made.folder / "adapter_config.json").read_text("utf-8"))
     assert about["base_model_name_or_path"] == str(tuned.base)
     assert {"adapter_model.safetensors", "tokenizer.json", "README.md"} <= made.files.keys()
-    assert all(export.FILES.fullmatch(name) for name in made.files)
+    assert all(hub.FILES.fullmatch(name) for name in made.files)
 
 
-def test_the_gguf_file_comes_with_ollamas_modelfile(exports: dict[str, Export]) -> None:
-    files = exports["gguf"].files
-    assert set(files) == {"exported-f16.gguf", "Modelfile", "README.md"}
-    text = (exports["gguf"].folder / "Modelfile").read_text("utf-8")
-    assert text.startswith("FROM ./exported-f16.gguf\n")
-
-
-def test_each_reports_that_it_answers_like_the_run(exports: dict[str, Export]) -> None:
-    for made in exports.values():
-        assert made.checked.startswith(f"all {export.ASKED} answers are the run's")
+def test_it_reports_that_it_answers_like_the_run(exports: dict[str, Export]) -> None:
+    assert exports["merged"].checked == f"all {export.ASKED} answers are the run's"
 
 
 def test_five_questions_are_asked(tmp_path: Path) -> None:
@@ -108,66 +99,7 @@ def test_five_questions_are_asked(tmp_path: Path) -> None:
 
 
 def test_no_temporary_folder_is_left(exports: dict[str, Export], run: Run) -> None:
-    assert sorted(path.name for path in run.exports.iterdir()) == ["adapter", "gguf-f16", "merged"]
-
-
-def test_a_second_gguf_type_has_its_own_folder(
-    exports: dict[str, Export], run: Run, tuned: Tuned
-) -> None:
-    made = export.export(run, "gguf", tuned.settings, kind="q8_0", emit=lambda _: None)
-    assert made.folder.name == "gguf-q8_0"
-    assert exports["gguf"].folder.is_dir()
-    shutil.rmtree(made.folder)
-
-
-def test_a_wrong_gguf_type_is_refused_before_anything_is_merged(
-    tuned: Tuned, tmp_path: Path
-) -> None:
-    fresh = Run(tmp_path / "fresh")
-    shutil.copytree(tuned.run.folder, fresh.folder)
-    with pytest.raises(TuneError, match='"q9"'):
-        export.export(fresh, "gguf", tuned.settings, kind="Q9", emit=lambda _: None)
-    assert not fresh.exports.exists()
-
-
-def test_a_gguf_type_may_be_written_in_capitals(run: Run) -> None:
-    assert export.folder(run, "gguf", "Q8_0") == export.folder(run, "gguf", "q8_0")
-
-
-def test_an_export_that_answers_differently_is_refused_and_the_old_one_stays(
-    exports: dict[str, Export], run: Run, tuned: Tuned, tmp_path: Path
-) -> None:
-    broken = Run(tmp_path / "exported")
-    shutil.copytree(run.folder, broken.folder)
-    file = broken.exports / "gguf-f16" / "exported-f16.gguf"
-    before = file.read_bytes()
-    spoil(broken.exports / "merged" / "model.safetensors")
-    with pytest.raises(TuneError, match="differently from the run"):
-        export.export(broken, "gguf", tuned.settings, emit=lambda _: None)
-    assert file.read_bytes() == before
-    assert not list(broken.exports.glob(".*"))
-
-
-def spoil(file: Path) -> None:
-    """Negate a model's last layer."""
-    from safetensors.torch import load_file, save_file
-
-    stored = load_file(file)
-    stored["lm_head.weight"] = -stored["lm_head.weight"]
-    save_file(stored, file, metadata={"format": "pt"})
-
-
-def test_embeddings_that_differ_after_training_are_both_saved(tmp_path: Path) -> None:
-    base = models.find(str(tiny.make_image_text(tmp_path / "tied", ["Some words."])))
-    model = weights.load_base(base)
-    head = torch.nn.Parameter(model.get_input_embeddings().weight.detach() + 1)
-    model.get_output_embeddings().weight = head
-    export._untie(model)
-    model.save_pretrained(tmp_path / "saved")
-    shutil.copy(tmp_path / "tied" / "tokenizer.json", tmp_path / "saved")
-    again = weights.load_base(models.find(str(tmp_path / "saved")))
-    assert torch.equal(again.get_output_embeddings().weight, head)
-    assert not torch.equal(again.get_input_embeddings().weight, head)
+    assert sorted(path.name for path in run.exports.iterdir()) == ["adapter", "merged"]
 
 
 def test_the_exported_chat_template_gives_the_same_text_without_generation_tags(
@@ -189,17 +121,11 @@ def test_the_exported_chat_template_gives_the_same_text_without_generation_tags(
 def test_rounding_may_change_a_word() -> None:
     before = ["the parcel comes on Monday", "yes"]
     after = ["the parcel comes on Sunday", "yes"]
-    assert export._compare(before, after).startswith("1 of 2 answers")
+    assert export.compare(before, after).startswith("1 of 2 answers")
     with pytest.raises(TuneError, match="Sunday"):
-        export._compare(before, after, exact=True)
+        export.compare(before, after, exact=True)
     with pytest.raises(TuneError):
-        export._compare(before, ["}}}}}", ""])
-
-
-def test_a_disk_that_is_too_small_is_reported_first(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="free on this disk") as caught:
-        export._need_room(tmp_path, 10**18)
-    assert "RUNS_DIR" in caught.value.fix
+        export.compare(before, ["}}}}}", ""])
 
 
 def test_a_disk_that_fills_up_is_reported_without_a_traceback() -> None:
@@ -207,6 +133,16 @@ def test_a_disk_that_fills_up_is_reported_without_a_traceback() -> None:
     error = explained(SafetensorError(full))
     assert error and "No space left" in error.problem
     assert "RUNS_DIR" in error.fix
+
+
+def test_an_export_that_fails_leaves_the_old_one(exports: dict[str, Export], run: Run) -> None:
+    folder = exports["merged"].folder
+    before = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(TuneError), export.replaced(folder) as part:
+        (part / "model.safetensors").touch()
+        raise TuneError("The exported model answers differently from the run")
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert not list(run.exports.glob(".*"))
 
 
 def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path: Path) -> None:

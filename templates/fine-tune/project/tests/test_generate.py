@@ -9,9 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from tune import dataset, models, tiny, weights  # noqa: E402  # noqa: E402
+from tune import dataset, models, weights  # noqa: E402
 from tune.errors import TuneError  # noqa: E402
 from tune.generate import Generator, UnsupportedMessages  # noqa: E402
+from tune.models import Base  # noqa: E402
 
 QUESTIONS = [
     [{"role": "user", "content": text}]
@@ -103,12 +104,6 @@ def test_an_answer_without_an_end_is_cut_and_says_so(random: Generator) -> None:
     assert (reply.tokens, reply.cut) == (3, True)
 
 
-def test_progress_counts_up_to_the_end(random: Generator) -> None:
-    seen: list[tuple[int, int]] = []
-    random.answers(QUESTIONS, lambda done, rows: seen.append((done, rows)))
-    assert seen[-1] == (5, 5)
-
-
 def test_no_question_gives_no_answer(random: Generator) -> None:
     assert random.answers([]) == []
 
@@ -117,7 +112,7 @@ def test_tools_are_part_of_the_prompt(random: Generator) -> None:
     parameters = {"type": "object", "properties": {}}
     tool = {"type": "function", "function": {"name": "track", "parameters": parameters}}
     tool["function"]["description"] = ""  # type: ignore[index]
-    assert random.answer(QUESTIONS[0], tools=[tool]).text != random.answer(QUESTIONS[0]).text
+    assert random.answer(QUESTIONS[0], [tool]).text != random.answer(QUESTIONS[0]).text
 
 
 def test_a_temperature_makes_answers_vary(random: Generator) -> None:
@@ -125,8 +120,8 @@ def test_a_temperature_makes_answers_vary(random: Generator) -> None:
     assert len({reply.text for reply in warm.answers([QUESTIONS[0]] * 4)}) > 1
 
 
-def test_an_image_text_model_answers_text_as_well(tmp_path: Path) -> None:
-    generator = loaded(tiny.make_image_text(tmp_path / "seeing", ["lamp mug blanket"] * 3), 12)
+def test_an_image_text_model_answers_text_as_well(seeing: Base) -> None:
+    generator = loaded(Path(seeing.source), 12)
     together = generator.answers(QUESTIONS)
     assert [each.text for each in together] == [generator.answer(q).text for q in QUESTIONS]
     assert "".join(generator.stream(QUESTIONS[1])) == together[1].text

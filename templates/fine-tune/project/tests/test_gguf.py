@@ -9,11 +9,16 @@ pytest.importorskip("trl")
 
 import mistral_common
 import torch
+from conftest import Tuned
 from gguf import GGUFReader
-from safetensors.torch import load_file
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
-from tune import gguf_file, models, tiny, weights
+from tune import export, gguf, gguf_file, models, tiny, weights
 from tune.errors import TuneError
+from tune.models import Base
+from tune.runs import Run
+from tune.settings import SETTINGS
 
 TEXTS = ["The parcel is late.", "I was charged twice.", "The lamp is broken, and so is the mug."]
 
@@ -26,17 +31,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seeing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeing_model(seeing: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for Ministral 3."""
-    return with_template(tiny.make_image_text(tmp_path_factory.mktemp("models") / "seeing", TEXTS))
+    folder = tmp_path_factory.mktemp("models") / "seeing"
+    return with_template(Path(shutil.copytree(seeing.source, folder)))
 
 
 def with_template(folder: Path) -> Path:
-    from tune.export import for_inference
-
-    tokenizer = weights.load_tokenizer(models.find(str(folder)))
-    tokenizer.chat_template = for_inference(tokenizer.chat_template)
-    tokenizer.save_pretrained(folder)
+    export.save_tokenizer(models.find(str(folder)), folder)
     return folder
 
 
@@ -44,33 +46,54 @@ def value(file: Path, key: str) -> Any:
     return GGUFReader(file).fields[key].contents()
 
 
-def test_every_weight_can_be_read_back_as_it_was(model: Path, tmp_path: Path) -> None:
-    found = dict(gguf_file.read(gguf_file.write(model, tmp_path / "m.gguf", "f32")))
-    before = load_file(model / "model.safetensors")
-    assert found.keys() == before.keys()
-    assert all(torch.equal(found[name], before[name]) for name in before)
+@pytest.fixture
+def run(tuned: Tuned, tmp_path: Path) -> Run:
+    """A copy of the tuned run, to export from."""
+    return Run(Path(shutil.copytree(tuned.run.folder, tmp_path / "mine")))
 
 
-def test_the_vision_tower_is_left_out(seeing_model: Path, tmp_path: Path) -> None:
-    found = dict(gguf_file.read(gguf_file.write(seeing_model, tmp_path / "m.gguf", "f32")))
-    before = load_file(seeing_model / "model.safetensors")
-    own = {name.replace("language_model.", "") for name in before if "language_model" in name}
-    assert {name.removeprefix("model.") for name in found} == {
-        name.removeprefix("model.") for name in own
-    }
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_a_run_is_exported_with_ollamas_modelfile(kind: str, run: Run, tuned: Tuned) -> None:
+    made = gguf.to_gguf(run, kind, tuned.settings)
+    assert set(made.files) == {f"mine-{kind}.gguf", "Modelfile", "README.md"}
+    assert made.folder.name == f"gguf-{kind}"
+    assert "answers are the run's" in made.checked
+    text = (made.folder / "Modelfile").read_text("utf-8")
+    assert text.startswith(f"FROM ./mine-{kind}.gguf\n")
+    assert ModelCard((made.folder / "README.md").read_text("utf-8")).data.library_name == "gguf"
 
 
-def test_eight_bits_take_half_the_size_and_stay_close(model: Path, tmp_path: Path) -> None:
-    half = gguf_file.write(model, tmp_path / "f16.gguf", "f16")
-    eight = gguf_file.write(model, tmp_path / "q8.gguf", "q8_0")
-    assert eight.stat().st_size < 0.7 * half.stat().st_size
-    before, after = dict(gguf_file.read(half)), dict(gguf_file.read(eight))
-    for name, weight in before.items():
-        assert (weight - after[name]).abs().max() <= weight.abs().max() / 120, name
+def test_a_file_that_answers_differently_is_removed(run: Run, tuned: Tuned) -> None:
+    export.export(run, "merged", tuned.settings, emit=lambda _: None)
+    file = run.exports / "merged" / "model.safetensors"
+    stored = load_file(file)
+    stored["lm_head.weight"] = -stored["lm_head.weight"]
+    save_file(stored, file, metadata={"format": "pt"})
+    with pytest.raises(TuneError, match="differently from the run"):
+        gguf.to_gguf(run, "f16", tuned.settings)
+    assert [path.name for path in run.exports.iterdir()] == ["merged"]
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+@pytest.mark.parametrize("build", ["text", "seeing"])
+def test_every_weight_can_be_read_back(
+    kind: str, build: str, model: Path, seeing_model: Path, tmp_path: Path
+) -> None:
+    folder = model if build == "text" else seeing_model
+    file = gguf_file.write(folder, tmp_path / "m.gguf", kind)
+    loaded = weights.load_base(models.find(str(folder)))
+    before = {name: each.detach().clone() for name, each in loaded.named_parameters()}
+    with torch.no_grad():
+        for name, each in loaded.named_parameters():
+            if "vision_tower" not in name and "projector" not in name:
+                each.zero_()
+    gguf_file.load(file, loaded)
+    for name, each in loaded.named_parameters():
+        assert (each - before[name]).abs().max() <= before[name].abs().max() / 120, name
 
 
 def test_with_llama_cpps_rope_the_attention_is_the_same(model: Path, tmp_path: Path) -> None:
-    file = gguf_file.write(model, tmp_path / "m.gguf", "f32")
+    file = gguf_file.write(model, tmp_path / "m.gguf", "f16")
     stored = {tensor.name: torch.tensor(tensor.data) for tensor in GGUFReader(file).tensors}
     ours = load_file(model / "model.safetensors")
     hidden = torch.randn(2, 128, generator=torch.Generator().manual_seed(0))
@@ -91,7 +114,7 @@ def test_with_llama_cpps_rope_the_attention_is_the_same(model: Path, tmp_path: P
     expected = halves(query @ hidden[0], 7) @ halves(key @ hidden[1], 3)
     query, key = stored["blk.0.attn_q.weight"][:head], stored["blk.0.attn_k.weight"][:head]
     found = pairs(query @ hidden[0], 7) @ pairs(key @ hidden[1], 3)
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, expected, rtol=1e-2)
 
 
 def test_ministral_3_has_its_rope_and_temperature_scaling(
@@ -158,22 +181,20 @@ def test_another_architecture_is_left_to_llama_cpps_own_script(model: Path, tmp_
     folder = changed(model, tmp_path, "config.json", change)
     with pytest.raises(TuneError, match="MixtralForCausalLM") as caught:
         gguf_file.write(folder, tmp_path / "m.gguf")
-    assert gguf_file.SCRIPT in caught.value.fix
+    assert "convert_hf_to_gguf" in caught.value.fix
 
 
-def test_an_unknown_type_gets_a_list_of_the_others(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match='"q9"') as caught:
-        gguf_file.write(model, tmp_path / "m.gguf", "q9")
+@pytest.mark.skipif(bool(shutil.which("llama-quantize")), reason="it is installed")
+def test_a_type_that_only_llama_cpp_writes_says_what_to_use(run: Run, tuned: Tuned) -> None:
+    with pytest.raises(TuneError, match="llama-quantize") as caught:
+        gguf.to_gguf(run, "q4_k_m", tuned.settings)
     assert "q8_0" in caught.value.fix
 
 
-@pytest.mark.skipif(gguf_file.can_quantize(), reason="llama.cpp is installed")
-def test_a_type_that_only_llama_cpp_writes_says_what_to_install(
-    model: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(TuneError, match="q4_k_m") as caught:
-        gguf_file.write(model, tmp_path / "m.gguf", "q4_k_m")
-    assert "llama-cpp-python" in caught.value.fix
+def test_ollamas_modelfile_has_no_line_continuations() -> None:
+    text = gguf.modelfile("m.gguf", SETTINGS)
+    assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
+    assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
 
 
 @pytest.mark.parametrize("build", ["text", "seeing"])
@@ -182,7 +203,7 @@ def test_llama_cpp_gives_the_same_probabilities_for_every_next_token(
 ) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
     folder = model if build == "text" else seeing_model
-    file = gguf_file.write(folder, tmp_path / "m.gguf", "f32")
+    file = gguf_file.write(folder, tmp_path / "m.gguf", "f16")
     tokens = [1, *(50 + (place * 37) % 150 for place in range(200))]
     theirs = llama_cpp.Llama(str(file), n_ctx=512, verbose=False, logits_all=True)
     theirs.eval(tokens)
@@ -190,7 +211,7 @@ def test_llama_cpp_gives_the_same_probabilities_for_every_next_token(
     with torch.inference_mode():
         expected = ours(input_ids=torch.tensor([tokens])).logits[0, -1]
     found = torch.tensor(theirs.scores[len(tokens) - 1])
-    assert torch.allclose(found, expected, atol=1e-3)
+    assert torch.allclose(found, expected, atol=1e-1)
 
 
 def changed(model: Path, place: Path, name: str, change: dict[str, Any]) -> Path:

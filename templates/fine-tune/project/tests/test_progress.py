@@ -11,7 +11,7 @@ WORDS = 32_000  # of a vocabulary: a blind guess has a loss of 10.4
 
 
 @pytest.mark.parametrize("before", [[], [2.0], [2.0, 1.5, 1.2, 0.9]])
-def test_a_loss_that_is_nan_or_infinite_is_named_at_once(before: list[float]) -> None:
+def test_a_loss_that_is_nan_or_infinite_is_named_immediately(before: list[float]) -> None:
     assert loss_problem([*before, math.nan], WORDS, 40) == "The loss became NaN at step 40."
     assert loss_problem([*before, math.inf], WORDS, 40).startswith(
         "The loss exploded at step 40 (inf;"

@@ -20,7 +20,6 @@ from tune import serve, server
 from tune.errors import TuneError
 from tune.runs import Record, Run
 from tune.serve import Address
-from tune.tokens import ChatForm
 
 ROOT = Path(__file__).parent.parent
 QUESTION = [{"role": "user", "content": "one two three"}]
@@ -238,38 +237,13 @@ def test_text_that_only_looks_like_a_call_stays_text(text: str) -> None:
 
 
 def test_a_taken_port_is_reported_before_anything_is_loaded(tmp_path: Path) -> None:
-    run = a_run(tmp_path)
+    run = Run(tmp_path / "mine")
+    run.write(Record("ministral-3b", state="done"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(TuneError, match=f"Port {port}") as caught:
-            serve.serve(run, "transformers", Address(port=port))
+            serve.serve(run, Address(port=port))
     assert caught.value.fix == f"--port {port + 1}"
-
-
-def test_llama_cpp_without_a_gguf_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="GGUF") as caught:
-        serve.serve(a_run(tmp_path), "llama.cpp", Address(port=0))
-    assert "--as gguf" in caught.value.fix
-
-
-def test_the_printed_commands_name_the_files_that_export_makes(tmp_path: Path) -> None:
-    text = serve.commands(a_run(tmp_path), Address(port=8001))
-    assert f"vllm serve {(tmp_path / 'mine/exports/merged').as_posix()} " in text
-    assert "image" in text  # Ministral 3 is served without images
-    assert "LLM_BASE_URL=http://127.0.0.1:8001/v1" in text
-    assert "mine-q8_0.gguf --alias mine" in text
-    assert "--max-model-len 8192 " in text and "--ctx-size 8192 " in text
-
-
-def test_the_printed_commands_use_an_existing_gguf_file(tmp_path: Path) -> None:
-    run = a_run(tmp_path)
-    file = run.exports / "gguf-f16" / "mine-f16.gguf"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    text = serve.commands(run, Address())
-    assert f"--model {file.as_posix()} " in text
-    assert text.count("--as gguf --kind f16") == 2
-    assert "q8_0" not in text
 
 
 def test_an_address_for_all_interfaces_is_shown_as_loopback() -> None:
@@ -280,26 +254,6 @@ def test_an_address_for_all_interfaces_is_shown_as_loopback() -> None:
 def test_a_server_that_others_can_reach_says_so() -> None:
     assert "no key" in serve.env_lines(["mine"], Address("0.0.0.0"))
     assert "no key" not in serve.env_lines(["mine"], Address())
-
-
-def test_ollamas_modelfile_has_no_line_continuations() -> None:
-    text = serve.modelfile("m.gguf")
-    assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
-    assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
-
-
-def test_ollamas_modelfile_for_an_older_model_has_its_chat_format() -> None:
-    text = serve.modelfile("m.gguf", form=ChatForm(system=False, tools=False, blank=" "))
-    assert "[SYSTEM_PROMPT]" not in text and "[INST] {{ if and $.System" in text
-    assert "{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]" in text and "\\" not in text
-    assert '{{ else if eq .Role "assistant" }} {{ .Content }}</s>' in text
-
-
-def a_run(folder: Path) -> Run:
-    """A run that was never trained."""
-    run = Run(folder / "mine")
-    run.write(Record("ministral-3b", state="done"))
-    return run
 
 
 # The real model
@@ -338,7 +292,7 @@ def test_only_a_question_beyond_the_context_is_too_long(tuned: Tuned) -> None:
 def test_the_command_serves_until_ctrl_c_and_prints_the_lines_for_env(tuned: Tuned) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tune", "serve", tuned.run.name, "--port", str(port)]
+    command = [sys.executable, "-m", "tune.serve", tuned.run.name, "--port", str(port)]
     program = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         end = time.monotonic() + 300

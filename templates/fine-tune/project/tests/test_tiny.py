@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tune import models, tiny, weights
-from tune.errors import TuneError
 
 pytest.importorskip("transformers")
 
@@ -24,7 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_a_base_with_random_weights(folder: Path) -> None:
     base = models.find(str(folder))
     assert base.tiny and base.local and not base.image_text
-    assert tiny.is_tiny(folder) and not tiny.is_tiny(folder.parent)
 
 
 def test_it_is_small_and_made_for_four_bits(folder: Path) -> None:
@@ -59,10 +57,3 @@ def test_its_tokenizer_encodes_any_text_and_has_mistrals_control_tokens(folder: 
         assert tokenizer.decode(ids) == text
     assert tokenizer("[INST]", add_special_tokens=False).input_ids == [3]
     assert tokenizer.pad_token == "<pad>" and tokenizer.eos_token == "</s>"
-
-
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "mistral"}', "utf-8")
-    with pytest.raises(TuneError, match="not a rehearsal model"):
-        tiny.make(tmp_path, TEXTS)
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

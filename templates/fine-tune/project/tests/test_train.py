@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from tune import train
 from tune.errors import TuneError
-from tune.progress import Progress
+from tune.progress import Events, Progress
 from tune.runs import Record, Run, read_log
 from tune.settings import Settings
 
@@ -47,8 +47,8 @@ def test_the_record_has_the_settings_the_data_and_the_versions(tuned: Tuned) -> 
     assert record.settings["learning_rate"] == 3e-3 and record.settings["seed"] == 42
     assert record.data["train"]["used"] == record.data["train"]["rows"] > 300
     assert len(record.data["validation"]["sha256"]) == 64
-    assert {"torch", "trl", "peft", "python"} <= record.versions.keys()
-    assert record.figures["peak_memory"] > 1e6 and record.figures["seconds"] > 0
+    assert {"torch", "trl", "peft"} <= record.versions.keys()
+    assert record.figures["seconds"] > 0
 
 
 def test_the_log_has_a_line_for_each_logged_step(tuned: Tuned) -> None:
@@ -61,11 +61,6 @@ def test_the_log_has_a_line_for_each_logged_step(tuned: Tuned) -> None:
     )
 
 
-def test_the_losses_are_drawn_and_sent_to_tensorboard(tuned: Tuned) -> None:
-    assert tuned.run.plot.read_bytes().startswith(b"\x89PNG")
-    assert list((tuned.run.folder / "tensorboard").glob("events*"))
-
-
 def test_a_done_run_keeps_no_checkpoints(tuned: Tuned) -> None:
     assert not tuned.run.checkpoints.exists()
 
@@ -76,7 +71,6 @@ def test_every_step_is_reported_with_the_time_that_is_left(quick: Settings) -> N
     assert reported[-1].step == reported[-1].steps > 1
     assert reported[0].seconds_left > 0 == reported[-1].seconds_left
     assert any(each.checked and each.eval_loss for each in reported)
-    assert all(each.tokens_per_second > 0 for each in reported[2:])
 
 
 def test_a_run_that_exists_is_never_overwritten(tuned: Tuned) -> None:
@@ -98,28 +92,24 @@ def test_a_run_whose_data_changed_does_not_resume(started: Run, tuned: Tuned) ->
     lines = tuned.settings.train.read_text("utf-8").splitlines(keepends=True)
     shorter.write_text("".join(lines[1:]), "utf-8")
     settings = tuned.settings.model_copy(update={"train_file": shorter})
-    with pytest.raises(TuneError, match="the train data"):
+    with pytest.raises(TuneError, match="train.jsonl was changed"):
         train.train(started, settings, resume=True)
 
 
 def test_a_run_whose_settings_changed_does_not_resume(started: Run, tuned: Tuned) -> None:
-    settings = tuned.settings.model_copy(update={"lora_rank": 8, "method": "full"})
-    with pytest.raises(TuneError, match="method was lora, now full; rank was 16, now 8"):
+    settings = tuned.settings.model_copy(update={"lora_rank": 8})
+    with pytest.raises(TuneError, match="rank was changed"):
         train.train(started, settings, resume=True)
 
 
 def test_a_run_resumes_with_the_settings_it_started_with(started: Run, tuned: Tuned) -> None:
-    reported: list[Progress] = []
     changed = tuned.settings.model_copy(update={"max_length": 99, "learning_rate": 0})
-    assert train.saved_settings(started, changed, {}, reported.append) == tuned.settings
-    assert [each.note for each in reported] == [
-        "MAX_LENGTH stays 2048 for this run; the setting is now 99."
-    ]
+    assert train.saved_settings(started, changed, {}) == tuned.settings
 
 
 def test_an_option_that_a_run_did_not_start_with_is_refused(started: Run, tuned: Tuned) -> None:
     with pytest.raises(TuneError, match="started with lora_rank 16"):
-        train.saved_settings(started, tuned.settings, {"lora_rank": 8}, print)
+        train.saved_settings(started, tuned.settings, {"lora_rank": 8})
 
 
 def test_resume_takes_the_newest_unfinished_run(started: Run, tuned: Tuned) -> None:
@@ -171,23 +161,6 @@ def test_a_loss_that_is_not_a_number_names_the_learning_rate(
     assert "LEARNING_RATE" in caught.value.fix
 
 
-def test_a_loss_that_explodes_names_the_learning_rate(quick: Settings) -> None:
-    from transformers import TrainerState
-
-    from tune import trainer
-    from tune.progress import Log
-
-    log = Log(quick.runs / "log.jsonl", lambda _: None)
-    listener = trainer._listener(0, log, threading.Event())
-    state = TrainerState(max_steps=9)
-    with pytest.raises(TuneError, match=r"exploded at step 4 \(28; it began at 2\)") as caught:
-        for state.global_step, loss in enumerate([2.0, 25.0, 26.0, 28.0, 29.0], 1):
-            logs = {"loss": loss}
-            state.log_history.append(logs)
-            listener.on_log(None, state, None, logs, processing_class=range(32_000))
-    assert "LEARNING_RATE" in caught.value.fix
-
-
 def test_missing_validation_rows_are_reported(quick: Settings) -> None:
     alone = quick.model_copy(update={"validation_file": Path("none.jsonl")})
     reported: list[Progress] = []
@@ -234,21 +207,6 @@ def test_weights_of_16_bits_meet_an_adapter_of_32(where: str, dtype: str) -> Non
     assert plain["use_cpu"] and not plain["bf16"] and not plain["fp16"]
 
 
-def test_a_training_says_how_much_room_it_needs(tmp_path: Path) -> None:
-    from tune import checkpoints
-
-    checkpoints.need_room(tmp_path, trained=1000, free=40_000)
-    with pytest.raises(TuneError, match="40.0 GB on the disk, 39.0 GB are free"):
-        checkpoints.need_room(tmp_path, trained=10**9, free=39 * 10**9)
-
-
-def test_full_memory_says_which_settings_to_lower() -> None:
-    with pytest.raises(TuneError, match="BATCH_SIZE"), train.memory_explained():
-        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    with pytest.raises(RuntimeError, match="another"), train.memory_explained():
-        raise RuntimeError("another trouble")
-
-
 def test_a_log_that_a_crash_has_cut_off_is_read_without_its_last_line(
     tuned: Tuned, tmp_path: Path
 ) -> None:
@@ -270,3 +228,30 @@ def test_a_run_that_another_process_trains_is_left_alone(
     ):
         train.train(run, tiny_settings)
     assert not (run.folder / "run.json").exists()
+
+
+def test_a_loss_that_explodes_ends_the_training(quick: Settings) -> None:
+    from transformers import TrainerState
+
+    events = Events(quick.runs / "log.jsonl", lambda now: None, 0, threading.Event())
+    state = TrainerState(max_steps=9)
+    events.on_train_begin(None, state, None)
+    with pytest.raises(TuneError, match=r"exploded at step 4 \(28; it began at 2\)") as caught:
+        for state.global_step, loss in enumerate([2.0, 25.0, 26.0, 28.0, 29.0], 1):
+            state.log_history.append({"loss": loss, "step": state.global_step, "epoch": 0})
+            events.on_log(None, state, None, processing_class=range(32_000))
+    assert "LEARNING_RATE" in caught.value.fix
+
+
+def test_full_memory_says_which_settings_to_lower(quick: Settings) -> None:
+    def full(_: Progress) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def broken(_: Progress) -> None:
+        raise RuntimeError("another error")
+
+    with pytest.raises(TuneError, match="Out of memory") as caught:
+        train.train(Run(quick.runs / "full"), quick, report=full)
+    assert "BATCH_SIZE" in caught.value.fix
+    with pytest.raises(RuntimeError, match="another"):
+        train.train(Run(quick.runs / "broken"), quick, report=broken)

@@ -1,204 +1,141 @@
-"""The problems of a row, each with a fix."""
+"""The survey of data files: figures, and problems between examples."""
 
-from typing import Any
+import json
+from pathlib import Path
 
 import pytest
 
-from tune import validate
-from tune.dataset import Example, to_example
+from tune import screen
+from tune.validate import Survey, survey
 
-USER = {"role": "user", "content": "Where is it?"}
-ASSISTANT = {"role": "assistant", "content": "Here."}
-SYSTEM = {"role": "system", "content": "Be brief."}
-CALL = {"id": "a1B2c3D4e", "type": "function", "function": {"name": "find", "arguments": "{}"}}
-CALLS = {"role": "assistant", "content": "", "tool_calls": [CALL]}
-RESULT = {"role": "tool", "tool_call_id": "a1B2c3D4e", "content": "here"}
-TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+LENGTH = 2048
 
 
-def found(
-    *messages: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()
-) -> list[validate.Problem]:
-    row = to_example({"messages": list(messages), "tools": list(tools)}, "rows.jsonl", 3)
-    assert isinstance(row, Example), row
-    return validate.check(row)
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [
-        (USER, ASSISTANT),
-        (SYSTEM, USER, ASSISTANT, USER, ASSISTANT),
-        (USER, CALLS, RESULT, ASSISTANT),
-        (USER, CALLS),
-        (USER, {**ASSISTANT, "weight": 0}, USER, {**ASSISTANT, "weight": 1}),
-    ],
-    ids=lambda messages: " ".join(message["role"] for message in messages),
-)
-def test_a_good_row_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None:
-    assert found(*messages) == []
+def pair(prompt: str, completion: str) -> dict[str, str]:
+    return {"prompt": prompt, "completion": completion}
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    return [pair(f"question {at}", f"answer {at}") for at in range(count)]
+
+
+def lines(found: Survey, kind: str) -> list[int]:
+    return [
+        each.line for finding in found.findings if finding.kind == kind for each in finding.shown
+    ]
+
+
+def test_good_examples_have_no_findings(tmp_path: Path) -> None:
+    assert survey([write(tmp_path / "train.jsonl", *pairs(60))], LENGTH).findings == ()
 
 
 @pytest.mark.parametrize(
-    ("kind", "fix", "messages"),
-    [
-        ("role", '"assistant"', (USER, {"role": "bot", "content": "Hi"})),
-        ("role", '"user"', ({"role": "Human ", "content": "Hi"}, ASSISTANT)),
-        ("role", '"system"', ({"role": "developer", "content": "Hi"}, USER, ASSISTANT)),
-        ("role", '"tool"', ({"role": "narrator", "content": "Hi"}, ASSISTANT)),
-        ("role", '"role": "user"', ({"content": "Hi"}, ASSISTANT)),
-        ("order", "user's message is not first", (ASSISTANT, USER, ASSISTANT)),
-        ("order", "user's message is not first", (SYSTEM, ASSISTANT)),
-        ("order", "join", (USER, USER, ASSISTANT)),
-        ("order", "into one", (USER, ASSISTANT, ASSISTANT)),
-        ("order", "first", (USER, ASSISTANT, SYSTEM, USER, ASSISTANT)),
-        ("order", "first", (SYSTEM, SYSTEM, USER, ASSISTANT)),
-        ("no-answer", "add the answer", (USER,)),
-        ("no-answer", "add the answer", (USER, ASSISTANT, USER)),
-        ("empty-answer", "write the answer", (USER, {"role": "assistant", "content": " \n"})),
-        ("empty-answer", "write the answer", (USER, {"role": "assistant"})),
-        ("empty", "delete the row", ({"role": "user", "content": ""}, ASSISTANT)),
-        ("empty", "delete the message", ({"role": "system", "content": ""}, USER, ASSISTANT)),
-        ("weight", "0 (not trained on) or 1", (USER, {**ASSISTANT, "weight": 0.5})),
-        ("weight", "only on the assistant's messages", ({**USER, "weight": 0}, ASSISTANT)),
-        ("weight", "delete the row", (USER, {**ASSISTANT, "weight": 0})),
-        ("control-token", "remove it", (USER, {"role": "assistant", "content": "Hi</s>"})),
-        ("control-token", "remove it", ({"role": "user", "content": "[INST] Hi"}, ASSISTANT)),
-        ("surrogate", "half", ({"role": "user", "content": "Hi \ud83d"}, ASSISTANT)),
-        ("order", "tool_calls", (USER, RESULT, ASSISTANT)),
-        ("tool-result", "the id of the call", (USER, ASSISTANT, RESULT, ASSISTANT)),
-        (
-            "tool-result",
-            '"tool_call_id": "a1B2c3D4e"',
-            (USER, CALLS, {**RESULT, "tool_call_id": "zzzzzzzzz"}, ASSISTANT),
-        ),
-        ("tool-result", "add {", (USER, CALLS, USER, ASSISTANT)),
-        ("tool-id", "a1B2c3D4e", (USER, {**CALLS, "tool_calls": [{**CALL, "id": "call_1"}]})),
-    ],
+    "again", ["Question 1", " question  1 ", "QUESTION 1", "Question: 1?", "“question” 1…"]
 )
-def test_a_problem_is_named_with_a_fix(
-    kind: str, fix: str, messages: tuple[dict[str, Any], ...]
+def test_an_example_that_is_there_twice_is_a_warning(tmp_path: Path, again: str) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), pair(again, "Answer 1"))
+    found = survey([file], LENGTH)
+    assert (lines(found, "duplicate"), found.errors) == ([61], 0)
+
+
+def test_one_question_with_two_answers_is_a_warning(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), pair("question 1", "something else"))
+    found = survey([file], LENGTH)
+    assert lines(found, "contradiction") == [61]
+    assert "line 2" in found.findings[0].shown[0].text
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [("1 + 2", "1 - 2"), ("C", "C++"), ("2.5", "25"), ("?", "!"), ("😀", "😡")]
+)
+def test_signs_that_change_the_meaning_are_not_ignored(tmp_path: Path, one: str, two: str) -> None:
+    found = survey([write(tmp_path / "a.jsonl", pair(one, "a"), pair(two, "b"))], LENGTH)
+    assert [each.kind for each in found.findings] == ["few"]
+
+
+def test_a_question_in_two_files_is_an_error(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", *pairs(60))
+    test = write(
+        tmp_path / "test.jsonl", *(pair(f"other {at}", "a") for at in range(9)), pairs(3)[2]
+    )
+    found = survey([train, test], LENGTH)
+    (leak,) = next(each for each in found.findings if each.kind == "leak").shown
+    assert (leak.line, leak.level) == (10, "error")
+    assert "train.jsonl, line 3" in leak.text
+
+
+def test_another_system_prompt_makes_another_question(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", {**pair("hi", "a"), "system": "Be brief."})
+    test = write(tmp_path / "test.jsonl", pair("hi", "a"))
+    assert lines(survey([train, test], LENGTH), "leak") == []
+
+
+def test_answers_that_are_nearly_all_the_same_are_a_warning(tmp_path: Path) -> None:
+    rows = [pair(f"question {at}", "yes" if at else "no") for at in range(60)]
+    found = survey([write(tmp_path / "train.jsonl", *rows)], LENGTH)
+    assert "98%" in found.findings[0].shown[0].text
+
+
+@pytest.mark.parametrize(("name", "rows"), [("train.jsonl", 49), ("test.jsonl", 19)])
+def test_few_examples_are_a_warning(tmp_path: Path, name: str, rows: int) -> None:
+    found = survey([write(tmp_path / name, *pairs(rows))], LENGTH)
+    assert [each.kind for each in found.findings] == ["few"]
+    assert survey([write(tmp_path / name, *pairs(rows + 1))], LENGTH).findings == ()
+
+
+def test_a_file_without_a_good_example_is_an_error(tmp_path: Path) -> None:
+    assert survey([write(tmp_path / "train.jsonl", "")], LENGTH).errors == 1
+
+
+def test_all_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), *("{" for _ in range(9)))
+    (finding,) = survey([file], LENGTH, show=2).findings
+    assert (finding.count, [each.line for each in finding.shown]) == (9, [61, 62])
+
+
+def test_the_figures_count_examples_and_tokens(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    lines = ({"messages": [hi, hello]}, {"messages": [system, hi, hello, hi, hello]}, "{")
+    (figures,) = survey([write(tmp_path / "train.jsonl", *lines)], 15).files.values()
+    assert (figures["examples"], figures["with_errors"], figures["with_tools"]) == (2, 1, 0)
+    assert (figures["tokens"], figures["tokens_trained_on"]) == (6 + 16, 2 + 4)
+    assert (figures["longest_example"], figures["longest_answer"]) == (16, 4)
+    assert figures["too_long"] == 1
+
+
+def test_a_question_within_a_conversation_is_a_leak_too(tmp_path: Path) -> None:
+    said = [("user", "Hi there"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "Bye")]
+    row = {"messages": [{"role": role, "content": text} for role, text in said]}
+    train = write(tmp_path / "train.jsonl", *pairs(60), row)
+    test = write(tmp_path / "test.jsonl", pair("hi there!", "Welcome"))
+    (leak,) = [each for each in survey([train, test], LENGTH).findings if each.kind == "leak"]
+    assert "train.jsonl, line 61" in leak.shown[0].text
+
+
+def test_examples_that_are_too_long_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(60), pair("a " * 50, "b"))
+    assert lines(survey([file], 40), "too-long") == [61]
+
+
+def test_the_survey_is_json(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", *pairs(3))
+    found = json.loads(json.dumps(survey([file], LENGTH).as_dict()))
+    assert found["files"][file.as_posix()]["examples"] == 3
+
+
+def test_the_screen_shows_figures_and_problems_with_their_fix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = next(each for each in found(*messages) if each.level == "error")
-    assert problem.kind == kind
-    assert fix in f"{problem.text} {problem.fix}"
-
-
-@pytest.mark.parametrize(("kind", "text"), [("surrogate", "\ud83d"), ("control-token", "[/INST]")])
-def test_text_that_breaks_a_tokenizer_is_found_in_calls_and_tools(kind: str, text: str) -> None:
-    function = {"name": "find", "arguments": {"city": text}}
-    calls = {**CALLS, "tool_calls": [{**CALL, "function": function}]}
-    tool = {"type": "function", "function": {"name": "find", "description": text}}
-    assert [each.kind for each in found(USER, calls)] == [kind]
-    assert [each.kind for each in found(USER, ASSISTANT, tools=(tool,))] == [kind]
-
-
-def test_personal_data_is_found_in_the_arguments_of_a_call() -> None:
-    function = {"name": "find", "arguments": {"to": "jo@gmail.com"}}
-    (problem,) = found(USER, {**CALLS, "tool_calls": [{**CALL, "function": function}]})
-    assert problem.kind == "personal-e-mail"
-
-
-@pytest.mark.parametrize("arguments", ["{city: Paris}", "[1]", '"Paris"', '{"a": NaN}'])
-def test_arguments_that_are_not_an_object_are_named(arguments: str) -> None:
-    call = {**CALL, "function": {"name": "find", "arguments": arguments}}
-    assert [each.kind for each in found(USER, {**CALLS, "tool_calls": [call]})] == [
-        "tool-arguments"
-    ]
-
-
-def test_a_function_that_no_model_can_call_is_named() -> None:
-    call = {**CALL, "function": {"name": "find it", "arguments": "{}"}}
-    assert [each.kind for each in found(USER, {**CALLS, "tool_calls": [call]})] == ["tool-call"]
-
-
-def test_a_call_of_a_tool_that_is_not_described_is_a_warning() -> None:
-    other = {"type": "function", "function": {"name": "other"}}
-    (problem,) = found(USER, CALLS, tools=(other,))
-    assert (problem.kind, problem.level) == ("tool-unknown", "warning")
-
-
-def test_a_described_tool_is_no_problem() -> None:
-    assert found(USER, CALLS, RESULT, ASSISTANT, tools=(TOOL,)) == []
-
-
-def test_a_problem_says_file_and_line() -> None:
-    assert str(found(USER)[0]).startswith("rows.jsonl, line 3: ")
-
-
-def test_a_huge_row_is_a_warning() -> None:
-    (problem,) = found({"role": "user", "content": "word " * 30_000}, ASSISTANT)
-    assert (problem.kind, problem.level) == ("huge", "warning")
-
-
-@pytest.mark.parametrize("text", ["Grüße aus Köln", "l’été"])
-def test_text_in_the_wrong_encoding_is_a_warning(text: str) -> None:
-    broken = text.encode().decode("cp1252")
-    assert [each.kind for each in found({"role": "user", "content": broken}, ASSISTANT)] == [
-        "mojibake"
-    ]
-    assert found({"role": "user", "content": text}, ASSISTANT) == []
-
-
-# Personal data and secrets. These are put together so that no scanner takes them for real ones.
-
-LETTERS = "a1b2c3d4e5f6g7h8" * 3
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("an e-mail address", "Write to jo.doe+x@mail.company.io, please"),
-        ("a phone number", "Call +49 (0)30 1234-5678"),
-        ("a phone number", "Call 0049 30 12345678"),
-        ("a phone number", "Appelez le 06 12 34 56 78"),
-        ("a phone number", "Rufen Sie 030/1234567 an"),
-        ("a phone number", "Call (212) 555-0123"),
-        ("an IBAN", "Pay to DE89 3704 0044 0532 0130 00"),
-        ("an IBAN", "Pay to GB82WEST12345698765432."),
-        ("a card number", "It is 4111 1111 1111 1111"),
-        ("a card number", "It is 378282246310005"),
-        ("a card number", "It is 3782 822463 10005"),
-        ("a Mistral API key", f"MISTRAL_API_KEY={LETTERS[:32]}"),
-        ("a Mistral API key", f"MISTRAL_API_KEY={LETTERS[:32].swapcase()}"),
-        ("a Hugging Face token", f"hf_{LETTERS[:34]}"),
-        ("a GitHub token", f"ghp_{LETTERS[:36]}"),
-        ("an API key", f"sk-proj-{LETTERS[:32]}"),
-        ("an AWS key", "AKIA" + "ABCDEFGH" * 2),
-        ("a bearer token", f"Authorization: Bearer {LETTERS[:30]}"),
-        ("a private key", "-----BEGIN RSA " + "PRIVATE KEY-----"),
-    ],
-)
-def test_personal_data_and_secrets_are_found(name: str, text: str) -> None:
-    assert [each for each, _ in validate.find_private(text)] == [name]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "My order 4711-0815-2024 of 2026-11-25 10:30:15",
-        "It costs 1.234.567,89 or 12,000,000 and 30 000 000",
-        "At 192.168.100.200, version 10.12.13.14",
-        "ISBN 978-3-16-148410-0",
-        "The card 4111 1111 1111 1112 has a wrong check digit",
-        "J Neurosci 1997 17 4087 4093 9151725",
-        "DE88 3704 0044 0532 0130 00 has a wrong checksum",
-        "Write to jo@example.com, @support, or me @ home",
-        "See https://shop.example/a-very-long-name-of-a-page/and-another-one?with=4711",
-        "from transformers import Mistral3ForConditionalGeneration",
-        "scikit-learn, sk-learn-something-that-is-a-long-name",
-    ],
-)
-def test_text_that_only_looks_similar_is_not_reported(text: str) -> None:
-    assert list(validate.find_private(text)) == []
-
-
-def test_a_secret_is_not_shown_whole() -> None:
-    ((_, shown),) = validate.find_private(f"hf_{LETTERS[:34]}")
-    assert LETTERS[:8] not in shown
-
-
-def test_personal_data_is_a_warning_with_a_placeholder() -> None:
-    (problem,) = found({"role": "user", "content": "I am jo@gmail.com"}, ASSISTANT)
-    assert (problem.kind, problem.level) == ("personal-e-mail", "warning")
-    assert "[EMAIL]" in problem.fix
+    wrong = {"messages": [{"role": "[red]x", "content": "a"}]}  # shown as it is, not as markup
+    file = write(tmp_path / "train.jsonl", *pairs(60), "{", "{", wrong)
+    screen.show_data(survey([file], LENGTH, show=1))
+    shown = capsys.readouterr().out
+    for text in ("examples", "line 61", "Fix: write each", "json (2)", "'[red]x'"):
+        assert text in shown

@@ -7,26 +7,18 @@ from typing import Any
 import pytest
 from conftest import Tuned
 
-from tune import job, models, tiny, tokens, trainer, weights
+from tune import models, tokens, train, trainer, weights
 from tune.dataset import Example
 from tune.errors import TuneError
 from tune.generate import Generator
 from tune.models import Base
 from tune.runs import Record, Run
 from tune.settings import Settings
-from tune.train import train
 
 pytest.importorskip("trl")
 
 CALL = {"id": "Ab3dE6gH9", "function": {"name": "look", "arguments": '{"what": "parcel"}'}}
 TOOL = {"type": "function", "function": {"name": "look", "description": "Look it up."}}
-
-
-@pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """A tiny Ministral 3, with a vision tower."""
-    folder = tmp_path_factory.mktemp("seeing") / "tiny"
-    return models.find(str(tiny.make_image_text(folder, ["a lamp", "a parcel"])))
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +40,8 @@ def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> No
     row = _row(
         ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
     )
-    (example,) = job.encode([row], tokenizer)
-    seen = [label for label in example.labels if label != job.IGNORED]
+    (example,) = trainer.encode([row], tokenizer)
+    seen = [label for label in example["labels"] if label != trainer.IGNORED]
     assert tokenizer.decode(seen) == "b</s>d</s>"
 
 
@@ -58,9 +50,9 @@ def test_an_answer_of_weight_0_has_no_labels(tokenizer: Any) -> None:
     row = Example(
         (*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"})
     )
-    (example,) = job.encode([row], tokenizer)
-    assert "b</s>" in tokenizer.decode(example.input_ids)
-    assert tokenizer.decode([x for x in example.labels if x != job.IGNORED]) == "d</s>"
+    (example,) = trainer.encode([row], tokenizer)
+    assert "b</s>" in tokenizer.decode(example["input_ids"])
+    assert tokenizer.decode([x for x in example["labels"] if x != trainer.IGNORED]) == "d</s>"
 
 
 def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> None:
@@ -71,9 +63,9 @@ def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> Non
         ),
         (TOOL,),
     )
-    (example,) = job.encode([row], tokenizer)
-    assert "[AVAILABLE_TOOLS]" in tokenizer.decode(example.input_ids)
-    learned = tokenizer.decode([label for label in example.labels if label != job.IGNORED])
+    (example,) = trainer.encode([row], tokenizer)
+    assert "[AVAILABLE_TOOLS]" in tokenizer.decode(example["input_ids"])
+    learned = tokenizer.decode([label for label in example["labels"] if label != trainer.IGNORED])
     assert learned == '[TOOL_CALLS]look[ARGS]{"what": "parcel"}</s>'
 
 
@@ -83,7 +75,7 @@ def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:
     some = tuned.run.folder.parent / "some.jsonl"
     some.write_text("\n".join(rows) + "\n", "utf-8")
     settings = tuned.settings.model_copy(update={"train_file": some, "max_length": 100})
-    work = job.prepare(settings)
+    work = train.prepare(settings)
     assert work.data["train"]["too_long"] == 1 and work.data["train"]["used"] == 9
     assert len(work.train) == 9
     assert work.notes == [
@@ -93,7 +85,7 @@ def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:
 
 def test_nothing_is_trained_where_most_rows_are_too_long(tuned: Tuned) -> None:
     with pytest.raises(TuneError, match="are longer than 16 tokens") as error:
-        job.prepare(tuned.settings.model_copy(update={"max_length": 16}))
+        train.prepare(tuned.settings.model_copy(update={"max_length": 16}))
     assert "MAX_LENGTH=" in error.value.fix
 
 
@@ -116,8 +108,8 @@ def test_rows_in_one_pack_do_not_attend_to_each_other(build: str, base: Base, se
 
 
 def test_packing_trains_on_the_same_tokens_in_fewer_sequences(tiny_settings: Settings) -> None:
-    work = job.prepare(tiny_settings.model_copy(update={"packing": True, "max_length": 256}))
-    packed = trainer.dataset(work.train, work)
+    work = train.prepare(tiny_settings.model_copy(update={"packing": True, "max_length": 256}))
+    packed = trainer.packed(work.train, work)
     assert len(packed) < len(work.train) / 3
     assert sum(map(len, packed["input_ids"])) == work.tokens
 
@@ -129,7 +121,7 @@ def test_an_adapter_changes_the_language_model_and_not_the_vision_tower(
     changes = {"base_model": seeing.source, "epochs": 0.05, "packing": packing, "max_length": 600}
     settings = tiny_settings.model_copy(update=changes)
     run = Run(tmp_path / "seen")
-    train(run, settings)
+    train.train(run, settings)
     model = weights.load_tuned(run)
     adapted = {name for name, _ in model.named_parameters() if "lora_" in name}
     assert len(adapted) == 2 * 7 * 2 and all("language_model" in name for name in adapted)
@@ -160,8 +152,9 @@ def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_model_that_is_not_here_is_reported_without_delay() -> None:
     base = Base("what", "who/what")
     for load in (weights.load_tokenizer, weights.load_base, weights.known):
-        with pytest.raises(TuneError, match="not on this machine, and HF_HUB_OFFLINE is set"):
+        with pytest.raises(TuneError, match="not on this machine") as caught:
             load(base)
+        assert caught.value.fix.startswith("unset HF_HUB_OFFLINE")
 
 
 def test_a_folder_without_weights_says_what_is_missing(tuned: Tuned, tmp_path: Path) -> None:
@@ -179,13 +172,3 @@ def test_a_pad_token_is_never_the_end_token(tuned: Tuned, tmp_path: Path) -> Non
     loaded = weights.load_tokenizer(models.find(str(tmp_path)))
     assert loaded.pad_token == "<pad>"
     assert loaded.chat_template == tokens.training_template()
-
-
-def test_an_older_base_gets_its_own_chat_format(tuned: Tuned, tmp_path: Path) -> None:
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        text = (tuned.base / name).read_text("utf-8")
-        text = text.replace("[SYSTEM_PROMPT]", "[control_17]").replace("[ARGS]", "[control_20]")
-        (tmp_path / name).write_text(text, "utf-8")
-    tokenizer = weights.load_tokenizer(models.find(str(tmp_path)))
-    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
-    assert tokenizer.apply_chat_template(asked, tokenize=False) == "<s>[INST]s\n\nq[/INST]"

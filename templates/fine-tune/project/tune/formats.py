@@ -1,21 +1,31 @@
-"""Converts a parsed line in any supported format to messages and tools."""
+"""Reads JSONL, JSON arrays and CSV: chat, ShareGPT, Alpaca, prompt and completion."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from difflib import get_close_matches
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
+
+from tune.errors import TuneError
 
 Message = dict[str, Any]  # as it goes over the wire: {"role": "user", "content": "…"}
 
-# Common names for the question and for the answer. Alpaca's "instruction" with "input" is looked
-# for first.
+# Common names for the question and for the answer
 QUESTIONS = ("prompt", "question", "input", "text", "query", "user", "source")
 ANSWERS = ("completion", "output", "answer", "response", "label", "category", "target", "assistant")
+# What others call the roles
+ROLES = {"human": "user", "customer": "user", "developer": "system", "function": "tool"}
+ROLES |= dict.fromkeys(("gpt", "chatgpt", "bot", "ai", "model"), "assistant")
 CALLS = 'write "tool_calls": [{"id": "a1B2c3D4e", "function": {"name": "…", "arguments": "{}"}}]'
 FUNCTIONS = 'write "tools": [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
-TOO_DEEP = ("is nested too deeply.", "store the nested value as a string: json.dumps(value).")
-SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
+COLUMNS = 'write {"messages": [{"role": "user", …}, {"role": "assistant", …}]}, or name the two '
+COLUMNS += 'columns "prompt" and "completion"'
+QUOTES = 'put each text in double quotes, and double the quotes inside it: ""'
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -26,83 +36,110 @@ DECODER = json.JSONDecoder(parse_constant=_refuse)  # or an empty cell would be 
 
 
 class BadExample(Exception):
-    """Raised while a row is read; its arguments are the kind, the problem and the fix."""
+    """What is wrong with a line; its arguments are the kind, the problem and the fix."""
+
+
+def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, object]]:
+    """The numbers of a file's lines, each with its value or a BadExample."""
+    if not path.is_file():
+        raise TuneError(f"{path} does not exist.", "name a JSONL, JSON or CSV file")
+    codec = "utf-8-sig" if encoding == "utf-8" else encoding
+    try:
+        text = path.read_bytes().decode(codec)
+    except (UnicodeError, LookupError) as error:
+        other = f'uv run python -m tune convert "{path}" new.jsonl --encoding cp1252 (or utf-16, …)'
+        raise TuneError(f"{path} is not {encoding} text: {error}.", other) from None
+    if path.suffix.lower() in {".csv", ".tsv"}:
+        yield from _from_csv(text)
+    elif text.lstrip().startswith("["):
+        yield from _from_array(text)
+    else:
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield _parsed(line, number)
+
+
+def _parsed(text: str, line: int = 1) -> tuple[int, object]:
+    """The value of a text that begins on this line; if it is not JSON, what and where."""
+    try:
+        return line, DECODER.decode(text.rstrip())
+    except ValueError as error:
+        fix = "write each example on one line, with json.dumps(example, ensure_ascii=False)."
+        bad = BadExample("json", f"is not JSON: {getattr(error, 'msg', error)}.", fix)
+        return line + getattr(error, "lineno", 1) - 1, bad
+
+
+def _from_array(text: str) -> Iterator[tuple[int, object]]:
+    """The values of a JSON array, each with the line that it begins on."""
+    line, value = _parsed(text)
+    if isinstance(value, BadExample):
+        yield line, value
+        return
+    at, seen = text.index("[") + 1, 0
+    while True:
+        while text[at] in ", \t\r\n":
+            at += 1
+        if text[at] == "]":
+            return
+        line, seen = line + text.count("\n", seen, at), at
+        value, at = DECODER.raw_decode(text, at)
+        yield line, value
+
+
+def _from_csv(text: str) -> Iterator[tuple[int, object]]:
+    """The records of a CSV; its first line has the columns' names, and shows the separator."""
+    csv.field_size_limit(2**31 - 1)  # a field may be longer than 128 KB
+    head = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    separator = max(",;\t|", key=head.count)
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names = [name.strip().casefold() for name in next(records, [])]
+    number = records.line_num + 1
+    try:
+        for fields in records:
+            if len(fields) == len(names):
+                yield number, dict(zip(names, fields, strict=True))
+            elif fields:
+                text = f"has {len(fields)} fields, the first line has {len(names)}."
+                yield number, BadExample("csv", text, QUOTES)
+            number = records.line_num + 1
+    except csv.Error as error:
+        yield number, BadExample("csv", f"cannot be read, nor what follows: {error}.", QUOTES)
 
 
 def conversation(value: object) -> tuple[tuple[Message, ...], tuple[dict[str, Any], ...]]:
+    """The messages and the tools of a parsed line. Raises BadExample."""
     if not isinstance(value, dict):
-        raise BadExample("shape", f"is {_kind(value)}, not an object.", 'write {"messages": […]}')
-    if "messages" in value:
-        messages = value["messages"]
-    elif "conversations" in value:
-        messages = _sharegpt(value["conversations"])
-    else:
-        messages = _pair(value)
-    if not isinstance(messages, list):
-        raise BadExample(
-            "shape", f'"messages" is {_kind(messages)}.', 'write "messages": [{…}, {…}]'
-        )
+        raise BadExample("shape", "is not an object.", COLUMNS)
+    name = next((each for each in ("messages", "conversations") if each in value), "")
+    messages = _listed(value[name], name) if name else _pair(value)
     if not messages:
-        raise BadExample("empty", '"messages" is empty.', "write a question and an answer in it.")
-    if value.get("functions"):
-        raise BadExample("tool", '"functions" is an outdated format.', FUNCTIONS)
+        raise BadExample("empty", f'"{name}" is empty.', "write a question and an answer in it.")
     if system := value.get("system") or value.get("system_prompt"):
         messages = [{"role": "system", "content": system}, *messages]
-    tools = value.get("tools")
-    return tuple(map(_message, messages)), tuple(map(_tool, _listed(tools))) if tools else ()
+    tools = _listed(value["tools"], "tools") if value.get("tools") else []
+    return tuple(map(_message, messages)), tuple(map(_tool, tools))
 
 
-def _sharegpt(turns: object) -> object:
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        return turns
-    return [
-        {"role": SHAREGPT.get(turn["from"], turn["from"]), "content": turn.get("value")}
-        if isinstance(turn.get("from"), str)
-        else turn
-        for turn in turns
-    ]
-
-
-def _pair(value: dict[str, Any]) -> list[Message]:
+def _pair(value: dict[str, Any]) -> list[Any]:
     """Make a conversation of a question and its answer, whatever their names are."""
     answer = next((value[name] for name in ANSWERS if value.get(name) is not None), None)
     question = next((value[name] for name in QUESTIONS if value.get(name) is not None), None)
     if value.get("instruction") is not None:  # Alpaca: what to do, and on what
-        task, on = _text(value["instruction"]), _text(value.get("input") or "")
-        question = f"{task}\n\n{on}" if task and on else task or on
+        parts = (value["instruction"], value.get("input"))
+        question = "\n\n".join(_text(part) for part in parts if part)
     if question is None or answer is None:
-        _unknown_shape(value)
+        names = ", ".join(f'"{name}"' for name in list(value)[:6]) or "nothing"
+        raise BadExample("columns", f"has {names}, but no question with an answer.", COLUMNS)
     if isinstance(question, list) and isinstance(answer, list):  # TRL's conversational format
         return [*question, *answer]
-    return [*_history(value.get("history")), *_turn(question, answer)]
-
-
-def _turn(question: object, answer: object) -> list[Message]:
-    user, assistant = _text(question), _text(answer)
-    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-
-
-def _history(turns: object) -> list[Message]:
-    """The earlier turns in LLaMA-Factory's Alpaca files: pairs of texts."""
-    if not turns:
-        return []
-    if not isinstance(turns, list) or any(
-        not isinstance(turn, list) or len(turn) != 2 for turn in turns
-    ):
-        raise BadExample(
-            "shape", '"history" is not a list of pairs.', 'write "history": [["…", "…"]]'
-        )
-    return [message for turn in turns for message in _turn(*turn)]
-
-
-def _unknown_shape(value: dict[str, Any]) -> NoReturn:
-    names = ", ".join(f'"{name}"' for name in list(value)[:6]) or "nothing"
-    near = next((key for key in value if get_close_matches(key.lower(), ["messages"], 1, 0.7)), "")
-    fix = 'write {"messages": [{"role": "user", …}, {"role": "assistant", …}]}, or name the two '
-    fix += 'columns "prompt" and "completion"'
-    if near:
-        fix = f'write "messages" instead of "{near}"'
-    raise BadExample("columns", f"has {names}, but no question with an answer.", fix)
+    turns = [*_listed(value.get("history") or [], "history"), [question, answer]]
+    if not all(isinstance(turn, list) and len(turn) == 2 for turn in turns):
+        raise BadExample("shape", '"history" is not a list of pairs.', 'write [["…", "…"], …]')
+    return [
+        {"role": role, "content": _text(text)}
+        for turn in turns
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
 
 
 def _text(value: object) -> str:
@@ -112,33 +149,41 @@ def _text(value: object) -> str:
 
 def _message(value: object) -> Message:
     if not isinstance(value, dict):
-        fix = 'write {"role": "user", "content": "…"}'
-        raise BadExample("shape", f"a message is {_kind(value)}.", fix)
-    content, calls = value.get("content"), value.get("tool_calls")
-    if value.get("function_call"):
-        raise BadExample("tool-call", '"function_call" is an outdated format.', CALLS)
-    if isinstance(content, list):
-        value = {**value, "content": _joined(content)}
-    elif content is not None and not isinstance(content, str):
-        fix = "write the content as text, between double quotes."
-        raise BadExample("content", f'a message\'s "content" is {_kind(content)}.', fix)
-    return {**value, "tool_calls": [_call(call) for call in _listed(calls)]} if calls else value
+        raise BadExample("shape", "a message is not an object.", COLUMNS)
+    message = dict(value)
+    if "from" in value:  # ShareGPT
+        message = {"role": value["from"], "content": value.get("value")}
+    role = str(message.get("role")).strip().lower()
+    message["role"] = ROLES.get(role, role)
+    if (content := message.get("content")) is not None:
+        message["content"] = _content(content)
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [_call(call) for call in _listed(calls, "tool_calls")]
+    return message
 
 
-def _joined(parts: list[Any]) -> str:
-    """The text of a message in parts, put together as Mistral's tokenizer does."""
-    if all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
-        return "\n\n".join(part["text"] for part in parts if part["text"])
-    fix = 'use text only: write "content": "…"'
-    raise BadExample("content", "a message has parts that are not text.", fix)
+def _content(content: object) -> str:
+    """The text of a message; parts are joined as Mistral's tokenizer does."""
+    if isinstance(content, str):
+        return content
+    try:
+        return "\n\n".join(part["text"] for part in content if part["text"])  # type: ignore
+    except (TypeError, KeyError):
+        fix = 'write it as text: "content": "…"'
+        raise BadExample("content", "a message is not text.", fix) from None
 
 
-def _call(value: object) -> dict[str, Any]:
+def _call(call: Any) -> dict[str, Any]:
+    function = _function(call, "tool_calls", CALLS)
+    function = {**function, "arguments": _arguments(function.get("arguments"))}
+    return {**call, "function": function}
+
+
+def _function(value: Any, name: str, fix: str) -> dict[str, Any]:
     function = value.get("function") if isinstance(value, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadExample("tool-call", "a call in tool_calls has no function name.", CALLS)
-    assert isinstance(value, dict)
-    return {**value, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
+        return function
+    raise BadExample("tool", f"an entry of {name} has no function name.", fix)
 
 
 def _arguments(value: object) -> str:
@@ -152,25 +197,16 @@ def _arguments(value: object) -> str:
 
 def _tool(value: object) -> dict[str, Any]:
     """A tool's description with its keys in the order of Mistral's tokenizer."""
-    function = value.get("function") if isinstance(value, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadExample("tool", "an entry of tools has no function name.", FUNCTIONS)
+    described = {"description": "", "parameters": {}, **_function(value, "tools", FUNCTIONS)}
     names = ("name", "description", "parameters")
-    described = {"description": "", "parameters": {}, **function}
     return {"type": "function", "function": {name: described[name] for name in names}}
 
 
-def _listed(value: object) -> list[Any]:
+def _listed(value: object, name: str) -> list[Any]:
     """A list, also if it is stored as a JSON string."""
-    try:
-        value = DECODER.decode(value) if isinstance(value, str) else value
-    except ValueError:
-        value = None
-    if not isinstance(value, list):
-        raise BadExample("shape", "tools or tool_calls is not a list.", 'write "tools": [{…}, {…}]')
-    return value
-
-
-def _kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
-    return "nothing" if value is None else kinds.get(type(value), "a number")
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError):
+            value = DECODER.decode(value)
+    if isinstance(value, list):
+        return value
+    raise BadExample("shape", f'"{name}" is not a list.', f'write "{name}": [{{…}}, {{…}}]')

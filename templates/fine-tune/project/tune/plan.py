@@ -1,8 +1,7 @@
-"""Estimates a training's memory, time and cost, on this machine and on rented GPUs."""
+"""Plans a training: does it fit here, what would help, and what do rented GPUs cost?"""
 
 from __future__ import annotations
 
-import math
 import random
 import re
 import subprocess
@@ -13,32 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tune import models
-from tune.estimate import (
-    ACCURACY,
-    GB,
-    MIB,
-    DataSize,
-    Gpu,
-    Term,
-    Training,
-    inference_memory,
-    memory,
-    seconds,
-)
-from tune.models import Base, Method
+from tune.estimate import GB, DataSize, Gpu, Term, Training, inference_memory, memory, seconds
 from tune.settings import Settings
 
-SAMPLE = 2_000  # rows whose tokens are counted
-LIGHTER: dict[Method, tuple[Method, ...]] = {
-    "full": ("lora", "qlora"),
-    "lora": ("qlora",),
-    "qlora": (),
-}
-LAUNCH = "accelerate launch --config_file cloud/accelerate.yaml"
+SAMPLE = 2_000  # examples whose tokens are counted
+MIB = 2.0**20
 LENT = 0.7  # share of a Mac's memory for the GPU: macOS allows 65 to 75 %
 PATIENCE = 2.5  # seconds: a sleeping driver needs time to wake up
-
-Run = Callable[..., str]
 
 # Speeds: NVIDIA's data sheets. Prices: one GPU on demand, from the sellers' public lists (RunPod:
 # its secure cloud). They change every week, so each has the date on which it was read.
@@ -56,6 +36,8 @@ RENTABLE: tuple[Gpu, ...] = (
     Gpu("H200", 143771 * MIB, 989, 4800e9, 4.59, "RunPod", "2026-10-07", flavor="h200"),
 )
 FREE = {"T4": "free on Colab, Kaggle"}
+
+Run = Callable[..., str]  # runs a command and returns its output
 
 
 @dataclass(frozen=True)
@@ -94,31 +76,45 @@ class Plan:
         return {
             **asdict(self),
             "bytes": self.bytes,
-            "usable": self.here.gpu.usable if self.here else 0,
             "fits": bool(self.here and self.here.fits),
-            "passes": self.training.passes,
             "steps": self.training.steps,
-            "accuracy": ACCURACY,
         }
+
+
+def measure(path: Path, settings: Settings) -> DataSize:
+    """Load the examples and count the tokens of up to 2,000 of them with Mistral's tokenizer."""
+    from tune import dataset, tokens
+
+    examples = dataset.load(path)
+    sample = random.Random(settings.seed).sample(examples, min(SAMPLE, len(examples)))
+    return size([tokens.count(each).total for each in sample], len(examples), settings)
+
+
+def size(lengths: list[int], count: int, settings: Settings) -> DataSize:
+    """The size of `count` examples, from the lengths of some in random order."""
+    kept = [length for length in lengths if length <= settings.max_length] or [0]
+    starts = range(0, len(kept), settings.batch_size)
+    batches = [kept[start : start + settings.batch_size] for start in starts]
+    padded = sum(max(batch) * len(batch) for batch in batches) / len(kept)
+    share = count / len(lengths)
+    return DataSize(round(len(kept) * share), round(sum(kept) * share), max(kept), padded)
 
 
 def training(settings: Settings, data: DataSize) -> Training:
     """The training that the settings describe. Raises TuneError if the base does not exist."""
-    base = models.find(settings.base_model)
-    length = settings.max_length if settings.packing else min(settings.max_length, data.longest)
-    batch, accumulate = settings.batch_size, settings.accumulate
+    batch, accumulate, length = settings.batch_size, settings.accumulate, settings.max_length
     if settings.packing:  # one pack in a batch, and the same number of sequences in a step
         batch, accumulate = 1, batch * accumulate
     return Training(
-        base,
-        settings.method,
-        settings.lora_rank,
-        batch,
-        length,
-        data,
-        accumulate,
-        settings.epochs,
-        settings.packing,
+        base=models.find(settings.base_model),
+        method=settings.method,
+        rank=settings.lora_rank,
+        batch=batch,
+        length=length if settings.packing else min(length, data.longest),
+        data=data,
+        accumulate=accumulate,
+        epochs=settings.epochs,
+        packing=settings.packing,
     )
 
 
@@ -140,15 +136,6 @@ def can_merge(training: Training, gpu: Gpu) -> bool:
     return inference_memory(training.shape) <= gpu.usable
 
 
-def measure(path: Path, settings: Settings) -> DataSize:
-    """Load the rows and count the tokens of up to 2,000 of them with Mistral's tokenizer."""
-    from tune import dataset, tokens
-
-    rows = dataset.load(path)
-    sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
-    return DataSize.of([tokens.count(row).total for row in sample], len(rows), settings)
-
-
 def _offer(training: Training, gpu: Gpu) -> Offer:
     fits = _fits(training, gpu)
     took = seconds(training, gpu) if fits else None
@@ -163,99 +150,40 @@ def _fits(training: Training, gpu: Gpu) -> bool:
     return sum(term.bytes for term in memory(training)) <= gpu.usable
 
 
-# What would help
-
-
 def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
-    """The smallest changes that make it fit, as settings; then GPUs to rent."""
-    changes = [
-        _smaller_batch(training, gpu),
-        _shorter(training, gpu),
-        _lighter_method(training, gpu),
-        _smaller_base(training, gpu),
-    ]
-    found = [change for change in changes if change]
-    yield from found or [change for change in [_all_together(training, gpu)] if change]
-    rentable = [each for each in RENTABLE if _fits(training, each)]
-    if rentable:
-        yield f"or rent a larger GPU: {', '.join(each.name for each in rentable[:3])}"
-    else:
-        yield "it fits no single GPU listed here with these settings"
-
-
-def _smaller_batch(training: Training, gpu: Gpu) -> str:
-    for batch in _halves(training.batch, 1):
-        if _fits(replace(training, batch=batch), gpu):
-            accumulate = training.accumulate * math.ceil(training.batch / batch)
-            return f"BATCH_SIZE={batch} ACCUMULATE={accumulate}: the same step in smaller batches"
-    return ""
-
-
-def _shorter(training: Training, gpu: Gpu) -> str:
-    for length in _halves(training.length, 256):
-        if _fits(replace(training, length=length), gpu):
-            lost = "" if training.packing else "; longer rows are left out"
-            return f"MAX_LENGTH={length}: at most half the tokens in a batch{lost}"
-    return ""
-
-
-def _lighter_method(training: Training, gpu: Gpu) -> str:
-    for method in LIGHTER[training.method]:
-        if _fits(replace(training, method=method), gpu):
-            return f"METHOD={method}: {'weights in 4 bits' if method == 'qlora' else 'an adapter'}"
-    return ""
-
-
-def _smaller_base(training: Training, gpu: Gpu) -> str:
-    smaller = [base for base in models.BASES if _size(base) < training.shape.parameters]
-    smaller = [base for base in smaller if _fits(replace(training, base=base), gpu)]
-    if not smaller:
-        return ""
-    kind = _kind(training.base)
-    nearest = max(smaller, key=lambda base: (_size(base), _kind(base) == kind))
-    return f"BASE_MODEL={nearest.name}"
-
-
-def _size(base: Base) -> float:
-    return base.shape.parameters if base.shape else 0
-
-
-def _kind(base: Base) -> str:
-    """The model's kind: "instruct" or "reasoning"; other models have only their size here."""
-    return base.name.rsplit("-", 1)[-1]
-
-
-def _all_together(training: Training, gpu: Gpu) -> str:
-    lightest = replace(training, batch=1, method="qlora" if gpu.quantizes else "lora")
-    if _fits(lightest, gpu):
-        accumulate = training.batch * training.accumulate
-        return f"METHOD={lightest.method} BATCH_SIZE=1 ACCUMULATE={accumulate}"
-    smallest = replace(lightest, base=models.BASES[0])
-    if _fits(smallest, gpu):
-        return f"BASE_MODEL={models.BASES[0].name} METHOD={lightest.method} BATCH_SIZE=1"
-    return ""
-
-
-def _halves(number: int, least: int) -> Iterator[int]:
-    while number > least:
-        number = max(least, number // 2)
-        yield number
+    """The changes that make it fit, each alone; then GPUs to rent."""
+    accumulate = training.batch * training.accumulate
+    half = max(256, training.length // 2)
+    changes: dict[str, dict[str, Any]] = {
+        f"BATCH_SIZE=1 ACCUMULATE={accumulate}: the same step in smaller batches": {"batch": 1},
+        f"MAX_LENGTH={half}: longer examples are left out": {"length": half},
+        "METHOD=lora: an adapter": {"method": "lora"},
+        "METHOD=qlora: weights in 4 bits": {"method": "qlora"},
+    }
+    yield from (text for text, it in changes.items() if _fits(replace(training, **it), gpu))
+    kind, limit = training.base.name.rpartition("-")[2], training.base.parameters
+    order = sorted(models.BASES, key=lambda base: (-base.parameters, not base.name.endswith(kind)))
+    smaller = (base for base in order if base.parameters < limit)
+    if base := next((each for each in smaller if _fits(replace(training, base=each), gpu)), None):
+        yield f"BASE_MODEL={base.name}"
+    rentable = [each.name for each in RENTABLE if _fits(training, each)][:3]
+    yield f"or rent a larger GPU: {', '.join(rentable) or 'none of those listed is large enough'}"
 
 
 def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
+    base = training.base
     if here and here.count > 1:
-        count = f"--num_processes {here.count}"
-        yield f"All {here.count} GPUs: uv run {LAUNCH} {count} -m tune train"
-    if not training.base.local:
+        yield f"It trains on one of the {here.count} GPUs of this machine."
+    if not base.local:
         size = training.shape.parameters * 2 / 1e9
         yield f"Plan half an hour to install 2 to 7 GB and to download {size:.0f} GB."
-    for line in (training.base.note, training.base.trap):
-        if line:
-            yield f"{training.base.name}: {line}."
+    if base.note:
+        yield f"{base.name}: {base.note}."
+    if base.image_text:
+        yield "Some versions of vLLM silently ignore its adapters: serve merged weights."
     if training.method == "qlora":
-        yield "QLoRA needs an NVIDIA GPU and the extra `qlora`."
         whole = f"{inference_memory(training.shape) / GB:.1f} GB of GPU memory"
-        yield f"Merging, also for GGUF, takes {whole}; with less, the model answers in 4 bits."
+        yield f"QLoRA needs an NVIDIA GPU and the extra `qlora`. Merging its result takes {whole}."
 
 
 # This machine's GPU
@@ -270,9 +198,7 @@ def local_gpu(run: Run | None = None, system: str = sys.platform) -> Gpu | None:
 def _output(*words: str) -> str:
     """A command's output; empty if it is missing, fails, or takes too long."""
     try:
-        ran = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=True
-        )
+        ran = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return ran.stdout.decode("utf-8", "replace")
@@ -280,28 +206,16 @@ def _output(*words: str) -> str:
 
 def _nvidia(run: Run) -> Gpu | None:
     table = run("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-    rows = [[cell.strip() for cell in line.rsplit(",", 1)] for line in table.splitlines()]
-    found = [(row[0], int(row[1]) * MIB) for row in rows if len(row) == 2 and row[1].isdecimal()]
+    found = re.findall(r"^(.+), (\d+)\s*$", table, re.MULTILINE)
     if not found:
         return None
-    name, memory = max(found, key=lambda each: each[1])
-    name = f"NVIDIA {name.removeprefix('NVIDIA ')}"
-    return replace(_like(name, memory), count=[each[1] for each in found].count(memory))
-
-
-def _like(name: str, memory: float) -> Gpu:
-    """The GPU with the speed of a listed one that has the same name; without a price."""
+    name, size = max(found, key=lambda each: int(each[1]))
+    name, memory = f"NVIDIA {name.removeprefix('NVIDIA ')}", int(size) * MIB
+    count = [each[1] for each in found].count(size)
     words = set(re.split(r"[\s-]+", name))
-    alike = [gpu for gpu in RENTABLE if _key(gpu) <= words]
-    if not alike:
-        return Gpu(name, memory)
-    nearest = min(alike, key=lambda gpu: abs(gpu.memory - memory))
-    return Gpu(name, memory, nearest.tflops, nearest.bandwidth)
-
-
-def _key(gpu: Gpu) -> set[str]:
-    """The words to look for in the driver's name: {"RTX", "4090"}, {"A100"}."""
-    return {word for word in gpu.name.split() if not word.endswith("GB")}
+    alike = [gpu for gpu in RENTABLE if {*gpu.name.split()} - {"40GB", "80GB"} <= words]
+    like = min(alike, key=lambda gpu: abs(gpu.memory - memory), default=Gpu("", 0))
+    return Gpu(name, memory, like.tflops, like.bandwidth, count=count)
 
 
 def _apple(run: Run) -> Gpu | None:

@@ -1,20 +1,20 @@
-"""The progress of a training: reports, the run's log, and the plot of its losses."""
+"""The progress of a training: its log, its reports, and what ends it early."""
 
 from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tune.runs import read_log
+from tune.errors import TuneError
 
 LOGGED = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "learning_rate"}
 LOGGED |= {"mean_token_accuracy": "accuracy", "eval_mean_token_accuracy": "eval_accuracy"}
-
 RISE, LOOKS = 3, 3  # a loss explodes: this many times the first, at so many looks in a row
 
 
@@ -26,8 +26,6 @@ class Progress:
     steps: int = 0
     loss: float | None = None
     eval_loss: float | None = None
-    tokens_per_second: float = 0
-    seconds: float = 0  # of training so far, including the time before a resume
     seconds_left: float = 0
     checked: bool = False  # an evaluation has just finished
     note: str = ""
@@ -36,62 +34,45 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-class Log:
-    """Writes the lines of a run's log.jsonl, and passes each to `report`."""
+class Events:
+    """The callback for TRL's events: writes the log, stops early, and saves after Ctrl-C."""
 
-    def __init__(self, path: Path, report: Report, step: int = 0) -> None:
-        """Continue after `step`: later lines of a killed run are dropped, as it repeats them."""
-        self.path, self.report = path, report
-        kept = [line for line in read_log(path) if line["step"] <= step]
-        path.write_text("".join(_line(entry) for entry in kept), "utf-8")
-        self.before = kept[-1]["seconds"] if kept else 0.0
-        self.first, self.tokens, self.peak, self.speed = step, 0, 0, 0.0
-        self._seen: dict[str, float] = {}
-        self.begin()
+    def __init__(self, log: Path, report: Report, patience: int, stop: threading.Event) -> None:
+        self.log, self.report, self.patience, self.stop = log, report, patience, stop
 
-    def begin(self) -> None:
-        """Start the clock. Time before this, such as loading the base model, does not count."""
-        self.started = time.monotonic()
-        self._last = (self.started, 0)
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.started, self.first = time.monotonic(), state.global_step
+        self.before = state.log_history[-1].get("seconds", 0) if state.log_history else 0
 
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
-
-    def add(self, step: int, steps: int, logs: dict[str, Any]) -> None:
-        """Write the trainer's logs of a step to the file, and report the progress."""
-        named = {ours: logs[theirs] for theirs, ours in LOGGED.items() if theirs in logs}
-        if not named:
+    def on_log(self, args: Any, state: Any, control: Any, **about: Any) -> None:
+        entry, history = state.log_history[-1], state.log_history
+        if LOGGED.keys().isdisjoint(entry):
             return
-        self._count(int(logs.get("num_tokens", self.tokens)))
-        entry = {"step": step, "epoch": round(logs.get("epoch", 0), 4), **named}
-        entry["seconds"] = round(self.seconds, 2)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(entry))
-        self._seen |= named
-        now = self._progress(step, steps)
-        self.report(replace(now, checked="eval_loss" in named))
+        taken = time.monotonic() - self.started
+        entry["seconds"] = round(self.before + taken, 2)  # the checkpoints keep it, too
+        if state.is_world_process_zero:
+            self.log.write_text("".join(map(_line, history)), "utf-8", newline="\n")
+            to_go = state.max_steps - state.global_step
+            left = taken / max(1, state.global_step - self.first) * to_go
+            self.report(_progress(state, left))
+        losses = [each["loss"] for each in history if "loss" in each]
+        vocabulary = len(about["processing_class"])
+        if "loss" in entry and (why := loss_problem(losses, vocabulary, state.global_step)):
+            raise TuneError(why, "set a lower LEARNING_RATE in .env, a tenth to begin with")
 
-    def _count(self, tokens: int) -> None:
-        now = time.monotonic()
-        then, before = self._last
-        if tokens > before and now > then:
-            self.speed = (tokens - before) / (now - then)
-            self._last = (now, tokens)
-        self.tokens = max(tokens, self.tokens)
-        self.peak = max(self.peak, memory())
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if stale(state.log_history) >= self.patience > 0:
+            control.should_training_stop = True
 
-    def _progress(self, step: int, steps: int) -> Progress:
-        done = max(1, step - self.first)
-        return Progress(
-            step,
-            steps,
-            loss=self._seen.get("loss"),
-            eval_loss=self._seen.get("eval_loss"),
-            tokens_per_second=round(self.speed, 1),
-            seconds=self.seconds,
-            seconds_left=(time.monotonic() - self.started) / done * (steps - step),
-        )
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stop.is_set():
+            control.should_save = control.should_training_stop = True
+
+
+def stale(history: Sequence[dict[str, Any]]) -> int:
+    """The number of evaluations since the best loss."""
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def loss_problem(losses: Sequence[float], vocabulary: int, step: int) -> str:
@@ -110,42 +91,16 @@ def loss_problem(losses: Sequence[float], vocabulary: int, step: int) -> str:
     return ""
 
 
-def memory() -> int:
-    """Peak memory of this process in bytes: GPU memory if there is a GPU, else RAM."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    import psutil
-
-    info = psutil.Process().memory_info()
-    return int(getattr(info, "peak_wset", info.rss))
-
-
-def draw(log: Path, picture: Path) -> None:
-    """Plot the training and validation losses of a log."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    entries = read_log(log)
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
-        points = [(entry["step"], entry[name]) for entry in entries if name in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.5, markersize=4)
-    axes.set(xlabel="step", ylabel="loss", title="Loss, lower is better")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.lines:
-        axes.legend(frameon=False)
-    figure.savefig(picture)
-
-
 def _line(entry: dict[str, Any]) -> str:
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in entry.items()
-    }
-    return json.dumps(finite) + "\n"
+    """One logged step, under our names; a NaN is null."""
+    named = {ours: entry[theirs] for theirs, ours in LOGGED.items() if theirs in entry}
+    finite = {name: value if math.isfinite(value) else None for name, value in named.items()}
+    about = {"step": entry["step"], "epoch": round(entry["epoch"], 4), **finite}
+    return json.dumps(about | {"seconds": entry.get("seconds", 0)}) + "\n" if named else ""
+
+
+def _progress(state: Any, seconds_left: float) -> Progress:
+    seen = {name: value for entry in state.log_history for name, value in entry.items()}
+    checked = "eval_loss" in state.log_history[-1]
+    losses = seen.get("loss"), seen.get("eval_loss")
+    return Progress(state.global_step, state.max_steps, *losses, seconds_left, checked)

@@ -1,19 +1,22 @@
-"""A training run's folder: its record, its log, its model and its evaluation."""
+"""A training run's folder: its record, log, checkpoints, model and evaluation."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields, replace
+import shutil
+import zipfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from tune.errors import TuneError
 
-State = Literal["training", "done"]
-Form = Literal["adapter", "merged", "gguf"]  # that a run can be exported in
-
 REHEARSAL = "rehearsal-"  # the names of rehearsals start with it
+MODEL = ("*.safetensors", "*.index.json", "*config.json")  # a checkpoint's files that are the model
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,15 @@ class Record:
 
     base: str  # as `tune.models.find` takes it: a name, an id on the hub, or a folder
     method: str = "lora"
-    state: State = "training"
+    state: Literal["training", "done"] = "training"
     settings: dict[str, Any] = field(default_factory=dict)  # rank, learning rate, seed, …
-    data: dict[str, Any] = field(default_factory=dict)  # file names, rows, dropped rows, digests
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)  # files, rows, digests
     figures: dict[str, Any] = field(default_factory=dict)  # steps, losses, seconds, memory
     versions: dict[str, str] = field(default_factory=dict)  # of the packages that trained it
     started: str = ""  # ISO 8601, UTC
+
+
+RECORD = TypeAdapter(Record)  # ignores keys that a newer version may have added
 
 
 @dataclass(frozen=True)
@@ -79,14 +85,24 @@ class Run:
     @property
     def record(self) -> Record:
         """The content of `run.json`. Raises TuneError if it is missing or cannot be read."""
+        file = self.folder / "run.json"
         try:
-            return _record(json.loads((self.folder / "run.json").read_text("utf-8")))
+            return RECORD.validate_json(file.read_bytes())
         except FileNotFoundError:
             problem = f"{self.folder} is not a training run."
-        except (OSError, ValueError, TypeError) as error:
-            problem = f"{self.folder / 'run.json'} cannot be read: {error}."
-            raise TuneError(problem, f"git restore it, or delete {self.folder}") from None
-        raise TuneError(problem, "uv run python -m tune runs")
+            raise TuneError(problem, "uv run python -m tune runs") from None
+        except ValidationError as error:
+            [first, *_] = error.errors()
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+            raise TuneError(
+                f"{file} cannot be read: {why}.", f"git restore it, or delete {self.folder}"
+            ) from None
+
+    def has_state(self, state: str) -> bool:
+        """Whether the run is in this state; a damaged one is in none."""
+        with suppress(TuneError):
+            return self.record.state == state
+        return False
 
     def write(self, record: Record) -> None:
         """Write `run.json`, in place of the one before."""
@@ -101,26 +117,6 @@ class Run:
         return record
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, without a line that a crash cut off."""
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old or the new one, even after a power cut."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, file)
-
-
 def every(folder: Path) -> list[Run]:
     """All runs of a folder, the latest first; by name if all have the same time, as in a clone."""
     found = [Run(path.parent) for path in folder.glob("*/run.json")]
@@ -132,7 +128,7 @@ def latest(folder: Path) -> Run | None:
 
     A rehearsal only if there is no other: one just before the pitch must not hide a real model.
     """
-    done = (run for run in every(folder) if _is_done(run))
+    done = (run for run in every(folder) if run.has_state("done"))
     return min(done, key=lambda run: run.rehearsed, default=None)
 
 
@@ -147,29 +143,81 @@ def find(folder: Path, name: str = "") -> Run:
     raise TuneError(f"{problem} Runs: {names}.", f"uv run python -m tune {fix}")
 
 
-def _record(raw: Any) -> Record:
-    """A record, without keys that a newer version may have added."""
-    if not isinstance(raw, dict):
-        raise TypeError("it is not a JSON object")
-    kinds = {each.name: dict if each.default_factory is dict else str for each in fields(Record)}
-    known = {name: value for name, value in raw.items() if name in kinds}
-    wrong = [name for name, value in known.items() if not isinstance(value, kinds[name])]
-    parts = {} if wrong else known.get("data", {})
-    wrong += [part for part, about in parts.items() if not isinstance(about, dict)]
-    if wrong or "base" not in known:
-        raise TypeError(f'"{wrong[0] if wrong else "base"}" is missing or has the wrong type')
-    return Record(**known)
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, without a line that a crash cut off."""
+    entries = []
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file in one step: readers see the old or the new one, even after a power cut."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, file)
 
 
 def _changed(run: Run) -> float:
-    try:
+    with suppress(OSError):  # deleted since it was found
         return run.folder.joinpath("run.json").stat().st_mtime
-    except OSError:  # deleted since it was found
-        return 0.0
+    return 0.0
 
 
-def _is_done(run: Run) -> bool:
-    try:
-        return run.record.state == "done"
-    except TuneError:
-        return False
+# Checkpoints
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint; damaged ones are deleted."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name[11:]), reverse=True)
+    for path in found:
+        if not is_whole(path):
+            shutil.rmtree(path)
+    return next((path for path in found if path.exists()), None)
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The checkpoint with the lowest validation loss; without validation rows, the newest."""
+    last = newest_checkpoint(folder)
+    if last is None:
+        raise TuneError(f"{folder} has no complete checkpoint.", "uv run python -m tune train")
+    best = folder / Path(trainer_state(last).get("best_model_checkpoint") or last).name
+    return best if best.is_dir() and is_whole(best) else last
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether training can resume from here: the trainer writes its state last."""
+    files = [path for kind in ("*.safetensors", "*.pt", "*.pth") for path in checkpoint.glob(kind)]
+    return bool(trainer_state(checkpoint)) and all(map(_opens, files))
+
+
+def trainer_state(checkpoint: Path) -> dict[str, Any]:
+    """The trainer's state: the step and the losses so far; empty if it is damaged."""
+    with suppress(OSError, ValueError):
+        return json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    return {}
+
+
+def publish(checkpoint: Path, target: Path, tokenizer: Any) -> None:
+    """Copy a checkpoint's model to the target folder, which appears complete or not at all."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for path in (path for pattern in MODEL for path in checkpoint.glob(pattern)):
+        shutil.copy2(path, part)
+    tokenizer.save_pretrained(part)
+    if target.exists():  # left by a run that was killed right after os.replace
+        shutil.rmtree(target)
+    os.replace(part, target)
+
+
+def _opens(path: Path) -> bool:
+    """Whether a file of weights or of the optimizer is not cut off, as a power cut leaves it."""
+    if path.suffix != ".safetensors":
+        return zipfile.is_zipfile(path)
+    from safetensors import SafetensorError, safe_open
+
+    with suppress(OSError, SafetensorError), safe_open(path, "pt"):
+        return True  # it compared the file's size with its header
+    return False

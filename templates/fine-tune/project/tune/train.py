@@ -1,4 +1,4 @@
-"""Trains a base model on the rows: starts a run, or resumes one."""
+"""Trains a base model on the examples: starts a run, or resumes one."""
 
 from __future__ import annotations
 
@@ -6,36 +6,116 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
-from platform import python_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tune import checkpoints, job, processes, progress, runs, trainer, weights
+from tune import dataset, models, prompts, runs, tokens, trainer, weights
 from tune.errors import TuneError, is_memory_full, need_training
-from tune.job import Job
-from tune.progress import Log, Progress, Report
+from tune.progress import Progress, Report
 from tune.runs import Record, Run
-from tune.settings import Settings
-from tune.trainer import Stopped as Stopped
+from tune.settings import Settings, named
+from tune.trainer import IGNORED, Encoded
+
+if TYPE_CHECKING:
+    from tune.models import Base
 
 NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: a name is generated
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+LESS_MEMORY = (
+    "halve BATCH_SIZE and double ACCUMULATE in .env (the result stays the same); then lower "
+    "MAX_LENGTH, or METHOD=qlora: uv run python -m tune plan"
+)
+CHECKED = 32  # examples whose trained text is compared with their answers
+# The settings that affect the result: the setting, and its key in the run's record
+SAVED = ("epochs", "batch_size", "accumulate", "max_length", "packing", "early_stop", "seed")
+KEYS = {"lora_rank": "rank", "learning_rate": "learning_rate", **{name: name for name in SAVED}}
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One attempt at a run: the first, or one that resumes from a checkpoint."""
+class Job:
+    """A prepared training: base model, tokenizer, examples, and what the run's record keeps."""
 
-    run: Run
-    work: Job
-    checkpoint: Path | None
-    log: Log
+    base: Base
+    tokenizer: Any
+    train: list[Encoded]
+    validation: list[Encoded]
+    hyperparameters: dict[str, Any]
+    data: dict[str, Any]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one epoch."""
+        return sum(len(example["input_ids"]) for example in self.train)
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes to show before training: examples that are left out, no early stopping."""
+        limit = self.hyperparameters["max_length"]
+        notes = [
+            f"{about['too_long']} of {about['rows']} rows of {about['file']} are longer than "
+            f"{limit} tokens and are left out: lines {str(about['too_long_lines'])[1:-1]}."
+            for about in self.data.values()
+            if about["too_long"]
+        ]
+        if not self.validation:
+            notes.append("No validation rows: no early stopping, and the last state is kept.")
+        return notes
+
+
+def prepare(settings: Settings, processes: int = 1) -> Job:
+    """Read the data, check which tokens get a loss, and fix every hyperparameter.
+
+    Raises TuneError if the training cannot work.
+    """
+    need_training()
+    base = weights.known(models.find(settings.base_model))
+    tokenizer = weights.load_tokenizer(base)
+    files = {"train": settings.train, "validation": settings.validation}
+    parts = {
+        part: _read(path, settings.max_length, tokenizer)
+        for part, path in files.items()
+        if part == "train" or path.is_file()
+    }
+    validation, _ = parts.get("validation", ([], {}))
+    data = {part: about for part, (_, about) in parts.items()}
+    chosen = hyperparameters(base, settings) | {"processes": processes}
+    return Job(base, tokenizer, parts["train"][0], validation, chosen, data)
+
+
+def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:
+    """The settings that affect the result, as the run's record keeps them."""
+    values = {key: getattr(settings, name) for name, key in KEYS.items()}
+    rate = settings.learning_rate or base.learning_rate(settings.method)
+    return values | {"learning_rate": rate, "processes": 1, "system": prompts.SYSTEM}
+
+
+def _read(path: Path, limit: int, tokenizer: Any) -> tuple[list[Encoded], dict[str, Any]]:
+    """One file's examples as tokens, and its entry for the run's record."""
+    examples = dataset.load(path)
+    tokens.verify(tokenizer, examples[:CHECKED])
+    encoded = trainer.encode(examples, tokenizer)
+    lengths = [len(each["input_ids"]) for each in encoded]
+    long = [one.line for one, size in zip(examples, lengths, strict=True) if size > limit]
+    if len(long) * 2 > len(examples):
+        many = f"{len(long)} of {len(examples)} rows of {named(path)}"
+        fix = f"set MAX_LENGTH={max(lengths)} in .env, or shorten the rows"
+        raise TuneError(f"{many} are longer than {limit} tokens.", fix)
+    kept = [
+        each
+        for each, size in zip(encoded, lengths, strict=True)
+        if size <= limit and any(label != IGNORED for label in each["labels"])
+    ]
+    if not kept:
+        raise TuneError(f"{named(path)} has no row to train on.", "uv run python -m tune check")
+    about = {"file": named(path), "rows": len(examples), "used": len(kept)}
+    about |= {"sha256": dataset.digest(path), "too_long": len(long), "too_long_lines": long[:20]}
+    return kept, about
 
 
 def train(
@@ -43,28 +123,58 @@ def train(
 ) -> Record:
     """Train, or resume a run that was stopped; keep the state with the best validation loss.
 
-    `report` is called at every logged step, in the main process only. Raises TuneError if it cannot
-    train, and Stopped after Ctrl-C: `resume` then leads to exactly the same result.
+    `report` is called at every logged step. Raises TuneError if it cannot train, and Stopped after
+    Ctrl-C: `resume` then leads to exactly the same result.
     """
     need_training()
-    report = report if processes.is_main() else lambda _: None
     if resume and run.record.state == "done":
         return run.record
-    _one_gpu()
-    work = job.prepare(settings)
-    with ExitStack() as alone:
-        checkpoint = processes.broadcast(
-            lambda: _open(alone.enter_context(_locked(run)), settings, work, resume)
-        )
-        for note in work.notes:
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the Trainer would divide each batch
+    job = prepare(settings)
+    with opened(run, settings, job, resume=resume) as checkpoint:
+        for note in job.notes:
             report(Progress(note=note))
-        attempt = Attempt(run, work, checkpoint, _log(run, report, checkpoint))
-        alone.callback(weights.free)
-        with memory_explained():
-            figures = _fit(attempt, settings)
-        if processes.is_main():
-            _finish(attempt, figures)
+        finish(run, job, fit(run, job, settings.method, checkpoint, report))
     return run.record
+
+
+@contextmanager
+def opened(run: Run, settings: Settings, job: Job, *, resume: bool) -> Iterator[Path | None]:
+    """Lock a run, and yield the checkpoint to resume from; None for a new run.
+
+    The lock ends with this process, even after a crash.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.folder / ".lock", timeout=0):
+            if not resume:
+                _create(run, settings, job)
+            yield _to_resume(run, job) if resume else None
+    except Timeout:
+        problem = f"The run {run.name} is being trained by another process."
+        fix = "wait for it, or start a new run: uv run python -m tune train"
+        raise TuneError(problem, fix) from None
+
+
+def fit(run: Run, job: Job, method: str, checkpoint: Path | None, report: Report) -> dict[str, Any]:
+    """Train to the end, or until early stopping; return the figures."""
+    try:
+        sft = trainer.build(job, method, run.checkpoints)
+        return trainer.fit(sft, job, checkpoint, run.log, report)
+    except (MemoryError, RuntimeError) as error:
+        if not is_memory_full(error):
+            raise
+        raise TuneError("Out of memory.", LESS_MEMORY) from error
+    finally:
+        weights.free()
+
+
+def finish(run: Run, job: Job, figures: dict[str, Any]) -> None:
+    """Save the best state as the run's model, and delete the checkpoints."""
+    best = runs.best_checkpoint(run.checkpoints)
+    runs.publish(best, run.model, job.tokenizer)
+    run.update(state="done", figures=figures)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
 def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
@@ -73,143 +183,62 @@ def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
     A new name starts a run, also with `resume`: so a machine that is restarted can use the same
     command. Raises TuneError if there is no unfinished run.
     """
-    return processes.broadcast(lambda: _chosen(settings, name, resume))
+    if not NAME.fullmatch(name):
+        problem = f'A run cannot be named "{name}": its name is a folder, a file and a model.'
+        raise TuneError(problem, "letters, digits, - _ . only, and no . in front")
+    if name or not resume:
+        run = Run(settings.runs / (name or _name(settings, datetime.now())))
+        return run, resume and (run.folder / "run.json").is_file()
+    started = (run for run in runs.every(settings.runs) if not run.rehearsed)
+    if (found := next((run for run in started if run.has_state("training")), None)) is None:
+        raise TuneError("There is no unfinished run.", "uv run python -m tune train")
+    return found, True
 
 
-def saved_settings(
-    run: Run, settings: Settings, wanted: dict[str, Any], report: Report
-) -> Settings:
-    """Settings saved when the run started; `report` gets a note for each that differs in .env.
+def saved_settings(run: Run, settings: Settings, wanted: dict[str, Any]) -> Settings:
+    """The settings that a run started with, whatever `.env` has now.
 
     Raises TuneError if the command line (`wanted`) asks for different ones.
     """
     record = run.record
-    before = {"base_model": record.base, "method": record.method}
-    names = {**job.HYPERPARAMETERS, "learning_rate": "learning_rate"}
-    before |= {names[key]: each for key, each in record.settings.items() if key in names}
-    changes = [name for name, each in wanted.items() if each != before.get(name)]
+    saved = {name: record.settings[key] for name, key in KEYS.items() if key in record.settings}
+    saved |= {"base_model": record.base, "method": record.method}
+    changes = [name for name, value in wanted.items() if value != saved.get(name)]
     if changes:
-        listed = ", ".join(f"{name} {before.get(name)}" for name in changes)
+        listed = ", ".join(f"{name} {saved.get(name)}" for name in changes)
         fix = f"uv run python -m tune train --resume {run.name}"
-        problem = f"The run {run.name} started with {listed}: this cannot change."
-        raise TuneError(problem, fix)
-    for name, each in before.items():
-        now = getattr(settings, name)
-        if now != each and (now or name != "learning_rate"):  # 0: chosen by base and method
-            note = f"{name.upper()} stays {each} for this run; the setting is now {now}."
-            report(Progress(note=note))
-    return settings.model_copy(update=before)
+        raise TuneError(f"The run {run.name} started with {listed}: this cannot change.", fix)
+    return settings.model_copy(update=saved)
 
 
-def _open(run: Run, settings: Settings, work: Job, resume: bool) -> Path | None:
-    """Create the run's record, or find the checkpoint to resume from."""
-    if resume:
-        record = run.record
-        changes = _changed(record, settings, work)
-        if changes:
-            problem = f"The run {run.name} cannot resume: {'; '.join(changes)}."
-            raise TuneError(problem, "undo that, or start a new run: uv run python -m tune train")
-        return checkpoints.newest(run.checkpoints)
+def _create(run: Run, settings: Settings, job: Job) -> None:
+    """Create the run's record."""
     if run.folder.joinpath("run.json").exists():
         fix = f"uv run python -m tune train --resume {run.name}, or another --name"
         raise TuneError(f"The run {run.name} already exists.", fix)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    record = Record(settings.base_model, settings.method, started=now)
-    kept = work.hyperparameters | {"licence": work.base.licence}
-    run.write(replace(record, settings=kept, data=work.data, versions=_versions()))
-    return None
+    kept = job.hyperparameters | {"licence": job.base.licence}
+    versions = {package: version(package) for package in PACKAGES}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    record = Record(settings.base_model, settings.method, started=started)
+    run.write(replace(record, settings=kept, data=job.data, versions=versions))
 
 
-@contextmanager
-def _locked(run: Run) -> Iterator[Run]:
-    """Lock a run against other processes. The lock ends with this process, even after a crash."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(run.folder / ".lock", timeout=0):
-            yield run
-    except Timeout:
-        problem = f"The run {run.name} is being trained by another process."
-        raise TuneError(
-            problem, "wait for it, or start a new run: uv run python -m tune train"
-        ) from None
-
-
-def _log(run: Run, report: Report, checkpoint: Path | None) -> Log:
-    step = checkpoints.state(checkpoint)["global_step"] if checkpoint else 0
-    return Log(run.log if processes.is_main() else Path(os.devnull), report, step)
-
-
-def _changed(record: Record, settings: Settings, work: Job) -> list[str]:
-    pairs = (("base", record.base, settings.base_model), ("method", record.method, settings.method))
-    changes = [f"{title} was {old}, now {new}" for title, old, new in pairs if old != new]
-    return changes + job.changed(work, record.settings, record.data)
-
-
-def _fit(attempt: Attempt, settings: Settings) -> dict[str, Any]:
-    """Train to the end, or until early stopping; return the figures."""
-    fitting = trainer.build(attempt.work, settings, attempt.run.checkpoints)
-    if processes.is_main():
-        checkpoints.need_room(attempt.run.folder, fitting.trained)
-    trainer.fit(fitting, attempt.checkpoint, attempt.log, attempt.run.folder / "tensorboard")
-    return fitting.figures | {
-        "seconds": round(attempt.log.seconds, 1),
-        "peak_memory": attempt.log.peak,
-        "tokens_per_second": attempt.log.speed,
-    }
-
-
-def _finish(attempt: Attempt, figures: dict[str, Any]) -> None:
-    """Save the best state as the run's model, and delete the checkpoints."""
-    run, work = attempt.run, attempt.work
-    best = checkpoints.best(run.checkpoints)
-    checkpoints.publish(best, run.model, work.tokenizer)
-    progress.draw(run.log, run.plot)
-    run.update(state="done", figures=figures | _losses(run, best), versions=_versions())
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-
-
-def _losses(run: Run, best: Path) -> dict[str, Any]:
-    """Steps and losses, from the newest checkpoint and from the one that is kept."""
-    last = checkpoints.newest(run.checkpoints) or best
-    history = checkpoints.state(last)["log_history"]
-    losses = [entry["loss"] for entry in history if "loss" in entry]
-    checked = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    return {
-        "steps": checkpoints.state(last)["global_step"],
-        "steps_planned": checkpoints.state(last)["max_steps"],
-        "epochs": round(checkpoints.state(last)["epoch"], 2),
-        "kept_step": checkpoints.state(best)["global_step"],
-        "loss_first": losses[0] if losses else None,
-        "loss": losses[-1] if losses else None,
-        "eval_loss_first": checked[0] if checked else None,
-        "eval_loss": min(checked, default=None),
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _chosen(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
-    if not NAME.fullmatch(name):
-        problem = f'A run cannot be named "{name}": its name is a folder, a file and a model.'
-        raise TuneError(problem, "letters, digits, - _ . only, and no . in front")
-    if not resume:
-        return Run(settings.runs / (name or _name(settings, datetime.now()))), False
-    if name:
-        run = Run(settings.runs / name)
-        return run, (run.folder / "run.json").is_file()
-    started = (run for run in runs.every(settings.runs) if not run.rehearsed)
-    waiting = (run for run in started if _state(run) == "training")
-    if (found := next(waiting, None)) is None:
-        raise TuneError("There is no unfinished run.", "uv run python -m tune train")
-    return found, True
+def _to_resume(run: Run, job: Job) -> Path | None:
+    """The checkpoint to resume from; None if the run was stopped before the first one."""
+    record = run.record
+    changes = [
+        f"{name} was changed"
+        for name, value in job.hyperparameters.items()
+        if record.settings.get(name, value) != value
+    ]
+    for part in sorted({*job.data, *record.data}):
+        old, new = record.data.get(part, {}), job.data.get(part, {})
+        if old.get("sha256") != new.get("sha256"):
+            changes.append(f"{(new or old)['file']} was changed")
+    if changes:
+        problem = f"The run {run.name} cannot resume: {', '.join(changes)}."
+        raise TuneError(problem, "undo that, or start a new run: uv run python -m tune train")
+    return runs.newest_checkpoint(run.checkpoints)
 
 
 def _name(settings: Settings, now: datetime) -> str:
@@ -218,29 +247,3 @@ def _name(settings: Settings, now: datetime) -> str:
     first = f"{now:%Y-%m-%d-%H%M}-{base}"
     names = (first, *(f"{first}-{number}" for number in range(2, 1000)))
     return next(each for each in names if not (settings.runs / each).exists())
-
-
-def _state(run: Run) -> str:
-    try:
-        return run.record.state
-    except TuneError:
-        return ""
-
-
-def _one_gpu() -> None:
-    """Use one GPU without `accelerate launch`: the first, unless CUDA_VISIBLE_DEVICES is set."""
-    if processes.count() == 1:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
-
-
-@contextmanager
-def memory_explained() -> Iterator[None]:
-    """Turn out-of-memory errors into advice on which setting to lower."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_memory_full(error):
-            raise
-        fix = "halve BATCH_SIZE and double ACCUMULATE in .env (the result stays the same)"
-        more = "; then lower MAX_LENGTH, or METHOD=qlora: uv run python -m tune plan"
-        raise TuneError("Out of memory.", fix + more) from error

@@ -11,8 +11,11 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from tune import estimate, models, processes, tokens
-from tune.errors import TuneError, need_loading
+from httpx2 import TransportError
+from huggingface_hub import auth_check, errors, hf_hub_download
+
+from tune import estimate, models, tokens
+from tune.errors import TuneError, is_memory_full, need_loading
 
 if TYPE_CHECKING:
     from tune.models import Base
@@ -23,7 +26,6 @@ QLORA = "uv pip install --torch-backend auto -r pyproject.toml --extra train --e
 PADS = ("<pad>", "[PAD]", "<unk>")  # never the end token: the model would not learn to stop
 NOISY = ["bitsandbytes", "torch", "torchao", "accelerate", "peft", "trl", "datasets"]
 NOISY += ["huggingface_hub"]  # it logs every retry
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def device() -> str:
@@ -33,8 +35,7 @@ def device() -> str:
 
     if torch.cuda.is_available():
         return "cuda"
-    alone = processes.count() == 1  # several processes cannot share a Mac's GPU
-    return "mps" if alone and torch.backends.mps.is_available() else "cpu"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def precision() -> Any:
@@ -50,10 +51,8 @@ def known(base: Base) -> Base:
     """The base with its shape, which for an unlisted model comes from the hub."""
     if base.shape or base.local:
         return base
-    from huggingface_hub import hf_hub_download
-
     with _explaining(base):
-        _ask_the_hub(base)
+        auth_check(base.source)
         hf_hub_download(base.source, "config.json")
     return models.find(base.source)
 
@@ -86,7 +85,7 @@ def load_tokenizer(base: Base) -> Any:
     with _explaining(base):  # not AutoTokenizer: it picks a Mistral class that cannot mark answers
         tokenizer = _load(base, PreTrainedTokenizerFast, {})
     if "{% generation %}" not in (tokenizer.chat_template or ""):
-        tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))
+        tokenizer.chat_template = tokens.training_template()
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = _pad(tokenizer, base)
     return tokenizer
@@ -115,10 +114,7 @@ def load_tuned(run: Run, *, four_bit: bool = False) -> Any:
     4 bits that has been used once gives useless weights when merged.
     """
     record = run.record
-    if (
-        not (run.model / "config.json").is_file()
-        and not (run.model / "adapter_config.json").is_file()
-    ):
+    if not any(run.model.glob("*config.json")):
         fix = f"uv run python -m tune train --resume {run.name}"
         raise TuneError(f"The run {run.name} has no model yet.", fix)
     if record.method == "full":
@@ -154,29 +150,11 @@ def free() -> None:
 
 def _load(base: Base, kind: Any, how: dict[str, Any]) -> Any:
     """Load from this machine, or download from the hub."""
-    if base.local:
-        return kind.from_pretrained(base.source, **how)
-    if _is_cached(base):
-        with suppress(OSError, ValueError):  # a file is missing
+    if not base.local:
+        with suppress(OSError, ValueError):  # without a network, if all files are here
             return kind.from_pretrained(base.source, local_files_only=True, **how)
-    _ask_the_hub(base)
+        auth_check(base.source)  # if the hub denies access, a download would retry for minutes
     return kind.from_pretrained(base.source, **how)
-
-
-def _is_cached(base: Base) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return all(
-        isinstance(try_to_load_from_cache(base.source, name), str)
-        for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
-    )
-
-
-def _ask_the_hub(base: Base) -> None:
-    """Raise immediately if the hub denies access; a download would retry for minutes."""
-    from huggingface_hub import auth_check
-
-    auth_check(base.source)
 
 
 def _place() -> str | int:
@@ -218,49 +196,42 @@ def _explaining(base: Base) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        explained = _explained(base, error)
+        explained = _explained(base, list(_causes(error)))
         if explained is None:
             raise
         raise explained from error
 
 
-def _explained(base: Base, error: Exception) -> TuneError | None:
-    page = f"https://huggingface.co/{base.source}"
-    names = _names(error)
-    if "GatedRepoError" in names:
+def _explained(base: Base, causes: list[BaseException]) -> TuneError | None:
+    """The fix for an error, from the errors that caused it; None for a bug of ours."""
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(each, kinds) for each in causes)
+
+    if caused_by(errors.GatedRepoError):
         problem = f"{base.source} is a gated model: its licence must be accepted first."
+        page = f"https://huggingface.co/{base.source}"
         return TuneError(problem, f"accept it at {page}, then: uv run hf auth login")
-    if "RepositoryNotFoundError" in names or "RevisionNotFoundError" in names:
+    if caused_by(errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
         problem = f"The hub has no model {base.source}, or your token has no access to it."
         return TuneError(problem, "correct BASE_MODEL in .env, or: uv run hf auth login")
-    if "OutOfMemoryError" in names or isinstance(error, MemoryError):
+    if is_memory_full(causes[0]):
         problem = f"{base.name} does not fit in the memory of this machine."
         return TuneError(problem, "uv run python -m tune plan")
-    if names & {"OfflineModeIsEnabled", "LocalEntryNotFoundError"} or _is_network(names):
-        off = next((name for name in OFFLINE if os.environ.get(name)), "")
-        why = f"{off} is set" if off else "the hub cannot be reached"
-        problem = f"{base.source} is not on this machine, and {why}."
-        first = f"unset {off}" if off else "go online"
+    if caused_by(errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, TransportError):
+        problem = f"{base.source} is not on this machine, and the hub cannot be reached."
+        first = "unset HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "go online"
         return TuneError(problem, f"{first}, then: uv run hf download {base.source}")
-    if isinstance(error, OSError | ValueError) or "SafetensorError" in names:
-        problem = f"{base.source} cannot be loaded: {_first_line(error)}"
+    damaged = type(causes[0]).__name__ == "SafetensorError"
+    if damaged or isinstance(causes[0], OSError | ValueError):
+        why = str(causes[0]).strip().partition("\n")[0] or type(causes[0]).__name__
         again = "copy the folder again" if base.local else f"uv run hf download {base.source}"
+        problem = f"{base.source} cannot be loaded: {why}"
         return TuneError(problem, f"a file may be missing: {again}")
     return None
 
 
-def _names(error: BaseException | None) -> set[str]:
-    """The class names of an error and of its causes."""
-    names: set[str] = set()
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        names |= {kind.__name__ for kind in type(error).__mro__}
+        yield error
         error = error.__cause__ or error.__context__
-    return names
-
-
-def _is_network(names: set[str]) -> bool:
-    return bool(names & {"ConnectError", "ConnectionError", "ConnectTimeout", "ReadTimeout"})
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

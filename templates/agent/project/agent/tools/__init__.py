@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as _langchain_tool
+
+from agent.settings import SETTINGS
+
+ROOM = SETTINGS.result_chars - min(400, SETTINGS.result_chars // 2)  # the rest is for notes
 
 
 class ToolError(Exception):
@@ -44,17 +48,19 @@ def needs_approval(each: BaseTool) -> bool:
 def collect(package: str = __name__) -> list[BaseTool]:
     """The tools of all files, sorted by file, then in the file's order. Raises BadTool."""
     found: dict[str, BaseTool] = {}
-    places: dict[str, str] = {}
-    files = sorted(file.name for file in pkgutil.iter_modules(import_module(package).__path__))
-    for file in files:
-        if file.startswith("_"):
-            continue
+    for file in sorted(file.name for file in pkgutil.iter_modules(import_module(package).__path__)):
         for each in vars(import_module(f"{package}.{file}")).values():
-            # A file may import another file's tool.
-            if not isinstance(each, BaseTool) or found.get(each.name) is each:
-                continue
-            if each.name in found:
-                both = " and ".join(dict.fromkeys([f"{places[each.name]}.py", f"{file}.py"]))
-                raise BadTool(f"Two tools are called {each.name} ({both}).\nFix: rename one")
-            found[each.name], places[each.name] = each, file
+            if isinstance(each, BaseTool) and found.setdefault(each.name, each) is not each:
+                raise BadTool(f"Two tools are called {each.name}.\nFix: rename one in {file}.py")
     return list(found.values())
+
+
+def fitting(lines: Iterable[str]) -> list[str]:
+    """The first lines that fit into a tool's result; at least one, cut if necessary."""
+    kept, room = list[str](), ROOM
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            return kept or [line[: ROOM - 1] + "…"]
+        kept.append(line)
+    return kept

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.sandbox import SECONDS, as_text
 from agent.settings import SETTINGS
-from agent.tools import ToolError, tool
-from agent.tools._results import ROOM, SECONDS, as_text
+from agent.tools import ROOM, ToolError, tool
 from plumbing import readers, web
 
 

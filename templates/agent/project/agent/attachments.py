@@ -1,0 +1,139 @@
+"""Files that users attach: images for a vision model, speech as text, others to the workspace."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from agent.settings import SETTINGS, Settings
+from plumbing import retries
+
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
+SOUNDS = frozenset({".mp3", ".wav", ".m4a", ".flac", ".ogg"})
+UPLOADS = "uploads"  # the folder of the workspace for other files
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the only ones tried, whatever the file's name is
+MAX_SIDE = 1024  # pixels of the longer side in the image that the model gets
+MAX_PIXELS = 50_000_000  # an image of a few bytes may decode to far more
+MAX_IMAGES = 8  # of one task: each costs over a thousand tokens
+NO_VISION = "needs a model that reads images, so it was left out: set MISTRAL_API_KEY in .env"
+NO_SPEECH = "needs Mistral's API, so it was left out: set MISTRAL_API_KEY in .env"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task as the model gets it: the text, images as data URLs, and a line for each problem."""
+
+    text: str
+    images: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class SkippedFile(Exception):
+    """A file that was left out; the text is the end of a sentence that starts with its name."""
+
+
+def prepare(text: str, files: Sequence[str | Path], settings: Settings = SETTINGS) -> Prepared:
+    """Prepare a task and its files for the model. Never raises: a skipped file becomes a notice."""
+    texts, images, notices = [text.strip()], list[str](), list[str]()
+    for path in map(Path, files):
+        try:
+            _check(path, settings)
+            if path.suffix.lower() in IMAGES:
+                images.append(_image(path, len(images), settings))
+            elif path.suffix.lower() in SOUNDS:
+                texts.append(_speech(path, settings))
+            else:
+                texts.append(f"The file {_keep(path, settings.workspace)} is in the workspace.")
+        except SkippedFile as problem:
+            notices.append(f"{path.name} {problem}.")
+    return Prepared("\n\n".join(filter(None, texts)), tuple(images), tuple(notices))
+
+
+def _check(path: Path, settings: Settings) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise SkippedFile(f"could not be opened ({error.strerror})") from error
+    if not size:
+        raise SkippedFile("is empty")
+    if size > settings.max_file_mb * 2**20:
+        raise SkippedFile(f"is larger than {settings.max_file_mb} MB (MAX_FILE_MB raises that)")
+
+
+def _image(path: Path, before: int, settings: Settings) -> str:
+    """The image as a data URL: upright, small, and without private data as the place of a photo."""
+    if settings.provider == "offline":
+        raise SkippedFile(NO_VISION)
+    if before == MAX_IMAGES:
+        raise SkippedFile(f"was left out: a task may have at most {MAX_IMAGES} images")
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=FORMATS) as original:
+            if original.width * original.height > MAX_PIXELS:
+                raise SkippedFile(f"has more than {MAX_PIXELS // 1_000_000} million pixels")
+            original.thumbnail((MAX_SIDE, MAX_SIDE))
+            image = ImageOps.exif_transpose(original).convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")  # JPEG has no transparency
+        file = io.BytesIO()
+        Image.alpha_composite(white, image).convert("RGB").save(file, "JPEG", quality=90)
+    except SkippedFile:
+        raise
+    except Exception as error:  # Pillow raises many kinds for files that it cannot read
+        raise SkippedFile("is damaged, or not an image") from error
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _speech(path: Path, settings: Settings) -> str:
+    """The text of a recording. Raises SkippedFile."""
+    if settings.provider != "mistral":
+        raise SkippedFile(NO_SPEECH)
+    model = settings.transcribe_model
+    try:
+        with retries.polite_errors(model, settings):
+            words = retries.retry(partial(_transcribe, path, settings), model, settings)
+    except retries.ModelUnavailable as error:
+        raise SkippedFile(f"was left out. {str(error).rstrip('.')}") from error
+    if not words:
+        raise SkippedFile("contains no speech")
+    return words
+
+
+def _transcribe(path: Path, settings: Settings) -> str:
+    from mistralai.client import Mistral  # slow to import, and few tasks have a recording
+
+    with Mistral(
+        api_key=settings.mistral_api_key.get_secret_value().strip(),
+        server_url=settings.mistral_server_url,
+        timeout_ms=round(settings.timeout * 1000),
+    ) as client:
+        reply = client.audio.transcriptions.complete(
+            model=settings.transcribe_model,
+            file={"file_name": f"speech{path.suffix.lower()}", "content": path.read_bytes()},
+        )
+    return reply.text.strip()
+
+
+def _keep(path: Path, workspace: Path) -> str:
+    """Copy a file into the workspace under a free and safe name; its path for the tools."""
+    name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", path.name))
+    stem, dot, ending = name.strip("-.").rpartition(".")
+    stem, ending = (stem or "file", dot + ending[:10]) if dot else (ending or "file", "")
+    try:
+        (workspace / UPLOADS).mkdir(parents=True, exist_ok=True)
+        data, number = path.read_bytes(), 1
+        while True:
+            kept = f"{UPLOADS}/{stem[:60]}{f'-{number}' if number > 1 else ''}{ending}"
+            with suppress(FileExistsError), (workspace / kept).open("xb") as copy:
+                copy.write(data)
+                return kept
+            number += 1
+    except OSError as error:
+        raise SkippedFile(f"could not be saved ({error.strerror})") from error

@@ -1,0 +1,221 @@
+"""Middleware around every call of the model (retry, repair, fallback) and of a tool (approval)."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    ModelRequest,
+    ModelResponse,
+    ToolCallRequest,
+    wrap_model_call,
+    wrap_tool_call,
+)
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph.state import CompiledStateGraph
+
+from agent import llm, offline, prompts
+from agent.events import (
+    CURRENT_RUN,
+    Call,
+    Decision,
+    Draft,
+    Ended,
+    Notice,
+    Result,
+    Run,
+    Thought,
+    TooSlow,
+)
+from agent.tools import ToolError, needs_approval
+from plumbing import retries
+
+log = logging.getLogger(__name__)
+
+CallModel = Callable[[ModelRequest[Any]], ModelResponse[Any]]
+CallTool = Callable[[ToolCallRequest], Any]
+
+
+def agent(
+    model: BaseChatModel, tools: Sequence[BaseTool], prompt: str, name: str = "", **more: Any
+) -> CompiledStateGraph[Any]:
+    """An agent with these tools; in a team, `name` marks the specialist's events.
+
+    `more`: `first` (middleware that runs before ours) and `checkpointer` (saves the conversation).
+    """
+    first = more.pop("first", ())
+    ours = [_approval(tools), _model_calls(name), _tool_calls(name)]
+    return create_agent(
+        model,
+        list(tools),
+        system_prompt=prompt,
+        middleware=[*first, *ours],
+        name=name or None,
+        **more,
+    )
+
+
+def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
+    """Interrupts a call that needs approval, before any other middleware handles it."""
+    ask: Any = {
+        "allowed_decisions": ["approve", "edit", "reject"],
+        "when": lambda _: not CURRENT_RUN.get().yes,
+    }
+    asking = {tool.name: ask for tool in tools if needs_approval(tool)}
+    return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
+
+
+def as_langchain(decision: Decision, name: str) -> dict[str, Any]:
+    """A decision in LangChain's format; anything but approve and edit is a rejection."""
+    if decision.choice == "edit":
+        edited = {"name": name, "args": dict(decision.args or {})}
+        return {"type": "edit", "edited_action": edited}
+    if decision.choice == "approve":
+        return {"type": "approve"}
+    return {"type": "reject", **({"message": decision.reason} if decision.reason else {})}
+
+
+# The model
+
+
+def _model_calls(agent: str) -> AgentMiddleware[Any, Any]:
+    @wrap_model_call
+    def call_model(request: ModelRequest[Any], handler: CallModel) -> ModelResponse[Any]:
+        run = CURRENT_RUN.get()
+        run.start_step()
+        message = _reply(request, handler, run)
+        run.add_usage(message)
+        text = message.text.strip() if message.tool_calls else ""  # else it is the answer
+        if thought := "\n\n".join(filter(None, [llm.thinking(message), text])):
+            run.emit(Thought(thought, agent))
+        return ModelResponse(result=[message])
+
+    return call_model
+
+
+def _reply(request: ModelRequest[Any], handler: CallModel, run: Run) -> AIMessage:
+    """The model's reply. When the model fails, the rest of the task runs offline."""
+    if run.settings.provider != "offline" and not run.notice:
+        model = request.model.model_copy(update={"callbacks": [TokenHandler(run)]})
+        try:
+            return run.cancellable(partial(_repaired, request.override(model=model), handler, run))
+        except retries.ModelUnavailable as error:
+            run.notice = str(error)
+            run.emit(Notice(f"{error} {prompts.CONTINUES_OFFLINE}"))
+    return _message(handler(request.override(model=offline.OfflineModel())))
+
+
+def _repaired(request: ModelRequest[Any], handler: CallModel, run: Run) -> AIMessage:
+    """Call the model with retries; a malformed tool call goes back to it once."""
+    reply = _retried(request, handler, run)
+    try:
+        return llm.parsed(reply)
+    except llm.MalformedCall as problem:
+        log.info("a malformed call is sent back to the model: %s", problem)
+        run.add_usage(reply)
+        again = [*request.messages, *llm.repair_messages(reply, str(problem))]
+    reply = _retried(request.override(messages=again), handler, run)
+    try:
+        return llm.parsed(reply)
+    except llm.MalformedCall:
+        run.add_usage(reply)
+        return AIMessage(prompts.MALFORMED)
+
+
+def _retried(request: ModelRequest[Any], handler: CallModel, run: Run) -> AIMessage:
+    settings = run.settings
+    with retries.polite_errors(settings.chat, settings):
+        call = partial(_complete, request, handler, run)
+        return retries.retry(call, settings.chat, settings, stop=run.check)
+
+
+def _complete(request: ModelRequest[Any], handler: CallModel, run: Run) -> AIMessage:
+    """One reply. Raises ConnectionError when the stream ends without a finish reason."""
+    run.queue.put(Draft(""))
+    message = _message(handler(request))
+    if run.settings.provider == "mistral" and not message.response_metadata.get("finish_reason"):
+        raise ConnectionError("the stream ended early")
+    return message
+
+
+def _message(reply: ModelResponse[Any]) -> AIMessage:
+    message = reply.result[0]
+    assert isinstance(message, AIMessage)
+    return message
+
+
+class TokenHandler(BaseCallbackHandler):
+    """Streams tokens to the run, and cancels the call when the run ends."""
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.text = run, ""
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **_: Any) -> None:
+        self.run.check()
+        if chunk and (text := chunk.message.text):
+            self.text += text
+            self.run.queue.put(Draft(llm.encodable(self.text)))
+
+
+# Tools
+
+
+def _tool_calls(agent: str) -> AgentMiddleware[Any, Any]:
+    @wrap_tool_call
+    def call_tool(request: ToolCallRequest, handler: CallTool) -> ToolMessage:
+        run, call = CURRENT_RUN.get(), request.tool_call
+        run.check()
+        id, name = call["id"] or "", call["name"]
+        if id not in run.emitted:  # after an approval inside it, a specialist's call starts again
+            run.emitted.add(id)
+            run.emit(Call(id, name, call["args"], agent))
+        started = time.monotonic()
+        text, ok = _call(request, handler, run)
+        text = _shown(text, run)
+        result = Result(id, name, text, ok, time.monotonic() - started, agent)
+        run.results[id] = result
+        run.emit(result)
+        status: Any = "success" if ok else "error"
+        return ToolMessage(prompts.marked(name, text), tool_call_id=id, name=name, status=status)
+
+    return call_tool
+
+
+def _call(request: ToolCallRequest, handler: CallTool, run: Run) -> tuple[str, bool]:
+    """A tool's result as text, and whether it worked. An exception becomes a text, too."""
+    patient = request.tool and (request.tool.metadata or {}).get("patient")
+    seconds = float("inf") if patient else run.settings.tool_seconds
+    try:
+        message = run.cancellable(partial(handler, request), seconds)
+        return message.text, message.status != "error"
+    except (GraphBubbleUp, Ended):
+        raise
+    except (ToolError, TooSlow) as error:
+        return str(error), False
+    except Exception as error:  # its message may contain anything: the model reads only the type
+        cause = retries.without_keys(traceback.format_exc(), run.settings)
+        log.warning("%s failed: %s", request.tool_call["name"], cause)
+        return prompts.TOOL_FAILED.format(kind=type(error).__name__), False
+
+
+def _shown(text: str, run: Run) -> str:
+    """A result without our keys, cut to its longest length."""
+    text = llm.encodable(retries.without_keys(text, run.settings))
+    most = run.settings.result_chars
+    more = len(text) - most
+    return text[:most] + prompts.TOO_LONG.format(left=more) if more > 0 else text
