@@ -21,6 +21,7 @@ from langchain_core.tools import BaseTool, ToolException
 
 from agent.settings import ROOT, SETTINGS
 from agent.tools import ToolError, asks_first, collect
+from plumbing.settings import ENV_FILE
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class McpTool(BaseTool):
 @cache
 def toolbox() -> tuple[list[BaseTool], tuple[str, ...]]:
     """The tools, and one line for each server that failed."""
-    found = connect(ROOT / (os.environ.get("MCP_FILE") or "mcp.json"))
+    found = connect(ROOT / (_variable("MCP_FILE") or "mcp.json"))
     return [*collect(), *found.tools], found.problems
 
 
@@ -88,9 +89,6 @@ def connect(
     problems += [str(outcome) for outcome in outcomes if outcome]
     tools = [McpTool.of(server, each) for server in servers for each in server.tools.values()]
     return Connected(tuple(tools), tuple(problems))
-
-
-# mcp.json
 
 
 class NotStarted(Exception):
@@ -122,10 +120,14 @@ def _filled_in(value: Any) -> Any:
 
 def _look_up(placeholder: re.Match[str]) -> str:
     name = placeholder[1]
-    found = os.environ.get(name) or dotenv_values(SETTINGS.model_config["env_file"]).get(name)  # type: ignore[arg-type]
-    if not found:
+    if not (found := _variable(name)):
         raise NotStarted(f"{name} is not set", f"echo {name}=... >> .env")
     return found
+
+
+def _variable(name: str) -> str:
+    """The value of a variable in the environment, or in .env; "" if there is none."""
+    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
 
 
 # A server: its session stays open in its own asyncio task
