@@ -127,7 +127,7 @@ def make(training: Training, here: Gpu | None) -> Plan:
         here=mine,
         offers=tuple(_offer(training, gpu) for gpu in RENTABLE),
         advice=tuple(_advice(training, here)) if here and mine and not mine.fits else (),
-        notes=tuple(_notes(training)),
+        notes=tuple(_notes(training, here)),
     )
 
 
@@ -165,7 +165,7 @@ def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
     yield f"or rent a larger GPU: {', '.join(rentable) or 'none of those listed is large enough'}"
 
 
-def _notes(training: Training) -> Iterator[str]:
+def _notes(training: Training, here: Gpu | None) -> Iterator[str]:
     base = training.base
     if here and here.count > 1:
         yield f"It trains on one of the {here.count} GPUs of this machine."
