@@ -19,7 +19,7 @@ NOT_RUN = {
     r"uv run pytest( |$)": "a step of its own in test_matrix.py",
     r"uv run app\.py$": "a step of its own in test_matrix.py: it is started and asked a question",
     r"uv run python -m tune rehearse$": "test_fine_tune.py does it, once for all its tests",
-    r"uv run python -m tune serve": "runs until it is stopped; test_fine_tune_serve.py asks it",
+    r"uv run python -m tune\.serve": "runs until it is stopped; test_fine_tune_serve.py asks it",
     r".*https?://(?!127\.0\.0\.1|localhost)": "needs the network",
     r".*--push ": "needs an account on the Hugging Face hub",
     r".*--base ": "downloads a model from the Hugging Face hub",

@@ -45,9 +45,7 @@ def main(
             screen.show_trained(run)
 
 
-def _open(
-    lock: ExitStack, run: Run, settings: Settings, job: Job, resume: bool
-) -> Path | None:
+def _open(lock: ExitStack, run: Run, settings: Settings, job: Job, resume: bool) -> Path | None:
     """Lock the run in the main process; send its checkpoint, or its error, to the others."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list

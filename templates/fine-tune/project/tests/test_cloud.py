@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import Tuned
 from huggingface_hub import HfApi, JobHardware, Volume
 
 from cloud import hf_job
 from tune.errors import TuneError
+from tune.runs import Run
 from tune.settings import ROOT, Settings
 
 TOKEN = "hf_" + "x" * 34
@@ -281,3 +284,25 @@ def test_accelerate_s_file_starts_more_than_one_process_here() -> None:
     config = yaml.safe_load((ROOT / "cloud" / "accelerate.yaml").read_text("utf-8"))
     assert config["distributed_type"] == "MULTI_GPU"
     assert (config["num_machines"], config["num_processes"]) == (1, 2)
+
+
+def test_two_processes_train_like_one_and_only_one_reports(tuned: Tuned) -> None:
+    """As two GPUs would: this machine's processor takes the place of each."""
+    run = Run(tuned.settings.runs / "two")
+    names = ("base_model", "train_file", "validation_file", "runs_dir")
+    names += ("accumulate", "learning_rate", "epochs")
+    variables = {name.upper(): str(getattr(tuned.settings, name)) for name in names}
+    launch = ["-m", "accelerate.commands.launch", "--config_file", "cloud/accelerate.yaml"]
+    ran = subprocess.run(
+        [sys.executable, *launch, "-m", "cloud.several_gpus", "--name", run.name],
+        cwd=ROOT,
+        env=os.environ | variables | {"BATCH_SIZE": "4"},
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("is done") == 1
+    one, two = (each.record.figures["eval_loss"] for each in (tuned.run, run))
+    assert two == pytest.approx(one, rel=0.05)

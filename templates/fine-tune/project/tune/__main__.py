@@ -156,7 +156,6 @@ def evaluate(
     run: RunName = "",
     rows: Annotated[int, typer.Option(min=0, help="Size of a random sample; 0: all.")] = 0,
     api_rows: Annotated[int, typer.Option(min=0, help="Rows for a prompted model; 0: none.")] = 60,
-    drop_seen: Annotated[bool, typer.Option("--drop-seen", help="Skip training rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the base and the tuned model on the test rows, with confidence intervals.
@@ -164,18 +163,17 @@ def evaluate(
     Example: uv run python -m tune evaluate --rows 50
     """
     from tune import evaluate as evaluating
-    from tune import results
+    from tune import report
 
     this = runs.find(SETTINGS.runs, run)
-    options = evaluating.Options(rows, api_rows, drop_seen)
     try:
         with screen.answering() as on_progress:
-            found = evaluating.evaluate(this, SETTINGS, options, on_progress)
+            found = evaluating.evaluate(this, SETTINGS, rows, api_rows, on_progress)
     except KeyboardInterrupt:
-        _note("Stopped. The answers so far are saved. To continue, run the same command.")
-        raise typer.Exit(130) from None
+        how = "The answers so far are saved. To continue, run the same command."
+        raise _stopped(how) from None
     if as_json:
-        print(results.to_json(found), end="")
+        print(report.to_json(found), end="")
         return
     screen.show_evaluation(found, this)
 

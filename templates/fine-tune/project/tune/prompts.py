@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tune.dataset import Example, Message, last_words
 
 # Sent before every question that has no system message of its own: in training, in `evaluate`, in
-# the app, by `serve` and by Ollama. vLLM and llama.cpp do not send it: there an app must send it.
+# the app. Servers such as vLLM do not send it: there an app must send it.
 # After a change, train again. Empty: the messages are sent as they are.
 SYSTEM = ""
 
@@ -23,8 +23,9 @@ SHOTS = 12  # examples that follow it
 # What people read
 STAND_IN = "stand-in"  # quotes the nearest training example
 NO_MODEL = (
-    "No base model is available. Set BASE_CHAT_MODEL and LLM_BASE_URL for a server, set a Mistral "
-    "API key in .env, or make one on this machine: uv run python -m tune rehearse"
+    "No base model is available, and this question was not recorded. Set BASE_CHAT_MODEL and "
+    "LLM_BASE_URL for a server, set a Mistral API key in .env, or make a model on this machine: "
+    "uv run python -m tune rehearse"
 )
 NOTHING_NEAR = "No tuned model is available, and no training example is close to this question."
 LOADING = "Loading the weights …"

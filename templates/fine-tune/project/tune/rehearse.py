@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import dataset, estimate, models, plan, results, tiny
+from tune import dataset, models, report, tiny
 from tune.errors import TuneError, explained, need_training
-from tune.evaluate import Options, evaluate
+from tune.evaluate import evaluate
 from tune.export import export
 from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
@@ -96,7 +96,7 @@ def rehearse(
     except KeyboardInterrupt:
         shutil.rmtree(run.folder, ignore_errors=True)
         raise
-    found = results.read(run.evaluation)
+    found = report.read(run.evaluation)
     return Rehearsal(run.name, found.verdict, found.why, tuple(steps))
 
 
@@ -188,26 +188,11 @@ def _train(stage: Stage) -> str:
 
 
 def _evaluate(stage: Stage) -> str:
-    return evaluate(stage.run, stage.settings, Options(api_rows=0)).why
+    return evaluate(stage.run, stage.settings, api_rows=0).why
 
 
 def _merge(stage: Stage) -> str:
     return export(stage.run, "merged", stage.settings, emit=lambda line: None).checked
-
-
-def _estimate(stage: Stage) -> str:
-    """Estimate the memory and cost of the real training."""
-    real = plan.training(stage.real, plan.measure(stage.real.train, stage.real))
-    if not real.base.shape:
-        return f"{real.base.name}: its size is not known before it is downloaded"
-    made = plan.make(real, plan.local_gpu())
-    needs = f"{real.base.name} by {real.method}: {made.bytes / estimate.GB:.0f} GB of GPU memory"
-    if made.here and made.here.fits:
-        return f"{needs}, which this machine has"
-    if not (cheapest := made.cheapest):
-        return f"{needs}; see uv run python -m tune plan"
-    cost = f"${cheapest.cost:.2f}" if (cheapest.cost or 0) >= 0.01 else "less than a cent"
-    return f"{needs}; to rent: {cheapest.gpu.name}, {cost} for the whole training"
 
 
 PARTS: dict[str, Part] = {
@@ -216,5 +201,4 @@ PARTS: dict[str, Part] = {
     "train": _train,
     "evaluate": _evaluate,
     "merge": _merge,
-    "plan the real training": _estimate,
 }

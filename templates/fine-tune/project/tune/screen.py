@@ -15,9 +15,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tune.estimate import ACCURACY, GB, Gpu
-from tune.metrics import METRICS, Interval
+from tune.metrics import METRICS, Interval, points, signed
 from tune.plan import FREE
-from tune.verdict import points, signed
 
 if TYPE_CHECKING:
     from tune.hub import Export, Push
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from tune.plan import Offer, Plan
     from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
-    from tune.results import Evaluation
+    from tune.report import Evaluation
     from tune.runs import Run
     from tune.validate import Finding, Survey
 

@@ -117,7 +117,7 @@ def _listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
         except OSError as error:
             why = error.strerror or error
             problem = f"Port {address.port} on {address.host} is not free: {why}."
-            raise TuneError(problem, f"--port {address.port + 1 if address.port else 8001}") from None
+            raise TuneError(problem, f"--port {(address.port or 8000) + 1}") from None
         yield listener, replace(address, port=listener.getsockname()[1])
 
 

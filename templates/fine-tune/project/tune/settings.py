@@ -18,11 +18,11 @@ class Settings(ModelSettings):
     # What people see
     title: str = "Before and after"
     tagline: str = "The same question, answered by the base model and by the one we tuned."
-    examples: tuple[str, ...] = (
-        "The parcel says delivered, but there is nothing at my door.",
-        "I was charged twice for one order, please give me my money back today!",
-        "Can I change the e-mail address of my account?",
-        "The lamp flickers as soon as I dim it.",
+    examples: tuple[str, ...] = (  # questions of the test file, so that answers can be marked
+        "My cat ate leaves of the plant, is it poisonous? She's shaking, please answer now.",
+        "Super fast, super nice, super lamp.",
+        "Is my payment data stored with you or only with the bank?",
+        "The lamp gives off sparks when I plug it in!",
     )
 
     # The data: chat JSONL, CSV with prompt and completion, or Alpaca's JSON
