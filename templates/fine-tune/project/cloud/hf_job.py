@@ -178,7 +178,8 @@ def _offer(settings: Settings, flavor: str) -> plan.Offer:
         _check(flavor)
         unknown = plan.Offer(estimate.Gpu(flavor, 0, flavor=flavor), fits=True)
         return next((each for each in ours if each.gpu.flavor == flavor), unknown)
-    fitting = [offer for offer in ours if offer.fits and plan.can_merge(made.training, offer.gpu)]
+    whole = estimate.inference_memory(made.training.shape)  # merging loads the base in 16 bits
+    fitting = [offer for offer in ours if offer.fits and whole <= offer.gpu.usable]
     if not fitting:
         problem = "No single GPU of Hugging Face Jobs is large enough."
         raise TuneError(problem, "uv run python -m tune plan")
