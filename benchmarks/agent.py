@@ -98,9 +98,10 @@ else:
 import agent.tools
 agent.tools.__path__.append(folder)
 import app
-from agent import llm, mcp, memory, prompts, runner
+from agent import llm, memory, prompts, runner
 from agent.events import Answer, Call, Task
 from agent.settings import SETTINGS
+from agent.toolbox import toolbox
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, ToolMessage
@@ -136,7 +137,7 @@ def ours():
 
 def bare(saver, stream=True):
     model = llm.chat_model(SETTINGS)
-    tools = mcp.toolbox(SETTINGS)[0]
+    tools = toolbox()[0]
     graph = create_agent(model, tools, system_prompt=prompts.SYSTEM, checkpointer=saver)
     modes = ["updates", "messages"] if program else ["updates"]  # tokens only if they are streamed
 

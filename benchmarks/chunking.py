@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["snowballstemmer"]
+# dependencies = ["pydantic-settings", "snowballstemmer"]
 # ///
 """Which chunk size finds the most reference text: `uv run benchmarks/chunking.py`.
 
@@ -60,8 +60,8 @@ def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> Non
     for (_, name, spans), hits in zip(questions, found, strict=True):
         wanted = sum(end - start for start, end in spans)
         for k in recall:
-            recall[k] += _held(spans, name, [by_id[hit.id] for hit in hits[:k]]) / wanted
-        first = [by_id[hit.id] for hit in hits]
+            recall[k] += _held(spans, name, [by_id[each] for each in hits[:k]]) / wanted
+        first = [by_id[each] for each in hits]
         share += _held(spans, name, first) / max(1, sum(len(each.text) for each in first))
     total = len(questions)
     found_at = "  ".join(f"{recall[k] / total:8.1%}" for k in recall)

@@ -103,7 +103,7 @@ def bare(question, messages):
 pipeline.warm_up()
 times = []
 for question in json.load(sys.stdin):
-    chunks = [found.chunk for found in pipeline.search(question, SETTINGS.chunks)]
+    chunks = [found.chunk for found in pipeline.retrieve(question)]
     messages = prompts.build(question, chunks)
     times.append((ours(question) * 1000, bare(question, messages) * 1000))
 print(json.dumps(times[5:]))

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["numpy", "scikit-learn", "snowballstemmer"]
+# dependencies = ["numpy", "pydantic-settings", "scikit-learn", "snowballstemmer"]
 # ///
 """Quality and speed of the template's search: `uv run benchmarks/search.py [SET.json ...]`.
 
@@ -37,6 +37,7 @@ sys.path[0] = str(HERE.parent / "templates" / "_shared")  # not our own rag.py
 import numpy as np  # noqa: E402
 from rag import bm25  # noqa: E402
 from rag.chunks import Chunk  # noqa: E402
+from rag.text import stems  # noqa: E402
 
 Ranking = list[int]  # numbers of chunks, best first
 Search = Callable[[str], Ranking]
@@ -59,11 +60,11 @@ def main() -> None:
 def _quality(title: str, language: str, texts: list[str], questions: Questions) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bm25.add(Path(folder), "all", "", _chunks(texts))
-        ours = _once(lambda q: [int(hit.id) for hit in bm25.search(Path(folder), q, DEPTH)])
+        ours = _once(lambda q: [int(name) for name in bm25.search(Path(folder), q, DEPTH)])
         hashed = _once(_cosine(*_hashed(texts)))
         rows: dict[str, Search] = {
             "BM25": _bm25(texts, _plain),
-            "BM25 + stemmer": _bm25(texts, lambda text: bm25.stems(text, language)),
+            "BM25 + stemmer": _bm25(texts, lambda text: stems(text, language)),
             **_scikit(texts),
             "ours (offline default)": ours,
             "hashed vectors, 1,024": hashed,

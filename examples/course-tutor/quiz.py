@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from plumbing.retries import ModelUnavailable
 from rag import bm25, llm, prompts
-from rag.chunks import Passage
+from rag.chunks import Chunk
 from rag.settings import ROOT, SETTINGS, Settings
+from rag.text import content, stems
 
 LANGUAGE = "english"  # of the course; a short answer is not enough to guess it from
-FILLER = set(bm25.stems("another because can must one those while whose yet", LANGUAGE))
+FILLER = set(stems("another because can must one those while whose yet", LANGUAGE))
 VERDICTS = ((0.6, "Looks right"), (0.3, "Partly there"), (0.0, "Not yet"))  # minimum share
 NOT_READ = "Compared word by word with the course's answer; no model has read yours."
 
@@ -35,21 +36,21 @@ def deck() -> list[Card]:
 
 def mark(card: Card, answer: str) -> tuple[str, list[str]]:
     """A verdict, and the missing words. Words of the question do not count."""
-    asked, present = (set(bm25.stems(text, LANGUAGE)) for text in (card.question, answer))
-    expected = set(bm25.content(card.answer, LANGUAGE)) - asked - FILLER
+    asked, present = (set(stems(text, LANGUAGE)) for text in (card.question, answer))
+    expected = set(content(card.answer, LANGUAGE)) - asked - FILLER
     share = len(expected & present) / len(expected)
     words = dict.fromkeys(re.findall(r"\w+", card.answer))
     absent = expected - present
-    missing = [word for word in words if absent & set(bm25.stems(word, LANGUAGE))]
+    missing = [word for word in words if absent & set(stems(word, LANGUAGE))]
     return next(verdict for least, verdict in VERDICTS if share >= least), missing
 
 
-def passage(card: Card, settings: Settings = SETTINGS) -> Passage | None:
-    """The best passage from the card's document; None if it is not indexed."""
+def retrieve(card: Card, settings: Settings = SETTINGS) -> Chunk | None:
+    """The best chunk from the card's document; None if it is not indexed."""
     try:
-        hits = bm25.search(settings.index, f"{card.question} {card.answer}", 50)
-        found = bm25.fetch(settings.index, [hit.id for hit in hits])
-    except bm25.Damaged:  # the chat shows how to fix it
+        ids = bm25.search(settings.index, f"{card.question} {card.answer}", 50)
+        found = bm25.fetch(settings.index, ids)
+    except bm25.IndexCorrupted:  # the chat shows how to fix it
         return None
     return next((each for each in found if each.source == card.source), None)
 

@@ -68,7 +68,7 @@ def test_an_example_question_gets_an_answer_with_a_citation(
     photograph(visit, "answer")
 
 
-def test_a_citation_leads_to_its_passage_with_the_words_of_the_question_marked(
+def test_a_citation_leads_to_its_source_with_the_words_of_the_question_marked(
     offline: App, look: Look
 ) -> None:
     visit = look(offline)
@@ -86,7 +86,7 @@ def test_a_citation_leads_to_its_passage_with_the_words_of_the_question_marked(
     expect(source.locator("p")).to_be_visible()
 
 
-def test_the_passages_of_an_earlier_answer_can_still_be_opened(offline: App, look: Look) -> None:
+def test_the_sources_of_an_earlier_answer_can_still_be_opened(offline: App, look: Look) -> None:
     visit = look(offline)
     first = visit.ask("What do the judges look at?")
     visit.ask("Which Mistral model should we start with?")

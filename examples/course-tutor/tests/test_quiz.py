@@ -28,17 +28,17 @@ def course(settings: Settings) -> Settings:
     return settings
 
 
-def test_every_card_finds_a_passage_with_its_answer(course: Settings) -> None:
+def test_every_card_finds_a_chunk_with_its_answer(course: Settings) -> None:
     for card in quiz.deck():
-        passage = quiz.passage(card, course)
-        assert passage, card
-        verdict, missing = quiz.mark(card, passage.text)
+        chunk = quiz.retrieve(card, course)
+        assert chunk, card
+        verdict, missing = quiz.mark(card, chunk.text)
         assert verdict == "Looks right", (card, missing)
 
 
-def test_a_damaged_index_leaves_the_quiz_without_passages(course: Settings) -> None:
+def test_a_damaged_index_leaves_the_quiz_without_sources(course: Settings) -> None:
     (course.index / "keywords.db").write_bytes(b"garbage" * 1000)
-    assert quiz.passage(CARD, course) is None
+    assert quiz.retrieve(CARD, course) is None
 
 
 def test_the_course_s_own_answer_is_right() -> None:

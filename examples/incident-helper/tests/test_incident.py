@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent import memory, runner
-from agent.settings import SETTINGS, Settings
 from agent.events import Answer, Approval, Call, Decision, Draft, Event, Result, Task, pending
+from agent.settings import SETTINGS, Settings
 from agent.tools import ToolError
 from agent.tools.operations import log_summary, set_status
 from evals.__main__ import fresh

@@ -37,4 +37,4 @@ def test_every_row_teaches_the_tone(name: str) -> None:
 
 def test_the_evaluation_measures_the_tone() -> None:
     scores = metrics.score([GOOD, GOOD], [GOOD, "No!"])
-    assert scores.rows["in_tone"].tolist() == [100, 0]
+    assert scores["in_tone"].tolist() == [100, 0]

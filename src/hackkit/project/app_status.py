@@ -28,7 +28,7 @@ class AppStatus:
     docs: str = ""
     index: str = ""
     documents: int = 0
-    passages: int = 0
+    chunks: int = 0
     new: tuple[str, ...] = ()  # documents that are not in the index
     changed: tuple[str, ...] = ()  # documents that the index has in an older state
     gone: tuple[str, ...] = ()  # documents in the index that no longer exist
@@ -51,6 +51,7 @@ def ask_app(project: ProjectFiles, run: "Run") -> AppStatus:
         return AppStatus(problem=f"the app's status took longer than {STATUS_SECONDS:g} s")
     try:
         content = json.loads(ran.out)
+        content.setdefault("chunks", content.get("passages", 0))  # an older template
         known = {each.name for each in fields(AppStatus)}
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value

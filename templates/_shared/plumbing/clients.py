@@ -30,30 +30,18 @@ def stream(
     messages: Sequence[Mapping[str, object]], settings: ModelSettings, model: str
 ) -> Iterator[Token]:
     """Stream the model's answer. Raises ModelUnavailable, also in the middle of an answer."""
-    start = _ask_server if settings.provider == "server" else _ask_mistral
     with polite_errors(model, settings):
-        yield from retry(partial(start, messages, settings, model), model, settings)
+        yield from retry(partial(_ask, messages, settings, model), model, settings)
 
 
-def _ask_mistral(messages: Any, settings: ModelSettings, model: str) -> Iterator[Token]:
-    events: Any = mistral(settings).chat.stream(
-        model=model,
-        messages=list(messages),
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-    )
-    return _tokens(_whole(events), events.close)
-
-
-def _ask_server(messages: Any, settings: ModelSettings, model: str) -> Iterator[Token]:
-    chunks: Any = server(settings).chat.completions.create(
-        model=model,
-        messages=list(messages),
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        stream=True,
-    )
-    return _tokens(_some(chunks), chunks.close)
+def _ask(messages: Any, settings: ModelSettings, model: str) -> Iterator[Token]:
+    wanted: dict[str, Any] = {"model": model, "messages": list(messages)}
+    wanted |= {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+    if settings.provider == "server":
+        chunks: Any = server(settings).chat.completions.create(**wanted, stream=True)
+        return _tokens(chunks, chunks.close, must_finish=False)
+    events: Any = mistral(settings).chat.stream(**wanted)
+    return _tokens((event.data for event in events), events.close, must_finish=True)
 
 
 def client(settings: ModelSettings) -> Mistral | OpenAI:
@@ -98,41 +86,30 @@ def server(settings: ModelSettings) -> OpenAI:
     return OpenAI(base_url=settings.llm_base_url, api_key=key, timeout=timeout, max_retries=0)
 
 
-def _whole(events: Iterator[Any]) -> Iterator[Any]:
-    """The chunks of a stream; without a finish reason the connection was dropped."""
-    finished = False
-    for event in events:
-        finished = finished or any(choice.finish_reason for choice in event.data.choices)
-        yield event.data
-    if not finished:
-        raise ConnectionError("the stream ended early")
-
-
-def _some(chunks: Iterator[Any]) -> Iterator[Any]:
-    """The chunks. No chunk at all means that this is no model, but a log-in page or the like."""
-    none = True
-    for chunk in chunks:
-        none = False
-        yield chunk
-    if none:
-        raise ValueError("the response has no chunks")
-
-
-def _tokens(chunks: Iterator[Any], close: Callable[[], object]) -> Iterator[Token]:
-    """The text of each streamed chunk: a string, or a list of parts when the model reasons."""
+def _tokens(
+    chunks: Iterator[Any], close: Callable[[], object], must_finish: bool
+) -> Iterator[Token]:
+    """The text of each streamed chunk; local servers may omit the finish reason."""
+    some = finished = False
     try:
         for chunk in chunks:
+            some = True
             if usage := getattr(chunk, "usage", None):
                 yield Token("", usage.prompt_tokens or 0, usage.completion_tokens or 0)
             for choice in chunk.choices[:1]:
+                finished = finished or bool(choice.finish_reason)
                 if words := _words(getattr(getattr(choice, "delta", None), "content", None)):
                     yield Token(words)
     finally:
         close()
+    if not some:  # this is no model, but a log-in page or the like
+        raise ValueError("the response has no chunks")
+    if must_finish and not finished:  # the connection was dropped
+        raise ConnectionError("the stream ended early")
 
 
 def _words(content: Any) -> str:
-    """The text of the answer, without the reasoning before it."""
+    """The text of the answer: a string, or a list of parts when the model reasons before it."""
     if content is None or isinstance(content, str):
         return content or ""
     parts = (part if isinstance(part, dict) else vars(part) for part in content)

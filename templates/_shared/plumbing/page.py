@@ -1,7 +1,5 @@
 """What every page needs: shutdown on Ctrl-C and SIGTERM, and Markdown that is safe to show."""
 
-from __future__ import annotations
-
 import re
 import signal
 import threading

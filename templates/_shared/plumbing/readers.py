@@ -1,7 +1,5 @@
 """Readers: turn the bytes of a file into pages of text, one reader for each file type."""
 
-from __future__ import annotations
-
 import csv
 import io
 import logging

@@ -1,7 +1,5 @@
 """Calls to a model: retries, the rate limit, and error messages that users may see."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading
@@ -59,13 +57,12 @@ def retry(
         try:
             return call()
         except Exception as error:
-            wait = _retry_after(error, pause)
+            wait, pause = _retry_after(error, pause), min(2 * pause, 30.0)
             longest = patience if patience and status(error) == 429 else settings.patience
             if not is_passing(error) or clock.now() + wait - started > longest:
                 raise
             log.info("%s: trying again in %.1f s (%s)", model, wait, type(error).__name__)
         _sleep(wait, stop, clock)
-        pause = min(2 * pause, 30.0)
 
 
 class RateLimiter:
@@ -147,9 +144,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def _retry_after(error: Exception, default: float) -> float:
-    headers = getattr(error, "headers", None) or getattr(
-        getattr(error, "response", None), "headers", {}
-    )
+    headers = getattr(getattr(error, "response", error), "headers", {})
     try:
         return max(0.0, float(headers.get("retry-after", default)))
     except ValueError:  # an HTTP date: rare, so use our own pause

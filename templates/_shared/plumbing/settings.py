@@ -1,7 +1,5 @@
 """The settings that every app has: the model, its limits, and the page's address."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

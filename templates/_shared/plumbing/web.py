@@ -1,12 +1,10 @@
 """Downloads public web pages and files; refuses addresses inside your own network."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,50 +13,34 @@ from urllib.parse import urljoin, urlsplit
 from plumbing.readers import READERS, Unreadable
 
 MAX_REDIRECTS = 5
-FETCH_SECONDS = 20
+SECONDS = 20  # for a whole download
 
 
 def fetch(
     url: str,
     max_mb: int,
     allowed: Callable[[str], bool] | None = None,
-    seconds: float = FETCH_SECONDS,
-    timer: Callable[[float, Callable[[], None]], threading.Timer] = threading.Timer,
+    seconds: float = SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[str, bytes]:
-    """Download a page or file; returns its file extension (".html") and its bytes.
+    """Download a page or file: its file extension (".html") and its bytes. Raises Unreadable.
 
-    Addresses of this machine or its network are refused, also after a redirect.
-    `allowed` decides on an IP address. Raises Unreadable.
+    `allowed` decides on an IP address, also after a redirect; by default it must be public.
     """
     import httpx2
 
-    # No proxy from the environment: it would look up the name again, after our check.
-    client = httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted())
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        client.close()
-
-    alarm = timer(seconds, give_up)  # the client's own time limit is for each read, not the whole
     try:
-        alarm.start()
-        for _ in range(MAX_REDIRECTS + 1):
-            with client.stream("GET", **_checked(url, allowed or is_public)) as response:
-                if not response.has_redirect_location:
-                    response.raise_for_status()
-                    data = _body(response.iter_bytes(), max_mb)
-                    return _ending(url, response.headers.get("content-type", "")), data
-                url = urljoin(url, response.headers["location"])
+        # No proxy from the environment: it would look up the name again, after our check.
+        with httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted()) as client:
+            for _ in range(MAX_REDIRECTS + 1):
+                with client.stream("GET", **_checked(url, allowed or is_public)) as response:
+                    if not response.has_redirect_location:
+                        data = _download(response, max_mb, seconds, clock)
+                        return _ending(url, response.headers.get("content-type", "")), data
+                    url = urljoin(url, response.headers["location"])
         raise Unreadable("redirects too often")
-    except httpx2.HTTPStatusError as error:
-        raise Unreadable(f"the server answered {error.response.status_code}") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError) as error:
-        cause = f"more than {seconds:g} seconds" if late.is_set() else type(error).__name__
-        raise Unreadable(f"could not be fetched ({cause})") from error
-    finally:
-        alarm.cancel()
-        client.close()
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        raise Unreadable(f"could not be fetched ({type(error).__name__})") from error
 
 
 @cache
@@ -68,12 +50,16 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)  # slower than a small page
 
 
-def _body(chunks: Iterable[bytes], max_mb: int) -> bytes:
-    data = bytearray()
-    for chunk in chunks:
+def _download(response: Any, max_mb: int, seconds: float, clock: Callable[[], float]) -> bytes:
+    if response.is_error:
+        raise Unreadable(f"the server answered {response.status_code}")
+    data, end = bytearray(), clock() + seconds
+    for chunk in response.iter_bytes():
         data += chunk
         if len(data) > max_mb * 2**20:
             raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
+        if clock() > end:
+            raise Unreadable(f"could not be fetched (more than {seconds:g} seconds)")
     return bytes(data)
 
 

@@ -1,19 +1,17 @@
 """The command line: `uv run python -m rag ingest | search | ask | status`."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.markup import escape
 
 from rag import bm25, chunks, index_state, ingest, pipeline, prompts
 from rag.settings import SETTINGS
@@ -78,8 +76,7 @@ def ask(question: str, as_json: Json = False) -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show which model answers, and whether the index is up to date."""
-    now = index_state.status()
-    about = {
+    values = {
         "provider": SETTINGS.provider,
         "chat_model": SETTINGS.chat,
         "embed_model": SETTINGS.embedder,
@@ -88,28 +85,17 @@ def status(as_json: Json = False) -> None:
         "question": next(iter(SETTINGS.examples), ""),
         "docs": chunks.name_of(SETTINGS.docs),
         "index": chunks.name_of(SETTINGS.index),
+        **asdict(index_state.status()),
     }
     if as_json:
-        _print_json(about | asdict(now))
+        _print_json(values)
         return
-    for title, text in _rows(now):
-        screen.print(f"{title:<10}  {text}", markup=False, highlight=False, soft_wrap=True)
-    if now.busy:
-        screen.print("The app has the index open: add documents there, or restart it.")
-    elif now.new or now.changed or now.gone or now.damage:
-        screen.print("To bring the index up to date: uv run python -m rag ingest")
-
-
-def _rows(now: index_state.Status) -> Iterator[tuple[str, str]]:
-    yield "Model", SETTINGS.chat or "none (offline mode)"
-    yield "Retrieval", f"BM25 and dense ({SETTINGS.embedder})" if SETTINGS.embedder else "BM25"
-    yield "Address", f"{SETTINGS.host}, port {SETTINGS.port or '7860, or the next free one'}"
-    index = chunks.name_of(SETTINGS.index)
-    yield "Index", f"{index}: {now.documents} documents, {now.chunks} chunks"
-    for title in ("New", "Changed", "Gone", "Unreadable"):
-        yield from ((title, name) for name in getattr(now, title.lower()))
-    if now.damage:
-        yield "Damaged", now.damage
+    for name, value in values.items():
+        for each in value if isinstance(value, tuple) else [value]:
+            screen.print(f"{name:<12} {each}", markup=False, highlight=False, soft_wrap=True)
+    if values["new"] or values["changed"] or values["gone"] or values["damage"]:
+        fix = "restart the app" if values["busy"] else "uv run python -m rag ingest"
+        screen.print(f"To bring the index up to date: {fix}")
 
 
 def _print_json(values: object) -> None:
@@ -147,8 +133,11 @@ def ready() -> None:
 def run_ingest(paths: list[str] | None = None) -> bool:
     """Ingest with a progress bar and a line per problem; True if there was no problem."""
     try:
-        with _bar() as show:
-            result = ingest.ingest(paths, progress=show)
+        with notes.status("Reading documents") as line:
+            result = ingest.ingest(
+                paths,
+                progress=lambda n, of, now: line.update(f"Reading {n} of {of}: {escape(now)}"),
+            )
     except (index_state.IndexBusy, bm25.IndexCorrupted) as error:  # the next ingest repairs it
         busy = isinstance(error, index_state.IndexBusy)
         notes.print(str(error) if busy else pipeline.CORRUPTED, style="yellow", highlight=False)
@@ -164,18 +153,6 @@ def run_ingest(paths: list[str] | None = None) -> bool:
         highlight=False,
     )
     return not result.problems
-
-
-@contextmanager
-def _bar() -> Iterator[ingest.Progress]:
-    columns = TextColumn("Reading documents"), BarColumn(), MofNCompleteColumn()
-    name = TextColumn("{task.description}", markup=False)
-    hidden = not notes.is_terminal
-    with Progress(*columns, name, console=notes, transient=True, disable=hidden) as bar:
-        task = bar.add_task("")
-        yield lambda done, total, now: bar.update(
-            task, completed=done, total=total, description=now
-        )
 
 
 if __name__ == "__main__":

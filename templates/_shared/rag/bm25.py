@@ -5,12 +5,11 @@ they find compounds and endings that a stemmer misses ("Netzwerk" in "Netzwerkad
 """
 
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from rag.chunks import Chunk, Hit
+from rag.chunks import Chunk
 from rag.text import STOP_WORDS, guess_language, ngrams, stem, without, words
 
 FILE, MARK = "keywords.db", "keywords.db-damaged"  # the second is created when corruption is found
@@ -91,19 +90,19 @@ def _delete_chunks(db: sqlite3.Connection, source: str) -> None:
     db.execute("DELETE FROM chunks WHERE source = ?", (source,))
 
 
-def search(folder: Path, question: str, limit: int) -> list[Hit]:
-    """The best hits for a question, best first; any text is a valid question."""
+def search(folder: Path, question: str, limit: int) -> list[str]:
+    """The ids of the best chunks for a question, best first; any text is a valid question."""
     with _database(folder) as db:
         query = _query(db, question)
         if not query or limit < 1:
             return []
         rows = db.execute(
-            "SELECT id, -score FROM chunks JOIN (SELECT rowid, rank AS score "
-            "FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?) AS best ON number = best.rowid "
+            "SELECT id FROM chunks JOIN (SELECT rowid, rank AS score FROM terms "
+            "WHERE terms MATCH ? ORDER BY rank LIMIT ?) AS best ON number = best.rowid "
             "ORDER BY score",
             (query, limit),
         )
-        return [Hit(name, score) for name, score in rows]
+        return [name for (name,) in rows]
 
 
 def _query(db: sqlite3.Connection, question: str) -> str:
@@ -173,23 +172,14 @@ def version(db: sqlite3.Connection) -> int:
 
 def _create(db: sqlite3.Connection) -> None:
     """Create the tables, or convert those of the version before."""
-    _use_write_ahead_log(db)
+    with suppress(sqlite3.OperationalError):  # another process is doing it
+        db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not block each other
     with db:
         db.execute("BEGIN IMMEDIATE")
-        if (old := version(db)) != VERSION:  # another process may have been faster
-            for statement in _FROM_VERSION_2 if old == 2 else _SCHEMA:
+        old = version(db)
+        if old not in (0, 2, VERSION):
+            raise IndexCorrupted(f"{FILE}: version {old} is unknown")
+        if old != VERSION:  # another process may have been faster
+            for statement in _FROM_VERSION_2 if old else _SCHEMA:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _use_write_ahead_log(db: sqlite3.Connection) -> None:
-    """Use write-ahead logging: readers and the writer do not block each other."""
-    deadline = time.monotonic() + WAIT
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:  # this statement ignores the timeout
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)

@@ -1,7 +1,5 @@
 """From documents to chunks: finds, loads and splits files and web pages."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -28,14 +26,6 @@ class Chunk:
     page: int | None
     section: str
     start: int
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A search result: a chunk's id and its score (higher is better)."""
-
-    id: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -107,21 +97,12 @@ def is_url(name: str | Path) -> bool:
 
 def load(name: str, known_digest: str | None, settings: Settings) -> Document | None:
     """A document split into chunks; None if its digest is the known one. Raises Unreadable."""
-    kind, data, digest = load_bytes(name, settings)
+    max_mb, size, overlap = settings.max_file_mb, settings.chunk_size, settings.chunk_overlap
+    kind, data = fetch(name, max_mb) if is_url(name) else _read_file(ROOT / name, max_mb)
+    digest = hashlib.sha256(f"{size} {overlap} ".encode() + data).hexdigest()
     if digest == known_digest:
         return None
-    pages = read(kind, data)
-    return Document(name, digest, split(name, pages, settings.chunk_size, settings.chunk_overlap))
-
-
-def load_bytes(name: str, settings: Settings) -> tuple[str, bytes, str]:
-    """A document's file extension (".md"), its bytes and its digest. Raises Unreadable."""
-    if is_url(name):
-        kind, data = fetch(name, settings.max_file_mb)
-    else:
-        kind, data = _read_file(ROOT / name, settings.max_file_mb)
-    how = f"{settings.chunk_size} {settings.chunk_overlap} "
-    return kind, data, hashlib.sha256(how.encode() + data).hexdigest()
+    return Document(name, digest, split(name, read(kind, data), size, overlap))
 
 
 def _read_file(path: Path, max_mb: int) -> tuple[str, bytes]:

@@ -1,13 +1,11 @@
 """The state of the index: whether it is locked, corrupted, or out of date."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -55,39 +53,29 @@ def status(settings: Settings = SETTINGS, seconds: float = 1.0) -> Status:
                 damage = "the vectors are missing"
     except IndexCorrupted as error:
         damage = str(error)
-    waiting, problems = _compare(known, settings)
-    trial = threading.Thread(target=_try, args=(waiting, problems, settings), daemon=True)
+    names = chunks.find_all(known, settings)
+    read: dict[str, str] = {}  # "" if it is up to date, else why it cannot be read
+    _try([name for name in names if name in known], known, settings, read)
+    new = [name for name in names if name not in known]
+    trial = threading.Thread(target=_try, args=(new, {}, settings, read), daemon=True)
     trial.start()
     trial.join(seconds)  # a single document may take minutes
-    problems = problems.copy()
-    fine = [name for name in waiting if name not in problems]
-    new = tuple(name for name in fine if name not in known)
-    changed = tuple(name for name in fine if name in known)
+    read = read.copy()
+    added = tuple(name for name in new if name not in read)
+    changed = tuple(name for name in names if name in known and name not in read)
     gone = tuple(chunks.find_gone(known))
-    unreadable = tuple(f"{name}: {problem}" for name, problem in problems.items())
-    return Status(len(known), count, new, changed, gone, unreadable, busy, damage)
+    unreadable = tuple(f"{name}: {problem}" for name, problem in read.items() if problem)
+    return Status(len(known), count, added, changed, gone, unreadable, busy, damage)
 
 
-def _compare(known: dict[str, str], settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The documents that an ingest would read, and the problems of others."""
-    waiting, problems = list[str](), dict[str, str]()
-    for name in chunks.find_all(known, settings):
-        try:
-            if chunks.is_url(name) or known.get(name) != chunks.load_bytes(name, settings)[-1]:
-                waiting.append(name)
-        except Unreadable as error:
-            problems[name] = str(error)
-    return waiting, problems
-
-
-def _try(names: Sequence[str], problems: dict[str, str], settings: Settings) -> None:
-    """Read files as an ingest would, and collect the problems."""
+def _try(names: list[str], known: dict[str, str], settings: Settings, read: dict[str, str]) -> None:
+    """Read files as an ingest would; add those that are up to date or unreadable to `read`."""
     for name in names:
         try:
-            if not chunks.is_url(name):
-                chunks.load(name, None, settings)
+            if not chunks.is_url(name) and not chunks.load(name, known.get(name), settings):
+                read[name] = ""
         except Unreadable as error:
-            problems[name] = str(error)
+            read[name] = str(error)
 
 
 # Locks: two processes that write to one vector store damage it silently
@@ -135,7 +123,9 @@ def look(folder: Path) -> tuple[dict[str, str], int]:
     if (folder / bm25.MARK).exists():
         raise IndexCorrupted(f"{file.name}: a part could not be read")
     with _checked(file) as db:
-        table = "passages" if bm25.version(db) == 2 else "chunks"  # version 2 is converted later
+        if not (version := bm25.version(db)):  # interrupted before it had any tables
+            return {}, 0
+        table = "passages" if version == 2 else "chunks"  # the next ingest converts version 2
         [[count]] = db.execute(f"SELECT count(*) FROM {table}")
         return dict(db.execute("SELECT source, digest FROM sources")), count
 

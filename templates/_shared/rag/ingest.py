@@ -1,7 +1,5 @@
 """Keeps the index in sync with docs/: adds, updates, removes."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence

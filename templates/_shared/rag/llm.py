@@ -1,9 +1,8 @@
 """Chooses the models, here only: one for chat, one for embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from plumbing import clients
 from plumbing.clients import Token, stream
@@ -29,11 +28,12 @@ def embed(
     `patience`: how long one request may wait for the rate limit, in seconds. Raises
     ModelUnavailable.
     """
-    call = _embed_server if settings.provider == "server" else _embed_mistral
     # Optional: without embeddings, search uses keywords alone.
     with polite_errors(settings.embedder, settings, optional=True):
         for batch in batches(texts):
-            vectors = retry(partial(call, batch, settings), settings.embedder, settings, patience)
+            vectors = retry(
+                partial(_vectors, batch, settings), settings.embedder, settings, patience
+            )
             if len(vectors) != len(batch):
                 raise ValueError(f"{len(batch)} texts gave {len(vectors)} vectors")
             yield vectors
@@ -51,15 +51,12 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _embed_mistral(texts: Sequence[str], settings: Settings) -> list[Vector]:
-    client = clients.mistral(settings)
-    reply = client.embeddings.create(model=settings.embedder, inputs=list(texts))
+def _vectors(texts: Sequence[str], settings: Settings) -> list[Vector]:
+    reply: Any
+    if settings.provider == "server":
+        create = clients.server(settings).embeddings.create
+        reply = create(model=settings.embedder, input=list(texts), encoding_format="float")
+    else:
+        create_ours = clients.mistral(settings).embeddings.create
+        reply = create_ours(model=settings.embedder, inputs=list(texts))
     return [list(item.embedding or []) for item in reply.data]
-
-
-def _embed_server(texts: Sequence[str], settings: Settings) -> list[Vector]:
-    client = clients.server(settings)
-    reply = client.embeddings.create(
-        model=settings.embedder, input=list(texts), encoding_format="float"
-    )
-    return [list(item.embedding) for item in reply.data]

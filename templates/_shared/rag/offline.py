@@ -1,7 +1,5 @@
 """Offline mode: answers without a model, by quoting the sentences that match the question."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Retrieval and answer, the whole app on one screen: search, prompt, model, citations."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +8,7 @@ from dataclasses import dataclass, replace
 from plumbing import clients
 from plumbing.retries import ModelUnavailable
 from rag import bm25, llm, offline, prompts
-from rag.chunks import Chunk, Citation, Hit
+from rag.chunks import Chunk, Citation
 from rag.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
@@ -59,14 +57,14 @@ def retrieve(question: str, limit: int = 0, settings: Settings = SETTINGS) -> li
         (bm25_weight, bm25.search(folder, question, DEPTH)),
         (dense_weight, _dense(question, settings)),
     )
-    for weight, hits in searches:
-        for rank, hit in enumerate(hits, start=1):
-            scores[hit.id] = scores.get(hit.id, 0.0) + weight / (RANK_OFFSET + rank)
+    for weight, ids in searches:
+        for rank, name in enumerate(ids, start=1):
+            scores[name] = scores.get(name, 0.0) + weight / (RANK_OFFSET + rank)
     best = sorted(scores, key=lambda id: -scores[id])[: limit or settings.top_k]
     return [Retrieved(chunk, scores[chunk.id]) for chunk in bm25.fetch(folder, best)]
 
 
-def _dense(question: str, settings: Settings) -> list[Hit]:
+def _dense(question: str, settings: Settings) -> list[str]:
     if not settings.embedder or not question.strip():
         return []
     from rag import vector_store
@@ -95,8 +93,7 @@ def stream(
     question: str, history: Sequence[prompts.Message] = (), settings: Settings = SETTINGS
 ) -> Iterator[Answer]:
     """Stream the answer; the last one is complete. Never raises for a model or a damaged index."""
-    started = time.perf_counter()
-    question, notice = question.strip()[:QUESTION_CHARS], ""
+    started, question = time.perf_counter(), question.strip()[:QUESTION_CHARS]
     if not question:
         yield Answer(prompts.NO_QUESTION)
         return
@@ -106,17 +103,23 @@ def stream(
         log.warning("the index is damaged: %s", error)
         yield Answer(CORRUPTED)
         return
-    chunks = [each.chunk for each in found]
+    for step in _steps(question, [each.chunk for each in found], history, settings):
+        yield replace(step, seconds=time.perf_counter() - started)
+
+
+def _steps(
+    question: str, chunks: list[Chunk], history: Sequence[prompts.Message], settings: Settings
+) -> Iterator[Answer]:
+    """The model's answer; if the model fails, the offline answer with a notice."""
+    notice = ""
     if settings.provider != "offline":
-        messages = prompts.build(question, chunks, history[-HISTORY:])
         try:
-            for step in _ask(messages, chunks, settings):
-                yield replace(step, seconds=time.perf_counter() - started)
+            yield from _ask(prompts.build(question, chunks, history[-HISTORY:]), chunks, settings)
             return
         except ModelUnavailable as error:
             notice = str(error)
     text, citations = prompts.cited(offline.answer(question, chunks), chunks)
-    yield Answer(text, citations, seconds=time.perf_counter() - started, notice=notice)
+    yield Answer(text, citations, notice=notice)
 
 
 def _ask(

@@ -1,7 +1,5 @@
 """All prompts, and how citations in the answer are read. Change the style of the answers here."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

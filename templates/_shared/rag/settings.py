@@ -1,7 +1,5 @@
 """All settings of this app, read once from the environment and `.env`."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from urllib.parse import urlsplit

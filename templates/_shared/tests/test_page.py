@@ -31,12 +31,3 @@ def test_a_signal_ends_the_app(kind: str, begin: str) -> None:
     )
     assert done.stdout.split() == ["waiting", "ended"]
     assert done.returncode == 0
-
-
-def test_a_signal_interrupts_what_is_running() -> None:
-    code = APP.format(kind="SIGTERM", begin="signal.raise_signal(signal.SIGTERM)")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert "waiting" not in done.stdout
-    assert "KeyboardInterrupt" in done.stderr

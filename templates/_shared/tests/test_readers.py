@@ -129,8 +129,6 @@ def test_a_file_that_cannot_be_read_gives_one_line(ending: str, data: bytes, exp
     assert "\n" not in message
 
 
-def test_a_document_that_unpacks_to_too_much_is_rejected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_document_that_unpacks_to_too_much_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "MAX_UNPACKED_MB", 0)
     assert problem(".docx", saved(Document())).startswith("unpacks to more than")

@@ -1,8 +1,6 @@
 """The vector store: Chroma, in the index folder or on the server at STORE_URL."""
 
 # requires: chromadb>=1.5.9,<2
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -12,7 +10,7 @@ from urllib.parse import urlsplit
 import chromadb
 from chromadb.api import ClientAPI
 
-from rag.chunks import Chunk, Hit, Vector
+from rag.chunks import Chunk, Vector
 from rag.settings import SETTINGS
 
 BATCH = 5000  # Chroma accepts at most 5,461 per call
@@ -31,15 +29,10 @@ def add(folder: Path, chunks: Sequence[Chunk], vectors: Sequence[Vector]) -> Non
         )
 
 
-def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
-    """The nearest chunks, best first; the score is the cosine similarity (1 is the best)."""
-    found = _collection(folder).query(
-        query_embeddings=list[Sequence[float] | Sequence[int]]([vector]),
-        n_results=limit,
-        include=["distances"],
-    )
-    distances = (found["distances"] or [[]])[0]
-    return [Hit(id, 1 - distance) for id, distance in zip(found["ids"][0], distances, strict=True)]
+def search(folder: Path, vector: Vector, limit: int) -> list[str]:
+    """The ids of the nearest chunks by cosine similarity, best first."""
+    wanted = list[Sequence[float] | Sequence[int]]([vector])
+    return _collection(folder).query(query_embeddings=wanted, n_results=limit, include=[])["ids"][0]
 
 
 def remove(folder: Path, source: str) -> None:

@@ -1,8 +1,6 @@
 """The vector store: Qdrant, in the index folder or on the server at STORE_URL."""
 
 # requires: qdrant-client>=1.16,<2
-from __future__ import annotations
-
 import atexit
 import threading
 import uuid
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient, models
 
-from rag.chunks import Chunk, Hit, Vector
+from rag.chunks import Chunk, Vector
 from rag.settings import SETTINGS
 
 BATCH = 256
@@ -39,13 +37,13 @@ def add(folder: Path, chunks: Sequence[Chunk], vectors: Sequence[Vector]) -> Non
         client.upsert(name, points[start : start + BATCH], wait=True)
 
 
-def search(folder: Path, vector: Vector, limit: int) -> list[Hit]:
-    """The nearest chunks, best first; the score is the cosine similarity (1 is the best)."""
+def search(folder: Path, vector: Vector, limit: int) -> list[str]:
+    """The ids of the nearest chunks by cosine similarity, best first."""
     client, name = _client(folder), _name(folder)
     if not client.collection_exists(name):
         return []
     points = client.query_points(name, query=vector, limit=limit).points
-    return [Hit((point.payload or {})["id"], point.score) for point in points]
+    return [(point.payload or {})["id"] for point in points]
 
 
 def remove(folder: Path, source: str) -> None:

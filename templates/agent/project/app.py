@@ -209,10 +209,10 @@ def _plain(event: Event) -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Load LangChain, the tools and the MCP servers in the background."""
-    from agent import mcp
+    """Load LangChain, and the tools in the background."""
+    from agent.toolbox import toolbox
 
-    for problem in mcp.toolbox()[1]:
+    for problem in toolbox()[1]:
         print(problem, flush=True)
     _runner().waiting("none")  # builds the graph
 

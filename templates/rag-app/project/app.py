@@ -1,7 +1,5 @@
 """The web app: `uv run app.py`. Chat, the sources of each answer, and the documents."""
 
-from __future__ import annotations
-
 import html
 import importlib.util
 import json
@@ -198,21 +196,18 @@ def main() -> None:
     catch_signals()
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
+    page = build().queue(default_concurrency_limit=8)  # simultaneous users
     try:
-        _, address, _ = (
-            build()
-            .queue(default_concurrency_limit=8)
-            .launch(  # simultaneous users
-                server_name=SETTINGS.host,
-                server_port=SETTINGS.port or None,
-                theme=THEME,
-                css_paths=Path(__file__).parent / "style.css",
-                footer_links=[],
-                mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
-                max_file_size=f"{SETTINGS.max_file_mb}mb",
-                prevent_thread_lock=True,
-                quiet=True,
-            )
+        _, address, _ = page.launch(
+            server_name=SETTINGS.host,
+            server_port=SETTINGS.port or None,
+            theme=THEME,
+            css_paths=Path(__file__).parent / "style.css",
+            footer_links=[],
+            mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
+            max_file_size=f"{SETTINGS.max_file_mb}mb",
+            prevent_thread_lock=True,
+            quiet=True,
         )
     except OSError as error:
         sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")

@@ -430,7 +430,7 @@ def test_the_first_unreadable_document_is_named_and_the_others_counted(
 
 # Index
 
-WELL = AppStatus(docs="docs", index="index/keywords", documents=10, passages=70)
+WELL = AppStatus(docs="docs", index="index/keywords", documents=10, chunks=70)
 
 
 def indexed(project: ProjectFiles, **changes: object) -> Finding:
@@ -441,11 +441,11 @@ def indexed(project: ProjectFiles, **changes: object) -> Finding:
 def test_an_index_in_sync_is_ok(project: ProjectFiles) -> None:
     finding = indexed(project)
     assert finding.status is Status.OK
-    assert finding.message == "index/keywords has 10 documents in 70 passages"
+    assert finding.message == "index/keywords has 10 documents in 70 chunks"
 
 
 def test_without_documents_there_is_nothing_to_index(project: ProjectFiles) -> None:
-    assert indexed(project, documents=0, passages=0).status is Status.OK
+    assert indexed(project, documents=0, chunks=0).status is Status.OK
 
 
 def test_an_index_that_may_not_be_read_fails(project: ProjectFiles) -> None:
@@ -454,8 +454,8 @@ def test_an_index_that_may_not_be_read_fails(project: ProjectFiles) -> None:
 
 
 def test_one_document_is_one_document(project: ProjectFiles) -> None:
-    finding = indexed(project, documents=1, passages=1)
-    assert finding.message.endswith("has 1 document in 1 passage")
+    finding = indexed(project, documents=1, chunks=1)
+    assert finding.message.endswith("has 1 document in 1 chunk")
 
 
 def test_an_index_that_is_out_of_date_is_a_warning_that_can_be_repaired(

@@ -39,8 +39,8 @@ def check(context: Context) -> Finding:
     if not waiting and not app.documents:
         return ok("empty: there are no documents yet")
     if not waiting:
-        passages = counted(app.passages, "passage")
-        return ok(f"{app.index} has {counted(app.documents, 'document')} in {passages}")
+        chunks = counted(app.chunks, "chunk")
+        return ok(f"{app.index} has {counted(app.documents, 'document')} in {chunks}")
     fix, repair = _ingest(context, app)
     if not app.documents:
         return warning(_absent(context, app), fix, repair)

@@ -129,7 +129,7 @@ def delete(chat: Chat) -> None:
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show the model, the address, the tools, and the number of conversations."""
-    from agent.mcp import toolbox
+    from agent.toolbox import toolbox
 
     tools, problems = toolbox()
     about: dict[str, Any] = {

@@ -25,7 +25,6 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import BaseModel, ValidationError
 
 from agent import llm, offline, prompts
 from agent.events import (
@@ -78,24 +77,8 @@ def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
     return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
 
 
-def problem_with(decision: Decision, name: str, tools: Sequence[BaseTool]) -> str:
-    """The problem with a person's decision or its edited arguments, in one line."""
-    if decision.choice not in {"approve", "edit", "refuse"}:
-        return prompts.NO_SUCH_CHOICE
-    tool = next((tool for tool in tools if tool.name == name), None)
-    schema = tool.tool_call_schema if tool else None
-    try:
-        if decision.choice == "edit" and isinstance(schema, type) and issubclass(schema, BaseModel):
-            schema.model_validate(dict(decision.args or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return prompts.BAD_EDIT.format(problem=f"{place}: {first['msg']}")
-    return ""
-
-
 def as_langchain(decision: Decision, name: str) -> dict[str, Any]:
-    """A decision in the format of LangChain's HumanInTheLoopMiddleware."""
+    """A decision in LangChain's format; anything but approve and edit is a rejection."""
     if decision.choice == "edit":
         edited = {"name": name, "args": dict(decision.args or {})}
         return {"type": "edit", "edited_action": edited}

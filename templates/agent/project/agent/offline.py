@@ -17,7 +17,7 @@ from agent import prompts
 LEAD = "This is offline mode: it follows fixed rules and uses no model. It ran:"
 NO_RULE = """\
 This task needs a model: offline mode only follows fixed rules. It can calculate, count days, list,
-read, search and write files, answer the sample questions about the database, and read a web page.
+read, search and write files, and answer the sample questions about the database.
 Put a key into `.env` as MISTRAL_API_KEY and start the app again."""
 LINES = 20  # of a result in the answer
 

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
-from agent import attachments, llm, mcp, memory, prompts
+from agent import attachments, llm, memory, prompts
 from agent.events import (
     CURRENT_RUN,
     Answer,
@@ -35,8 +35,9 @@ from agent.events import (
     pending,
 )
 from agent.graph import build
-from agent.middleware import as_langchain, problem_with
+from agent.middleware import as_langchain
 from agent.settings import SETTINGS, Settings
+from agent.toolbox import toolbox
 from plumbing import retries
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
         _close(this, chat, graph, prompts.NOT_APPROVED)
     first = not memory.events(this.settings.memory, chat)
     this.emit(replace(task, files=tuple(Path(file).name for file in task.files)))
-    for problem in mcp.toolbox(this.settings)[1] if first else ():
+    for problem in toolbox()[1] if first else ():
         this.emit(Notice(problem))
     prepared = this.cancellable(partial(attachments.prepare, task.text, task.files, this.settings))
     for notice in prepared.notices:
@@ -144,7 +145,7 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
 def _resume(
     this: Run, chat: str, graph: Graph, decisions: Sequence[Decision]
 ) -> Command[Any] | None:
-    """The graph's input for a person's decisions; None when no call waits for a valid one."""
+    """The graph's input for a person's decisions; None when no call waits for one."""
     before = memory.events(this.settings.memory, chat)
     this.emitted = {event.id for event in before if isinstance(event, Call)}
     this.usage = last(Usage, before) or Usage()
@@ -154,9 +155,6 @@ def _resume(
             this.queue.put(Notice(prompts.NOT_WAITING))
             continue
         call = asked[decision.id].value
-        if problem := problem_with(decision, call["name"], mcp.toolbox(this.settings)[0]):
-            this.queue.put(Notice(problem))
-            continue
         this.emit(decision)
         answers[asked[decision.id].id] = as_langchain(decision, call["name"])
     return Command(resume=answers) if answers else None
@@ -242,4 +240,4 @@ def _graph(settings: Settings) -> Graph:
         summarizer=partial(llm.summarize, settings),
         trim_tokens_to_summarize=None,
     )
-    return build(model, mcp.toolbox(settings)[0], shorten, memory.saver(settings.memory))
+    return build(model, toolbox()[0], shorten, memory.saver(settings.memory))

@@ -59,8 +59,6 @@ class Settings(ModelSettings):
     rows: int = Field(default=50, ge=1)  # of a query's result
     max_file_mb: int = Field(default=20, ge=1)
 
-    mcp_file: Path = Path("mcp.json")  # MCP servers with more tools
-
     # Memory
     memory_dir: Path = Path("memory")
     context_tokens: int = Field(default=24_000, ge=1000)  # a longer conversation is summarised
@@ -74,11 +72,6 @@ class Settings(ModelSettings):
     def databases(self) -> Path:
         """The folder of the SQLite databases that the tools may query."""
         return ROOT / self.databases_dir
-
-    @property
-    def mcp(self) -> Path:
-        """The file that lists the MCP servers."""
-        return ROOT / self.mcp_file
 
     @property
     def memory(self) -> Path:

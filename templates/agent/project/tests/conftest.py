@@ -43,7 +43,7 @@ SETTINGS.databases.mkdir()
 for database in (ROOT / "data").glob("*.db"):
     shutil.copy(database, SETTINGS.databases)
 
-from mistral_server import CHAT, Body, MistralServer, Reply  # noqa: E402
+from mistral_server import CHAT, Body, MistralServer  # noqa: E402
 
 from agent import memory, middleware, prompts, runner  # noqa: E402
 from agent.events import Approval, Decision, Draft, Event, Task  # noqa: E402
@@ -137,7 +137,7 @@ class Talk:
     server: MistralServer
     chat: str = field(default_factory=memory.new_id)
 
-    def will(self, *replies: Reply) -> None:
+    def will(self, *replies: Any) -> None:
         """What the model will reply."""
         self.server.will(*replies)
 

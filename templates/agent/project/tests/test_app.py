@@ -80,13 +80,6 @@ def test_a_call_runs_with_the_arguments_edited_on_the_card(chat: str, workspace:
     assert decision.choice == "edit"
 
 
-def test_the_reason_of_a_rejection_is_shown(chat: str, workspace: Path) -> None:
-    do(chat, WRITES)
-    last = list(app.decide("refuse", "wrong name", chat, "note.md", "Hello", "", ""))[-1]
-    assert "wrong name" in last[CHAT][-1]["content"]
-    assert not (workspace / "note.md").exists()
-
-
 def test_numbers_and_lists_are_edited_as_json_and_the_other_arguments_only_shown() -> None:
     args = {"to": ["a"], "count": 1, "text": "Hi", "more": None, "e": "<e>"}
     *_, head, _, to, count, text, _ = ui.page_state([Approval("a", "send", args)])

@@ -4,11 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
-from agent.__main__ import WAITS, app, main
-from agent.settings import ROOT, SETTINGS, Settings, load
+from agent.__main__ import WAITS, app
+from agent.settings import ROOT, SETTINGS
 
 ASKED = "What is 2 * 21?"
 WRITES = 'Write "Grüße, 茶" to note.md.'
@@ -58,7 +57,7 @@ def test_a_waiting_call_can_be_approved_after_a_restart(workspace: Path) -> None
     assert done.returncode == WAITS
     assert f"uv run python -m agent approve {newest()}" in done.stderr.decode("utf-8")
     assert not (workspace / "note.md").exists()
-    assert run("approve", newest())[0] == 0
+    assert start("approve", newest()).returncode == 0
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Grüße, 茶"
     assert run("approve", newest())[0] == 1  # no call waits any more
 
@@ -67,14 +66,6 @@ def test_a_task_that_no_offline_rule_fits_ends_with_1() -> None:
     code, out, _ = run("do", "Compose a fugue.")
     assert code == 1
     assert "needs a model" in out
-
-
-def test_arguments_can_be_edited(workspace: Path) -> None:
-    run("do", WRITES)
-    args = json.dumps({"path": "other.md", "text": "Hi"})
-    assert run("approve", newest(), "--args", args)[0] == 0
-    assert (workspace / "other.md").read_text(encoding="utf-8") == "Hi"
-    assert run("approve", newest(), "--args", "{oops")[0] == 2
 
 
 def test_a_waiting_call_can_be_rejected_with_a_reason(workspace: Path) -> None:
@@ -111,42 +102,11 @@ def test_a_missing_file_is_named() -> None:
     assert "nowhere.csv" in notes
 
 
-def test_without_words_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([])
-    assert "Give the agent a task" in capsys.readouterr().out
-
-
 def test_status_prints_an_object_for_programs() -> None:
     code, out, _ = run("status", "--json")
     now = json.loads(out)
     assert code == 0
     assert (now["provider"], now["chat_model"], now["port"]) == ("offline", "", 0)
     assert now["question"] == SETTINGS.examples[0]
-    assert {"calculate", "write_file", "read_page"} <= set(now["tools"])
+    assert {"calculate", "write_file"} <= set(now["tools"])
     assert "offline stand-in" in run("status")[1]
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("MAX_STEPS", "-1"), ("EXAMPLES", "no list")]
-)
-def test_an_invalid_setting_is_named_in_a_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:  # Python prints its text without a traceback
-        load(Settings)
-    problem, fix = str(stopped.value).splitlines()
-    assert name in problem.upper()
-    assert fix.startswith("Fix: ")
-
-
-def test_the_provider_follows_from_the_settings() -> None:
-    assert SETTINGS.provider == "offline"
-    assert Settings(mistral_api_key="k").provider == "mistral"
-    assert Settings(mistral_api_key=" ").provider == "offline"
-    own = Settings(mistral_api_key="k", llm_base_url="http://localhost:11434/v1")
-    assert (own.provider, own.chat) == ("server", "ministral-3:8b")

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent import mcp
-from agent.mcp import Connected
+from agent import toolbox as mcp
 from agent.tools import ToolError, needs_approval
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
@@ -26,7 +25,7 @@ def stdio(*args: str, **env: str) -> dict[str, Any]:
     return {"command": sys.executable, "args": [SERVER, *args], "env": env}
 
 
-def connected(folder: Path, servers: dict[str, Any], **limits: float) -> Connected:
+def connected(folder: Path, servers: dict[str, Any], **limits: float) -> mcp.Connected:
     file = folder / "mcp.json"
     file.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
     return mcp.connect(file, **{"seconds": 60, "call_seconds": 60} | limits)
@@ -57,7 +56,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def found(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
+def found(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mcp.Connected]:
     """Three servers with the same tools."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_SECRET", SECRET)
@@ -66,7 +65,7 @@ def found(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connec
         yield connected(tmp_path_factory.mktemp("mcp"), servers)
 
 
-def call(found: Connected, tool: str, **arguments: Any) -> str:
+def call(found: mcp.Connected, tool: str, **arguments: Any) -> str:
     [named] = [each for each in found.tools if each.name == tool]
     return str(named.invoke(arguments))
 
@@ -75,7 +74,7 @@ def call(found: Connected, tool: str, **arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("tool", ["one_add", "two_add", "web_add"])
-def test_a_tool_of_a_server_works_like_any_other(found: Connected, tool: str) -> None:
+def test_a_tool_of_a_server_works_like_any_other(found: mcp.Connected, tool: str) -> None:
     [add] = [each for each in found.tools if each.name == tool]
     assert found.problems == ()
     assert add.description == "Add two numbers."
@@ -84,31 +83,31 @@ def test_a_tool_of_a_server_works_like_any_other(found: Connected, tool: str) ->
     assert call(found, tool, a=2) == "3"
 
 
-def test_names_fit_the_api_and_are_unique(found: Connected) -> None:
+def test_names_fit_the_api_and_are_unique(found: mcp.Connected) -> None:
     names = [tool.name for tool in found.tools]
     assert len(set(names)) == len(names)
     assert {"one_files_list", "two_files_list", "one_calculate"} <= set(names)
 
 
-def test_a_tool_that_is_not_marked_read_only_asks_first(found: Connected) -> None:
+def test_a_tool_that_is_not_marked_read_only_asks_first(found: mcp.Connected) -> None:
     asking = {tool.name for tool in found.tools if needs_approval(tool)}
     assert asking == {"one_keep", "two_keep", "web_keep"}
     assert call(found, "one_keep", config="this") == "kept this"  # no argument is lost
 
 
-def test_a_part_that_is_not_text_becomes_a_note(found: Connected) -> None:
+def test_a_part_that_is_not_text_becomes_a_note(found: mcp.Connected) -> None:
     assert call(found, "one_files_list") == "[not shown: image]\na note\nwords"
 
 
 @pytest.mark.parametrize("tool", ["one_fail", "web_fail"])
-def test_an_error_has_the_servers_message(found: Connected, tool: str) -> None:
+def test_an_error_has_the_servers_message(found: mcp.Connected, tool: str) -> None:
     with pytest.raises(ToolError, match="no such city"):
         call(found, tool)
     with pytest.raises(ToolError, match="Field required"):
         call(found, "one_add")
 
 
-def test_a_server_gets_what_mcp_json_gives_it_and_no_key_of_ours(found: Connected) -> None:
+def test_a_server_gets_what_mcp_json_gives_it_and_no_key_of_ours(found: mcp.Connected) -> None:
     seen = call(found, "one_environment")
     assert "PATH" in seen
     assert "MISTRAL_API_KEY" not in seen
@@ -158,7 +157,7 @@ def test_without_servers_nothing_is_imported(tmp_path: Path) -> None:
     code = """if True:
         import sys
         from pathlib import Path
-        from agent.mcp import Connected, connect
+        from agent.toolbox import Connected, connect
         assert connect(Path(sys.argv[1])) == connect(Path("no-such.json")) == Connected()
         assert not {"mcp", "langchain_mcp_adapters"} & set(sys.modules)
     """
@@ -170,7 +169,7 @@ def test_without_servers_nothing_is_imported(tmp_path: Path) -> None:
 # Servers in use
 
 
-def test_a_server_that_dies_in_a_call_restarts_at_the_next(found: Connected) -> None:
+def test_a_server_that_dies_in_a_call_restarts_at_the_next(found: mcp.Connected) -> None:
     before = call(found, "two_process")
     assert call(found, "two_process") == before  # all calls go to one process
     with pytest.raises(ToolError, match="The MCP server two stopped"):
@@ -178,7 +177,7 @@ def test_a_server_that_dies_in_a_call_restarts_at_the_next(found: Connected) -> 
     assert call(found, "two_process") != before
 
 
-def test_a_server_that_dies_between_calls_fails_the_next_call(found: Connected) -> None:
+def test_a_server_that_dies_between_calls_fails_the_next_call(found: mcp.Connected) -> None:
     os.kill(int(call(found, "two_process")), signal.SIGTERM)
     with pytest.raises(ToolError, match="The MCP server two stopped"):
         call(found, "two_sleep", seconds=9)
@@ -190,7 +189,7 @@ def test_a_call_that_takes_too_long_times_out(tmp_path: Path, url: str) -> None:
         call(found, "far_sleep", seconds=2)
 
 
-def test_a_remote_server_that_has_ended_fails_immediately(found: Connected, url: str) -> None:
+def test_a_remote_server_that_has_ended_fails_immediately(found: mcp.Connected, url: str) -> None:
     os.kill(int(call(found, "web_process")), getattr(signal, "SIGKILL", signal.SIGTERM))
     while is_listening(port_of(url)):
         time.sleep(0.01)

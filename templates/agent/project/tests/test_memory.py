@@ -24,7 +24,7 @@ from agent.events import (
 from agent.settings import Settings
 
 EACH: list[Event] = [
-    Task("Do it.", ("a.png",)),
+    Task("\ud800 \0 🫖; DROP TABLE chats; --", ("a.png",)),
     Thought("Hm.", "writer"),
     Call("a", "add", {"x": [1, {"y": None}]}),
     Result("a", "add", "3", True, 0.5),
@@ -43,13 +43,6 @@ def test_every_kind_of_step_is_saved_unchanged(tmp_path: Path) -> None:
         assert from_dict(as_dict(event)) == event
         memory.add(tmp_path, "chat", event)
     assert memory.events(tmp_path, "chat") == EACH
-
-
-@pytest.mark.parametrize("text", ["\ud800", "\0", "🫖" * 100, "'; DROP TABLE chats; --"])
-def test_any_text_can_be_saved(tmp_path: Path, text: str) -> None:
-    memory.add(tmp_path, "chat", Task(text))
-    assert memory.events(tmp_path, "chat") == [Task(text)]
-    assert len(memory.chats(tmp_path)) == 1
 
 
 def test_conversations_are_listed_with_the_latest_first(tmp_path: Path) -> None:

@@ -68,10 +68,6 @@ def test_results_are_written_to_the_file_last() -> None:
     assert calls(task, ("calculate", "42"), ("write_file", "Made out.md.")) == []
 
 
-def test_it_uses_only_available_tools() -> None:
-    assert calls("Read a.md.", tools=frozenset({"calculate"})) == []
-
-
 def test_it_says_that_it_is_offline_and_when_it_has_no_rule() -> None:
     assert next_step(TaskState("Compose a fugue.", TOOLS)).text == NO_RULE
     answer = next_step(TaskState("2 * 21", TOOLS, (("calculate", "42"),))).text

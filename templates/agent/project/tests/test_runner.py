@@ -12,13 +12,13 @@ from mistral_server import (
     CHAT,
     Body,
     MistralServer,
+    Reply,
     calls,
     dropped,
     hanging,
     slowly,
     status,
     text,
-    truncated,
 )
 
 from agent import memory, prompts, runner
@@ -133,7 +133,8 @@ def test_a_malformed_call_goes_back_to_the_model_once(talk: Talk) -> None:
 
 
 def test_a_call_that_was_cut_off_never_runs(talk: Talk, workspace: Path) -> None:
-    talk.will(truncated(*WRITE), text("Too long for me."))
+    half = ("write_file", '{"path": "note.md", "te')
+    talk.will(Reply(calls=(half,), reason="length"), text("Too long for me."))
     events = talk.do("Write it.", yes=True)
     assert kinds(events) == [Answer]
     assert not (workspace / "note.md").exists()
@@ -268,24 +269,6 @@ def test_a_side_effect_waits_for_a_person(talk: Talk, workspace: Path) -> None:
     assert kinds(events) == [Decision, Call, Result, Answer]
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
     assert events[-1].steps == 2  # one before the approval, one after
-
-
-def test_arguments_can_be_edited(talk: Talk, workspace: Path) -> None:
-    talk.will(calls(WRITE), text("Written."))
-    approval = only(Approval, talk.do("Write a note."))
-    edited = {"path": "other.md", "text": "Bonjour"}
-    events = talk.do([Decision(approval.id, "edit", args=edited)])
-    assert only(Call, events).args == edited
-    assert (workspace / "other.md").read_text(encoding="utf-8") == "Bonjour"
-    assert not (workspace / "note.md").exists()
-
-
-def test_an_edit_that_does_not_fit_leaves_the_call_waiting(talk: Talk) -> None:
-    talk.will(calls(WRITE))
-    approval = only(Approval, talk.do("Write a note."))
-    events = talk.do([Decision(approval.id, "edit", args={"path": "x.md"})])
-    assert "do not fit" in only(Notice, events).text
-    assert talk.waiting() == [approval]
 
 
 def test_a_refusal_goes_back_to_the_model_with_its_reason(talk: Talk, workspace: Path) -> None:

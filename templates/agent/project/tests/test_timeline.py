@@ -55,13 +55,6 @@ def test_a_call_and_its_result_are_one_row() -> None:
     assert folded(row)["Result"] == "Three lines."
 
 
-def test_parallel_calls_are_matched_to_their_results_by_id() -> None:
-    other = Call("ccccccccc", "today", {})
-    events = [READ, other, Result("ccccccccc", "today", "Monday", False, 2.0), READ_DONE]
-    assert states(*events) == ["done in 0.3 s", "failed after 2.0 s"]
-    assert states(READ, READ_DONE, READ, live=True) == ["done in 0.3 s", "running"]
-
-
 def test_several_arguments_are_named_on_one_short_line() -> None:
     [row] = rows(Call("a", "write_file", {"path": "a.md", "content": "one\ntwo " * 100, "n": 3}))
     assert row.code and row.code.text.startswith("path: a.md, content: one two one two")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from langchain_core.tools import BaseTool
 
-from agent.tools import BadTool, asks_first, collect, needs_approval, tool
+from agent.tools import BadTool, collect
 
 HEAD = "from agent.tools import asks_first, tool\n\n\n"
 GREET = '''@tool
@@ -31,14 +31,6 @@ def test_a_tool_is_a_function_in_a_file(folder: Path) -> None:
     assert (greet.name, greet.description) == ("greet", "Greet a person.")
 
 
-def test_tools_are_sorted_by_file_and_then_in_the_files_order(folder: Path) -> None:
-    (folder / "b.py").write_text(HEAD + GREET.replace("greet(", "second("))
-    (folder / "a.py").write_text(
-        HEAD + GREET.replace("greet(", "z(") + "\n\n" + GREET.replace("greet(", "first(")
-    )
-    assert [each.name for each in collect(folder.name)] == ["z", "first", "second"]
-
-
 def test_a_tool_that_another_file_imports_counts_once(folder: Path) -> None:
     (folder / "b.py").write_text(HEAD + GREET)
     (folder / "a.py").write_text(f"from {folder.name}.b import greet\n\nassert greet\n")
@@ -62,21 +54,6 @@ def test_asks_first_on_a_function_without_tool_says_what_to_do(folder: Path) -> 
     (folder / "a.py").write_text(HEAD + GREET.replace("@tool", "@asks_first"))
     with pytest.raises(BadTool, match="write it below @asks_first"):
         collect(folder.name)
-
-
-def test_only_a_marked_tool_needs_approval() -> None:
-    @tool
-    def look() -> str:
-        """Look."""
-        return ""
-
-    @asks_first
-    @tool
-    def act() -> str:
-        """Act."""
-        return ""
-
-    assert [needs_approval(each) for each in (look, act)] == [False, True]
 
 
 @pytest.mark.parametrize("each", collect(), ids=lambda each: each.name)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tune import __main__, rehearse, runs, screen, train
+from tune import __main__, rehearse, runs, train
 from tune.errors import TuneError, run_app
-from tune.inference import Answer
 from tune.models import BASES
 from tune.runs import Record, Run
 from tune.settings import SETTINGS, changed
@@ -137,12 +136,6 @@ def test_a_rehearsal_that_is_stopped_leaves_no_files(
     with pytest.raises(KeyboardInterrupt):
         rehearse.rehearse(SETTINGS.model_copy(update={"runs_dir": tmp_path}))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_answer_is_shown_as_the_model_gave_it(capsys: pytest.CaptureFixture[str]) -> None:
-    long = f'{{"text": "{"word " * 60}"}}'
-    screen.show_answers({"base": Answer(text="short"), "tuned": Answer(text=long)})
-    assert long in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

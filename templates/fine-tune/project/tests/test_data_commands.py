@@ -44,7 +44,7 @@ def test_check_finds_the_sample_data_good() -> None:
 def test_check_prints_one_document_of_json_and_nothing_else(file: Path) -> None:
     command = [sys.executable, "-m", "tune", "check", "--json", file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    assert json.loads(done.stdout)["files"][0]["examples"] == 60
+    assert json.loads(done.stdout)["files"][file.as_posix()]["examples"] == 60
     assert done.stderr == b""
 
 

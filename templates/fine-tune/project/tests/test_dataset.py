@@ -97,14 +97,6 @@ def test_the_separator_is_not_taken_from_within_quotes(tmp_path: Path) -> None:
     assert found.answer == "b"
 
 
-def test_reading_a_csv_goes_on_after_a_line_in_another_encoding(tmp_path: Path) -> None:
-    file = tmp_path / "rows.csv"
-    file.write_text("text,label\na,b\nGrüße,c\nd,e\n", encoding="cp1252")
-    found = list(read(file))
-    assert [each.line for each in found] == [2, 3, 4]
-    assert isinstance(found[1], Problem) and found[1].kind == "encoding"
-
-
 def test_a_row_of_a_csv_knows_the_line_that_it_begins_on(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.csv", "text,label", '"two\nlines",a', "b,c")
     assert [row.line for row in dataset.load(file)] == [2, 4]
@@ -144,22 +136,12 @@ def problem(path: Path) -> Problem:
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
-def test_another_encoding_is_named_with_the_command_that_converts(
-    tmp_path: Path, encoding: str
-) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text(
-        json.dumps({"prompt": "Grüße", "completion": "ok"}, ensure_ascii=False), encoding
-    )
-    found = problem(file)
-    assert (found.kind, found.line) == ("encoding", 1)
-    assert found.fix.endswith(f"--encoding {encoding}")
-
-
-def test_text_in_another_encoding_is_converted(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_converted(tmp_path: Path, encoding: str) -> None:
     source = tmp_path / "rows.csv"
-    source.write_text("text;label\nGrüße;à toi\n", encoding="cp1252")
-    dataset.convert(source, tmp_path / "rows.jsonl", encoding="cp1252")
+    source.write_text("text;label\nGrüße;à toi\n", encoding)
+    with pytest.raises(TuneError, match="convert .* --encoding cp1252"):
+        dataset.load(source)
+    dataset.convert(source, tmp_path / "rows.jsonl", encoding=encoding)
     (row,) = dataset.load(tmp_path / "rows.jsonl")
     assert (row.messages[0]["content"], row.answer) == ("Grüße", "à toi")
 
@@ -168,16 +150,14 @@ def test_text_in_another_encoding_is_converted(tmp_path: Path) -> None:
     ("line", "fix"),
     [
         ("{'messages': []}", "double quotes"),
-        ('{"messages": [}', "json.dumps"),
         ("{", "on one line"),
-        ('{"prompt": "a", "completion": NaN}', "dropna()"),
-        ("text,label", ".csv"),
+        ('{"prompt": "a", "completion": NaN}', "NaN is not valid JSON"),
     ],
 )
 def test_a_line_that_is_not_json_says_what_to_do(tmp_path: Path, line: str, fix: str) -> None:
     found = problem(write(tmp_path / "rows.jsonl", CHAT, line, CHAT))
     assert (found.kind, found.line) == ("json", 2)
-    assert fix in found.fix
+    assert fix in f"{found.text} {found.fix}"
 
 
 def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path: Path) -> None:
@@ -235,11 +215,9 @@ def test_a_warning_does_not_stop_the_loading(tmp_path: Path) -> None:
     assert len(dataset.load(write(tmp_path / "rows.jsonl", row))) == 1
 
 
-def test_a_missing_file_and_a_spreadsheet_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_a_fix(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match=r"trian\.jsonl does not exist"):
         dataset.load(tmp_path / "trian.jsonl")
-    with pytest.raises(TuneError, match="name a JSONL, JSON or CSV"):
-        dataset.load(write(tmp_path / "rows.xlsx", CHAT))
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "[]", "[\n]\n"])
@@ -248,17 +226,6 @@ def test_a_file_without_examples_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
     with pytest.raises(TuneError, match="contains no examples"):
         dataset.load(file)
-
-
-@pytest.mark.parametrize("identity", ["call_Xy-12345678", 7, "a1B2c3D4e"])
-def test_call_ids_become_ids_that_mistral_accepts_and_still_match(identity: object) -> None:
-    call = {"id": identity, "function": {"name": "find", "arguments": "{}"}}
-    result = {"role": "tool", "tool_call_id": identity, "content": "here"}
-    example = to_example({"messages": [{"role": "assistant", "tool_calls": [call]}, result]})
-    assert isinstance(example, Example)
-    made = example.messages[0]["tool_calls"][0]["id"]
-    assert made == example.messages[1]["tool_call_id"]
-    assert len(made) == 9 and made.isalnum() and (made == identity or identity != "a1B2c3D4e")
 
 
 def test_half_a_character_is_converted_as_it_was(tmp_path: Path) -> None:

@@ -3,19 +3,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_server import CHAT, MistralServer, status, text
 
-from tune import results, runs, screen
+from tune import dataset, prompts, report, runs, screen
 from tune.dataset import Example
 from tune.errors import TuneError
-from tune.evaluate import Asked, Options, compare, evaluate
+from tune.evaluate import Asked, choose, compare, evaluate
 from tune.generate import Reply
-from tune.runs import Run
-from tune.settings import ROOT
+from tune.runs import Record, Run
+from tune.settings import ROOT, Settings
 
+KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
+QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 0.1, "cooldown": 0}
 LABELS = {"base": "tiny", "tuned": "tiny, tuned", "prompted": "small, prompted"}
 WANTED = ["card_lost", "card_stolen", "top_up"] * 10
 BARE = "The base got only the question"
@@ -41,7 +45,6 @@ def test_the_better_model_wins_and_every_answer_is_kept() -> None:
     assert (found.verdict, found.headline, found.rows) == ("better", "exact_match", 30)
     assert found.systems["tuned"].metrics["exact_match"].mean == 100
     assert found.systems["base"].seconds.mean == 0.5
-    assert found.systems["base"].characters.mean == 5
     assert found.differences["exact_match"].low == 100
     sample = found.samples[1]
     assert sample.answers == {"base": "hello", "tuned": "card_stolen"}
@@ -66,7 +69,7 @@ def test_answers_that_were_cut_are_counted() -> None:
     given.replies["tuned"][:4] = cut  # type: ignore[index]
     found = compare(given)
     assert found.systems["tuned"].cut == 4
-    assert any("MAX_TOKENS on 4 rows" in note for note in found.notes)
+    assert any("MAX_TOKENS on 4 examples" in note for note in found.notes)
 
 
 def test_a_note_says_that_the_base_got_no_instruction() -> None:
@@ -76,10 +79,9 @@ def test_a_note_says_that_the_base_got_no_instruction() -> None:
 def test_a_prompted_model_is_compared_on_the_rows_that_it_answered() -> None:
     found = compare(asked(["hello"] * 30, WANTED, ["card_lost"] * 12))
     assert found.systems["prompted"].rows == 12
-    assert found.ahead_of_prompted["exact_match"].mean == pytest.approx(100 * 8 / 12, abs=0.01)
     [note] = [note for note in found.notes if "small, prompted" in note]
     assert note.startswith("Against small, prompted: better, ")
-    assert note.endswith("points of exact match on the first 12 rows.")
+    assert note.endswith("points of exact match on 12 examples.")
     assert not any(note.startswith(BARE) for note in found.notes)
     assert "prompted" in found.samples[11].answers
     assert "prompted" not in found.samples[12].answers
@@ -91,14 +93,14 @@ def test_a_prompted_model_is_compared_on_the_rows_that_it_answered() -> None:
 def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     found = compare(asked(["hello"] * 30, WANTED, WANTED[:12]))
     file = tmp_path / "evaluation.json"
-    runs.write_whole(file, results.to_json(found))
-    assert results.read(file) == found
+    runs.write_whole(file, report.to_json(found))
+    assert report.read(file) == found
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
 
 
 def test_a_run_without_an_evaluation_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="has not been evaluated yet") as caught:
-        results.read(tmp_path / "evaluation.json")
+        report.read(tmp_path / "evaluation.json")
     assert caught.value.fix == f"uv run python -m tune evaluate {tmp_path.name}"
 
 
@@ -107,7 +109,7 @@ def test_a_file_that_is_not_an_evaluation_is_named(tmp_path: Path, text: str) ->
     file = tmp_path / "evaluation.json"
     file.write_text(text, "utf-8")
     with pytest.raises(TuneError, match="cannot be read"):
-        results.read(file)
+        report.read(file)
 
 
 # On the screen
@@ -134,6 +136,70 @@ def test_an_unknown_run_is_an_error_without_a_traceback() -> None:
     assert "Fix: " in done.stderr
 
 
+# Which examples
+
+
+def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
+    """Data files with these questions, and a run that was trained on them."""
+    paths = {name: folder / f"{name}.jsonl" for name in ("train", "validation", "test")}
+    for name, questions in parts.items():
+        lines = [row(question, "yes").as_json() for question in questions]
+        paths[name].write_text("\n".join(lines) + "\n", "utf-8")
+    run = Run(folder / "run")
+    digest = dataset.digest(paths["train"])
+    run.write(Record("tiny", data={"train": {"sha256": digest}}))
+    chosen: dict[str, Any] = {f"{name}_file": path for name, path in paths.items()}
+    return run, Settings(**chosen)
+
+
+def test_a_changed_system_message_is_noted(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["three"])
+    run.update(settings={"system": prompts.SYSTEM})
+    assert choose(run, settings)[1] == ()
+    run.update(settings={"system": f"{prompts.SYSTEM} Be brief."})
+    assert "train again" in choose(run, settings)[1][0]
+
+
+def test_seen_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["one", "two"])
+    rows, notes = choose(run, settings)
+    assert [each.line for each in rows] == [2]
+    assert notes == ("Left out: 1 example of test.jsonl in training (line 1).",)
+
+
+def test_changed_training_rows_are_noted(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["two"])
+    assert choose(run, settings)[1] == ()
+    settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
+    [note] = choose(run, settings)[1]
+    assert "has changed since training" in note
+
+
+def test_some_rows_are_drawn_by_chance_always_the_same_in_their_order(tmp_path: Path) -> None:
+    questions = [f"question {n}" for n in range(50)]
+    run, settings = files(tmp_path, train=["one"], test=questions)
+    lines = [each.line for each in choose(run, settings, 10)[0]]
+    again = [each.line for each in choose(run, settings, 10)[0]]
+    assert lines == again == sorted(lines)
+    assert len(set(lines)) == 10 and lines != list(range(1, 11))
+
+
+def test_examples_of_the_training_are_left_out_wherever_they_were(tmp_path: Path) -> None:
+    asked = ["two", " ONE", "four", "old", "hello"]
+    run, settings = files(tmp_path, train=["one"], validation=["two"], test=asked)
+    old, first = tmp_path / "old.jsonl", row("Hello", "Hi.").messages
+    talk = Example((*first, *row("old", "yes").messages))  # one question within a conversation
+    old.write_text(talk.as_json() + "\n" + row("old", "yes").as_json(), "utf-8")
+    run.update(data={"train": {"file": str(old), "sha256": dataset.digest(old)}})
+    assert [each.line for each in choose(run, settings)[0]] == [3]
+
+
+def test_when_nothing_is_left_there_is_no_evaluation(tmp_path: Path) -> None:
+    run, settings = files(tmp_path, train=["one"], test=["one"])
+    with pytest.raises(TuneError, match="can prove nothing"):
+        choose(run, settings)
+
+
 # With a model
 
 
@@ -145,20 +211,14 @@ def run(tuned: Any, tmp_path: Path) -> Run:
 
 def test_a_run_is_evaluated_into_its_two_files(tuned: Any, run: Run) -> None:
     seen: list[tuple[str, int, int]] = []
-    found = evaluate(run, tuned.settings, Options(), lambda *step: seen.append(step))
-    assert results.read(run.evaluation) == found
+    found = evaluate(run, tuned.settings, 0, 0, lambda *step: seen.append(step))
+    assert report.read(run.evaluation) == found
     assert found.why in json.loads(run.evaluation.read_text("utf-8"))["why"]
     assert "<h2>Figures</h2>" in run.report.read_text("utf-8")
     assert (found.run, found.verdict) == ("tuned", "better")
     assert found.systems["tuned"].metrics["json_valid"].low > 50
     assert seen[-1] == ("base", found.rows, found.rows)
-    assert found.settings["device"] and found.settings["temperature"] == 0
-
-
-def test_what_names_this_machine_stays_out_of_the_files(tuned: Any, run: Run) -> None:
-    evaluate(run, tuned.settings, Options(rows=6))
-    for file in (run.evaluation, run.report):
-        assert str(tuned.base.parent) not in file.read_text("utf-8")
+    assert found.settings["temperature"] == 0
 
 
 def test_an_evaluation_that_is_stopped_leaves_the_old_one(tuned: Any, run: Run) -> None:
@@ -168,7 +228,7 @@ def test_an_evaluation_that_is_stopped_leaves_the_old_one(tuned: Any, run: Run) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(run, tuned.settings, Options(rows=6), stop)
+        evaluate(run, tuned.settings, 6, 0, stop)
     assert run.evaluation.read_text("utf-8") == "old"
     assert not run.report.exists()
 
@@ -181,10 +241,10 @@ def test_after_a_stop_only_what_is_missing_is_asked(tuned: Any, run: Run) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(run, tuned.settings, Options(rows=6), stop)
-    found = evaluate(run, tuned.settings, Options(rows=6), lambda *step: seen.append(step))
+        evaluate(run, tuned.settings, 6, 0, stop)
+    found = evaluate(run, tuned.settings, 6, 0, lambda *step: seen.append(step))
     assert seen == [("tuned", 6, 6), ("base", 0, 6), ("base", 6, 6)]
-    whole = evaluate(run, tuned.settings, Options())
+    whole = evaluate(run, tuned.settings, 0)
     assert found.samples == tuple(each for each in whole.samples if each in found.samples)
     assert len(found.samples) == 6
 
@@ -194,7 +254,7 @@ def test_answers_of_other_weights_or_settings_are_not_reused(tuned: Any, run: Ru
         """How many answers each model began with."""
         started: dict[str, int] = {}
         settings = tuned.settings.model_copy(update=changes)
-        evaluate(run, settings, Options(rows=6), lambda who, done, _: started.setdefault(who, done))
+        evaluate(run, settings, 6, 0, lambda who, done, _: started.setdefault(who, done))
         return started
 
     assert asked() == {"tuned": 0, "base": 0}
@@ -205,36 +265,80 @@ def test_answers_of_other_weights_or_settings_are_not_reused(tuned: Any, run: Ru
     assert asked() == {"tuned": 0, "base": 6}
 
 
-def test_in_4_bits_both_are_asked_again_and_a_note_says_so(tuned: Any, run: Run) -> None:
-    pytest.importorskip("bitsandbytes")
-    from tune import weights
-
-    if weights.device() == "mps":
-        pytest.skip("bitsandbytes does not work there")
-    started: list[tuple[str, int, int]] = []
-    evaluate(run, tuned.settings, Options(rows=6))
-    four = Options(rows=6, four_bit=True)
-    found = evaluate(run, tuned.settings, four, lambda *step: started.append(step))
-    assert [step for step in started if step[1] == 0] == [("tuned", 0, 6), ("base", 0, 6)]
-    for file in (run.evaluation, run.report):
-        assert "Both models ran in 4 bits" in file.read_text("utf-8")
-    assert found.systems["tuned"].metrics["json_valid"].mean > 50
-    found = evaluate(run, tuned.settings, Options(rows=6))
-    assert not [note for note in found.notes if "4 bits" in note]
-
-
 def test_a_question_longer_than_the_model_reads_is_named(tuned: Any, run: Run) -> None:
     file = run.folder / "long.jsonl"
     messages = row("lamp " * 5000, "card_lost").messages
     file.write_text(json.dumps({"messages": messages}), "utf-8")
     with pytest.raises(TuneError, match=r"long.jsonl, line 1: The question has .* tokens"):
-        evaluate(run, tuned.settings.model_copy(update={"test_file": file}), Options())
+        evaluate(run, tuned.settings.model_copy(update={"test_file": file}), 0)
 
 
 def test_after_a_full_tuning_the_base_is_loaded_by_itself(tuned: Any, run: Run) -> None:
     shutil.rmtree(run.model)
     shutil.copytree(tuned.base, run.model)
     run.update(method="full")
-    found = evaluate(run, tuned.settings, Options(rows=6))
+    found = evaluate(run, tuned.settings, 6)
     assert found.verdict == "no proof"
     assert any("the adapter changes nothing" in note for note in found.notes)
+
+
+# A well-prompted model of the API, played on loopback
+
+
+@pytest.fixture
+def server() -> Iterator[MistralServer]:
+    with MistralServer() as server:
+        yield server
+
+
+@pytest.fixture
+def online(tuned: Any, server: MistralServer) -> Settings:
+    """The settings of the tuned run, and a key."""
+    key = {"mistral_api_key": KEY, "mistral_server_url": server.url}
+    return Settings(**{**tuned.settings.model_dump(), **key, **QUICK})
+
+
+@pytest.fixture
+def api_run(tuned: Any, online: Settings) -> Iterator[Run]:
+    """A copy of the tuned run, to write into; the saved answers of the API are deleted."""
+    run = Run(Path(shutil.copytree(tuned.run.folder, tuned.run.folder.with_name("prompted"))))
+    yield run
+    shutil.rmtree(run.folder)
+    (online.runs / "prompted.jsonl").unlink(missing_ok=True)
+
+
+def test_a_key_adds_a_model_that_is_prompted_with_the_task(
+    server: MistralServer, online: Settings, api_run: Run
+) -> None:
+    server.will(*[text('{"team": "billing", "urgent": true}')] * 4)
+    found = evaluate(api_run, online, 6, 4)
+    assert evaluate(api_run, online, 6, 4).samples == found.samples  # nothing is asked twice
+    assert found.systems["prompted"].rows == 4
+    assert found.systems["prompted"].label == "mistral-small-latest, prompted with 12 examples"
+    assert found.samples[3].answers["prompted"] == '{"team": "billing", "urgent": true}'
+    assert any("prompted with 12 examples: no proof" in note for note in found.notes)
+    asked = [request.body["messages"] for request in server.requests if request.path == CHAT]
+    assert [messages[-1] for messages in asked] == [each.question[-1] for each in found.samples[:4]]
+    assert all(len(messages) == 1 + 2 * 12 + 1 for messages in asked)
+
+
+def test_an_api_that_fails_spoils_nothing(
+    server: MistralServer, online: Settings, api_run: Run
+) -> None:
+    server.will(text("{}"), *[status(503)] * 50)
+    found = evaluate(api_run, online, 6)
+    assert found.systems["prompted"].rows == 1
+    assert any(
+        note.startswith("mistral-small-latest answered 1 of 6, then failed: ")
+        for note in found.notes
+    )
+    assert api_run.report.is_file()
+
+
+def test_an_api_that_never_answers_is_named_and_left_out(
+    server: MistralServer, online: Settings, api_run: Run
+) -> None:
+    server.will(*[status(401)] * 50)
+    found = evaluate(api_run, online, 6)
+    assert set(found.systems) == {"base", "tuned"}
+    assert any("answered 0 of 6" in note for note in found.notes)

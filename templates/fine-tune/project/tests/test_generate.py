@@ -104,12 +104,6 @@ def test_an_answer_without_an_end_is_cut_and_says_so(random: Generator) -> None:
     assert (reply.tokens, reply.cut) == (3, True)
 
 
-def test_progress_counts_up_to_the_end(random: Generator) -> None:
-    seen: list[tuple[int, int]] = []
-    random.answers(QUESTIONS, lambda done, rows: seen.append((done, rows)))
-    assert seen[-1] == (5, 5)
-
-
 def test_no_question_gives_no_answer(random: Generator) -> None:
     assert random.answers([]) == []
 
@@ -118,7 +112,7 @@ def test_tools_are_part_of_the_prompt(random: Generator) -> None:
     parameters = {"type": "object", "properties": {}}
     tool = {"type": "function", "function": {"name": "track", "parameters": parameters}}
     tool["function"]["description"] = ""  # type: ignore[index]
-    assert random.answer(QUESTIONS[0], tools=[tool]).text != random.answer(QUESTIONS[0]).text
+    assert random.answer(QUESTIONS[0], [tool]).text != random.answer(QUESTIONS[0]).text
 
 
 def test_a_temperature_makes_answers_vary(random: Generator) -> None:

@@ -19,7 +19,6 @@ from tune.errors import TuneError
 from tune.models import Base
 from tune.runs import Run
 from tune.settings import SETTINGS
-from tune.tokens import ChatForm
 
 TEXTS = ["The parcel is late.", "I was charged twice.", "The lamp is broken, and so is the mug."]
 
@@ -197,13 +196,6 @@ def test_ollamas_modelfile_has_no_line_continuations() -> None:
     text = gguf.modelfile("m.gguf", SETTINGS)
     assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
     assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
-
-
-def test_ollamas_modelfile_for_an_older_model_has_its_chat_format() -> None:
-    text = gguf.modelfile("m.gguf", SETTINGS, ChatForm(system=False, tools=False, blank=" "))
-    assert "[SYSTEM_PROMPT]" not in text and "[INST] {{ if and $.System" in text
-    assert "{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]" in text and "\\" not in text
-    assert '{{ else if eq .Role "assistant" }} {{ .Content }}</s>' in text
 
 
 @pytest.mark.parametrize("build", ["text", "seeing"])

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from tune import hub, results
+from tune import hub, report
 from tune.export import KINDS
 from tune.metrics import Interval
-from tune.results import Evaluation, System
+from tune.report import Evaluation, System
 from tune.runs import Record, Run, write_whole
 
 DIGEST = "ab" * 32
@@ -39,8 +39,8 @@ def evaluated(run: Run) -> None:
     """Write an evaluation in which the tuned model is better."""
     one = Interval(0.5, 0.4, 0.6)
     systems = {
-        "base": System("base", 80, {"exact_match": Interval(10, 5, 16)}, one, one),
-        "tuned": System("tuned", 80, {"exact_match": Interval(90, 82, 96)}, one, one),
+        "base": System("base", 80, {"exact_match": Interval(10, 5, 16)}, one),
+        "tuned": System("tuned", 80, {"exact_match": Interval(90, 82, 96)}, one),
     }
     found = Evaluation(
         run=run.name,
@@ -54,7 +54,7 @@ def evaluated(run: Run) -> None:
         systems=systems,
         differences={"exact_match": Interval(80, 70, 88)},
     )
-    write_whole(run.evaluation, results.to_json(found))
+    write_whole(run.evaluation, report.to_json(found))
 
 
 @pytest.mark.parametrize(

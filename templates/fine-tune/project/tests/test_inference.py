@@ -12,10 +12,11 @@ import pytest
 from conftest import Tuned
 from mistral_server import MistralServer, dropped, hanging, slowly, status, text
 
-from tune import inference, known, local, prompts, votes
-from tune.inference import Answer, Both
+from tune import inference, known, local, metrics, prompts, report
+from tune.dataset import Example, last_words
+from tune.inference import Both
 from tune.metrics import Interval
-from tune.results import Evaluation, Sample, System, to_json
+from tune.report import Evaluation, Sample, System, to_json
 from tune.runs import Record, Run
 from tune.settings import SETTINGS, Settings
 
@@ -23,6 +24,7 @@ KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 30, "cooldown": 0}
 ASKED = "Where is my parcel?"
 ROW = {"prompt": "When does my parcel come?", "completion": '{"team": "delivery"}'}
+ORIGINAL = last_words(report.read(known.RECORDED.evaluation).samples[0].question)
 RECORDED = "What does the blue lamp weigh?"
 
 
@@ -69,7 +71,7 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 
 def evaluation() -> Evaluation:
     sure = Interval(50, 40, 60)
-    system = System("ministral-3b", 1, {"exact_match": sure}, Interval(1, 1, 1), Interval(9, 9, 9))
+    system = System("ministral-3b", 1, {"exact_match": sure}, Interval(1, 1, 1))
     asked = ({"role": "user", "content": RECORDED},)
     return Evaluation(
         run="first",
@@ -82,7 +84,9 @@ def evaluation() -> Evaluation:
         notes=(),
         systems={"base": system, "tuned": system},
         differences={"exact_match": sure},
-        samples=(Sample(7, asked, "2 kg", {"base": "?", "tuned": "2 kg"}, {}),),
+        samples=(
+            Sample(7, asked, "2 kg", {"base": "?", "tuned": "2 kg"}, {"base": 0, "tuned": 100}),
+        ),
     )
 
 
@@ -114,7 +118,7 @@ def test_recorded_answers_are_shown_without_weights(evaluated: Settings) -> None
     found = both(f" {RECORDED.upper()} ", evaluated)
     assert {side: each.text for side, each in found.items()} == {"base": "?", "tuned": "2 kg"}
     assert {each.kind for each in found.values()} == {"recorded"}
-    assert found["tuned"].source == "recorded by evaluate, test row 7"
+    assert found["tuned"].source == "recorded by evaluate, test example 7"
     assert both(ASKED, evaluated)["tuned"].kind == "stand-in"
 
 
@@ -126,7 +130,6 @@ def test_a_server_answers_in_both_columns(served: Settings, local_server: Mistra
     asked = {request.body["model"] for request in local_server.requests[before:]}
     assert asked == {"ours", "theirs"}
     assert found["tuned"].text == "One two."
-    assert found["tuned"].tokens == 2
 
 
 def test_with_a_key_the_base_is_a_well_prompted_model(alone: Settings, api: MistralServer) -> None:
@@ -190,6 +193,80 @@ def test_closing_it_cancels_both_models(served: Settings, local_server: MistralS
     assert threading.active_count() <= threads + 2
 
 
+# The offline answer: the nearest row
+
+
+def row(question: str, answer: str = "", system: str = "") -> Example:
+    before = [{"role": "system", "content": system}] if system else []
+    said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return Example((*before, *said))
+
+
+def nearest(question: str, folder: Path, rows: list[Example]) -> Example | None:
+    file = folder / "near.jsonl"
+    file.write_text("\n".join(each.as_json() for each in rows), encoding="utf-8")
+    return known.nearest(question, file)
+
+
+PARCEL = row("My parcel was not delivered.", "delivery")
+MONEY = row("You charged my card twice.", "billing")
+LAMPE = row("La lampe est arrivée cassée.", "returns")
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("When is the delivery of my parcel?", PARCEL),
+        ("Why did you charge me 2 times?", MONEY),
+        ("ma LAMPE cassée", LAMPE),
+    ],
+)
+def test_the_row_that_shares_the_rarest_ngrams_is_found(
+    tmp_path: Path, question: str, wanted: Example
+) -> None:
+    found = nearest(question, tmp_path, [PARCEL, MONEY, LAMPE])
+    assert found and found.answer == wanted.answer
+
+
+@pytest.mark.parametrize("question", ["", "?!", "xyz"])
+def test_without_a_shared_ngram_nothing_is_found(tmp_path: Path, question: str) -> None:
+    assert nearest(question, tmp_path, [PARCEL, MONEY]) is None
+
+
+def test_the_test_rows_are_answered_better_than_by_chance() -> None:
+    train, test = known.rows(SETTINGS.train), known.rows(SETTINGS.test)
+    found = [(known.nearest(last_words(each.question), SETTINGS.train), each) for each in test]
+    ours = [metrics.token_f1(b.answer, a.answer) for a, b in found if a is not None]
+    chance = [metrics.token_f1(b.answer, a.answer) for a in train for b in test]
+    assert sum(ours) / len(test) > 1.1 * sum(chance) / len(chance)
+
+
+# Prompts
+
+
+def test_the_system_message_comes_first_and_only_once() -> None:
+    asked = [{"role": "user", "content": "Hi."}]
+    assert prompts.with_system(asked, "") == asked
+    [first, last] = prompts.with_system(asked, "Be kind.")
+    assert (first, last) == ({"role": "system", "content": "Be kind."}, asked[0])
+    assert prompts.with_system([first, last], "Be brief.") == [first, last]
+
+
+def test_a_model_that_was_not_tuned_sees_each_answer_before_any_comes_twice() -> None:
+    rows = [row(f"a{n}", "common") for n in range(50)] + [row("b", "rare"), row("c", "rarer")]
+    answers = [each.answer for each in prompts.varied(rows, 4)]
+    assert answers == ["common", "rare", "rarer", "common"]
+
+
+def test_a_model_that_was_not_tuned_sees_examples_and_then_the_question() -> None:
+    asked = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "And me?"}]
+    sent = prompts.well_prompted(asked, [PARCEL, row("Hello", "hello", system="Be kind.")])
+    assert [each["role"] for each in sent] == ["system", *["user", "assistant"] * 2, "user"]
+    assert prompts.WELL_PROMPTED in sent[0]["content"]
+    assert sent[0]["content"].endswith("Be kind.")
+    assert sent[-1] == asked[-1]
+
+
 # The messages
 
 
@@ -246,40 +323,6 @@ def test_the_command_line_asks_both(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed["tuned"]["text"]
 
 
-# Votes
-
-
-def test_votes_of_many_visitors_are_all_kept_whole(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "votes.jsonl"
-    pair: Both = {side: Answer(side, "model", text="é\n" * 500) for side in inference.SIDES}
-    crowd = [
-        threading.Thread(target=votes.keep, args=(file, ASKED, pair, choice, n % 2 == 0))
-        for n, choice in enumerate(votes.CHOICES * 10)
-    ]
-    for visitor in crowd:
-        visitor.start()
-    for visitor in crowd:
-        visitor.join()
-    found = votes.tally(file, pair)
-    assert found.counts == dict.fromkeys(votes.CHOICES, 10)
-    assert (found.votes, found.blind) == (40, 20)
-    line = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
-    assert line["question"] == ASKED
-    assert line["tuned"] == {"by": "tuned", "kind": "model", "text": "é\n" * 500}
-
-
-def test_only_votes_on_the_same_pair_count(tmp_path: Path) -> None:
-    file = tmp_path / "votes.jsonl"
-    ours: Both = {"base": Answer("a"), "tuned": Answer("b")}
-    votes.keep(file, ASKED, ours, "tuned", False)
-    votes.keep(file, ASKED, {**ours, "tuned": Answer("c")}, "base", False)
-    with file.open("a", encoding="utf-8") as end:
-        end.write('{"choice": "tuned", "base": {"by": "a"}, "tun')  # a power cut
-    assert votes.tally(file, ours).counts["tuned"] == 1
-    assert votes.tally(file, ours).votes == 1
-    assert votes.tally(tmp_path / "none.jsonl", ours).votes == 0
-
-
 # With PyTorch: the models of this machine
 
 
@@ -294,7 +337,6 @@ def test_both_models_of_this_machine_answer_at_the_same_time(here: Settings) -> 
     assert {each.kind for each in last.values()} == {"model"}
     assert json.loads(last["tuned"].text)["team"] == "billing"
     assert last["base"].text != last["tuned"].text
-    assert last["tuned"].tokens > 3
     assert (last["base"].by, last["tuned"].by) == ("tiny", "tuned")
     assert any(not each["base"].done and each["tuned"].text for each in seen)
 
@@ -360,7 +402,7 @@ def test_a_run_that_was_trained_again_is_loaded_again(
     assert local.load(again) is first
     weights = next(run.model.glob("*.safetensors"))
     os.utime(weights, (2_000_000_000, 2_000_000_000))
-    assert not local.is_ready(again)
+    assert not local.ready(again)
     assert local.load(again) is not first
 
 
@@ -390,4 +432,27 @@ def test_weights_that_cannot_be_loaded_are_replaced_by_a_fallback(
 
 def test_the_sample_rows_are_what_the_app_ships_with() -> None:
     assert len(known.rows(SETTINGS.train)) > 200
-    assert not any(known.test_row(question) for question in SETTINGS.examples)
+
+
+def test_the_recorded_run_answers_its_questions(alone: Settings) -> None:
+    assert {each.kind for each in both(ORIGINAL, alone).values()} == {"recorded"}
+    assert known.title(known.RECORDED).startswith("Recorded, ")
+
+
+def test_a_run_of_your_own_comes_before_the_recorded_one(evaluated: Settings) -> None:
+    run = known.shown_run(evaluated)
+    assert run and run.name == "first"
+    assert known.recorded(ORIGINAL, evaluated) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rehearsal-2020-01-02-123456", "Rehearsal, 2 Jan 2020 12:34"),
+        ("2020-01-02-1234-ministral-3b", "Ministral-3b, 2 Jan 2020 12:34"),
+        (time.strftime("rehearsal-%Y-%m-%d-090000"), "Rehearsal, today 09:00"),
+        ("our-best", "our-best"),
+    ],
+)
+def test_a_runs_name_is_written_as_people_say_it(name: str, said: str) -> None:
+    assert known.spoken(name) == said

@@ -1,13 +1,11 @@
 import json
-import tracemalloc
 import unicodedata
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from sacrebleu import corpus_bleu, sentence_chrf
 
 from tune import metrics
-from tune.metrics import Interval
 
 WANTED = ["The lamp is on its way.", "We send you a new mug today.", "Your money comes back soon."]
 GIVEN = ["The lamp is on the way.", "We send a mug.", "No idea at all, sorry."]
@@ -15,12 +13,11 @@ GIVEN = ["The lamp is on the way.", "We send a mug.", "No idea at all, sorry."]
 
 def mean(expected: str, answer: str, metric: str) -> float:
     scores = metrics.score([expected], [answer])
-    return float(scores.rows[metric][0])
+    return float(scores[metric][0])
 
 
 def means(expected: list[str], answers: list[str]) -> dict[str, float]:
-    found = metrics.intervals(metrics.score(expected, answers))
-    return {name: each.mean for name, each in found.items()}
+    return {name: float(each.mean()) for name, each in metrics.score(expected, answers).items()}
 
 
 # Exact match
@@ -60,7 +57,7 @@ def test_json_in_a_code_fence_does_not_match() -> None:
 @pytest.mark.parametrize("nonsense", ["[" * 100_000, "9" * 5000, "\ud800", "NaN", "{"])
 def test_no_answer_is_too_odd_to_be_measured(nonsense: str) -> None:
     scores = metrics.score(['{"a": 1}'], [nonsense])
-    assert scores.rows["exact_match"][0] == scores.rows["json_shape"][0] == 0
+    assert scores["exact_match"][0] == scores["json_fields"][0] == 0
 
 
 # Words
@@ -80,7 +77,6 @@ def test_word_f1_reads_every_script() -> None:
     [
         ("灯坏了，请退款。", ["灯", "坏", "了", "请", "退", "款"]),
         ("USBケーブル 2本", ["usb", "ケ", "ー", "ブ", "ル", "2", "本"]),
-        ("हिन्दी में लिखो", ["हिन्दी", "में", "लिखो"]),
         ("L'été, c'est fini!", ["l", "été", "c", "est", "fini"]),
         ("team_2: ok", ["team_2", "ok"]),
     ],
@@ -116,38 +112,15 @@ def test_rouge_is_what_the_package_rouge_score_says(wanted: str, given: str, val
     assert metrics.rouge_l(wanted, given) == pytest.approx(value)
 
 
-def test_the_memory_of_rouge_does_not_grow_with_the_square_of_the_words() -> None:
-    text = " ".join(map(str, range(4000)))
-    metrics.words(text)
-    tracemalloc.start()
-    assert metrics.rouge_l(text, text) == 1
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 4e6  # a table of all pairs of words has 16 million cells
-
-
 def test_rouge_keeps_words_with_accents_whole() -> None:
     assert mean("été", "etc", "rouge_l") == 0
     assert mean("la caméra", "la caméra", "rouge_l") == 100
     assert mean("лампа", "кружка", "rouge_l") == 0
 
 
-def test_bleu_is_that_of_all_rows_together() -> None:
-    assert means(WANTED, GIVEN)["bleu"] == pytest.approx(
-        corpus_bleu(GIVEN, [WANTED]).score, abs=1e-3
-    )
-
-
-def test_chrf_is_the_mean_over_the_rows() -> None:
-    theirs = [
-        sentence_chrf(text, [wanted]).score for text, wanted in zip(GIVEN, WANTED, strict=True)
-    ]
-    assert means(WANTED, GIVEN)["chrf"] == pytest.approx(np.mean(theirs), abs=1e-3)
-
-
 def test_equal_answers_get_full_marks_everywhere() -> None:
     found = means(WANTED, WANTED)
-    comparing = ("exact_match", "token_f1", "rouge_l", "bleu", "chrf")  # yours may do without
+    comparing = ("exact_match", "token_f1", "rouge_l")  # yours may do without
     assert {found[name] for name in comparing} == {100}
 
 
@@ -164,35 +137,34 @@ def test_an_empty_answer_scores_0() -> None:
 
 
 def test_json_is_looked_at_only_where_json_is_expected() -> None:
-    assert "json_valid" not in metrics.score(WANTED, GIVEN).rows
-    assert "json_valid" not in metrics.score(["1", "true"], ["1", "true"]).rows
-    assert "json_valid" not in metrics.score(['{"a": 1}', "none"], ["", ""]).rows
+    assert "json_valid" not in metrics.score(WANTED, GIVEN)
+    assert "json_valid" not in metrics.score(["1", "true"], ["1", "true"])
+    assert "json_valid" not in metrics.score(['{"a": 1}', "none"], ["", ""])
 
 
 @pytest.mark.parametrize(
-    ("answer", "valid", "shape"),
+    ("answer", "valid", "fields"),
     [
-        ('{"team": "x", "n": 2.5, "tags": ["b"]}', 100, 100),
-        ('{"team": "x", "n": "2", "tags": ["b"]}', 100, 0),
-        ('{"team": "x", "n": true, "tags": ["b"]}', 100, 0),
-        ('{"team": "x", "tags": ["b"]}', 100, 0),
-        ('{"team": "x", "n": 1, "tags": ["b"], "more": 1}', 100, 0),
-        ("team: x", 0, 0),
-        ('"x"', 0, 0),
+        ('{"team": "x", "n": 1, "tags": ["a", "b"]}', 100, 75),
+        ('{"team": "a", "n": 1, "tags": ["a", "b"], "more": 1}', 100, 100),
+        ('{"team": "a", "n": true, "tags": []}', 100, 25),
+        ("team: a", 0, 0),
+        ('"a"', 0, 0),
     ],
 )
-def test_json_needs_the_same_keys_and_types(answer: str, valid: float, shape: float) -> None:
+def test_the_fields_of_json_are_counted(answer: str, valid: float, fields: float) -> None:
     wanted = json.dumps({"team": "a", "n": 1, "tags": ["a", "b"]})
     assert mean(wanted, answer, "json_valid") == valid
-    assert mean(wanted, answer, "json_shape") == shape
+    assert mean(wanted, answer, "json_fields") == fields
+
+
+def test_a_metric_of_your_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = metrics.Metric("Short", "% of short answers", lambda _, answer: len(answer) < 9)
+    monkeypatch.setitem(metrics.METRICS, "short", short)
+    assert metrics.score(WANTED, ["Yes.", *GIVEN[1:]])["short"].tolist() == [100, 0, 0]
 
 
 # How sure the figures are
-
-
-def test_the_same_answers_give_the_same_intervals() -> None:
-    first, second = (metrics.intervals(metrics.score(WANTED, GIVEN)) for _ in range(2))
-    assert first == second
 
 
 def test_more_rows_make_an_interval_narrower() -> None:
@@ -209,57 +181,121 @@ def test_an_interval_holds_the_true_mean_in_most_of_many_trials() -> None:
     assert 88 <= held <= 99
 
 
-def test_a_difference_is_measured_row_by_row() -> None:
-    expected = [f"answer {n}" for n in range(60)]
-    base = [text if n % 2 else "" for n, text in enumerate(expected)]
-    tuned = [text if n % 2 or n % 12 == 0 else "" for n, text in enumerate(expected)]
-    ours, theirs = metrics.score(expected, tuned), metrics.score(expected, base)
-    found = metrics.differences(ours, theirs)["exact_match"]
-    each = metrics.intervals(ours)["exact_match"]
-    assert found.mean == pytest.approx(100 * 5 / 60, abs=1e-3)
-    assert found.low > 0
-    assert found.high - found.low < each.high - each.low
+class Judged(NamedTuple):
+    word: str
+    why: str
+    notes: list[str]
 
 
-def test_the_memory_of_an_interval_does_not_grow_with_the_rows() -> None:
-    tracemalloc.start()
-    found = metrics.interval([0.0, 100.0] * 5000)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 48 < found.low < 50 < found.high < 52
-    assert most < 40e6
+def judged(base: list[bool], tuned: list[bool]) -> Judged:
+    """The verdict on two systems, each right on the examples that are true."""
+    old, new = 100 * np.array(base, dtype=float), 100 * np.array(tuned, dtype=float)
+    why = metrics.sentence("exact_match", new, old)
+    return Judged(metrics.decide(new - old), why, metrics.doubts(new - old))
 
 
-@pytest.mark.parametrize("rows", [6, 12, 20])
-def test_few_rows_do_not_make_an_interval_too_sure(rows: int) -> None:
-    chance = np.random.default_rng(2)
-    found = [metrics.interval(chance.normal(50, 20, rows)) for _ in range(400)]
-    held = np.mean([each.low <= 50 <= each.high for each in found])
-    assert 0.925 < held < 0.975  # plain percentiles: 0.86, 0.91, 0.92
+# Better, worse, or no proof
 
 
-def test_rows_drawn_in_several_parts_are_those_drawn_together() -> None:
-    rows = 3000  # several parts
-    drawn = np.random.default_rng(metrics.SEED).multinomial(
-        rows, [1 / rows] * rows, metrics.RESAMPLES
-    )
-    parts = list(metrics.resamples(rows))
-    assert len(parts) > 1
-    assert np.array_equal(np.concatenate(parts), drawn)
+def test_a_clear_gain_is_better_with_its_figures() -> None:
+    found = judged([n < 2 for n in range(60)], [n < 55 for n in range(60)])
+    assert found.word == "better"
+    assert found.why.startswith("Better: 91.7 % exact match against 3.3 %, a gain of ")
+    assert found.why.endswith(" points on 60 examples.")
+    assert found.notes == []
 
 
-def test_nothing_is_ahead_of_itself() -> None:
-    scores = metrics.score(WANTED, GIVEN)
-    assert set(metrics.differences(scores, scores).values()) == {Interval(0, 0, 0)}
+def test_a_clear_loss_is_worse_with_its_figures() -> None:
+    found = judged([n < 50 for n in range(60)], [n < 20 for n in range(60)])
+    assert found.word == "worse"
+    assert found.why.startswith("Worse: 33.3 % exact match against 83.3 %, a loss of ")
+    assert "-" not in found.why and "−" not in found.why
 
 
-def test_the_first_rows_can_be_compared_alone() -> None:
-    two = metrics.score(WANTED, GIVEN).first(2)
-    assert metrics.intervals(two) == metrics.intervals(metrics.score(WANTED[:2], GIVEN[:2]))
+def test_a_small_gain_is_no_proof_and_says_how_many_rows_would_be_one() -> None:
+    found = judged([n % 2 == 0 for n in range(60)], [n % 2 == 0 or n < 3 for n in range(60)])
+    assert found.word == "no proof"
+    assert "it may be chance" in found.why
+    [note] = found.notes
+    assert note == "If 1.7 points are real, about 460 examples would show it."
 
 
-def test_five_hundred_rows_are_measured_in_seconds() -> None:
-    expected = [f"{text} {n}" for n in range(170) for text in WANTED]
-    scores = metrics.score(expected, expected[::-1])
-    assert len(scores.rows["rouge_l"]) == 510
-    assert metrics.intervals(scores)["bleu"].low > 0
+def test_for_equal_models_more_rows_are_no_advice() -> None:
+    found = judged([True] * 30 + [False] * 30, [False] * 30 + [True] * 30)
+    assert found.word == "no proof"
+    [note] = found.notes
+    assert note.startswith("Both do equally well")
+
+
+def test_few_rows_always_prove_little() -> None:
+    found = judged([False] * 12, [True] * 12)
+    assert found.word == "better"
+    assert found.notes == ["12 examples prove little: add some."]
+
+
+def test_so_few_rows_that_luck_could_win_them_all_prove_nothing() -> None:
+    assert judged([False] * 5, [True] * 5).word == "no proof"
+    assert judged([True] * 5, [False] * 5).word == "no proof"
+    assert judged([False] * 6, [True] * 6).word == "better"
+
+
+def test_so_few_differences_that_luck_could_make_them_all_prove_nothing() -> None:
+    found = judged([n >= 5 for n in range(60)], [True] * 60)
+    assert found.word == "no proof"
+    assert found.why.endswith("it may be chance.")
+    assert judged([n >= 6 for n in range(60)], [True] * 60).word == "better"
+
+
+def test_one_row_has_no_plural() -> None:
+    found = judged([False], [True])
+    assert "on 1 example:" in found.why
+    assert found.notes[0].startswith("1 example proves little")
+
+
+def test_a_verdict_names_a_metric_of_words() -> None:
+    expected = [f"The lamp number {n} is on its way to you." for n in range(30)]
+    base = metrics.score(expected, ["No idea."] * 30)["rouge_l"]
+    tuned = metrics.score(expected, [text.replace("lamp", "mug") for text in expected])["rouge_l"]
+    found = metrics.sentence("rouge_l", tuned, base)
+    assert found == "Better: ROUGE-L 90 against 0, a gain of 90 points on 30 examples."
+
+
+# Which metric decides
+
+
+@pytest.mark.parametrize(
+    ("expected", "metric", "because"),
+    [
+        (['{"team": "x"}', "[1]"], "exact_match", "JSON"),
+        (["card_lost", "top up failed"], "exact_match", "short"),
+        (["We are sorry about that, and send a new one."] * 3, "rouge_l", "sentences"),
+        (
+            ["yes"] * 9 + ["Yes, but only on the second day after the order."],
+            "exact_match",
+            "short",
+        ),
+        (["您的包裹明天会送到，请您在家等候。"], "rouge_l", "sentences"),
+        (["yes"] * 8 + ["Yes, but only on the second day after the order."] * 2, "rouge_l", "sent"),
+    ],
+)
+def test_what_is_expected_decides_which_metric_decides(
+    expected: list[str], metric: str, because: str
+) -> None:
+    name, why = metrics.headline(expected)
+    assert name == metric
+    assert because in why
+
+
+# Figures as people read them
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(92, "92"), (91.666, "91.7"), (0, "0"), (99.96, "100"), (0.04, "0")]
+)
+def test_a_figure_has_no_trailing_zero(value: float, shown: str) -> None:
+    assert metrics.points(value) == shown
+
+
+def test_points_ahead_and_behind_have_a_sign_and_none_have_no_sign() -> None:
+    shown = [metrics.signed(value) for value in (4.0, -2.55, 0.0, -0.01)]
+    assert shown == ["+4", "−2.5", "0", "0"]

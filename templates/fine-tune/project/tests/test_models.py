@@ -71,13 +71,6 @@ def test_a_misspelt_name_gets_a_suggestion() -> None:
     assert "plan --list" in said
 
 
-@pytest.mark.parametrize("size", ["3B", "8B", "14B"])
-def test_a_copy_in_8_bits_is_refused_with_an_alternative(size: str) -> None:
-    said = problem(f"mistralai/Ministral-3-{size}-Instruct-2512")
-    assert "cannot be trained" in said
-    assert f"BASE_MODEL=ministral-{size.lower()}" in said
-
-
 def test_larger_models_learn_at_half_the_rate_and_full_tuning_far_slower() -> None:
     small, large = find("ministral-8b"), find("ministral-14b")
     assert small.learning_rate("lora") == 2 * large.learning_rate("lora")
@@ -115,7 +108,7 @@ def test_a_folder_with_quantized_weights_is_refused(tmp_path: Path, method: str)
 
 
 def test_a_folder_without_a_config_says_what_is_missing(tmp_path: Path) -> None:
-    assert "no config.json" in problem(str(tmp_path))
+    assert "config.json cannot be read" in problem(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{"])

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,12 +151,12 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 
 def test_steps_are_counted_as_the_trainer_does() -> None:
     planned = training(epochs=2, data=replace(DATA, examples=330))
-    assert (planned.sequences, planned.batches, planned.steps) == (330, 83, 2 * 21)
+    assert (planned.batches, planned.steps) == (83, 2 * 21)
     hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
     job = train.Job(planned.base, None, [], [], hyperparameters | {"processes": 1}, {})
     assert trainer.steps(job, 330) == planned.steps
     packed = replace(planned, packing=True, data=replace(DATA, examples=10, tokens=5000))
-    assert packed.sequences == 3
+    assert packed.batches == 1
 
 
 def test_a_batch_has_one_pack_as_in_training() -> None:
@@ -171,13 +170,13 @@ def test_a_batch_has_one_pack_as_in_training() -> None:
 
 def test_rows_that_are_too_long_are_left_out_and_a_sample_is_scaled_up() -> None:
     settings = Settings(max_length=100, batch_size=2)
-    rows = DataSize.of([10, 20, 30, 900], count=400, settings=settings)
+    rows = plan.size([10, 20, 30, 900], count=400, settings=settings)
     assert (rows.examples, rows.tokens, rows.longest) == (300, 6000, 30)
 
 
 def test_padding_is_counted_by_batches() -> None:
     lengths = [10] * 7 + [100]
-    alone, together = (DataSize.of(lengths, 8, Settings(batch_size=size)).padded for size in (1, 8))
+    alone, together = (plan.size(lengths, 8, Settings(batch_size=size)).padded for size in (1, 8))
     assert (alone, together) == (21.25, 100)
 
 
@@ -311,19 +310,10 @@ def command(*words: str) -> str:
     return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "80"}).stdout
 
 
-def test_the_command_plans_with_the_rows_of_a_file(tmp_path: Path) -> None:
-    answer = {"role": "assistant", "content": "It is on its way."}
-    file = tmp_path / "rows.jsonl"
-    for number in range(9):
-        row = [{"role": "user", "content": f"Where is parcel {number}?"}, answer]
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"messages": row}) + "\n")
-    said = json.loads(
-        command("--json", "--base", "ministral-14b", "--method", "qlora", "--data", str(file))
-    )
-    assert said["training"]["data"]["examples"] == 9
-    assert 0 < said["training"]["length"] < 40
+def test_the_command_plans_with_the_training_examples() -> None:
+    said = json.loads(command("--json", "--base", "ministral-14b", "--method", "qlora"))
     assert said["training"]["base"]["name"] == "ministral-14b"
+    assert 0 < said["training"]["length"] <= said["training"]["data"]["longest"]
     assert said["bytes"] == sum(term["bytes"] for term in said["terms"])
 
 

@@ -36,7 +36,7 @@ def test_good_examples_have_no_findings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "again", ["Question 1", " question  1 ", "QUESTION 1", "Question: 1?", "“question” １…"]
+    "again", ["Question 1", " question  1 ", "QUESTION 1", "Question: 1?", "“question” 1…"]
 )
 def test_an_example_that_is_there_twice_is_a_warning(tmp_path: Path, again: str) -> None:
     file = write(tmp_path / "train.jsonl", *pairs(60), pair(again, "Answer 1"))
@@ -103,11 +103,11 @@ def test_the_figures_count_examples_and_tokens(tmp_path: Path) -> None:
     system = {"role": "system", "content": "Be brief."}
     hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
     lines = ({"messages": [hi, hello]}, {"messages": [system, hi, hello, hi, hello]}, "{")
-    (figures,) = survey([write(tmp_path / "train.jsonl", *lines)], 15).files
-    assert (figures.examples, figures.broken, figures.with_system) == (2, 1, 1)
-    assert (figures.tokens, figures.learned) == (6 + 16, 2 + 4)
-    assert figures.lengths == {"50%": 6, "95%": 16, "max": 16}
-    assert (figures.longest_answer, figures.too_long) == (4, 1)
+    (figures,) = survey([write(tmp_path / "train.jsonl", *lines)], 15).files.values()
+    assert (figures["examples"], figures["with_errors"], figures["with_tools"]) == (2, 1, 0)
+    assert (figures["tokens"], figures["tokens_trained_on"]) == (6 + 16, 2 + 4)
+    assert (figures["longest_example"], figures["longest_answer"]) == (16, 4)
+    assert figures["too_long"] == 1
 
 
 def test_a_question_within_a_conversation_is_a_leak_too(tmp_path: Path) -> None:
@@ -125,8 +125,9 @@ def test_examples_that_are_too_long_are_named(tmp_path: Path) -> None:
 
 
 def test_the_survey_is_json(tmp_path: Path) -> None:
-    found = survey([write(tmp_path / "train.jsonl", *pairs(3))], LENGTH).as_dict()
-    assert json.loads(json.dumps(found))["files"][0]["examples"] == 3
+    file = write(tmp_path / "train.jsonl", *pairs(3))
+    found = json.loads(json.dumps(survey([file], LENGTH).as_dict()))
+    assert found["files"][file.as_posix()]["examples"] == 3
 
 
 def test_the_screen_shows_figures_and_problems_with_their_fix(
@@ -136,5 +137,5 @@ def test_the_screen_shows_figures_and_problems_with_their_fix(
     file = write(tmp_path / "train.jsonl", *pairs(60), "{", "{", wrong)
     screen.show_data(survey([file], LENGTH, show=1))
     shown = capsys.readouterr().out
-    for text in ("valid examples", "line 61", "Fix: write each", "1 more of this", "'[red]x'"):
+    for text in ("examples", "line 61", "Fix: write each", "json (2)", "'[red]x'"):
         assert text in shown

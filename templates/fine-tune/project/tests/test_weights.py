@@ -172,13 +172,3 @@ def test_a_pad_token_is_never_the_end_token(tuned: Tuned, tmp_path: Path) -> Non
     loaded = weights.load_tokenizer(models.find(str(tmp_path)))
     assert loaded.pad_token == "<pad>"
     assert loaded.chat_template == tokens.training_template()
-
-
-def test_an_older_base_gets_its_own_chat_format(tuned: Tuned, tmp_path: Path) -> None:
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        text = (tuned.base / name).read_text("utf-8")
-        text = text.replace("[SYSTEM_PROMPT]", "[control_17]").replace("[ARGS]", "[control_20]")
-        (tmp_path / name).write_text(text, "utf-8")
-    tokenizer = weights.load_tokenizer(models.find(str(tmp_path)))
-    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
-    assert tokenizer.apply_chat_template(asked, tokenize=False) == "<s>[INST]s\n\nq[/INST]"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from tune import runs
-from tune.errors import TuneError, can_train, run_app
+from tune import runs, screen
+from tune.errors import can_train, run_app
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
 
@@ -20,33 +22,28 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BaseName = Annotated[str, typer.Option("--base", help="A name, an id on the hub, or a folder.")]
+MethodName = Annotated[Method | None, typer.Option("--method", help="lora, qlora or full.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what exists.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name. Default: the latest.")]
 
 
 @app.command()
 def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Default: those of .env.")] = None,
-    length: Annotated[
-        int,
-        typer.Option(min=0, help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False),
-    ] = 0,
     show: Annotated[int, typer.Option(min=1, help="How many problems of each kind to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Check the rows for problems, and measure their length. Exit code 1 on errors.
+    """Check the examples for problems, and measure their length. Exit code 1 on errors.
 
     Example: uv run python -m tune check data/train.jsonl data/test.jsonl
     """
-    from tune import screen
     from tune.validate import survey
 
     others = (SETTINGS.validation, SETTINGS.test)
     paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
-    found = survey(paths, length or SETTINGS.max_length, show=show)
-    if as_json:
-        print(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
-    else:
-        screen.show_data(found)
+    found = survey(paths, SETTINGS.max_length, show=show)
+    _show(found, as_json, screen.show_data)
     raise typer.Exit(1 if found.errors else 0)
 
 
@@ -55,57 +52,47 @@ def convert(
     source: Annotated[Path, typer.Argument(help="CSV, JSON or JSONL.")],
     target: Annotated[Path, typer.Argument(help="The JSONL to write.")],
     encoding: Annotated[str, typer.Option(help="Of the source: cp1252, utf-16 …")] = "utf-8",
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the target.")] = False,
+    replace: Replace = False,
 ) -> None:
-    """Convert a data file to chat JSONL. Exit code 1 if some rows could not be read.
+    """Convert a data file to chat JSONL. Exit code 1 if some lines could not be read.
 
     Example: uv run python -m tune convert questions.csv data/all.jsonl
     """
     from tune import dataset
 
-    rows, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
+    count, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
     for problem in problems[:20]:
-        print(f"Left out: {problem}\nFix: {problem.fix}", file=sys.stderr)
-    _note(f"{rows:,} rows in {target}, {len(problems):,} left out.")
-    if rows:
-        _note(f'Next: uv run python -m tune split "{target}"')
+        _note(f"Left out: {problem}\nFix: {problem.fix}")
+    _note(f"{count:,} examples in {target}, {len(problems):,} left out.")
+    _note(f'Next: uv run python -m tune split "{target}"')
     raise typer.Exit(1 if problems else 0)
 
 
 @app.command()
 def split(
-    file: Annotated[Path, typer.Argument(help="All rows.")],
-    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Share of rows.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0, max=0.4, help="Share of rows.")] = 0.1,
-    into: Annotated[Path | None, typer.Option(help="A folder. Default: the file's own.")] = None,
+    file: Annotated[Path, typer.Argument(help="All examples.")],
+    validation: Annotated[float, typer.Option(min=0, max=0.4, help="Share of them.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=0.4, help="Share of them.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = SETTINGS.seed,
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the parts.")] = False,
+    replace: Replace = False,
 ) -> None:
-    """Split rows into train.jsonl, validation.jsonl and test.jsonl, always in the same way.
+    """Split examples into train.jsonl, validation.jsonl and test.jsonl, always in the same way.
 
     Example: uv run python -m tune split data/all.jsonl
     """
     from tune import dataset
 
-    folder = into or file.parent
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    parts = {folder / f"{name}.jsonl": share for name, share in shares.items() if share > 0}
-    for part, rows in dataset.split(file, parts, seed=seed, overwrite=replace).items():
-        _note(f"{rows:,} rows in {part}")
+    parts = {file.with_name(f"{name}.jsonl"): share for name, share in shares.items() if share > 0}
+    for part, count in dataset.split(file, parts, seed=seed, overwrite=replace).items():
+        _note(f"{count:,} examples in {part}")
     _note("Next: uv run python -m tune check " + " ".join(f'"{part}"' for part in parts))
 
 
 @app.command()
 def plan(
-    base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
-    method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
-    length: Annotated[
-        int, typer.Option(help="Longest row in tokens. Default: MAX_LENGTH.", show_default=False)
-    ] = 0,
-    batch: Annotated[
-        int, typer.Option(help="Rows per batch. Default: BATCH_SIZE.", show_default=False)
-    ] = 0,
-    data: Annotated[Path | None, typer.Option(help="The rows. Default: TRAIN_FILE.")] = None,
+    base: BaseName = "",
+    method: MethodName = None,
     list_bases: Annotated[bool, typer.Option("--list", help="List the bases.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -114,59 +101,44 @@ def plan(
     Example: uv run python -m tune plan --base ministral-8b --method qlora
     """
     from tune import plan as planning
-    from tune import screen
 
-    if list_bases and as_json:
-        print(json.dumps([asdict(each) for each in BASES], ensure_ascii=False, indent=2))
-        return
     if list_bases:
-        screen.show_bases(BASES)
+        _print([asdict(each) for each in BASES]) if as_json else screen.show_bases(BASES)
         return
-    wanted = {"base_model": base, "method": method, "max_length": length, "batch_size": batch}
-    settings = changed(SETTINGS, wanted)
-    rows = planning.measure(data or settings.train, settings)
-    made = planning.make(planning.training(settings, rows), planning.local_gpu())
-    if as_json:
-        print(json.dumps(made.as_dict(), ensure_ascii=False, indent=2))
-        return
-    screen.show_plan(made)
+    settings = changed(SETTINGS, {"base_model": base, "method": method})
+    training = planning.training(settings, planning.measure(settings.train, settings))
+    made = planning.make(training, planning.local_gpu())
+    _show(made, as_json, screen.show_plan)
 
 
 @app.command()
 def train(
     run: Annotated[str, typer.Argument(help="With --resume: a run. Default: the latest.")] = "",
-    base: Annotated[str, typer.Option(help="A name, an id on the hub, or a folder.")] = "",
-    method: Annotated[Method | None, typer.Option(help="lora, qlora or full.")] = None,
-    rank: Annotated[
-        int, typer.Option(help="The rank of LoRA. Default: LORA_RANK.", show_default=False)
-    ] = 0,
-    epochs: Annotated[
-        float, typer.Option(help="Passes over the rows. Default: EPOCHS.", show_default=False)
-    ] = 0,
+    base: BaseName = "",
+    method: MethodName = None,
+    rank: Annotated[int, typer.Option(help="The rank of LoRA, instead of LORA_RANK.")] = 0,
+    epochs: Annotated[float, typer.Option(help="Passes over the data, not EPOCHS.")] = 0,
     name: Annotated[str, typer.Option(help="A name for the new run.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be done.")
-    ] = False,
 ) -> None:
     """Train. A stopped run continues with --resume, even after a power cut.
 
     Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
     """
-    from tune import screen
-    from tune import train as training
-
     if run and not resume:
         raise typer.BadParameter(f"for a new run use --name {run}, to continue one --resume {run}")
     wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
     wanted = {name: each for name, each in wanted.items() if each}
-    settings = changed(SETTINGS, wanted)
-    if dry_run:
-        screen.show_job(training.prepare(settings))
-        return
     if run:
         runs.find(SETTINGS.runs, run)
-    this, goes_on = training.choose(settings, run or name, resume)
+    _train(run or name, wanted, resume)
+
+
+def _train(name: str, wanted: dict[str, Any], resume: bool) -> None:
+    from tune import train as training
+
+    settings = changed(SETTINGS, wanted)
+    this, goes_on = training.choose(settings, name, resume)
     try:
         with screen.training() as report:
             if goes_on:
@@ -175,8 +147,7 @@ def train(
     except KeyboardInterrupt:
         started = (this.folder / "run.json").is_file()
         how = f"Continue: uv run python -m tune train --resume {this.name}"
-        _note(f"Stopped. {how}" if started else "Stopped before the run was created.")
-        raise typer.Exit(130) from None
+        raise _stopped(how if started else "The run was not created yet.") from None
     screen.show_trained(this)
 
 
@@ -185,7 +156,6 @@ def evaluate(
     run: RunName = "",
     rows: Annotated[int, typer.Option(min=0, help="Size of a random sample; 0: all.")] = 0,
     api_rows: Annotated[int, typer.Option(min=0, help="Rows for a prompted model; 0: none.")] = 60,
-    drop_seen: Annotated[bool, typer.Option("--drop-seen", help="Skip training rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the base and the tuned model on the test rows, with confidence intervals.
@@ -193,35 +163,19 @@ def evaluate(
     Example: uv run python -m tune evaluate --rows 50
     """
     from tune import evaluate as evaluating
-    from tune import results, screen
+    from tune import report
 
     this = runs.find(SETTINGS.runs, run)
-    options = evaluating.Options(rows, api_rows, drop_seen)
     try:
         with screen.answering() as on_progress:
-            found = evaluating.evaluate(this, SETTINGS, options, on_progress)
+            found = evaluating.evaluate(this, SETTINGS, rows, api_rows, on_progress)
     except KeyboardInterrupt:
-        _note("Stopped. The answers so far are saved. To continue, run the same command.")
-        raise typer.Exit(130) from None
+        how = "The answers so far are saved. To continue, run the same command."
+        raise _stopped(how) from None
     if as_json:
-        print(results.to_json(found), end="")
+        print(report.to_json(found), end="")
         return
     screen.show_evaluation(found, this)
-
-
-@app.command()
-def ask(
-    question: Annotated[str, typer.Argument(help="A question for both models.")],
-    as_json: AsJson = False,
-) -> None:
-    """Ask the base and the tuned model a question, as the app does."""
-    from tune import inference, screen
-
-    *_, both = inference.compare(question)
-    if as_json:
-        print(json.dumps({side: asdict(each) for side, each in both.items()}, ensure_ascii=False))
-        return
-    screen.show_answers(both)
 
 
 @app.command()
@@ -230,33 +184,24 @@ def rehearse(as_json: AsJson = False) -> None:
 
     Example: uv run python -m tune rehearse
     """
-    from tune import screen
     from tune.rehearse import rehearse as go
 
     try:
         with screen.rehearsing(quiet=as_json) as (begin, done):
             how = go(SETTINGS, begin, done)
     except KeyboardInterrupt:
-        _note("Stopped. Its files were removed.")
-        raise typer.Exit(130) from None
-    if as_json:
-        print(json.dumps(how.as_dict(), ensure_ascii=False, indent=2))
-    else:
-        screen.show_rehearsal(how, SETTINGS.runs / how.run)
+        raise _stopped("Its files were removed.") from None
+    _show(how, as_json, partial(screen.show_rehearsal, folder=SETTINGS.runs / how.run))
     raise typer.Exit(0 if how.ok else 1)
 
 
 @app.command()
 def export(
     run: RunName = "",
-    form: Annotated[
-        Literal["adapter", "merged"], typer.Option("--as", help="The form to export.")
-    ] = "merged",
+    form: Annotated[Literal["adapter", "merged"], typer.Option("--as", help="Form.")] = "merged",
     push: Annotated[str, typer.Option(help="Push to the hub, as your-name/your-model.")] = "",
     public: Annotated[bool, typer.Option("--public", help="Make it public on the hub.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be pushed.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it pushes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export an adapter or merged weights, with a model card; --push uploads them to the hub.
@@ -264,7 +209,7 @@ def export(
     Example: uv run python -m tune export --as adapter --push your-name/your-model
     """
     from tune import export as exporting
-    from tune import hub, screen
+    from tune import hub
 
     if (public or dry_run) and not push:
         raise typer.BadParameter("--public and --dry-run need --push your-name/your-model")
@@ -273,28 +218,22 @@ def export(
     made = made or exporting.export(this, form, SETTINGS, emit=_note)
     sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
     if as_json:
-        about = made.as_dict() | ({"push": vars(sent)} if sent else {})
-        print(json.dumps(about, ensure_ascii=False, indent=2))
-        return
-    screen.show_export(made, sent, dry_run)
+        _print(made.as_dict() | ({"push": vars(sent)} if sent else {}))
+    else:
+        screen.show_export(made, sent, dry_run)
 
 
 @app.command("runs")
 def list_runs(as_json: AsJson = False) -> None:
     """List the training runs, the latest first."""
-    found = []
-    for run in runs.every(SETTINGS.runs):
-        try:
-            found.append({"run": run.name, **vars(run.record)})
-        except TuneError as error:  # one that cannot be read must not hide the others
-            _note(error.problem)
+    found = [{"run": run.name, **vars(run.record)} for run in runs.every(SETTINGS.runs)]
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        _print(found)
         return
     for each in found:
         print(f"{each['run']}  {each['state']}  {each['base']}  {each['method']}")
     if not found:
-        print("None yet. Make one: uv run python -m tune rehearse", file=sys.stderr)
+        _note("None yet. Make one: uv run python -m tune rehearse")
 
 
 @app.command()
@@ -312,15 +251,31 @@ def status(as_json: AsJson = False) -> None:
         "run": latest.name if latest else "",
     }
     if as_json:
-        print(json.dumps(about, ensure_ascii=False, indent=2))
+        _print(about)
         return
     for title, text in about.items():
         print(f"{title.replace('_', ' '):<12}  {text}")
 
 
+def _show(result: Any, as_json: bool, on_screen: Callable[[Any], None]) -> None:
+    if as_json:
+        _print(result.as_dict())
+    else:
+        on_screen(result)
+
+
+def _print(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
 def _note(line: str) -> None:
     """Print a message on stderr; scripts read stdout."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _stopped(how: str) -> typer.Exit:
+    _note(f"Stopped. {how}")
+    return typer.Exit(130)
 
 
 if __name__ == "__main__":

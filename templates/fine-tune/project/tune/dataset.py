@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
-from unicodedata import normalize
 
 from tune.errors import TuneError
 from tune.formats import BadExample, Message, conversation, lines
@@ -22,8 +21,7 @@ from tune.formats import BadExample, Message, conversation, lines
 Level = Literal["error", "warning"]
 
 # Signs that do not count when texts are compared; not those that change the meaning: + - * / = %
-_SIGNS = re.compile(r"""[.,;:!?"()\[\]{}“”„«»‹›–—¿¡。、「」『』·•\s]+""")
-_UNSEEN = re.compile("['’‘´\u00ad\u200b\u200c\u200d\ufeff]")  # “don’t” is “dont”; soft hyphens
+_SIGNS = re.compile(r"""[\s.,;:!?"'()\[\]{}“”„‘’«»–—…¿¡]+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +90,10 @@ def last_words(messages: Sequence[Message]) -> str:
 def fingerprint(messages: Iterable[Message]) -> int:
     """A hash of a conversation, the same on every machine, and for texts that differ only in case,
     spaces or punctuation."""
-    whole = "\0".join(_plain(reply(each)) for each in messages)
+    texts = (reply(each) for each in messages)
+    whole = "\0".join(_SIGNS.sub(" ", text.casefold()).strip() or text for text in texts)
     hashed = hashlib.blake2b(whole.encode("utf-8", "replace"), digest_size=8)
     return int.from_bytes(hashed.digest(), "big")
-
-
-def _plain(text: str) -> str:
-    if not text.isascii():
-        text = normalize("NFKC", text)
-    return _SIGNS.sub(" ", _UNSEEN.sub("", text.casefold())).strip() or text
 
 
 def digest(file: Path) -> str:

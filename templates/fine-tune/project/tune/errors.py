@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 ROOM = "free some space, or check the permissions; RUNS_DIR in .env moves the runs elsewhere"
 FULL = re.compile("out of memory|not enough memory|allocate memory|alloc_failed")
+MISSING = "This needs PyTorch, Transformers, TRL and PEFT, which are not all installed."
 INSTALL = "uv pip install --torch-backend auto -r pyproject.toml --extra train"
 
 
@@ -55,17 +56,13 @@ def can_train() -> bool:
 def need_loading() -> None:
     """Raise TuneError if the packages that run a model are missing."""
     if not can_load():
-        raise TuneError(
-            "This needs PyTorch, Transformers and PEFT, which are not installed.", INSTALL
-        )
+        raise TuneError(MISSING, INSTALL)
 
 
 def need_training() -> None:
     """Raise TuneError if the packages that train a model are missing."""
     if not can_train():
-        raise TuneError(
-            "This needs PyTorch, Transformers, TRL and PEFT, which are not installed.", INSTALL
-        )
+        raise TuneError(MISSING, INSTALL)
 
 
 def run_app(app: Callable[..., object], name: str) -> int:

@@ -3,56 +3,30 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tune.errors import TuneError
 from tune.models import Base, Method, Shape
 
-if TYPE_CHECKING:
-    from tune.settings import Settings
-
 GB = 2**30  # memory is counted in powers of two, as on the GPUs' labels
 LEFT = 0.05  # share of the memory for the desktop and other programs
 
-# Memory, in bytes:
-#
-# weights      LoRA: 16 bits, 2 bytes each. QLoRA: the matrices of the layers and the vision part
-#              in 4 bits with doubly quantized constants, 8/64 + 32/(64*256) bits each (Dettmers et
-#              al. 2023, "QLoRA", section 3); the embeddings and the output layer in 16 bits. Full
-#              tuning: 32 bits, 4 bytes each; layers have a 16-bit copy for the multiplications.
-# trained      each trainable parameter, with its gradient and Adam's two moments, all in 32 bits:
-#              16 bytes. With full tuning the weights are counted above: 12 bytes, and the vision
-#              part is not trained. LoRA trains rank * (inputs + outputs) parameters for each
-#              matrix (Hu et al. 2021, "LoRA").
-# activations  with gradient checkpointing: one 16-bit state for each token and layer, and while a
-#              layer is recomputed, its matrices' inputs and outputs, in 16 bits and in the
-#              adapter's 32.
-# output       TRL computes the loss of 4,096 tokens and 32,768 words at a time, in 16 bits; it
-#              keeps each token's last state (in 16 bits) and its gradient (in 32 and in 16).
-# overhead     about 1 GB for the driver's context, libraries and workspace; a tenth of the rest is
-#              lost to fragmentation. Both are from experience, not derived.
+# Bytes for each parameter: 16 bits; QLoRA has the layers and the vision part in 4 bits, with doubly
+# quantized constants (Dettmers et al. 2023, "QLoRA", section 3). Full tuning: 32 bits, and a 16-bit
+# copy of the layers. What is trained also has a gradient and Adam's two moments, in 32 bits. LoRA
+# trains rank * (inputs + outputs) parameters for each matrix (Hu et al. 2021, "LoRA").
 QUARTER = (4 + 8 / 64 + 32 / (64 * 256)) / 8
-TILE = (4096, 32768)
+TILE = (4096, 32768)  # TRL computes the loss of that many tokens and words at a time
+# The driver's context, libraries and workspace, and the share of the rest that is lost to
+# fragmentation: from experience, not derived.
 FIXED, LOST = 1 * GB, 0.1
-
-# Time, for each batch:
-#
-# computing    the forward pass takes 2 operations for each parameter and token, the backward pass 2
-#              more for LoRA and 4 for full tuning, and gradient checkpointing a second forward
-#              pass: 6 and 8. Attention is left out: a tenth at 4,096 tokens.
-# sustained    the share of the data sheet's speed that training reaches.
-# least        the minimum for a layer, however short the examples: launching its kernels.
-# unpacking    QLoRA converts its weights to 16 bits in each of three passes: 0.5 bytes read, 2
-#              written, 2 read, at the share of the bandwidth that this reaches.
-#
-# The shares and the minimum are fitted to the single-GPU figures in Qwen's README (an A100, 1.8B to
-# 14B, LoRA and QLoRA, 256 to 8,192 tokens): all 36 times are within 35 %.
-SUSTAINED = 0.43
+# Time: 2 operations for each parameter and token, 2 more for the backward pass (4 for full tuning),
+# and 2 again for gradient checkpointing. QLoRA unpacks its weights in each of the three passes: 0.5
+# bytes read, 2 written, 2 read. The shares of a GPU's speed and bandwidth that are reached, and the
+# least time for a layer, are fitted to the figures for an A100 in Qwen's README (1.8B to 14B).
+SUSTAINED, UNPACKING = 0.43, 0.18
 LEAST = 0.005  # seconds
-UNPACKED, UNPACKING = 3 * (0.5 + 2 + 2), 0.18
+UNPACKED = 3 * (0.5 + 2 + 2)
 ACCURACY = "an estimate: within 35 % of published figures for an A100, not compared on others"
 
 
@@ -90,17 +64,6 @@ class DataSize:
     longest: int
     padded: float
 
-    @classmethod
-    def of(cls, lengths: Sequence[int], count: int, settings: Settings) -> DataSize:
-        """Estimate from the lengths of `count` examples, or of a sample of them."""
-        kept = [length for length in lengths if length <= settings.max_length] or [0]
-        random.Random(settings.seed).shuffle(kept)
-        size = settings.batch_size
-        batches = [kept[start : start + size] for start in range(0, len(kept), size)]
-        padded = sum(max(batch) * len(batch) for batch in batches) / len(kept)
-        share = count / max(1, len(lengths))
-        return cls(round(len(kept) * share), round(sum(kept) * share), max(kept), padded)
-
 
 @dataclass(frozen=True)
 class Training:
@@ -125,20 +88,10 @@ class Training:
         return self.base.shape
 
     @property
-    def tokens(self) -> int:
-        """The tokens of the largest batch."""
-        return self.batch * self.length
-
-    @property
-    def sequences(self) -> int:
-        """The sequences of one epoch: examples, or packs of them."""
-        packed = math.ceil(self.data.tokens / self.length) if self.length else 0
-        return packed if self.packing else self.data.examples
-
-    @property
     def batches(self) -> int:
-        """The batches of one epoch."""
-        return math.ceil(self.sequences / self.batch)
+        """The batches of one epoch, of examples or of packs of them."""
+        packed = math.ceil(self.data.tokens / max(1, self.length))
+        return math.ceil((packed if self.packing else self.data.examples) / self.batch)
 
     @property
     def steps(self) -> int:
@@ -155,15 +108,12 @@ class Term:
     formula: str
 
 
-# Memory
-
-
 def memory(training: Training) -> tuple[Term, ...]:
     """The memory estimate for one GPU, term by term."""
-    counted = [part(training) for part in (_weights, _trained, _activations, _output)]
-    rest = sum(term.bytes for term in counted)
+    terms = (_weights(training), _trained(training), *_activations(training))
+    rest = sum(term.bytes for term in terms)
     formula = f"{FIXED / GB:.0f} GB + {LOST:.0%} of the rest"
-    return (*counted, Term("overhead", FIXED + LOST * rest, formula))
+    return (*terms, Term("overhead", FIXED + LOST * rest, formula))
 
 
 def inference_memory(shape: Shape, copies: int = 1) -> float:
@@ -179,54 +129,6 @@ def needs_4_bits(shape: Shape | None, free: float, quantizes: bool, copies: int 
     return quantizes and shape is not None and inference_memory(shape, copies) > free
 
 
-def _weights(training: Training) -> Term:
-    shape = training.shape
-    if training.method == "lora":
-        formula = f"{_billions(shape.parameters)} x 2 bytes"
-        return Term("weights", shape.parameters * 2, formula)
-    parts = {"qlora": (shape.in_layers + shape.vision, QUARTER, 2), "full": (shape.in_layers, 6, 4)}
-    first, each, other = parts[training.method]
-    rest = shape.parameters - first
-    formula = f"{_billions(first)} x {each:.3g} bytes + {_billions(rest)} x {other}"
-    return Term("weights", first * each + rest * other, formula)
-
-
-def _trained(training: Training) -> Term:
-    shape = training.shape
-    if training.method == "full":
-        numbers = shape.parameters - shape.vision
-        return Term("trained", numbers * 12, f"{_billions(numbers)} x 12 bytes (gradient, Adam)")
-    numbers = training.rank * shape.layers * _ends(shape)
-    return Term("adapter", numbers * 16, f"rank {training.rank}: {_billions(numbers)} x 16 bytes")
-
-
-def _activations(training: Training) -> Term:
-    shape, tokens = training.shape, training.tokens
-    ends, each = _ends(shape), 2 if training.method == "full" else 2 + 4
-    total = tokens * (shape.layers * shape.hidden * 2 + ends * each)
-    states = f"{shape.layers} layers x {shape.hidden:,} x 2 bytes"
-    return Term("activations", total, f"{tokens:,} tokens x ({states} + {ends:,} x {each})")
-
-
-def _output(training: Training) -> Term:
-    shape, tokens = training.shape, training.tokens
-    tile = min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1]) * 2
-    total = tokens * shape.hidden * (2 + 4 + 2) + tile
-    formula = f"{tokens:,} tokens x {shape.hidden:,} x 8 bytes + a tile of {tile / GB:.2f} GB"
-    return Term("output", total, formula)
-
-
-def _ends(shape: Shape) -> int:
-    return sum(inputs + outputs for inputs, outputs in shape.matrices)
-
-
-def _billions(number: float) -> str:
-    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number / 1e6:.1f} million"
-
-
-# Time
-
-
 def seconds(training: Training, gpu: Gpu) -> float | None:
     """The time of all batches, without evaluations; None if the GPU's speed is not known."""
     if not gpu.tflops:
@@ -240,3 +142,41 @@ def seconds(training: Training, gpu: Gpu) -> float | None:
     if training.method == "qlora":
         batch += shape.in_layers * UNPACKED / (UNPACKING * gpu.bandwidth)
     return batch * math.ceil(training.batches * training.epochs) / gpu.count
+
+
+def _weights(training: Training) -> Term:
+    shape = training.shape
+    first, each, other = {
+        "lora": (shape.in_layers + shape.vision, 2.0, 2),
+        "qlora": (shape.in_layers + shape.vision, QUARTER, 2),
+        "full": (shape.in_layers, 6.0, 4),
+    }[training.method]
+    rest = shape.parameters - first
+    formula = f"{_billions(first)} x {each:.3g} bytes + {_billions(rest)} x {other}"
+    return Term("weights", first * each + rest * other, formula)
+
+
+def _trained(training: Training) -> Term:
+    shape = training.shape
+    if training.method == "full":
+        numbers = shape.parameters - shape.vision
+        return Term("trained", numbers * 12, f"{_billions(numbers)} x 12 bytes (gradient, Adam)")
+    numbers = training.rank * shape.layers * shape.ends
+    return Term("adapter", numbers * 16, f"rank {training.rank}: {_billions(numbers)} x 16 bytes")
+
+
+def _activations(training: Training) -> tuple[Term, Term]:
+    """With gradient checkpointing: a state for each token and layer, and one whole layer."""
+    shape, tokens = training.shape, training.batch * training.length
+    each = 2 if training.method == "full" else 2 + 4  # in 16 bits, and in the adapter's 32
+    total = tokens * (shape.layers * shape.hidden * 2 + shape.ends * each)
+    states = f"{shape.layers} layers x {shape.hidden:,} x 2 bytes"
+    formula = f"{tokens:,} tokens x ({states} + {shape.ends:,} x {each})"
+    tile = min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1]) * 2
+    output = f"{tokens:,} tokens x {shape.hidden:,} x 8 bytes + a tile of {tile / GB:.2f} GB"
+    last = tokens * shape.hidden * (2 + 4 + 2) + tile
+    return Term("activations", total, formula), Term("output", last, output)
+
+
+def _billions(number: float) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number / 1e6:.1f} million"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
-from zlib import crc32
+from typing import Any, NoReturn
 
 from tune.errors import TuneError
 
@@ -25,10 +25,7 @@ CALLS = 'write "tool_calls": [{"id": "a1B2c3D4e", "function": {"name": "…", "a
 FUNCTIONS = 'write "tools": [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
 COLUMNS = 'write {"messages": [{"role": "user", …}, {"role": "assistant", …}]}, or name the two '
 COLUMNS += 'columns "prompt" and "completion"'
-OTHER_FILES = {".xlsx", ".xls", ".parquet", ".gz", ".zip"}
-_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
-_GAP = re.compile(r"[\s,]*")
-_BAD_BYTE = re.compile("[\udc80-\udcff]")  # how a byte that is not UTF-8 is kept
+QUOTES = 'put each text in double quotes, and double the quotes inside it: ""'
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -44,94 +41,69 @@ class BadExample(Exception):
 
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, object]]:
     """The numbers of a file's lines, each with its value or a BadExample."""
-    if not path.is_file() or path.suffix.lower() in OTHER_FILES:
-        what = "is not a JSONL, JSON or CSV file" if path.exists() else "does not exist"
-        raise TuneError(f"{path} {what}.", "name a JSONL, JSON or CSV (UTF-8) file")
+    if not path.is_file():
+        raise TuneError(f"{path} does not exist.", "name a JSONL, JSON or CSV file")
     codec = "utf-8-sig" if encoding == "utf-8" else encoding
     try:
-        with path.open(encoding=codec, errors="surrogateescape", newline="") as text:
-            is_csv = path.suffix.lower() in {".csv", ".tsv"}
-            yield from _from_csv(text, path) if is_csv else _from_json(text, path)
-    except (LookupError, UnicodeError) as error:
-        raise TuneError(f"{path}: {error}.", "--encoding cp1252 (or utf-16, gb18030, …)") from None
+        text = path.read_bytes().decode(codec)
+    except (UnicodeError, LookupError) as error:
+        other = f'uv run python -m tune convert "{path}" new.jsonl --encoding cp1252 (or utf-16, …)'
+        raise TuneError(f"{path} is not {encoding} text: {error}.", other) from None
+    if path.suffix.lower() in {".csv", ".tsv"}:
+        yield from _from_csv(text)
+    elif text.lstrip().startswith("["):
+        yield from _from_array(text)
+    else:
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield _parsed(line, number)
 
 
-def _from_json(text: TextIO, path: Path) -> Iterator[tuple[int, object]]:
-    for number, line in enumerate(text, 1):
-        is_array = line.lstrip().startswith("[")
-        line += text.read() if is_array else ""
-        if bad := _bad_bytes(line, path):
-            yield number, bad
-            if "utf-16" in str(bad):  # so is the rest
-                return
-        elif is_array:
-            yield from _from_array(line, number)
-        elif line.strip():
-            try:
-                yield number, DECODER.decode(line.rstrip())
-            except ValueError as error:
-                yield number, _not_json(line, error)
-
-
-def _from_array(text: str, line: int) -> Iterator[tuple[int, object]]:
-    """The values of a JSON array, each with the line that it begins on."""
-    at, seen = text.index("[") + 1, 0
+def _parsed(text: str, line: int = 1) -> tuple[int, object]:
+    """The value of a text that begins on this line; if it is not JSON, what and where."""
     try:
-        DECODER.decode(text.rstrip())
+        return line, DECODER.decode(text.rstrip())
     except ValueError as error:
-        yield line + getattr(error, "lineno", 1) - 1, _not_json(text, error)
+        fix = "write each example on one line, with json.dumps(example, ensure_ascii=False)."
+        bad = BadExample("json", f"is not JSON: {getattr(error, 'msg', error)}.", fix)
+        return line + getattr(error, "lineno", 1) - 1, bad
+
+
+def _from_array(text: str) -> Iterator[tuple[int, object]]:
+    """The values of a JSON array, each with the line that it begins on."""
+    line, value = _parsed(text)
+    if isinstance(value, BadExample):
+        yield line, value
         return
-    while text[at := _GAP.match(text, at).end()] != "]":  # type: ignore[union-attr]
+    at, seen = text.index("[") + 1, 0
+    while True:
+        while text[at] in ", \t\r\n":
+            at += 1
+        if text[at] == "]":
+            return
         line, seen = line + text.count("\n", seen, at), at
         value, at = DECODER.raw_decode(text, at)
         yield line, value
 
 
-def _from_csv(text: TextIO, path: Path) -> Iterator[tuple[int, object]]:
+def _from_csv(text: str) -> Iterator[tuple[int, object]]:
     """The records of a CSV; its first line has the columns' names, and shows the separator."""
     csv.field_size_limit(2**31 - 1)  # a field may be longer than 128 KB
-    head = text.readline()
-    if bad := _bad_bytes(head, path):
-        yield 1, bad
-        return
-    separator = max(",;\t|", key=re.sub('"[^"]*"', "", head).count)
-    names = [each.strip().casefold() for each in next(csv.reader([head], delimiter=separator))]
-    records = csv.DictReader(text, names, delimiter=separator, strict=True)
-    number = 2
+    head = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    separator = max(",;\t|", key=head.count)
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names = [name.strip().casefold() for name in next(records, [])]
+    number = records.line_num + 1
     try:
-        for record in records:
-            yield number, _record(record, path)
-            number = records.line_num + 2
+        for fields in records:
+            if len(fields) == len(names):
+                yield number, dict(zip(names, fields, strict=True))
+            elif fields:
+                text = f"has {len(fields)} fields, the first line has {len(names)}."
+                yield number, BadExample("csv", text, QUOTES)
+            number = records.line_num + 1
     except csv.Error as error:
-        fix = 'put each text in double quotes, and double the quotes inside it: ""'
-        yield number, BadExample("csv", f"cannot be read, nor what follows: {error}.", fix)
-
-
-def _record(record: dict[str, Any], path: Path) -> object:
-    if None in record or None in record.values():
-        fix = "put texts that contain the separator in double quotes."
-        return BadExample("csv", "has not as many fields as the first line.", fix)
-    return _bad_bytes(" ".join(record.values()), path) or record
-
-
-def _not_json(line: str, error: ValueError) -> BadExample:
-    fix = "write each example on one line, with json.dumps(example, ensure_ascii=False)."
-    if line.lstrip().startswith("{'"):
-        fix = "use double quotes; Python's json.dumps(example) writes them."
-    elif not isinstance(error, json.JSONDecodeError):  # valid in Python only
-        fix = "write null or a text instead; pandas writes NaN for empty cells: use dropna()."
-    elif line.lstrip()[:1] not in {"{", "["}:
-        fix = "start each line with {, or name a file with columns .csv or .tsv."
-    return BadExample("json", f"is not JSON: {error}.", fix)
-
-
-def _bad_bytes(line: str, path: Path) -> BadExample | None:
-    if line.isascii() or not _BAD_BYTE.search(line):
-        return None
-    codec = "utf-16" if line.startswith(("\udcff\udcfe", "\udcfe\udcff")) else "cp1252"
-    target = path.with_suffix(".utf8.jsonl").as_posix()
-    fix = f'uv run python -m tune convert "{path.as_posix()}" "{target}" --encoding {codec}'
-    return BadExample("encoding", f"is not UTF-8, but perhaps {codec}.", fix)
+        yield number, BadExample("csv", f"cannot be read, nor what follows: {error}.", QUOTES)
 
 
 def conversation(value: object) -> tuple[tuple[Message, ...], tuple[dict[str, Any], ...]]:
@@ -187,8 +159,6 @@ def _message(value: object) -> Message:
         message["content"] = _content(content)
     if calls := message.get("tool_calls"):
         message["tool_calls"] = [_call(call) for call in _listed(calls, "tool_calls")]
-    if "tool_call_id" in message:
-        message["tool_call_id"] = _call_id(message["tool_call_id"])
     return message
 
 
@@ -196,17 +166,17 @@ def _content(content: object) -> str:
     """The text of a message; parts are joined as Mistral's tokenizer does."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else [content]
-    texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
-    if not all(isinstance(text, str) for text in texts):
-        raise BadExample("content", "a message is not text.", 'write it as text: "content": "…"')
-    return "\n\n".join(text for text in texts if text)
+    try:
+        return "\n\n".join(part["text"] for part in content if part["text"])  # type: ignore
+    except (TypeError, KeyError):
+        fix = 'write it as text: "content": "…"'
+        raise BadExample("content", "a message is not text.", fix) from None
 
 
 def _call(call: Any) -> dict[str, Any]:
     function = _function(call, "tool_calls", CALLS)
     function = {**function, "arguments": _arguments(function.get("arguments"))}
-    return {**call, "id": _call_id(call.get("id")), "function": function}
+    return {**call, "function": function}
 
 
 def _function(value: Any, name: str, fix: str) -> dict[str, Any]:
@@ -214,12 +184,6 @@ def _function(value: Any, name: str, fix: str) -> dict[str, Any]:
     if isinstance(function, dict) and isinstance(function.get("name"), str):
         return function
     raise BadExample("tool", f"an entry of {name} has no function name.", fix)
-
-
-def _call_id(identity: object) -> str:
-    """An id that Mistral accepts, nine letters and digits: always the same one for another id."""
-    text = str(identity)
-    return text if _CALL_ID.fullmatch(text) else f"{crc32(ascii(text).encode()):09x}"
 
 
 def _arguments(value: object) -> str:

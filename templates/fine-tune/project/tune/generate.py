@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tune.dataset import Message
 from tune.errors import TuneError, is_memory_full
-
-OnProgress = Callable[[int, int], None]  # answers so far, answers in all
 
 BATCH_ROWS = 64
 BATCH_TOKENS = 16_384  # questions and answers of one batch: under 2 GB of cache for a 3B model
@@ -61,37 +58,26 @@ class Generator:
             raise TuneError("This model has no adapter: its base must be loaded separately.")
         return replace(self, adapted=False)
 
-    @property
-    def four_bit(self) -> bool:
-        """Whether the model was loaded in 4 bits."""
-        return bool(getattr(self.model, "is_loaded_in_4bit", False))
-
-    def answer(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Reply:
+    def answer(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> Reply:
         """Answer one conversation that ends with the question."""
-        return self.answers([messages], tools=[tools])[0]
+        return self.answers([messages], [tools])[0]
 
     def answers(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        on_progress: OnProgress | None = None,
-        *,
-        tools: Sequence[Sequence[Any]] = (),
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Sequence[Any]] = ()
     ) -> list[Reply]:
         """Answer many conversations in batches; `tools` has one list for each.
 
         Raises TuneError if the memory is too small for a single one.
         """
         replies: dict[int, Reply] = {}
-        for found in self.batches(conversations, tools=tools):
+        for found in self.batches(conversations, tools):
             replies |= found
-            if on_progress:
-                on_progress(len(replies), len(conversations))
         return [replies[index] for index in range(len(conversations))]
 
     def batches(
-        self, conversations: Sequence[Sequence[Message]], *, tools: Sequence[Sequence[Any]] = ()
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Sequence[Any]] = ()
     ) -> Iterator[dict[int, Reply]]:
-        """Like `answers`, but yields each batch: replies by the index of their conversation.
+        """Yield each batch of `answers`: replies by the index of their conversation.
 
         The longest come first, to detect a lack of memory early; batches shrink if memory runs out.
         """
@@ -110,7 +96,7 @@ class Generator:
             del waiting[-len(batch) :]
             yield dict(zip(batch, found, strict=True))
 
-    def stream(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> Iterator[str]:
+    def stream(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> Iterator[str]:
         """Stream the answer to one conversation; closing the iterator cancels it.
 
         Raises TooLong, before the first token, if the conversation exceeds the model's context.
@@ -132,7 +118,7 @@ class Generator:
         if rest := self._decode(ids)[len(said) :]:
             yield rest
 
-    def check_room(self, messages: Sequence[Message], *, tools: Sequence[Any] = ()) -> None:
+    def check_room(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> None:
         """Raise TooLong if the conversation exceeds the model's context."""
         self.room(len(self._encode(messages, tools)))
 
@@ -200,17 +186,11 @@ class Generator:
         places = (mask.cumsum(-1) - 1).clamp(min=0)  # positions start after the padding
         ends = torch.tensor(sorted(self._ends), device=ids.device)
         ended = torch.zeros(len(prompts), dtype=torch.bool, device=ids.device)
-        cache = self._cache()
+        inputs: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1}
         for _ in range(self.max_tokens):
+            inputs |= {"input_ids": ids, "attention_mask": mask, "position_ids": places}
             with torch.inference_mode():
-                output = self.model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=places,
-                    use_cache=True,
-                    logits_to_keep=1,
-                    **cache,
-                )
+                output = self.model(**inputs)
                 picked = self._pick(output.logits[:, -1])
             ended |= torch.isin(picked, ends)
             yield picked.tolist()
@@ -219,6 +199,8 @@ class Generator:
             ids = picked[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=-1)
             places = places[:, -1:] + 1
+            name = "cache" if "cache" in output else "past_key_values"  # renamed in 5.24
+            inputs[name] = output[name]
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Token ids padded on the left to one length, and the attention mask."""
@@ -230,15 +212,6 @@ class Generator:
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]
         device = self.model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-    def _cache(self) -> dict[str, Any]:
-        """An empty key-value cache, under the argument name of this version of Transformers."""
-        from transformers import DynamicCache
-
-        inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        known = inspect.signature(inner.forward).parameters  # renamed in 5.24
-        name = "cache" if "cache" in known else "past_key_values"
-        return {name: DynamicCache(config=self.model.config)}
 
     def _pick(self, logits: Any) -> Any:
         """The most probable token of each row; above temperature 0, a sampled one."""
@@ -257,10 +230,8 @@ def _smaller_batch(rows: int, error: RuntimeError) -> int:
     if not is_memory_full(error):
         raise error
     if rows == 1:
-        raise TuneError(
-            "Out of memory with a single question.",
-            "set MAX_TOKENS=64 in .env, or a smaller BASE_MODEL",
-        ) from error
+        fix = "set MAX_TOKENS=64 in .env, or a smaller BASE_MODEL"
+        raise TuneError("Out of memory with a single question.", fix) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return rows // 2

@@ -39,14 +39,6 @@ CHAT = """\
 {{ if eq .Role "system" }}[SYSTEM_PROMPT]{{ .Content }}[/SYSTEM_PROMPT]\
 {{ else if eq .Role "user" }}[INST]{{ .Content }}[/INST]\
 {{ else if eq .Role "assistant" }}{{ .Content }}</s>{{ end }}{{ end }}"""
-# As in chat_template_v3.j2: the system message is part of the last question.
-OLDER_CHAT = """\
-{{ range $at, $_ := .Messages }}\
-{{ if eq .Role "user" }}[INST]BLANK\
-{{ if and $.System (eq (len (slice $.Messages $at)) 1) }}{{ $.System }}
-
-{{ end }}{{ .Content }}[/INST]\
-{{ else if eq .Role "assistant" }}BLANK{{ .Content }}</s>{{ end }}{{ end }}"""
 
 
 def main(
@@ -87,19 +79,17 @@ def to_gguf(run: Run, kind: str = "q8_0", settings: Settings = SETTINGS) -> Expo
         checked = export.compare(before, export.answers(model, base, settings))
         if kind not in OWN:
             quantize(file, kind)
-        form = tokens.chat_form(weights.load_tokenizer(base))
-        text = modelfile(file.name, settings, form)
+        text = modelfile(file.name, settings)
         (part / "Modelfile").write_text(text, "utf-8", newline="\n")
         hub.write_card(part, run, KIND)
     return Export(run, KIND, target, f"{checked} (read back without llama.cpp)")
 
 
-def modelfile(file: str, settings: Settings, form: tokens.ChatForm = tokens.NEWEST) -> str:
+def modelfile(file: str, settings: Settings) -> str:
     """The Modelfile, which Ollama needs next to the GGUF file."""
-    chat = CHAT if form.system else OLDER_CHAT.replace("BLANK", form.blank)
     system = f'SYSTEM """{prompts.SYSTEM}"""\n' if prompts.SYSTEM else ""
     numbers = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-    return MODELFILE.format(file=file, chat=chat, system=system, **numbers)
+    return MODELFILE.format(file=file, chat=CHAT, system=system, **numbers)
 
 
 def quantize(file: Path, kind: str) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tune import models, prompts, results
+from tune import models, prompts, report
 from tune.errors import TuneError
 from tune.metrics import METRICS, Interval
 from tune.models import Base
-from tune.results import TUNED, Evaluation
+from tune.report import TUNED, Evaluation
 from tune.runs import Record, Run
 
 METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "full": "full tuning"}
@@ -170,7 +170,7 @@ def _front(record: Record, base: Base, kind: Kind) -> str:
 def _evaluated(run: Run) -> str:
     """The verdict and the table, or a note that there is no evaluation."""
     try:
-        found = results.read(run.evaluation)
+        found = report.read(run.evaluation)
     except TuneError:
         return "It was not evaluated, so there is no proof that it is better than its base."
     notes = "".join(f"\n\n{note}" for note in found.notes)

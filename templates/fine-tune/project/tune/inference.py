@@ -13,15 +13,15 @@ from functools import partial
 from textwrap import shorten
 from typing import Literal
 
+from plumbing import clients
 from plumbing.retries import ModelUnavailable
-from tune import known, llm, local, prompts
-from tune.dataset import Example, Message, last_words
+from tune import known, local, prompts
+from tune.dataset import Message, last_words
 from tune.errors import TuneError
-from tune.local import Side
+from tune.known import SIDES, Quote, Side
 from tune.settings import SETTINGS, Settings
 
 log = logging.getLogger(__name__)
-SIDES: tuple[Side, Side] = ("base", "tuned")
 POLL = 0.1  # seconds until a visitor's Stop is noticed, at most
 Kind = Literal["model", "recorded", "stand-in", "none"]
 
@@ -36,7 +36,6 @@ class Answer:
     text: str = ""
     notice: str = ""  # why this is a fallback
     seconds: float = 0.0
-    tokens: int = 0  # 0: not known
     done: bool = False
 
 
@@ -52,11 +51,41 @@ class Responder:
     kind: Kind
     respond: Callable[[list[Message]], Iterator[str]]
     source: str = ""
-    by_token: bool = False  # each piece of the answer is one token
     loading: bool = False
 
 
-# Asking
+def quoted(quote: Quote) -> Answer:
+    """A recorded answer."""
+    return Answer(quote.by, "recorded", quote.source, quote.text, done=True)
+
+
+# Remote models: Mistral's API, or your own server
+
+
+def chat(
+    messages: Sequence[Message], settings: Settings = SETTINGS, model: str = ""
+) -> Iterator[str]:
+    """Stream the answer of `model` (by default the one in the settings).
+
+    Raises plumbing.retries.ModelUnavailable, before the first token or after it.
+    """
+    tokens = clients.stream(messages, settings, model or settings.chat)
+    return (token.text for token in tokens if token.text)
+
+
+def say(messages: Sequence[Message], settings: Settings = SETTINGS) -> str:
+    """The whole answer."""
+    return "".join(chat(messages, settings))
+
+
+def api(settings: Settings = SETTINGS) -> Settings | None:
+    """The settings for Mistral's API, even if a server is set; None without a key."""
+    if settings.provider == "server":
+        settings = settings.model_copy(update={"llm_base_url": ""})
+    return settings if settings.provider == "mistral" else None
+
+
+# Asking both
 
 
 def compare(
@@ -128,8 +157,7 @@ def _grow(here: Answer, responder: Responder, asked: list[Message]) -> Iterator[
     stream = responder.respond(asked)
     began = time.monotonic()  # not before: this excludes the time to load the weights
     for words in stream:
-        seconds, tokens = time.monotonic() - began, here.tokens + responder.by_token
-        here = replace(here, text=here.text + words, seconds=seconds, tokens=tokens)
+        here = replace(here, text=here.text + words, seconds=time.monotonic() - began)
         yield here
     yield replace(here, seconds=time.monotonic() - began, done=True)
 
@@ -146,9 +174,8 @@ def _notice(error: Exception) -> str:
 
 
 def messages(question: str, settings: Settings = SETTINGS) -> list[Message]:
-    """The prompt: a test row's conversation, or the question with a system message."""
-    row = known.test_row(question, settings)
-    if row:
+    """The prompt: a test example's conversation, or the question with a system message."""
+    if row := known.test_row(question, settings):
         return prompts.with_system(row.question)
     asked = [{"role": "user", "content": question}]
     return prompts.with_system(asked, prompts.SYSTEM or known.habit(settings.train))
@@ -161,59 +188,44 @@ def responders(side: Side, question: str, settings: Settings = SETTINGS) -> Iter
     """The responders for a column, the best first; the last one cannot fail."""
     if model := _model(side, question, settings):
         yield model
-    sample = known.recorded(question, settings)
-    if sample and side in sample.answers:
-        found, respond = _label(side, settings), partial(_say, sample.answers[side])
-        yield Responder(found, "recorded", respond, f"recorded by evaluate, test row {sample.line}")
-    if side == "base":
-        yield Responder("no model", "none", partial(_say, prompts.NO_MODEL))
-    elif row := known.nearest(settings.train).find(question):
-        respond = partial(_say, row.answer)
-        yield Responder(prompts.STAND_IN, "stand-in", respond, _quoted(row))
+    if quote := known.recorded(question, settings).get(side):
+        yield Responder(quote.by, "recorded", partial(_say, quote.text), quote.source)
+    row = known.nearest(question, settings.train) if side == "tuned" else None
+    if row:
+        asked = shorten(last_words(row.question), 70, placeholder=" …")
+        source = f"quotes {known.place(row)}, the answer to “{asked}”"
+        yield Responder(prompts.STAND_IN, "stand-in", partial(_say, row.answer), source)
     else:
-        yield Responder(prompts.STAND_IN, "none", partial(_say, prompts.NOTHING_NEAR))
-
-
-def who(side: Side, settings: Settings = SETTINGS) -> tuple[str, Kind]:
-    """The name and kind of the responder to a new question."""
-    model = _model(side, "", settings)
-    if model:
-        return model.by, model.kind
-    return (prompts.STAND_IN, "stand-in") if side == "tuned" else ("no model", "none")
+        words = prompts.NO_MODEL if side == "base" else prompts.NOTHING_NEAR
+        yield Responder("", "none", partial(_say, words))
 
 
 def _model(side: Side, question: str, settings: Settings) -> Responder | None:
     """This column's model: on a server, on this machine, or Mistral's API."""
     server = settings.chat if side == "tuned" else settings.base_chat_model
     if settings.provider == "server" and server:
-        respond = partial(llm.chat, settings=settings, model=server)
-        return Responder(server, "model", respond, "on the server", by_token=True)
+        respond = partial(chat, settings=settings, model=server)
+        return Responder(server, "model", respond, "on the server")
     if local.has(side, settings):
         row = known.test_row(question, settings)
-        tools = row.tools if row else ()
-        respond = partial(local.stream, side, settings=settings, tools=tools)
-        name, loading = local.name(side, settings), not local.is_ready(settings)
-        return Responder(name, "model", respond, "on this machine", by_token=True, loading=loading)
-    if side == "base" and (online := llm.api(settings)):
+        respond = partial(local.stream, side, settings=settings, tools=row.tools if row else ())
+        name, loading = local.name(side, settings), not local.ready(settings)
+        return Responder(name, "model", respond, "on this machine", loading=loading)
+    if side == "base" and (online := api(settings)):
         return Responder(online.chat, "model", partial(_ask_api, settings=online), "well prompted")
     return None
 
 
 def _ask_api(asked: list[Message], settings: Settings) -> Iterator[str]:
-    examples = known.nearest(settings.train).rows
-    return llm.chat(prompts.well_prompted(asked, examples), settings)
+    return chat(prompts.well_prompted(asked, known.rows(settings.train)), settings)
 
 
 def _say(words: str, _: Sequence[Message]) -> Iterator[str]:
     yield words
 
 
-def _quoted(row: Example) -> str:
-    """The quoted row and its question: the nearest row may be about something else."""
-    asked = shorten(last_words(row.question), 70, placeholder=" …")
-    return f"quotes {known.place(row)}, the answer to “{asked}”"
-
-
-def _label(side: Side, settings: Settings) -> str:
-    found = known.evaluation(known.shown_run(settings))
-    return found.systems[side].label if found and side in found.systems else side
+def who(settings: Settings = SETTINGS) -> tuple[str, Kind]:
+    """The name and kind of what answers a new question in the tuned column."""
+    if model := _model("tuned", "", settings):
+        return model.by, model.kind
+    return prompts.STAND_IN, "stand-in"

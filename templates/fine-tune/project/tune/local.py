@@ -1,24 +1,21 @@
-"""The two models on this machine: found, loaded once, and shared by all visitors."""
+"""The two models on this machine: loaded once, and shared by all visitors."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from tune import models, runs
 from tune.dataset import Message
 from tune.errors import TuneError, can_load
+from tune.generate import Generator
+from tune.known import Side
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
-
-if TYPE_CHECKING:
-    from tune.generate import Generator
 
 try:
     import spaces  # on the hub's ZeroGPU, which gives decorated functions a GPU
@@ -30,10 +27,6 @@ except ImportError:
         @staticmethod
         def GPU(function: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802
             return function
-
-
-log = logging.getLogger(__name__)
-Side = Literal["base", "tuned"]
 
 
 @dataclass(frozen=True)
@@ -57,32 +50,31 @@ def wanted(settings: Settings = SETTINGS) -> str:
     name = settings.tuned_model
     run = Run(settings.runs / name) if name else runs.latest(settings.runs)
     if run and (run.folder / "run.json").is_file():
-        return str(run.folder) if _has_weights(run.model) else ""
+        return str(run.folder) if any(run.model.glob("*config.json")) else ""
     return name
 
 
 def name(side: Side, settings: Settings = SETTINGS) -> str:
-    """The display name of this column's model."""
+    """The name of this column's model."""
     source = wanted(settings)
-    return Path(source).name if side == "tuned" else _base_of(source)
+    if side == "tuned":
+        return Path(source).name
+    try:
+        return Path(Run(Path(source)).record.base).name
+    except TuneError:
+        return f"base of {Path(source).name}"
 
 
-def device(settings: Settings = SETTINGS) -> str:
-    """The models' device: "cpu", "cuda, 4 bits" or the like; empty until they are loaded."""
-    ready = _loaded.get(_edition(wanted(settings)))
-    return ready.device if ready else ""
+def ready(settings: Settings = SETTINGS) -> Pair | None:
+    """The models, if they are loaded."""
+    source = wanted(settings)
+    return _loaded.get(f"{source} {edition(source)}")
 
 
 def has(side: Side, settings: Settings = SETTINGS) -> bool:
     """Whether this column's model is on this machine; before it is loaded, this is a guess."""
-    source = wanted(settings)
-    ready = _loaded.get(_edition(source))
-    return bool(source) and (side == "tuned" or ready is None or ready.base is not None)
-
-
-def is_ready(settings: Settings = SETTINGS) -> bool:
-    """Whether the models are loaded."""
-    return _edition(wanted(settings)) in _loaded
+    pair = ready(settings)
+    return bool(wanted(settings)) and (side == "tuned" or pair is None or pair.base is not None)
 
 
 def load(settings: Settings = SETTINGS) -> Pair:
@@ -92,15 +84,17 @@ def load(settings: Settings = SETTINGS) -> Pair:
         failed, error = _failed.get(source, (0.0, None))
         if error and time.monotonic() < failed + settings.cooldown:
             raise error
-        edition = _edition(source)
-        if edition not in _loaded:
-            _loaded.clear()
-            try:
-                _loaded[edition] = _load(source, settings)
-            except Exception as error:
-                _failed[source] = time.monotonic(), error
-                raise
-        return _loaded[edition]
+        if pair := ready(settings):
+            return pair
+        _loaded.clear()
+        run = Run(Path(source))
+        is_run = (run.folder / "run.json").is_file()
+        try:
+            pair = load_run(run, settings) if is_run else _load_foreign(source, settings)
+        except Exception as error:
+            _failed[source] = time.monotonic(), error
+            raise
+        return _loaded.setdefault(f"{source} {edition(source)}", pair)
 
 
 def stream(
@@ -125,31 +119,27 @@ def _generate(
     yield from generator.stream(messages, tools=tools)
 
 
-def _load(source: str, settings: Settings) -> Pair:
+def in_4_bits(run: Run) -> bool:
+    """Whether both models of a run must answer in 4 bits, as 16 do not fit on the GPU."""
     from tune import weights
-    from tune.generate import Generator
 
-    weights.quiet()
-    run = Run(Path(source))
-    if (run.folder / "run.json").is_file():
-        base, full = models.find(run.record.base), run.record.method == "full"
-        four_bit = weights.answers_in_4_bits(base, copies=2 if full else 1)
-        model = weights.load_tuned(run, four_bit=four_bit)
-    else:
-        model, base = _load_foreign(source)
-    tokenizer = weights.load_tokenizer(base)
-    tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
-    where = weights.device() + (", 4 bits" if tuned.four_bit else "")
-    if hasattr(model, "disable_adapter"):  # the base is the same weights without the adapter
-        return Pair(tuned, tuned.without_adapter(), where)
-    if base.source == source:
-        return Pair(tuned, None, where)
-    model = weights.load_base(base, four_bit=tuned.four_bit)
-    own = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
-    return Pair(tuned, own, where)
+    copies = 2 if run.record.method == "full" else 1
+    return weights.answers_in_4_bits(models.find(run.record.base), copies)
 
 
-def _load_foreign(source: str) -> tuple[Any, models.Base]:
+def load_run(run: Run, settings: Settings = SETTINGS, four_bit: bool | None = None) -> Pair:
+    """Load a run's model and its base: the same weights without the adapter, if it has one."""
+    from tune import weights
+
+    base, four_bit = models.find(run.record.base), in_4_bits(run) if four_bit is None else four_bit
+    pair = _pair(weights.load_tuned(run, four_bit=four_bit), base, settings, four_bit)
+    if pair.base:
+        return pair
+    plain = _pair(weights.load_base(base, four_bit=four_bit), base, settings, four_bit)
+    return Pair(pair.tuned, plain.tuned, pair.device)
+
+
+def _load_foreign(source: str, settings: Settings) -> Pair:
     """Load a model that is no run of this project: an adapter on its base, or full weights."""
     from peft import PeftConfig, PeftModel
 
@@ -158,53 +148,30 @@ def _load_foreign(source: str) -> tuple[Any, models.Base]:
     if "/" not in source and not Path(source).is_dir():  # fail fast: the hub is slow to answer
         problem = f'TUNED_MODEL="{source}" is no run, no folder and no id on the hub.'
         raise TuneError(problem, "uv run python -m tune runs")
-    adapter = _adapter(source)
-    if not adapter:
-        base = models.find(source)
-        return weights.load_base(base, four_bit=weights.answers_in_4_bits(base)), base
-    config: Any = PeftConfig.from_pretrained(adapter)
-    base = models.find(config.base_model_name_or_path)
-    model = weights.load_base(base, four_bit=weights.answers_in_4_bits(base))
-    return PeftModel.from_pretrained(model, adapter).eval(), base
+    try:
+        config: Any = PeftConfig.from_pretrained(source)
+    except (OSError, ValueError):  # full weights; load_base reports it if it is neither
+        config = None
+    base = models.find(config.base_model_name_or_path if config else source)
+    four_bit = weights.answers_in_4_bits(base)
+    model = weights.load_base(base, four_bit=four_bit)
+    if config:
+        model = PeftModel.from_pretrained(model, source).eval()
+    return _pair(model, base, settings, four_bit)
 
 
-def _adapter(source: str) -> str:
-    """The folder of an adapter: the source, or the hub's download. Empty for full weights."""
-    from huggingface_hub import auth_check, snapshot_download
+def _pair(model: Any, base: models.Base, settings: Settings, four_bit: bool) -> Pair:
+    from tune import weights
 
-    folder = Path(source)
-    if not folder.is_dir():
-        take = partial(snapshot_download, source, allow_patterns="adapter_*")
-        try:  # use the cache first, without the network
-            folder = Path(take(local_files_only=True))
-            if not any(folder.glob("*.safetensors")):
-                raise FileNotFoundError(source)
-        except FileNotFoundError:
-            try:
-                auth_check(source)  # fail fast: a download would retry for half a minute
-            except Exception:
-                return ""  # load_base reports the reason
-            folder = Path(take())
-    return str(folder) if (folder / "adapter_config.json").is_file() else ""
+    tokenizer = weights.load_tokenizer(base)
+    tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
+    plain = tuned.without_adapter() if hasattr(model, "disable_adapter") else None
+    return Pair(tuned, plain, weights.device() + (", 4 bits" if four_bit else ""))
 
 
-def _edition(source: str) -> str:
-    """The source and the time of its weights, so that a run that is trained again is reloaded."""
+def edition(source: str) -> list[Any]:
+    """Identifies the weights in a folder, so that a run that is trained again is loaded again."""
     run = Run(Path(source))
     folder = run.model if run.model.is_dir() else run.folder
-    try:
-        written = max((file.stat().st_mtime_ns for file in folder.glob("*.safetensors")), default=0)
-    except OSError:  # deleted in the meantime
-        written = 0
-    return f"{source} {written}"
-
-
-def _has_weights(folder: Path) -> bool:
-    return any((folder / each).is_file() for each in ("adapter_config.json", "config.json"))
-
-
-def _base_of(source: str) -> str:
-    try:
-        return Path(Run(Path(source)).record.base).name
-    except TuneError:
-        return f"base of {Path(source).name}"
+    files = sorted(folder.glob("*.safetensors"))
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

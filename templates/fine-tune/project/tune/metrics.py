@@ -1,4 +1,4 @@
-"""Scores answers, with confidence intervals. Needs no PyTorch."""
+"""Scores answers, and decides what the scores prove. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -8,152 +8,26 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Scores = Mapping[str, Floats]  # by the metrics' names: one value per example, 0 to 100
 
+SHORT = 5  # words; an answer of no more is right or wrong as a whole
 RESAMPLES = 2000
 SEED = 0  # the same answers always give the same intervals
-DRAWN = 2**20  # numbers in memory at a time
 
-# The letters of Thai, Lao, Burmese, Khmer, Japanese and Chinese
+# Each letter of Thai, Lao, Burmese, Khmer, Japanese and Chinese is a word; there are no spaces
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
-class Metric(NamedTuple):
-    """A metric's name and description. All run from 0 to 100; higher is better."""
-
-    label: str
-    about: str
-
-
-METRICS = {
-    "exact_match": Metric("Exact match", "% of answers equal to the expected one; JSON by value"),
-    "json_valid": Metric("Valid JSON", "% of answers that a program can read"),
-    "json_shape": Metric("Right keys", "% of answers with the expected keys and types of values"),
-    "token_f1": Metric("Word F1", "words shared with the expected answer, as SQuAD counts them"),
-    "rouge_l": Metric("ROUGE-L", "longest run of shared words in order, gaps allowed"),
-    "bleu": Metric("BLEU", "shared runs of one to four words, over all rows together"),
-    "chrf": Metric("chrF", "shared runs of one to six characters, mean over the rows"),
-}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of one system's answers, row by row (0 to 100)."""
-
-    rows: dict[str, Floats]
-    ngrams: npt.NDArray[np.int64] = field(repr=False)  # rows × 10: what BLEU is computed from
-
-    def first(self, count: int) -> Scores:
-        """The scores of the first rows only."""
-        rows = {name: values[:count] for name, values in self.rows.items()}
-        return Scores(rows, self.ngrams[:count])
-
-    def of(self, weights: Floats) -> dict[str, Floats]:
-        """Each metric's mean, once for each line of `weights` (how often every row counts)."""
-        found = {name: weights @ rows / weights.sum(axis=1) for name, rows in self.rows.items()}
-        found["bleu"] = np.array([_bleu(total) for total in weights @ self.ngrams])
-        return {name: found[name] for name in METRICS if name in found}
-
-
-def score(expected: Sequence[str], answers: Sequence[str]) -> Scores:
-    """Score answers. JSON metrics are added if all expected answers are JSON."""
-    pairs = list(zip(expected, answers, strict=True))
-    metrics: dict[str, Any] = {each.__name__: each for each in (exact_match, token_f1, rouge_l)}
-    if all_json(expected):
-        metrics |= {"json_valid": _json_valid, "json_shape": _json_shape}
-    rows = {name: [measure(*pair) for pair in pairs] for name, measure in metrics.items()}
-    rows["chrf"], ngrams = _sacre(pairs)
-    floats = {name: 100 * np.array(values, dtype=float) for name, values in rows.items()}
-    return Scores(floats, np.array(ngrams))
-
-
-def intervals(scores: Scores) -> dict[str, Interval]:
-    """Each metric with its confidence interval, from resampled rows."""
-    return _bounds(len(scores.ngrams), scores.of)
-
-
-def differences(ours: Scores, theirs: Scores) -> dict[str, Interval]:
-    """How many points ours is ahead, row by row: a paired bootstrap (Koehn 2004).
-
-    Both systems are resampled with the same rows, so hard rows do not blur the difference.
-    """
-
-    def ahead(weights: Floats) -> dict[str, Floats]:
-        other = theirs.of(weights)
-        return {name: values - other[name] for name, values in ours.of(weights).items()}
-
-    return _bounds(len(ours.ngrams), ahead)
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of one value per row, with its confidence interval."""
-    rows = np.array(values, dtype=float)
-    return _bounds(len(rows), lambda weights: {"": weights @ rows / len(rows)})[""]
-
-
-def resamples(rows: int) -> Iterator[Floats]:
-    """Bootstrap samples: how often each row is drawn, with replacement.
-
-    One line for each sample, some lines at a time: memory does not grow with the rows.
-    """
-    chance, left = np.random.default_rng(SEED), RESAMPLES
-    while left:
-        lines = min(left, max(1, DRAWN // rows))
-        yield chance.multinomial(rows, [1 / rows] * rows, lines).astype(float)
-        left -= lines
-
-
-def _bounds(rows: int, measure: Callable[[Floats], dict[str, Floats]]) -> dict[str, Interval]:
-    """The value of each metric on all rows, and its bounds on resampled rows."""
-    once, tail = measure(np.ones((1, rows))), 100 * _tail(rows)
-    often = [measure(weights) for weights in resamples(rows)]
-    found = {}
-    for name, (mean,) in once.items():
-        values = np.concatenate([each[name] for each in often])
-        low, high = np.percentile(values, [tail, 100 - tail])
-        found[name] = Interval(*(round(float(each), 4) for each in (mean, low, high)))
-    return found
-
-
-def _tail(rows: int) -> float:
-    """The share of samples beyond each bound: 1 in 40 for many rows, less for few rows.
-
-    A few rows vary less than the data that they are drawn from, so plain percentiles would be too
-    narrow (Hesterberg 2015, "expanded percentile interval"). The quantile of Student's
-    t is Cornish and Fisher's series: right to 0.1 % from 6 rows on.
-    """
-    if rows < 2:
-        return 0
-    z, freedom = NormalDist().inv_cdf(0.975), rows - 1
-    series = (z, _odd(z, 1, 1) / 4, _odd(z, 5, 16, 3) / 96, _odd(z, 3, 19, 17, -15) / 384)
-    t = sum(term / freedom**power for power, term in enumerate(series))
-    return NormalDist().cdf(-t * math.sqrt(rows / freedom))
-
-
-def _odd(z: float, *factors: int) -> float:
-    """A polynomial of odd powers, the highest first."""
-    return sum(each * z ** (2 * power + 1) for power, each in enumerate(reversed(factors)))
-
-
-# One answer against one expected answer, 0 to 1
+# The metrics: one answer against the expected one, 0 to 1; the table METRICS is at the end
 
 
 def exact_match(expected: str, answer: str) -> float:
@@ -171,19 +45,32 @@ def normal(text: str) -> str:
         return " ".join(text.split())
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation, in any script.
-
-    In scripts without spaces, such as Chinese and Thai, each letter counts as a word.
-    """
-    return _word().findall(unicodedata.normalize("NFC", text).casefold())
+def json_valid(expected: str, answer: str) -> float:
+    """Whether a program can read the answer."""
+    return float(isinstance(parsed(answer), dict | list))
 
 
-@cache
-def _word() -> re.Pattern[str]:
-    every = map(chr, range(0x300, 0xFFFF))
-    marks = "".join(each for each in every if unicodedata.category(each)[0] == "M")  # not in \w
-    return re.compile(rf"[{UNSPACED}][{marks}]*|(?:(?![{UNSPACED}])[\w{marks}])+")
+def json_fields(expected: str, answer: str) -> float:
+    """The share of the expected values that are in their place."""
+    wanted, given = set(_fields(parsed(expected))), set(_fields(parsed(answer)))
+    return len(wanted & given) / len(wanted)
+
+
+def parsed(text: str) -> Any:
+    """The JSON value of a text; None if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fields(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Each single value with the keys that lead to it."""
+    if not isinstance(value, dict | list) or not value:
+        yield *path, json.dumps(value)
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _fields(inner, (*path, key))
 
 
 def token_f1(expected: str, answer: str) -> float:
@@ -200,8 +87,7 @@ def rouge_l(expected: str, answer: str) -> float:
     wanted, given = words(expected), words(answer)
     if not wanted or not given:
         return float(wanted == given)
-    # The longest common subsequence by Hunt and Szymanski (1977): only pairs of equal words are
-    # looked at, which is 20 times as fast as a table of all pairs, and takes linear memory.
+    # The longest common subsequence by Hunt and Szymanski (1977): linear memory, and fast
     places: dict[str, list[int]] = {}
     for at, word in enumerate(wanted):
         places.setdefault(word, []).append(at)
@@ -213,52 +99,141 @@ def rouge_l(expected: str, answer: str) -> float:
     return 2 * len(ends) / (len(wanted) + len(given))
 
 
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return WORD.findall(unicodedata.normalize("NFC", text).casefold())
+
+
+class Metric(NamedTuple):
+    """A metric's name, description and function. Higher is better."""
+
+    label: str
+    about: str
+    measure: Callable[[str, str], float]  # of the expected answer and the answer: 0 to 1
+    only_json: bool = False  # only if all expected answers are JSON
+
+
+# For a metric of your own, write a function, and add a line.
+METRICS = {
+    "exact_match": Metric("Exact match", "% of answers equal to the expected one", exact_match),
+    "json_valid": Metric("Valid JSON", "% of answers that a program can read", json_valid, True),
+    "json_fields": Metric("Right fields", "% of values as expected", json_fields, True),
+    "token_f1": Metric("Word F1", "words shared with the expected answer", token_f1),
+    "rouge_l": Metric("ROUGE-L", "longest run of shared words in order, gaps allowed", rouge_l),
+}
+
+
+def score(expected: Sequence[str], answers: Sequence[str]) -> Scores:
+    """Score answers with every metric that fits: 0 to 100 for each."""
+    pairs, is_json = list(zip(expected, answers, strict=True)), all_json(expected)
+    return {
+        name: 100 * np.array([metric.measure(*pair) for pair in pairs], dtype=float)
+        for name, metric in METRICS.items()
+        if is_json or not metric.only_json
+    }
+
+
 def all_json(texts: Sequence[str]) -> bool:
     """Whether every text is a JSON object or list; a bare number or word does not count."""
-    return bool(texts) and all(isinstance(_parsed(text), dict | list) for text in texts)
+    return bool(texts) and all(isinstance(parsed(text), dict | list) for text in texts)
 
 
-def _json_valid(expected: str, answer: str) -> float:
-    return float(isinstance(_parsed(answer), dict | list))
+def headline(expected: Sequence[str]) -> tuple[str, str]:
+    """The metric that decides, and why it fits these answers."""
+    if all_json(expected):
+        return "exact_match", "the expected answers are JSON: a value is right or wrong"
+    short = sum(len(words(text)) <= SHORT for text in expected)
+    if short >= 0.9 * len(expected):
+        return "exact_match", f"the expected answers are short: {SHORT} words at most"
+    return "rouge_l", "the expected answers are sentences, which can be right in different words"
 
 
-def _json_shape(expected: str, answer: str) -> float:
-    return float(_shape(_parsed(expected)) == _shape(_parsed(answer)))
+# How certain a figure is
+
+FEW = 20  # examples that prove little
+LEAST = 6  # examples on which two systems must differ: fewer can all be won by chance
+SURE = 1.96 + 0.84  # standard errors: seen in 4 of 5 evaluations, at 95 % confidence
+
+Word = Literal["better", "no proof", "worse"]
 
 
-def _shape(value: Any) -> Any:
-    """Keys and types without the values; for a list, the shapes that occur in it."""
-    if isinstance(value, dict):
-        return {key: _shape(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return sorted({repr(_shape(each)) for each in value})
-    return "number" if type(value) in (int, float) else type(value).__name__
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+def interval(values: Sequence[float] | Floats) -> Interval:
+    """The mean of one value per example, with its interval: a bootstrap (Efron 1979).
+
+    For the differences of two systems on the same examples it is a paired one (Koehn 2004).
+    """
+    each, chance = np.array(values, dtype=float), np.random.default_rng(SEED)
+    means = [chance.choice(each, len(each)).mean() for _ in range(RESAMPLES)]
+    bounds = (each.mean(), *np.percentile(means, [2.5, 97.5]))
+    return Interval(*(round(float(bound), 4) for bound in bounds))
 
 
-def _sacre(pairs: Sequence[tuple[str, str]]) -> tuple[list[float], list[list[int]]]:
-    """chrF of each row, and the counts that BLEU of all rows is computed from."""
-    from sacrebleu import BLEU, CHRF
-
-    bleu, chrf = BLEU(effective_order=True), CHRF()
-    ngrams = []
-    for expected, answer in pairs:
-        found = bleu.sentence_score(answer, [expected])
-        ngrams.append([found.sys_len, found.ref_len, *found.counts, *found.totals])
-    return [chrf.sentence_score(text, [wanted]).score / 100 for wanted, text in pairs], ngrams
+def decide(differences: Floats) -> Word:
+    """The verdict on the points that a system is ahead by, one for each example."""
+    ahead = interval(differences)
+    if np.count_nonzero(differences) < LEAST:
+        return "no proof"
+    return "better" if ahead.low > 0 else "worse" if ahead.high < 0 else "no proof"
 
 
-def _bleu(ngrams: Floats) -> float:
-    from sacrebleu import BLEU
+def sentence(metric: str, tuned: Floats, base: Floats) -> str:
+    """The verdict in a sentence, with the figures of both systems."""
+    ahead, found = interval(tuned - base), decide(tuned - base)
+    figure, unit = points(tuned.mean()), " %" if metric == "exact_match" else ""
+    ours = f"{figure} % {spoken(metric)}" if unit else f"{spoken(metric)} {figure}"
+    against, on = f"{ours} against {points(base.mean())}{unit}", f"on {counted(len(tuned))}"
+    if found == "no proof":
+        spread = f"{signed(ahead.low)} to {signed(ahead.high)}"
+        return f"No proof: {against}, a difference of {spread} points {on}: it may be chance."
+    low, high = map(points, sorted((abs(ahead.low), abs(ahead.high))))
+    size = low if low == high else f"{low} to {high}"
+    change = "gain" if found == "better" else "loss"
+    return f"{found.capitalize()}: {against}, a {change} of {size} points {on}."
 
-    answer, expected, *counts = ngrams.astype(int).tolist()
-    found = BLEU.compute_bleu(
-        counts[:4], counts[4:], answer, expected, smooth_method="exp", effective_order=True
-    )
-    return float(found.score)
+
+def doubts(differences: Floats) -> list[str]:
+    """Notes on how much these differences prove, and how many examples would prove more."""
+    count, mean = len(differences), float(differences.mean())
+    notes = [f"{counted(count)} prove{'s' * (count == 1)} little: add some."] if count < FEW else []
+    if decide(differences) != "no proof":
+        return notes
+    if abs(mean) < 1e-9:
+        return [*notes, "Both do equally well: more examples of this kind will not change that."]
+    least = max((SURE * float(differences.std()) / mean) ** 2, count + 1, LEAST)
+    enough = math.ceil(float(f"{least:.2g}"))
+    size = points(abs(mean))
+    return [*notes, f"If {size} points are real, about {enough:,} examples would show it."]
+
+
+# How figures are written
+
+
+def points(value: float) -> str:
+    """A figure from 0 to 100, without a trailing zero."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def signed(value: float) -> str:
+    """Points ahead or behind."""
+    figure = points(abs(value))
+    return figure if figure == "0" else f"{'+' if value > 0 else '−'}{figure}"
+
+
+def spoken(metric: str) -> str:
+    """A metric's name inside a sentence."""
+    label = METRICS[metric].label
+    return label if label.isupper() else label.lower()
+
+
+def counted(count: int, thing: str = "example") -> str:
+    """A number of things: "1 example", "60 examples"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

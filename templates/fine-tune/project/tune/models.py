@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tune.errors import TuneError
 
 Method = Literal["lora", "qlora", "full"]
-METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
+METHODS: tuple[Method, ...] = get_args(Method)
 REHEARSAL = "rehearsal"  # a key in the config.json of a tiny model with random weights
 
 # LoRA changes the seven matrices of each layer that reads text. PEFT's "all-linear" would also
@@ -24,8 +24,6 @@ TEXT_ONLY = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 VISION = 0.4e9  # parameters of the vision part of Mistral's models
 
 _LIST = "uv run python -m tune plan --list"
-# Published with weights in 8 bits, which cannot be trained on.
-_IN_8_BITS = re.compile(r"mistralai/Ministral-3-(3B|8B|14B)-Instruct-2512", re.IGNORECASE)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -54,6 +52,11 @@ class Shape:
     def in_layers(self) -> int:
         """The parameters of all layers."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.matrices)
+
+    @property
+    def ends(self) -> int:
+        """The inputs and outputs of a layer's matrices."""
+        return sum(inputs + outputs for inputs, outputs in self.matrices)
 
     @property
     def embeddings(self) -> int:
@@ -115,7 +118,7 @@ _24B = Shape(40, 5120, 32768, 131072, vision=VISION)
 _RAW = "raw: your examples must teach it the chat format, too"
 _CHATS = "already tuned for chat"
 _THINKS = "reasons before it answers; examples without reasoning make it forget that"
-_NO_TOOLS = "cannot learn tools"
+_OLDER = "an older tokenizer: learns system prompts and tool calls as plain text"
 
 _base = partial(Base, licence="apache-2.0")
 
@@ -136,9 +139,9 @@ BASES: tuple[Base, ...] = (
     *_ministral("3B", _3B),
     *_ministral("8B", _8B),
     *_ministral("14B", _14B),
-    _base("mistral-7b", "mistralai/Mistral-7B-v0.3", _7B, f"{_RAW}; {_NO_TOOLS}"),
-    _base("mistral-7b-instruct", _INSTRUCT_7B, _7B, f"{_CHATS}; {_NO_TOOLS}"),
-    _base("mistral-small", _SMALL, _24B, f"{_RAW}; {_NO_TOOLS}", image_text=True),
+    _base("mistral-7b", "mistralai/Mistral-7B-v0.3", _7B, f"{_RAW}; {_OLDER}"),
+    _base("mistral-7b-instruct", _INSTRUCT_7B, _7B, f"{_CHATS}; {_OLDER}"),
+    _base("mistral-small", _SMALL, _24B, f"{_RAW}; {_OLDER}", image_text=True),
 )
 
 
@@ -151,25 +154,16 @@ def find(name: str) -> Base:
     known = {key.lower(): base for base in BASES for key in (base.name, base.source)}
     if base := known.get(name.strip().lower()):
         return base
-    if eight := _IN_8_BITS.fullmatch(name.strip()):
-        raise _refused(name, "8-bit weights", f"BASE_MODEL=ministral-{eight[1].lower()}")
     from tune.settings import ROOT  # here: the shapes above can be used without any settings
 
     for folder in (Path(name).expanduser(), ROOT / name):
         if name and folder.is_dir():
-            return _folder(folder)
+            return _described(folder.name, str(folder), folder / "config.json")
     if _HUB_ID.fullmatch(name) and not (ROOT / name.split("/")[0]).exists():
         return _on_the_hub(name)
     close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     meant = f' Did you mean "{known[close[0]].name}"?' if close else ""
     raise TuneError(f'There is no base model or folder "{name}".{meant}', _LIST)
-
-
-def _folder(folder: Path) -> Base:
-    if not (folder / "config.json").is_file():
-        fix = "use a model that transformers can load: config.json and *.safetensors"
-        raise TuneError(f"{folder} has no config.json.", fix)
-    return _described(folder.name, str(folder), folder / "config.json")
 
 
 def _on_the_hub(name: str) -> Base:
@@ -186,16 +180,14 @@ def _described(name: str, source: str, file: Path) -> Base:
         config = json.loads(file.read_text("utf-8"))
         text = {**config, **config.get("text_config", {})}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise TuneError(f"{file} cannot be read: {error}.", "download the model again") from None
+        fix = "use a model that transformers can load: config.json and *.safetensors"
+        raise TuneError(f"{file} cannot be read: {error}.", fix) from None
     if quantized := text.get("quantization_config"):
-        kind = str(quantized.get("quant_method") or "quantized").upper()
-        raise _refused(source, f"{kind} weights", "use the same model in BF16; QLoRA quantizes it")
+        kind = str(quantized.get("quant_method")).upper()
+        problem = f"{source} has weights in {kind}, which cannot be trained on."
+        raise TuneError(problem, "use the same model in BF16; QLoRA quantizes it")
     image_text, tiny = "vision_config" in config, bool(config.get(REHEARSAL))
     return Base(name, source, _shape(text), image_text=image_text, tiny=tiny)
-
-
-def _refused(name: str, why: str, fix: str) -> TuneError:
-    return TuneError(f"{name} has {why}, which cannot be trained on.", fix)
 
 
 def _shape(text: Mapping[str, Any]) -> Shape | None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tune import models
 from tune.estimate import GB, DataSize, Gpu, Term, Training, inference_memory, memory, seconds
-from tune.models import Method
 from tune.settings import Settings
 
 SAMPLE = 2_000  # examples whose tokens are counted
-LIGHTER: dict[Method, tuple[Method, ...]] = {"full": ("lora", "qlora"), "lora": ("qlora",)}
 MIB = 2.0**20
 LENT = 0.7  # share of a Mac's memory for the GPU: macOS allows 65 to 75 %
 PATIENCE = 2.5  # seconds: a sleeping driver needs time to wake up
@@ -91,7 +87,17 @@ def measure(path: Path, settings: Settings) -> DataSize:
 
     examples = dataset.load(path)
     sample = random.Random(settings.seed).sample(examples, min(SAMPLE, len(examples)))
-    return DataSize.of([tokens.count(each).total for each in sample], len(examples), settings)
+    return size([tokens.count(each).total for each in sample], len(examples), settings)
+
+
+def size(lengths: list[int], count: int, settings: Settings) -> DataSize:
+    """The size of `count` examples, from the lengths of some in random order."""
+    kept = [length for length in lengths if length <= settings.max_length] or [0]
+    starts = range(0, len(kept), settings.batch_size)
+    batches = [kept[start : start + settings.batch_size] for start in starts]
+    padded = sum(max(batch) * len(batch) for batch in batches) / len(kept)
+    share = count / len(lengths)
+    return DataSize(round(len(kept) * share), round(sum(kept) * share), max(kept), padded)
 
 
 def training(settings: Settings, data: DataSize) -> Training:
@@ -145,46 +151,23 @@ def _fits(training: Training, gpu: Gpu) -> bool:
 
 
 def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
-    """Of each kind of change the smallest that makes it fit; then GPUs to rent."""
-    for change in (_smaller_batches, _shorter, _lighter_methods, _smaller_bases):
-        yield from islice((text for text, it in change(training) if _fits(it, gpu)), 1)
+    """The changes that make it fit, each alone; then GPUs to rent."""
+    accumulate = training.batch * training.accumulate
+    half = max(256, training.length // 2)
+    changes: dict[str, dict[str, Any]] = {
+        f"BATCH_SIZE=1 ACCUMULATE={accumulate}: the same step in smaller batches": {"batch": 1},
+        f"MAX_LENGTH={half}: longer examples are left out": {"length": half},
+        "METHOD=lora: an adapter": {"method": "lora"},
+        "METHOD=qlora: weights in 4 bits": {"method": "qlora"},
+    }
+    yield from (text for text, it in changes.items() if _fits(replace(training, **it), gpu))
+    kind, limit = training.base.name.rpartition("-")[2], training.base.parameters
+    order = sorted(models.BASES, key=lambda base: (-base.parameters, not base.name.endswith(kind)))
+    smaller = (base for base in order if base.parameters < limit)
+    if base := next((each for each in smaller if _fits(replace(training, base=each), gpu)), None):
+        yield f"BASE_MODEL={base.name}"
     rentable = [each.name for each in RENTABLE if _fits(training, each)][:3]
     yield f"or rent a larger GPU: {', '.join(rentable) or 'none of those listed is large enough'}"
-
-
-Option = tuple[str, Training]  # a change as settings, and the training with it
-
-
-def _smaller_batches(training: Training) -> Iterator[Option]:
-    for batch in _halves(training.batch, 1):
-        accumulate = training.accumulate * math.ceil(training.batch / batch)
-        text = f"BATCH_SIZE={batch} ACCUMULATE={accumulate}: the same step in smaller batches"
-        yield text, replace(training, batch=batch)
-
-
-def _shorter(training: Training) -> Iterator[Option]:
-    for length in _halves(training.length, 256):
-        yield f"MAX_LENGTH={length}: longer examples are left out", replace(training, length=length)
-
-
-def _lighter_methods(training: Training) -> Iterator[Option]:
-    for method in LIGHTER.get(training.method, ()):
-        text = f"METHOD={method}: {'weights in 4 bits' if method == 'qlora' else 'an adapter'}"
-        yield text, replace(training, method=method)
-
-
-def _smaller_bases(training: Training) -> Iterator[Option]:
-    """The largest first; of the same kind ("instruct") if there is one."""
-    kind, smaller = training.base.name.rpartition("-")[2], training.base.parameters
-    order = sorted(models.BASES, key=lambda base: (-base.parameters, not base.name.endswith(kind)))
-    for base in (each for each in order if each.parameters < smaller):
-        yield f"BASE_MODEL={base.name}", replace(training, base=base)
-
-
-def _halves(number: int, least: int) -> Iterator[int]:
-    while number > least:
-        number = max(least, number // 2)
-        yield number
 
 
 def _notes(training: Training, here: Gpu | None) -> Iterator[str]:

@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune import dataset, models, results, tiny
+from tune import dataset, models, report, tiny
 from tune.errors import TuneError, explained, need_training
-from tune.evaluate import Options, evaluate
+from tune.evaluate import evaluate
 from tune.export import export
 from tune.runs import REHEARSAL, Run
 from tune.settings import ROOT, Settings
@@ -96,7 +96,7 @@ def rehearse(
     except KeyboardInterrupt:
         shutil.rmtree(run.folder, ignore_errors=True)
         raise
-    found = results.read(run.evaluation)
+    found = report.read(run.evaluation)
     return Rehearsal(run.name, found.verdict, found.why, tuple(steps))
 
 
@@ -144,7 +144,7 @@ def _check(stage: Stage) -> str:
         raise TuneError(
             f"The examples have {found.errors:,} errors.", "uv run python -m tune check"
         )
-    examples = " + ".join(f"{each.examples:,}" for each in found.files)
+    examples = " + ".join(f"{each['examples']:,}" for each in found.files.values())
     return f"{examples} examples, no errors, {found.warnings:,} warnings"
 
 
@@ -188,7 +188,7 @@ def _train(stage: Stage) -> str:
 
 
 def _evaluate(stage: Stage) -> str:
-    return evaluate(stage.run, stage.settings, Options(api_rows=0)).why
+    return evaluate(stage.run, stage.settings, api_rows=0).why
 
 
 def _merge(stage: Stage) -> str:

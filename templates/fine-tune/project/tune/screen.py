@@ -5,43 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
+from rich.status import Status
 from rich.table import Column, Table
 from rich.text import Text
 
 from tune.estimate import ACCURACY, GB, Gpu
-from tune.metrics import METRICS, Interval
+from tune.metrics import METRICS, Interval, points, signed
 from tune.plan import FREE
-from tune.verdict import points, signed
 
 if TYPE_CHECKING:
     from tune.hub import Export, Push
-    from tune.inference import Both
     from tune.models import Base
     from tune.plan import Offer, Plan
     from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
-    from tune.results import Evaluation
+    from tune.report import Evaluation
     from tune.runs import Run
-    from tune.train import Job
-    from tune.validate import Figures, Finding, Survey
+    from tune.validate import Finding, Survey
 
 SCREEN = Console()
-
-
-# What `plan` shows
 
 
 def show_bases(bases: Sequence[Base]) -> None:
@@ -122,74 +109,35 @@ def _verdict(plan: Plan) -> Iterator[str]:
         yield from (f"  {line}" for line in plan.advice)
 
 
-# What `check` shows
-
-
 def show_data(survey: Survey) -> None:
     """The figures of data files, and their problems."""
-    names = [PurePath(figures.file).name for figures in survey.files]
-    if len(set(names)) < len(names):
-        names = [figures.file for figures in survey.files]
-    columns = [Column(name, justify="right", overflow="fold") for name in names]
+    columns = [Column(name, justify="right", overflow="fold") for name in survey.files]
     table = Table(Column("", no_wrap=True), *columns, box=SIMPLE_HEAD)
-    for title, cell in _data_lines(survey.max_length):
-        table.add_row(title, *(cell(figures) for figures in survey.files))
+    for name in next(iter(survey.files.values()), {}):
+        cells = (f"{figures[name]:,}" for figures in survey.files.values())
+        table.add_row(name.replace("_", " "), *cells)
     SCREEN.print(table)
-    for level, style in (("error", "red"), ("warning", "yellow")):
-        found = [finding for finding in survey.findings if finding.level == level]
-        if found:
-            SCREEN.print(f"[bold {style}]{level.capitalize()}s")
-        for finding in found:
-            _show_finding(finding)
+    for finding in survey.findings:
+        _show_finding(finding)
     SCREEN.print(f"[bold]{survey.errors:,} errors, {survey.warnings:,} warnings", highlight=False)
     if not survey.errors:
         SCREEN.print("Next: uv run python -m tune plan", highlight=False)
 
 
-def _data_lines(max_length: int) -> Iterator[tuple[str, Callable[[Figures], str]]]:
-    yield "valid examples", lambda file: f"{file.examples:,}"
-    yield "with errors", lambda file: f"{file.broken:,}"
-    yield "with system prompt", lambda file: f"{file.with_system:,}"
-    yield "with tools", lambda file: f"{file.with_tools:,}"
-    yield "tokens", lambda file: f"{file.tokens:,}"
-    yield "  trained on", lambda file: f"{file.learned / max(file.tokens, 1):.0%}"
-    yield "  half have up to", lambda file: f"{file.lengths['50%']:,}"
-    yield "  95% have up to", lambda file: f"{file.lengths['95%']:,}"
-    yield "  the longest example", lambda file: f"{file.lengths['max']:,}"
-    yield "  the longest answer", lambda file: f"{file.longest_answer:,}"
-    yield f"over {max_length:,}, left out", lambda file: f"{file.too_long:,}"
-
-
 def _show_finding(finding: Finding) -> None:
-    for problem, after in zip(finding.shown, (*finding.shown[1:], None), strict=True):
+    style = "red" if finding.level == "error" else "yellow"
+    SCREEN.print(Text(f"{finding.level}: {finding.kind} ({finding.count:,})", style=style))
+    for problem in finding.shown:
         SCREEN.print(Text(f"  {problem}"), soft_wrap=True)
-        if after is None or after.fix != problem.fix:
-            SCREEN.print(Text(f"    Fix: {problem.fix}"), style="dim", soft_wrap=True)
-    if more := finding.count - len(finding.shown):
-        SCREEN.print(f"    … and {more:,} more of this kind", style="dim", highlight=False)
-
-
-# What `evaluate` shows
+    for fix in dict.fromkeys(problem.fix for problem in finding.shown):
+        SCREEN.print(Text(f"    Fix: {fix}"), style="dim", soft_wrap=True)
 
 
 @contextmanager
 def answering() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each model; nothing without a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda who, done, rows: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    tasks: dict[str, TaskID] = {}
-    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        tasks["tuned"] = bar.add_task("tuned answers", total=None)
-
-        def move(who: str, done: int, rows: int) -> None:
-            if who not in tasks:
-                tasks[who] = bar.add_task(f"{who} answers")
-            bar.update(tasks[who], completed=done, total=rows)
-
-        yield move
+    """A line with the progress of each model; nothing without a terminal."""
+    with Console(stderr=True).status("Loading the models …") as waiting:
+        yield lambda who, done, total: waiting.update(f"{who}: {done:,} of {total:,} answers")
 
 
 def show_evaluation(found: Evaluation, run: Run) -> None:
@@ -218,53 +166,23 @@ def _measured(each: Interval) -> str:
     return f"{points(each.mean)}\n[dim]{points(each.low)} to {points(each.high)}[/]"
 
 
-# What `train` shows
-
-
 @contextmanager
 def training() -> Iterator[Report]:
-    """A progress bar while a model trains; in a log file, a line for each evaluation."""
-    if not SCREEN.is_terminal:
-        yield _print_progress
-    else:
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(compact=True))
-        with Bar(*columns, console=SCREEN, transient=True) as bar:
-            task = bar.add_task("loading the base …", total=None)
-            yield partial(_move, bar, task)
+    """The progress of a training: a line that changes, and one that stays per evaluation."""
+    with SCREEN.status("Loading the base model …") as waiting:
+        yield partial(_report, waiting)
 
 
-def _move(bar: Bar, task: TaskID, now: Progress) -> None:
+def _report(waiting: Status, now: Progress) -> None:
     if now.note:
-        bar.console.print(now.note, style="yellow", highlight=False)
-    else:
-        bar.update(task, total=now.steps, completed=now.step, description=_losses(now))
-
-
-def _print_progress(now: Progress) -> None:
-    if now.note:
-        SCREEN.print(now.note, highlight=False)
-    elif now.checked:
-        left = f"{now.seconds_left:,.0f} s left"
-        SCREEN.print(f"step {now.step:,} of {now.steps:,}  {_losses(now)}  {left}", highlight=False)
-
-
-def _losses(now: Progress) -> str:
-    parts = [f"loss {now.loss:.3f}"] if now.loss is not None else []
-    parts += [f"validation {now.eval_loss:.3f}"] if now.eval_loss is not None else []
-    return "  ".join(parts)
-
-
-def show_job(job: Job) -> None:
-    """What a training would do, for `--dry-run`."""
-    values = job.hyperparameters
-    together = values["batch_size"] * values["accumulate"] * values["processes"]
-    lines = [
-        f"[bold]{job.base.name}[/]: {len(job.train):,} training rows with {job.tokens:,} "
-        f"tokens, {len(job.validation):,} validation rows",
-        f"epochs: {values['epochs']:g}, rows per step: {together}",
-        "  ".join(f"{name} {value}" for name, value in values.items()),
-    ]
-    for line in (*lines, *job.notes):
+        SCREEN.print(now.note, style="yellow", highlight=False)
+        return
+    line = f"step {now.step:,} of {now.steps:,}"
+    line += f"  loss {now.loss:.3f}" if now.loss is not None else ""
+    line += f"  validation {now.eval_loss:.3f}" if now.eval_loss is not None else ""
+    line += f"  {now.seconds_left:,.0f} s left"
+    waiting.update(line)
+    if now.checked:
         SCREEN.print(line, highlight=False)
 
 
@@ -285,22 +203,6 @@ def show_trained(run: Run) -> None:
     SCREEN.print(ended, highlight=False)
     SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}", highlight=False, soft_wrap=True)
     SCREEN.print("Is it better? uv run python -m tune evaluate", highlight=False)
-
-
-# What `ask` shows
-
-
-def show_answers(both: Both) -> None:
-    """Both answers, and the models that gave them."""
-    for side, each in both.items():
-        by = f"{each.by}, {each.source}" if each.source else each.by
-        SCREEN.print(Text(f"{side}: {by}", style="bold"))
-        if each.notice:
-            SCREEN.print(Text(each.notice, style="yellow"), soft_wrap=True)
-        SCREEN.print(Text(each.text or "(no answer)"), soft_wrap=True)
-
-
-# What `rehearse` shows
 
 
 @contextmanager
@@ -328,16 +230,12 @@ def show_rehearsal(how: Rehearsal, folder: Path) -> None:
     """Whether the rehearsal passed, and what comes next."""
     seconds = sum(step.seconds for step in how.steps)
     if not how.ok:
-        SCREEN.print(
-            f"[bold red]The rehearsal failed after {seconds:.0f} s.[/] Fix that and rehearse again."
-        )
+        failed = f"[bold red]The rehearsal failed after {seconds:.0f} s.[/]"
+        SCREEN.print(f"{failed} Fix that and rehearse again.")
         return
     went = f"[bold green]The rehearsal passed in {seconds:.0f} s.[/] Its files: "
     SCREEN.print(Text.from_markup(went).append(str(folder)), soft_wrap=True)
     SCREEN.print("Look at it: uv run app.py    Then the real training: uv run python -m tune plan")
-
-
-# What `export` shows
 
 
 def show_export(made: Export, sent: Push | None, dry_run: bool) -> None:

@@ -18,11 +18,11 @@ class Settings(ModelSettings):
     # What people see
     title: str = "Before and after"
     tagline: str = "The same question, answered by the base model and by the one we tuned."
-    examples: tuple[str, ...] = (
-        "The parcel says delivered, but there is nothing at my door.",
-        "I was charged twice for one order, please give me my money back today!",
-        "Can I change the e-mail address of my account?",
-        "The lamp flickers as soon as I dim it.",
+    examples: tuple[str, ...] = (  # questions of the test file, so that answers can be marked
+        "My cat ate leaves of the plant, is it poisonous? She's shaking, please answer now.",
+        "Super fast, super nice, super lamp.",
+        "Is my payment data stored with you or only with the bank?",
+        "The lamp gives off sparks when I plug it in!",
     )
 
     # The data: chat JSONL, CSV with prompt and completion, or Alpaca's JSON
@@ -39,10 +39,10 @@ class Settings(ModelSettings):
     lora_rank: int = Field(default=16, ge=1)  # RANK alone is set by `accelerate launch`
     learning_rate: float = Field(default=0, ge=0)  # 0: a default for the base and the method
     epochs: float = Field(default=3, gt=0)
-    batch_size: int = Field(default=4, ge=1)  # rows at a time on one GPU
+    batch_size: int = Field(default=4, ge=1)  # examples at a time on one GPU
     accumulate: int = Field(default=4, ge=1)  # batches to one step of the optimizer
-    max_length: int = Field(default=2048, ge=16)  # tokens of a row; longer ones are left out
-    packing: bool = False  # several short rows in one sequence: faster on a GPU
+    max_length: int = Field(default=2048, ge=16)  # tokens of an example; longer ones are left out
+    packing: bool = False  # several short examples in one sequence: faster on a GPU
     early_stop: int = Field(default=3, ge=0)  # evaluations without a better loss; 0: never
     seed: int = 42
     runs_dir: Path = Path("runs")
@@ -75,17 +75,17 @@ class Settings(ModelSettings):
 
     @property
     def train(self) -> Path:
-        """The rows to train on."""
+        """The examples to train on."""
         return ROOT / self.train_file
 
     @property
     def validation(self) -> Path:
-        """The validation rows, for early stopping."""
+        """The validation examples, for early stopping."""
         return ROOT / self.validation_file
 
     @property
     def test(self) -> Path:
-        """The held-out rows, for `evaluate`."""
+        """The held-out examples, for `evaluate`."""
         return ROOT / self.test_file
 
     @property

@@ -7,6 +7,8 @@ from base64 import b64decode
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +24,7 @@ PIECE = 20_000  # characters; a longer text is counted in pieces, to about a tok
 
 
 class Count(NamedTuple):
-    """How many tokens a row has, control tokens and SYSTEM included."""
+    """How many tokens an example has, control tokens and SYSTEM included."""
 
     total: int
     learned: int
@@ -49,13 +51,13 @@ def tekken() -> Encoding:
     )
 
 
-def count(row: Example) -> Count:
-    """Count a row's tokens as the training template joins them.
+def count(example: Example) -> Count:
+    """Count an example's tokens as the training template joins them.
 
     Exact for Ministral 3. SentencePiece, as in Mistral 7B, needs more tokens for the same text.
     """
-    total, learned, tools = 1, 0, row.tools
-    for message in prompts.with_system(row.messages):
+    total, learned, tools = 1, 0, example.tools
+    for message in prompts.with_system(example.messages):
         role = message["role"]
         if role == "user" and tools:  # the tools come before the first question
             total, tools = total + 2 + _repeated(json.dumps(tools, ensure_ascii=False)), ()
@@ -85,97 +87,65 @@ def _length(text: str) -> int:
     return sum(len(tekken().encode_ordinary(piece)) for piece in pieces)
 
 
-_repeated = lru_cache(maxsize=4096)(_length)  # many rows share system prompt, tools and answer
+_repeated = lru_cache(maxsize=4096)(_length)  # many examples share system prompt, tools and answer
 
 
 # What training learns from
 
 
-class ChatForm(NamedTuple):
-    """The chat format of a tokenizer: Mistral's models of 2024 have fewer control tokens."""
-
-    system: bool = True  # has its own control tokens; else it is part of the last question
-    tools: bool = True
-    blank: str = ""  # what the template puts before each text
-
-
-NEWEST = ChatForm()
-NO_TOOLS = """\
-{%- if tools or messages | selectattr('tool_calls') | list %}
-    {{- raise_exception('This base has no control tokens for tool calls.') }}
-{%- endif %}
-"""
-
-
-def chat_form(tokenizer: Any) -> ChatForm:
-    """The chat format that a Transformers tokenizer has the control tokens for.
-
-    Tool calls have the newest format only: a base without [ARGS], such as Mistral 7B and Mistral
-    Small 3.1, is tuned without tools. Other makers' bases get the newest format as plain text.
-    """
-    known = tokenizer.get_vocab()
-    older = "[INST]" in known and "[SYSTEM_PROMPT]" not in known
-    # SentencePiece starts every text with a blank, but Transformers may leave that to the template.
-    missing = older and "▁" in known and "▁" not in "".join(tokenizer.tokenize("[INST]a"))
-    return ChatForm(not older, "[ARGS]" in known, " " if missing else "")
-
-
 @cache
-def training_template(form: ChatForm = NEWEST) -> str:
-    """Mistral's chat template, with marks around what is trained on."""
-    name = "chat_template.j2" if form.system else "chat_template_v3.j2"
-    template = (Path(__file__).parent / name).read_text("utf-8")
-    if not form.system:
-        template = f"{{%- set blank = '{form.blank}' %}}\n{template}"
-    return template if form.tools else NO_TOOLS + template
+def training_template() -> str:
+    """Mistral's newest chat template, with marks around what is trained on.
+
+    Every base gets it: one without its control tokens learns them as plain text.
+    """
+    return (Path(__file__).parent / "chat_template.j2").read_text("utf-8")
 
 
-def encode(tokenizer: Any, row: Example) -> tuple[list[int], list[int]]:
-    """A row's tokens, and for each of them a 1 if it is trained on.
+def encode(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
+    """An example's tokens, and for each of them a 1 if it is trained on.
 
     The tokenizer is one of Transformers, with a chat template that has generation blocks.
-    Raises TuneError if the template rejects the row.
+    Raises TuneError if the template rejects the example.
     """
     from jinja2 import TemplateError
 
     try:
         encoded = tokenizer.apply_chat_template(
-            prompts.with_system(row.messages),
-            tools=list(row.tools) or None,
+            prompts.with_system(example.messages),
+            tools=list(example.tools) or None,
             return_assistant_tokens_mask=True,
             return_dict=True,
         )
     except TemplateError as error:
-        fix = "remove the row, or set BASE_MODEL=ministral-3b in .env"
-        raise TuneError(f"{row.file}, line {row.line}: {error}", fix) from None
+        place = f"{example.file}, line {example.line}"
+        raise TuneError(f"{place}: {error}", "remove the example") from None
     return list(encoded["input_ids"]), list(encoded["assistant_masks"])
 
 
-def trained_text(tokenizer: Any, row: Example) -> list[str]:
-    """The text that a row is trained on: one piece for each answer."""
-    pieces: list[list[int]] = []
-    learned = False
-    for token, mask in zip(*encode(tokenizer, row), strict=True):
-        if mask and not learned:
-            pieces.append([])
-        if mask:
-            pieces[-1].append(token)
-        learned = bool(mask)
-    return [tokenizer.decode(piece, skip_special_tokens=False) for piece in pieces]
+def trained_text(tokenizer: Any, example: Example) -> list[str]:
+    """The text that an example is trained on: one piece for each answer."""
+    pairs = zip(*encode(tokenizer, example), strict=True)
+    runs = [(mask, [token for token, _ in run]) for mask, run in groupby(pairs, itemgetter(1))]
+    return [tokenizer.decode(run, skip_special_tokens=False) for mask, run in runs if mask]
 
 
-def verify(tokenizer: Any, rows: Iterable[Example]) -> None:
-    """Raise TuneError if a row would train on anything but its answers and their end token."""
-    for row in rows:
+def verify(tokenizer: Any, examples: Iterable[Example]) -> None:
+    """Raise TuneError if an example would train on anything but its answers and their end token."""
+    for example in examples:
         wanted = [
             reply(message, "[TOOL_CALLS]", "[ARGS]") + tokenizer.eos_token
-            for message in row.messages
+            for message in example.messages
             if message["role"] == "assistant" and message.get("weight") != 0
         ]
-        found = trained_text(tokenizer, row)
-        if found != wanted:
+        found = trained_text(tokenizer, example)
+        if list(map(_solid, found)) != list(map(_solid, wanted)):
             learned = f"{str(found)[:300]} instead of {str(wanted)[:300]}"
-            raise TuneError(
-                f"{row.file}, line {row.line}: training would learn {learned}.",
-                "tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))",
-            )
+            fix = "tokenizer.chat_template = tokens.training_template()"
+            place = f"{example.file}, line {example.line}"
+            raise TuneError(f"{place}: training would learn {learned}.", fix)
+
+
+def _solid(text: str) -> str:
+    """A text without its spaces, some of which SentencePiece adds or drops."""
+    return "".join(text.split())

@@ -85,7 +85,7 @@ def load_tokenizer(base: Base) -> Any:
     with _explaining(base):  # not AutoTokenizer: it picks a Mistral class that cannot mark answers
         tokenizer = _load(base, PreTrainedTokenizerFast, {})
     if "{% generation %}" not in (tokenizer.chat_template or ""):
-        tokenizer.chat_template = tokens.training_template(tokens.chat_form(tokenizer))
+        tokenizer.chat_template = tokens.training_template()
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = _pad(tokenizer, base)
     return tokenizer

@@ -1,14 +1,12 @@
 """Measures the app on evals/questions.jsonl: `uv run python -m evals`."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
 import statistics
 import sys
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,10 +43,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a question; `rank` is the right document's rank in search, 0 if missing."""
+    """The result of a question; `rank`: of the right document in retrieval, 0 if missing."""
 
     rank: int
-    rouge: float
+    f1: float  # of the words of the answer
     cites: bool  # at least one chunk
     cites_right: bool  # at least one chunk of the right document
     seconds: float
@@ -78,7 +76,7 @@ def measure(question: Question) -> Outcome:
     price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
     return Outcome(
         rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        rouge=rouge_l(stems(question.answer), stems(said)),
+        f1=f1(question.answer, said),
         cites=bool(answer.citations),
         cites_right=question.source in {c.chunk.source for c in answer.citations},
         seconds=answer.seconds,
@@ -88,17 +86,10 @@ def measure(question: Question) -> Outcome:
     )
 
 
-def rouge_l(wanted: Sequence[str], given: Sequence[str]) -> float:
-    """The words that both share in the same order, gaps allowed (Lin 2004, F-measure), 0 to 1."""
-    places: dict[str, list[int]] = {}
-    for at, word in enumerate(wanted):
-        places.setdefault(word, []).append(at)
-    ends: list[int] = []  # where the earliest common subsequence of 1, 2, 3 … words ends
-    for word in given:
-        for at in reversed(places.get(word, [])):
-            longer = bisect_left(ends, at)
-            ends[longer : longer + 1] = [at]
-    return 2 * len(ends) / (len(wanted) + len(given) or 1)
+def f1(wanted: str, given: str) -> float:
+    """How many of the words, by their stems, two texts share, 0 to 1 (as in SQuAD)."""
+    one, other = Counter(stems(wanted)), Counter(stems(given))
+    return 2 * (one & other).total() / ((one + other).total() or 1)
 
 
 def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, float]:
@@ -110,7 +101,7 @@ def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, f
         "hit@1": _mean(o.rank == 1 for o in known),
         "hit@5": _mean(1 <= o.rank <= 5 for o in known),
         "MRR": _mean(1 / o.rank if o.rank else 0 for o in known),
-        "answer ROUGE-L": _mean(o.rouge for o in known),
+        "answer F1": _mean(o.f1 for o in known),
         "cites a chunk": _mean(o.cites for o in known),
         "cites the right document": _mean(o.cites_right for o in known),
         "admits not knowing": _mean(not o.cites for o in unknown),

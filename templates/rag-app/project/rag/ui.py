@@ -1,7 +1,5 @@
 """What the page shows, as HTML: answers with links to their sources, cards, the badge, the list."""
 
-from __future__ import annotations
-
 import html
 import re
 from pathlib import Path

@@ -52,28 +52,9 @@ def test_a_heading_starts_a_chunk_and_names_its_section() -> None:
     ]
 
 
-def test_a_page_keeps_its_number_and_its_own_section() -> None:
-    (chunk,) = split("a.pptx", [Page("# Costs\n\nLow.", page=7, section="Plan")])
-    assert (chunk.page, chunk.section) == (7, "Plan › Costs")
-
-
-def test_a_hash_sign_inside_a_code_fence_is_not_a_heading() -> None:
-    text = "# Code\n\n```sh\n# a comment\nls\n```\n\nText."
-    assert texts(text) == [text]
-
-
 def test_chunks_end_with_a_paragraph_when_one_ends_late_enough() -> None:
     text = "A b c d. " * 9 + "\n\n" + "E f g h. " * 9
     assert [found[0] for found in texts(text, size=110)] == ["A", "E"]
-
-
-@pytest.mark.parametrize(("length", "ends_there"), [(65, False), (66, False), (67, True)])
-def test_a_paragraph_ends_a_chunk_only_beyond_two_thirds_of_its_size(
-    length: int, ends_there: bool
-) -> None:
-    paragraph = "Short. " + "A" * (length - len("Short. \n\n"))
-    [first, *_] = texts(f"{paragraph}\n\n" + "Word. " * 20, size=100)
-    assert (first == paragraph) is ends_there
 
 
 def test_overlap_repeats_whole_sentences() -> None:
@@ -85,12 +66,6 @@ def test_a_heading_is_not_part_of_the_sentence_below_it() -> None:
     text = "# Rules\n## Teams\nA team has five people. No more.\n## Money\nNone."
     expected = ["# Rules", "## Teams", "A team has five people.", "No more.", "## Money", "None."]
     assert sentences(text) == expected
-
-
-def test_table_rows_stay_whole() -> None:
-    rows = [f"| row {number} | some. Words here |" for number in range(20)]
-    for found in texts("\n".join(rows), size=100):
-        assert set(found.splitlines()) <= set(rows)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +98,3 @@ def test_long_repetitive_text_is_split_fast(bit: str) -> None:
     assert sum(len(each) - sum(map(str.isspace, each)) for each in found) == sum(
         not letter.isspace() for letter in text
     )
-
-
-def test_closing_hashes_of_a_heading_are_removed_but_not_the_one_in_c_sharp() -> None:
-    found = split("a.md", [Page("## Use it ##\n\nText.\n\n## C#\n\nText.")])
-    assert [chunk.section for chunk in found] == ["Use it", "C#"]

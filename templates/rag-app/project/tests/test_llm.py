@@ -4,16 +4,7 @@ from typing import Any
 
 import pytest
 from conftest import KEY, QUICK
-from mistral_server import (
-    CHAT,
-    EMBEDDINGS,
-    MistralServer,
-    Reply,
-    dropped,
-    hanging,
-    status,
-    text,
-)
+from mistral_server import EMBEDDINGS, MistralServer, Reply, dropped, hanging, status, text
 from starlette.responses import Response
 
 from plumbing.retries import ModelUnavailable
@@ -103,18 +94,6 @@ def test_a_temporary_failure_is_retried(
     assert said(either) == "Now."
 
 
-def test_the_server_says_how_long_to_wait(either: Settings, server: MistralServer) -> None:
-    server.will(status(429, retry_after=either.patience + 1), text("Now."))
-    assert refusal(either) == "The model is busy: too many requests."
-    assert len(server.requests) == 1  # the wait is too long; without it there would be another try
-
-
-def test_ingest_waits_longer_for_the_rate_limit(online: Settings, server: MistralServer) -> None:
-    hasty = changed(online, patience=0)
-    server.will(status(429), status(429), path=EMBEDDINGS)
-    assert len(next(llm.embed(["one"], hasty, patience=60))) == 1
-
-
 def test_a_server_that_is_down_is_not_tried_twice(online: Settings) -> None:
     away = changed(online, mistral_server_url=unused_url(), patience=0, cooldown=20)
     with pytest.raises(ModelUnavailable, match="could not be reached"):
@@ -154,36 +133,14 @@ def test_a_permanent_failure_gives_a_polite_message_without_a_retry(
     assert len(server.requests) == 1
 
 
-def test_the_text_before_a_dropped_connection_still_arrives(
-    either: Settings, server: MistralServer
-) -> None:
-    server.will(dropped())
-    answer = llm.chat(QUESTION, either)
-    assert next(piece.text for piece in answer if piece.text) == "The "
-    with pytest.raises(ModelUnavailable):
-        list(answer)
-
-
 def test_a_stream_that_ends_too_early_is_a_failure(online: Settings, server: MistralServer) -> None:
     server.will(Reply("Half an ", reason=""))
     assert refusal(online) == "The model could not be reached."
 
 
-def test_a_retired_model_is_named(online: Settings) -> None:
-    retired = changed(online, chat_model="open-mistral-7b")
-    assert refusal(retired) == "The model open-mistral-7b did not accept the request."
-
-
 def test_a_silent_server_is_given_up_in_time(either: Settings, server: MistralServer) -> None:
     server.will(hanging())
     assert refusal(changed(either, timeout=0.1, patience=0)) == "The model could not be reached."
-
-
-def test_a_missing_server_could_not_be_reached(either: Settings) -> None:
-    url = unused_url()
-    gone = changed(either, patience=0, mistral_server_url=url)
-    gone = changed(gone, llm_base_url=f"{url}/v1" if either.llm_base_url else "")
-    assert refusal(gone) == "The model could not be reached."
 
 
 # Embeddings
@@ -196,15 +153,6 @@ def test_many_texts_are_sent_in_requests_that_the_api_accepts(
     sizes = [len(vectors) for vectors in llm.embed(texts, online)]
     assert sum(sizes) == 100
     assert [len(request.body["input"]) for request in server.requests] == sizes
-
-
-def test_batches_keep_the_order_and_all_texts() -> None:
-    texts = ["a" * (size % 30_000) for size in range(0, 90_000, 700)] + [""] * 100
-    cut = list(llm.batches(texts))
-    assert [text for batch in cut for text in batch] == texts
-    assert all(len(batch) <= llm.BATCH_TEXTS for batch in cut)
-    assert all(sum(map(len, batch)) <= llm.BATCH_CHARS or len(batch) == 1 for batch in cut)
-    assert list(llm.batches([])) == []
 
 
 # The key
@@ -220,12 +168,3 @@ def test_the_key_is_never_shown_or_logged(
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in shown + caplog.text
     assert "***" in caplog.text  # the cause is logged, without the key
-
-
-def test_the_requests_have_mistral_s_path_and_format(
-    online: Settings, server: MistralServer
-) -> None:
-    said(online)
-    assert server.requests[0].path == CHAT
-    assert server.requests[0].body["model"] == "mistral-small-latest"
-    assert server.requests[0].body["stream"] is True

@@ -1,4 +1,6 @@
-"""The only file that connects to MCP servers, and adds their tools to the agent's."""
+"""All tools of the agent: its own, and those of the MCP servers in mcp.json."""
+# requires: langchain-mcp-adapters>=0.3.2,<1
+# requires: mcp>=1.30,<2
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from typing import Any, TypeVar
 from dotenv import dotenv_values
 from langchain_core.tools import BaseTool, ToolException
 
-from agent.settings import SETTINGS, Settings
+from agent.settings import ROOT, SETTINGS
 from agent.tools import ToolError, asks_first, collect
 
 log = logging.getLogger(__name__)
@@ -55,9 +57,9 @@ class McpTool(BaseTool):
 
 
 @cache
-def toolbox(settings: Settings = SETTINGS) -> tuple[list[BaseTool], tuple[str, ...]]:
-    """All tools, our own and the servers', and one line for each server that failed."""
-    found = connect(settings.mcp)
+def toolbox() -> tuple[list[BaseTool], tuple[str, ...]]:
+    """The tools, and one line for each server that failed."""
+    found = connect(ROOT / (os.environ.get("MCP_FILE") or "mcp.json"))
     return [*collect(), *found.tools], found.problems
 
 
@@ -120,7 +122,7 @@ def _filled_in(value: Any) -> Any:
 
 def _look_up(placeholder: re.Match[str]) -> str:
     name = placeholder[1]
-    found = os.environ.get(name) or dotenv_values(Settings.model_config["env_file"]).get(name)  # type: ignore[arg-type]
+    found = os.environ.get(name) or dotenv_values(SETTINGS.model_config["env_file"]).get(name)  # type: ignore[arg-type]
     if not found:
         raise NotStarted(f"{name} is not set", f"echo {name}=... >> .env")
     return found
