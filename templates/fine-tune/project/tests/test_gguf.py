@@ -193,7 +193,7 @@ def test_a_type_that_only_llama_cpp_writes_says_what_to_use(run: Run, tuned: Tun
 
 
 def test_ollamas_modelfile_has_no_line_continuations() -> None:
-    text = gguf.modelfile("m.gguf", SETTINGS)
+    text = gguf.modelfile_for("m.gguf", SETTINGS)
     assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}{{ if eq')
     assert "[INST]{{ .Content }}[/INST]" in text and "\\" not in text
 
