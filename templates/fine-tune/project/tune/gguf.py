@@ -62,10 +62,8 @@ def to_gguf(run: Run, kind: str = "q8_0", settings: Settings = SETTINGS) -> Expo
     Raises TuneError, and removes the file, if they differ.
     """
     need_loading()
-    own = kind in OWN
-    if not own and not shutil.which("llama-quantize"):
-        problem = f"{kind} needs llama-quantize, a program of llama.cpp; q8_0 does not."
-        raise TuneError(problem, "uv run python -m tune.gguf --kind q8_0")
+    if not (own := kind in OWN):
+        _need_quantizer(kind)
     base = weights.known(models.find(run.record.base))
     if not export.there(run, "merged"):
         export.export(run, "merged", settings)
@@ -84,6 +82,12 @@ def to_gguf(run: Run, kind: str = "q8_0", settings: Settings = SETTINGS) -> Expo
         hub.write_card(part, run, KIND)
     how = "read back without llama.cpp" if own else "as f16, before llama-quantize"
     return Export(run, KIND, target, f"{checked} ({how})")
+
+
+def _need_quantizer(kind: str) -> None:
+    if not shutil.which("llama-quantize"):
+        problem = f"{kind} needs llama-quantize, a program of llama.cpp; q8_0 does not."
+        raise TuneError(problem, "uv run python -m tune.gguf --kind q8_0")
 
 
 def modelfile_for(file: str, settings: Settings) -> str:
