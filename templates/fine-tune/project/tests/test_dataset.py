@@ -152,6 +152,7 @@ def test_text_in_another_encoding_is_converted(tmp_path: Path, encoding: str) ->
         ("{'messages': []}", "double quotes"),
         ("{", "on one line"),
         ('{"prompt": "a", "completion": NaN}', "NaN is not valid JSON"),
+        ('{"messages": ' + "[" * 50_000, "flatten its values"),
     ],
 )
 def test_a_line_that_is_not_json_says_what_to_do(tmp_path: Path, line: str, fix: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tune import runs, screen
-from tune.errors import can_train, run_app
+from tune.errors import TuneError, can_train, run_app
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
 
@@ -242,7 +242,12 @@ def export(
 @app.command("runs")
 def list_runs(as_json: AsJson = False) -> None:
     """List the training runs, the latest first."""
-    found = [{"run": run.name, **vars(run.record)} for run in runs.every(SETTINGS.runs)]
+    found = []
+    for run in runs.every(SETTINGS.runs):
+        try:
+            found.append({"run": run.name, **vars(run.record)})
+        except TuneError as error:  # a damaged run must not hide the others
+            _note(error.problem)
     if as_json:
         _print(found)
         return

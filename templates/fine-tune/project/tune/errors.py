@@ -27,6 +27,8 @@ def explained(error: Exception) -> TuneError | None:
     """Turn errors of the disk or of a weights file into advice; None for a bug of ours."""
     if isinstance(error, TuneError):
         return error
+    if isinstance(error, RecursionError):
+        return TuneError("A value in the data is nested too deeply.", "flatten it")
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return TuneError(f"{where}{error.strerror or error}.", ROOM)

@@ -70,6 +70,8 @@ def _parsed(text: str, line: int = 1) -> tuple[int, object]:
         fix = "write each example on one line, with json.dumps(example, ensure_ascii=False)."
         bad = BadExample("json", f"is not JSON: {getattr(error, 'msg', error)}.", fix)
         return line + getattr(error, "lineno", 1) - 1, bad
+    except RecursionError:
+        return line, BadExample("json", "is nested too deeply to read.", "flatten its values.")
 
 
 def _from_array(text: str) -> Iterator[tuple[int, object]]:
