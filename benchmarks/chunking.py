@@ -46,9 +46,7 @@ def main() -> None:
 def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> None:
     started = time.perf_counter()
     chunks = [
-        chunk
-        for name, text in texts.items()
-        for chunk in split(name, [Page(text)], size, overlap)
+        chunk for name, text in texts.items() for chunk in split(name, [Page(text)], size, overlap)
     ]
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
@@ -65,9 +63,7 @@ def _row(texts: dict[str, str], questions: list, size: int, overlap: int) -> Non
         share += _held(spans, name, first) / max(1, sum(len(each.text) for each in first))
     total = len(questions)
     found_at = "  ".join(f"{recall[k] / total:8.1%}" for k in recall)
-    print(
-        f"{size:5} {overlap:8} {len(chunks):9}  {found_at}  {share / total:7.2%}  {seconds:7.2f}"
-    )
+    print(f"{size:5} {overlap:8} {len(chunks):9}  {found_at}  {share / total:7.2%}  {seconds:7.2f}")
 
 
 def _held(spans: list[Span], name: str, chunks: Iterable[Chunk]) -> int:

@@ -84,6 +84,14 @@ def online(only_online: App, model: Model) -> App:
 
 
 @pytest.fixture
+def fresh(project: Path, tmp_path: Path) -> Iterator[App]:
+    """Start an app without a run of its own, and without votes."""
+    app = app_in(project, tmp_path).start()
+    yield app
+    app.kill()
+
+
+@pytest.fixture
 def trained(tuner: Tuner, rehearsed: dict[str, Any], tmp_path: Path) -> Iterator[App]:
     """Start an app that has the weights of a rehearsal."""
     own = {"VOTES_FILE": str(tmp_path / "votes.jsonl"), "TUNED_MODEL": rehearsed["run"]}
@@ -131,7 +139,7 @@ def evaluation() -> dict[str, Any]:
 
 def sample(line: int, question: str, expected: str, answers: dict[str, str]) -> dict[str, Any]:
     asked = [{"role": "user", "content": question}]
-    scores = dict.fromkeys(answers, 0.0)
+    scores = {side: 100.0 * (text == expected) for side, text in answers.items()}
     return {"line": line, "question": asked, "expected": expected} | {
         "answers": answers,
         "scores": scores,
@@ -171,10 +179,9 @@ def votes(app: App) -> list[dict[str, Any]]:
 
 
 def test_a_fresh_project_shows_a_recorded_run_in_each_tab(
-    project: Path, look: Look, photograph: Photograph, tmp_path: Path
+    fresh: App, look: Look, photograph: Photograph
 ) -> None:
-    app = app_in(project, tmp_path).start()
-    visit = look(app)
+    visit = look(fresh)
     expect(visit.page.locator(".card.recorded.done")).to_have_count(2)
     expect(visit.badge).to_contain_text("Recorded, ")
     expect(visit.page.locator(".brief .verdict")).to_contain_text("Better")
@@ -190,7 +197,6 @@ def test_a_fresh_project_shows_a_recorded_run_in_each_tab(
     expect(visit.page.locator(".curve polyline")).to_have_count(2)
     tab(visit, "Evaluation")
     expect(visit.page.locator(".sample:visible")).not_to_have_count(0)
-    app.kill()
 
 
 def test_an_example_is_answered_by_the_stand_in_which_says_so(

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rag import prompts
 from rag.chunks import Chunk
@@ -17,31 +16,21 @@ FROM_HEADING, FROM_BEFORE, FROM_QUESTION, FROM_AFTER = 0.5, 0.3, 0.8, 0.15
 _MARKUP = re.compile(r"^\s*(?:[#>]+|[-*+]|\d+[.)])\s+|[*`]+|\b_+|_+\b|\s?\[[\d,; -]+\]")
 
 
-@dataclass(frozen=True)
-class _Sentence:
-    text: str
-    chunk: int  # number of its chunk in the answer
-    score: float
-
-
 def answer(question: str, chunks: Sequence[Chunk]) -> str:
     """The best sentences of the chunks with their citations, or "not found"."""
-    shares = [_share(question, f"{p.section} {p.text}", guess_language(p.text)) for p in chunks]
+    shares = [_share(question, f"{c.section} {c.text}", guess_language(c.text)) for c in chunks]
     enough = max([ENOUGH, *(share * 0.7 for share in shares)])
-    rated: list[_Sentence] = []
+    rated: list[tuple[float, str]] = []
     for number, (chunk, share) in enumerate(zip(chunks, shares, strict=True), start=1):
         if share >= enough:
             rated += _rate(question, chunk, number)
-    best = sorted(rated, key=lambda sentence: -sentence.score)[:QUOTES]
-    chosen = [each for each in best if each.score > 0.5 * best[0].score]
-    if not chosen:
-        return prompts.NOTHING_FOUND
-    lines = [f"> {sentence.text} [{sentence.chunk}]" for sentence in chosen]
-    return "\n\n".join([prompts.OFFLINE_INTRO, *lines])
+    best = sorted(rated, key=lambda each: -each[0])[:QUOTES]
+    chosen = [f"> {text}" for score, text in best if score > 0.5 * best[0][0]]
+    return "\n\n".join([prompts.OFFLINE_INTRO, *chosen]) if chosen else prompts.NOTHING_FOUND
 
 
-def _rate(question: str, chunk: Chunk, number: int) -> list[_Sentence]:
-    """The sentences of a chunk, each with a score for the question."""
+def _rate(question: str, chunk: Chunk, number: int) -> list[tuple[float, str]]:
+    """The sentences of a chunk with their citation, each with a score for the question."""
     written = sentences(chunk.text)
     texts = [" ".join(_MARKUP.sub("", text).split()).strip("| ") for text in written]
     language = guess_language(chunk.text)  # one sentence is too short to guess from
@@ -54,7 +43,7 @@ def _rate(question: str, chunk: Chunk, number: int) -> list[_Sentence]:
         score = own[i] + heading + FROM_AFTER * (own[i + 1] if i + 1 < len(own) else 0)
         if i:
             score += own[i - 1] * (FROM_QUESTION if texts[i - 1].endswith("?") else FROM_BEFORE)
-        rated.append(_Sentence(text, number, score * (1 - 0.05 * number)))
+        rated.append((score * (1 - 0.05 * number), f"{text} [{number}]"))
     return rated
 
 

@@ -138,13 +138,6 @@ def test_the_server_says_how_long_to_wait(settings: Quick, clock: FastClock) -> 
     assert clock.now() == pytest.approx(0.25)
 
 
-def test_a_wait_over_the_limit_fails_immediately(settings: Quick) -> None:
-    call = Call(refused(429, retry_after="60"))
-    with pytest.raises(httpx.HTTPStatusError):
-        retry(call, MODEL, settings)
-    assert call.tries == 1
-
-
 def test_the_rate_limit_may_be_waited_for_longer_than_a_broken_server(
     settings: Quick, clock: FastClock
 ) -> None:
@@ -163,14 +156,6 @@ def test_requests_are_spaced_out(settings: Quick, clock: FastClock) -> None:
 
 
 # Stopping
-
-
-def test_a_stop_ends_the_pause_between_two_tries(settings: Quick, clock: FastClock) -> None:
-    call, patient = Call(refused(503, retry_after="60")), replace(settings, patience=600)
-    with pytest.raises(Stopped):
-        retry(call, MODEL, patient, stop=stop_at(4), clock=clock)
-    assert call.tries == 1
-    assert clock.now() < 1
 
 
 def test_a_stop_ends_the_wait_for_the_rate_limit(settings: Quick, clock: FastClock) -> None:

@@ -77,11 +77,7 @@ class Job:
 
 
 def prepare(push: str, run: str, settings: Settings, flavor: str = "", hours: int = 0) -> Job:
-    """Build a job: by default on the cheapest GPU, with a limit of three times the planned hours
-    plus two.
-
-    Raises TuneError if the job cannot work.
-    """
+    """Build a job: by default on the cheapest GPU, for three times the planned hours plus two."""
     from huggingface_hub import Volume
 
     owner, _, name = push.partition("/")
@@ -146,19 +142,17 @@ def main(
         return
     from huggingface_hub import HfApi, get_token
 
-    token = get_token()
-    if not token:
-        raise TuneError(
-            f"No token for the hub. Create one with write access: {TOKEN}", "uv run hf auth login"
-        )
+    if not (token := get_token()):
+        problem = f"No token for the hub. Create one with write access: {TOKEN}"
+        raise TuneError(problem, "uv run hf auth login")
     api = HfApi(token=token)
     info = send(job, api)
     print(f"Started: {info.url}\nTo stop it: uv run hf jobs cancel {info.id}", file=sys.stderr)
     if not follow(info, api):
         again = f"uv run python -m cloud.hf_job --push {push} --run {run}"
         raise TuneError(f"The job failed: {info.url}", f"{again} (it resumes)")
-    print(f"Done: {api.endpoint}/{push}", file=sys.stderr)
-    print(f"Download the run: uv run hf buckets sync {_uri(job.bucket)} runs", file=sys.stderr)
+    download = f"uv run hf buckets sync {_uri(job.bucket)} runs"
+    print(f"Done: {api.endpoint}/{push}\nDownload the run: {download}", file=sys.stderr)
 
 
 def _uri(bucket: str) -> str:
@@ -178,7 +172,8 @@ def _offer(settings: Settings, flavor: str) -> plan.Offer:
         _check(flavor)
         unknown = plan.Offer(estimate.Gpu(flavor, 0, flavor=flavor), fits=True)
         return next((each for each in ours if each.gpu.flavor == flavor), unknown)
-    fitting = [offer for offer in ours if offer.fits and plan.can_merge(made.training, offer.gpu)]
+    whole = estimate.inference_memory(made.training.shape)  # merging loads the base in 16 bits
+    fitting = [offer for offer in ours if offer.fits and whole <= offer.gpu.usable]
     if not fitting:
         problem = "No single GPU of Hugging Face Jobs is large enough."
         raise TuneError(problem, "uv run python -m tune plan")

@@ -220,7 +220,7 @@ def test_a_run_is_shown_with_its_curve_its_settings_and_its_data(page: Path) -> 
     assert (picker["choices"], picker["value"]) == ([("first", "first")], "first")
     assert text.count("<polyline") == 2
     assert "<dt>Rank</dt><dd>16</dd>" in text
-    assert "<dt>Training examples</dt><dd>3</dd>" in text
+    assert "<dt>Train examples</dt><dd>3</dd>" in text
 
 
 @pytest.mark.parametrize(

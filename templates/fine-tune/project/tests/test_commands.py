@@ -124,17 +124,14 @@ def test_a_training_that_is_stopped_before_its_run_exists_offers_no_resume(
     assert "Stopped" in done.output and "--resume" not in done.output
 
 
-def test_a_rehearsal_that_is_stopped_leaves_no_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_rehearsal_that_is_stopped_leaves_no_files(tmp_path: Path) -> None:
     def stopped(stage: rehearse.Stage) -> str:
         stage.run.write(Record("tiny"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rehearse, "need_training", lambda: None)
-    monkeypatch.setattr(rehearse, "PARTS", {"train": stopped})
+    settings = SETTINGS.model_copy(update={"runs_dir": tmp_path})
     with pytest.raises(KeyboardInterrupt):
-        rehearse.rehearse(SETTINGS.model_copy(update={"runs_dir": tmp_path}))
+        rehearse.rehearse(settings, parts={"train": stopped})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,13 +143,12 @@ def test_a_rehearsal_that_is_stopped_leaves_no_files(
     ],
 )
 def test_weights_that_cannot_be_written_or_read_end_a_rehearsal_with_a_fix(
-    said: str, fix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    said: str, fix: str, tmp_path: Path
 ) -> None:
     def broken(_: rehearse.Stage) -> str:
         raise type("SafetensorError", (Exception,), {})(said)
 
-    monkeypatch.setattr(rehearse, "need_training", lambda: None)
-    monkeypatch.setattr(rehearse, "PARTS", {"train": broken})
-    how = rehearse.rehearse(SETTINGS.model_copy(update={"runs_dir": tmp_path}))
+    settings = SETTINGS.model_copy(update={"runs_dir": tmp_path})
+    how = rehearse.rehearse(settings, parts={"train": broken})
     assert not how.ok
     assert said in how.steps[0].says and fix in how.steps[0].says

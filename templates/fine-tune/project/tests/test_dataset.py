@@ -139,7 +139,7 @@ def problem(path: Path) -> Problem:
 def test_text_in_another_encoding_is_converted(tmp_path: Path, encoding: str) -> None:
     source = tmp_path / "rows.csv"
     source.write_text("text;label\nGrüße;à toi\n", encoding)
-    with pytest.raises(TuneError, match="convert .* --encoding cp1252"):
+    with pytest.raises(TuneError, match=r"line \d.*\n.*convert .* --encoding cp1252"):
         dataset.load(source)
     dataset.convert(source, tmp_path / "rows.jsonl", encoding=encoding)
     (row,) = dataset.load(tmp_path / "rows.jsonl")

@@ -155,10 +155,10 @@ def _train(name: str, wanted: dict[str, Any], resume: bool) -> None:
 def evaluate(
     run: RunName = "",
     rows: Annotated[int, typer.Option(min=0, help="Size of a random sample; 0: all.")] = 0,
-    api_rows: Annotated[int, typer.Option(min=0, help="Rows for a prompted model; 0: none.")] = 60,
+    api_rows: Annotated[int, typer.Option(min=0, help="For a prompted model; 0: none.")] = 60,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the base and the tuned model on the test rows, with confidence intervals.
+    """Compare the base and the tuned model on the test examples, with confidence intervals.
 
     Example: uv run python -m tune evaluate --rows 50
     """
@@ -176,6 +176,22 @@ def evaluate(
         print(report.to_json(found), end="")
         return
     screen.show_evaluation(found, this)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="A question for both models.")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask the base and the tuned model a question, as the app does."""
+    from tune import inference
+
+    *_, both = inference.compare(question)
+    if as_json:
+        _print({side: asdict(each) for side, each in both.items()})
+        return
+    for side, each in both.items():
+        print(f"{side} ({each.by}): {each.text or each.notice}")
 
 
 @app.command()
@@ -254,7 +270,7 @@ def status(as_json: AsJson = False) -> None:
         _print(about)
         return
     for title, text in about.items():
-        print(f"{title.replace('_', ' '):<12}  {text}")
+        print(f"{title:<12}  {text}")
 
 
 def _show(result: Any, as_json: bool, on_screen: Callable[[Any], None]) -> None:

@@ -66,8 +66,8 @@ class Shown:
 
 
 def opening(shown: Shown) -> tuple[Any, ...]:
-    """The page before the first question: the recorded answers to an example, if there are any."""
-    for question in SETTINGS.examples:
+    """The page before the first question: without a model, the recorded answers to an example."""
+    for question in SETTINGS.examples if inference.who(SETTINGS)[1] != "model" else ():
         if len(quotes := known.recorded(question, SETTINGS)) == len(SIDES):
             both = {side: inference.quoted(each) for side, each in quotes.items()}
             return screen(replace(shown, question=question, both=both))

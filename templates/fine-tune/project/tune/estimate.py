@@ -146,8 +146,10 @@ def seconds(training: Training, gpu: Gpu) -> float | None:
 
 def _weights(training: Training) -> Term:
     shape = training.shape
+    if training.method == "lora":
+        numbers = shape.parameters
+        return Term("weights", numbers * 2, f"{_billions(numbers)} x 2 bytes")
     first, each, other = {
-        "lora": (shape.in_layers + shape.vision, 2.0, 2),
         "qlora": (shape.in_layers + shape.vision, QUARTER, 2),
         "full": (shape.in_layers, 6.0, 4),
     }[training.method]

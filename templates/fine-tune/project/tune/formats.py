@@ -47,8 +47,11 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, object]]:
     try:
         text = path.read_bytes().decode(codec)
     except (UnicodeError, LookupError) as error:
-        other = f'uv run python -m tune convert "{path}" new.jsonl --encoding cp1252 (or utf-16, …)'
-        raise TuneError(f"{path} is not {encoding} text: {error}.", other) from None
+        before = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+        at = before.count(b"\n") + 1
+        problem = f"{path}, line {at}: this is not {encoding} (perhaps it is cp1252 or utf-16)."
+        fix = f'uv run python -m tune convert "{path}" new.jsonl --encoding cp1252'
+        raise TuneError(problem, fix) from None
     if path.suffix.lower() in {".csv", ".tsv"}:
         yield from _from_csv(text)
     elif text.lstrip().startswith("["):

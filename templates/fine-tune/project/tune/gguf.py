@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tune import export, hub, models, prompts, runs, screen, tokens, weights
+from tune import export, hub, models, prompts, runs, screen, weights
 from tune.errors import TuneError, need_loading, run_app
 from tune.gguf_file import OWN, load, write
 from tune.hub import Export, Kind
@@ -62,30 +62,35 @@ def to_gguf(run: Run, kind: str = "q8_0", settings: Settings = SETTINGS) -> Expo
     Raises TuneError, and removes the file, if they differ.
     """
     need_loading()
-    if kind not in OWN and not shutil.which("llama-quantize"):
-        problem = f"{kind} needs llama-quantize, a program of llama.cpp; q8_0 does not."
-        raise TuneError(problem, "uv run python -m tune.gguf --kind q8_0")
+    if not (own := kind in OWN):
+        _need_quantizer(kind)
     base = weights.known(models.find(run.record.base))
     if not export.there(run, "merged"):
         export.export(run, "merged", settings)
     before = export.answers(weights.load_tuned(run), base, settings)
     weights.free()  # the next model may not fit at the same time
-    target = run.exports / f"gguf-{kind}"
+    merged, target = run.exports / "merged", run.exports / f"gguf-{kind}"
     with export.replaced(target) as part:
-        file = part / f"{run.name}-{kind}.gguf"
-        write(run.exports / "merged", file, kind if kind in OWN else "f16")
-        model = weights.load_base(models.find(str(run.exports / "merged")))
+        file = write(merged, part / f"{run.name}-{kind}.gguf", kind if own else "f16")
+        model = weights.load_base(models.find(str(merged)))
         load(file, model)
         checked = export.compare(before, export.answers(model, base, settings))
-        if kind not in OWN:
+        if not own:
             quantize(file, kind)
-        text = modelfile(file.name, settings)
-        (part / "Modelfile").write_text(text, "utf-8", newline="\n")
+        modelfile = modelfile_for(file.name, settings)
+        (part / "Modelfile").write_text(modelfile, "utf-8", newline="\n")
         hub.write_card(part, run, KIND)
-    return Export(run, KIND, target, f"{checked} (read back without llama.cpp)")
+    how = "read back without llama.cpp" if own else "as f16, before llama-quantize"
+    return Export(run, KIND, target, f"{checked} ({how})")
 
 
-def modelfile(file: str, settings: Settings) -> str:
+def _need_quantizer(kind: str) -> None:
+    if not shutil.which("llama-quantize"):
+        problem = f"{kind} needs llama-quantize, a program of llama.cpp; q8_0 does not."
+        raise TuneError(problem, "uv run python -m tune.gguf --kind q8_0")
+
+
+def modelfile_for(file: str, settings: Settings) -> str:
     """The Modelfile, which Ollama needs next to the GGUF file."""
     system = f'SYSTEM """{prompts.SYSTEM}"""\n' if prompts.SYSTEM else ""
     numbers = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}

@@ -125,35 +125,35 @@ def card(run: Run, kind: Kind, name: str) -> str:
     """The card's text: YAML for the hub first, then Markdown."""
     record = run.record
     base = models.find(record.base)
-    shown = Path(base.source).name if base.local else base.source
-    auto = "AutoModelForImageTextToText" if base.image_text else "AutoModelForCausalLM"
-    use = kind.use.replace("{name}", name).replace("{base}", shown).replace("{auto}", auto)
-    system = f"\n\nIt was trained with this system message:\n\n```text\n{prompts.SYSTEM}\n```"
     rows = record.data.get("train", {}).get("used", 0)
     method = METHODS.get(record.method, record.method)
-    return f"""\
-{_front(record, base, kind)}
+    parts = [
+        _front(record, base, kind),
+        f"# {name.rsplit('/', 1)[-1]}",
+        f"{_shown(base)} fine-tuned with {method} on {rows:,} rows. The base's licence also applies"
+        " to this model.",
+        "## Is it better?",
+        _evaluated(run),
+        "## Use",
+        _use(kind, base, name),
+        "## Training",
+        _training(record),
+        "## Limits",
+        _limits(base),
+    ]
+    return "\n\n".join(parts) + "\n"
 
-# {name.rsplit("/", 1)[-1]}
 
-{shown} fine-tuned with {method} on {rows:,} rows. The base's licence also applies to this model.
+def _shown(base: Base) -> str:
+    return Path(base.source).name if base.local else base.source
 
-## Is it better?
 
-{_evaluated(run)}
-
-## Use
-
-{use}{system if prompts.SYSTEM else ""}
-
-## Training
-
-{_training(record)}
-
-## Limits
-
-{_limits(base)}
-"""
+def _use(kind: Kind, base: Base, name: str) -> str:
+    auto = "AutoModelForImageTextToText" if base.image_text else "AutoModelForCausalLM"
+    use = kind.use.replace("{name}", name).replace("{base}", _shown(base)).replace("{auto}", auto)
+    if not prompts.SYSTEM:
+        return use
+    return f"{use}\n\nIt was trained with this system message:\n\n```text\n{prompts.SYSTEM}\n```"
 
 
 def _front(record: Record, base: Base, kind: Kind) -> str:

@@ -131,11 +131,6 @@ def make(training: Training, here: Gpu | None) -> Plan:
     )
 
 
-def can_merge(training: Training, gpu: Gpu) -> bool:
-    """Whether the result can be merged on this GPU: merging loads the base in 16 bits."""
-    return inference_memory(training.shape) <= gpu.usable
-
-
 def _offer(training: Training, gpu: Gpu) -> Offer:
     fits = _fits(training, gpu)
     took = seconds(training, gpu) if fits else None

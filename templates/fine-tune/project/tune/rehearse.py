@@ -82,8 +82,7 @@ def rehearse(
 
     Ctrl-C deletes the run: `train --resume` would otherwise resume half a rehearsal.
     """
-    # With a model this small, several threads are slower than one.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for a tiny model, more threads are slower
     run = Run(settings.runs / f"{REHEARSAL}{datetime.now():%Y-%m-%d-%H%M%S}")
     stage, steps = Stage(run, settings, _small(run, settings)), []
     try:

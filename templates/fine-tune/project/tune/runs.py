@@ -66,10 +66,6 @@ class Run:
         return self.folder / "log.jsonl"
 
     @property
-    def plot(self) -> Path:
-        return self.folder / "loss.png"
-
-    @property
     def evaluation(self) -> Path:
         """The figures of `evaluate`; the report for people is beside it."""
         return self.folder / "evaluation.json"

@@ -36,9 +36,8 @@ def show_bases(bases: Sequence[Base]) -> None:
     size, about = Column("size", justify="right"), Column("on the hub", overflow="fold")
     table = Table("name", size, about, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for base in bases:
-        billions = f"{base.parameters / 1e9:.1f}B"
         note = f"{base.source}\n[dim]{base.licence}; {base.note}"
-        table.add_row(f"[bold]{base.name}", billions, note)
+        table.add_row(f"[bold]{base.name}", f"{base.parameters / 1e9:.1f}B", note)
     SCREEN.print(table)
     SCREEN.print("Or any other: an id on the hub, or a folder with a config.json.", highlight=False)
 

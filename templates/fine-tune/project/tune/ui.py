@@ -99,7 +99,7 @@ def _fields(answer: Answer, expected: str | None) -> str:
         wrong = f'<b class="bad">✗ {f"expected {right}" if is_json else "not JSON"}</b>'
         mark = '<b class="good">✓ right</b>' if value == right else wrong
         chip = f'<span class="value {"" if key in given else "missing"}">{value}</span>'
-        label = html.escape(str(key).replace("_", " ").capitalize())
+        label = html.escape(_spoken(str(key)))
         lines.append(f"<div><dt>{label}</dt><dd>{chip}{mark if is_known else ''}</dd></div>")
     return f'<dl class="fields">{"".join(lines)}</dl>'
 
@@ -163,32 +163,26 @@ def training(run: Run | None) -> str:
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
     """What is known about a run: its settings, its data, its figures."""
     settings, figures = record.settings, record.figures
-    used = {part: about.get("used", about.get("rows")) for part, about in record.data.items()}
-    yield "Base", record.base
-    yield "Method", record.method
-    yield "Rank", _number(None if record.method == "full" else settings.get("rank"))
-    yield "Training examples", _number(used.get("train"))
-    yield "Validation examples", _number(used.get("validation"))
-    yield "Epochs", _number(settings.get("epochs"))
-    yield "Batch size", _number(settings.get("batch_size"))
-    yield "Learning rate", _number(settings.get("learning_rate"))
-    yield "Steps", _number(figures.get("steps"))
-    yield "Parameters trained", _number(figures.get("trained_parameters"))
-    yield "Loss", _fall(figures, "loss")
-    yield "Validation loss", _fall(figures, "eval_loss")
-    yield "Tokens per second", _number(figures.get("tokens_per_second"))
-    yield "Seconds", _number(figures.get("seconds"))
-    yield "Seed", _number(settings.get("seed"))
+    yield from {"Base": record.base, "Method": record.method}.items()
+    yield "Rank", _number(settings.get("rank") if record.method != "full" else None)
+    for name in ("epochs", "batch_size", "learning_rate", "seed"):
+        yield _spoken(name), _number(settings.get(name))
+    for part, about in record.data.items():
+        yield f"{part.capitalize()} examples", _number(about.get("used", about.get("rows")))
+    for name in ("steps", "trained_parameters", "seconds"):
+        yield _spoken(name), _number(figures.get(name))
+    for name in ("loss", "eval_loss"):
+        first, last = figures.get(f"{name}_first"), figures.get(name)
+        yield CURVES[name].capitalize(), f"{first:.3g} → {last:.3g}" if first and last else ""
     yield "Versions", ", ".join(f"{name} {each}" for name, each in record.versions.items())
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _number(value: float | None) -> str:
     return f"{round(value, 1) if value > 99 else value:,}" if value else ""
-
-
-def _fall(figures: Mapping[str, Any], name: str) -> str:
-    first, last = figures.get(f"{name}_first"), figures.get(name)
-    return "" if first is None or last is None else f"{first:.3g} → {last:.3g}"
 
 
 def curve(run: Run) -> str:

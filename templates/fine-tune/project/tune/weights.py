@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -204,13 +205,10 @@ def _explaining(base: Base) -> Iterator[None]:
 
 def _explained(base: Base, causes: list[BaseException]) -> TuneError | None:
     """The fix for an error, from the errors that caused it; None for a bug of ours."""
-
-    def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(each, kinds) for each in causes)
-
+    caused_by = partial(_any, causes)
+    page = f"https://huggingface.co/{base.source}"
     if caused_by(errors.GatedRepoError):
         problem = f"{base.source} is a gated model: its licence must be accepted first."
-        page = f"https://huggingface.co/{base.source}"
         return TuneError(problem, f"accept it at {page}, then: uv run hf auth login")
     if caused_by(errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
         problem = f"The hub has no model {base.source}, or your token has no access to it."
@@ -219,8 +217,8 @@ def _explained(base: Base, causes: list[BaseException]) -> TuneError | None:
         problem = f"{base.name} does not fit in the memory of this machine."
         return TuneError(problem, "uv run python -m tune plan")
     if caused_by(errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, TransportError):
-        problem = f"{base.source} is not on this machine, and the hub cannot be reached."
         first = "unset HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "go online"
+        problem = f"{base.source} is not on this machine, and the hub cannot be reached."
         return TuneError(problem, f"{first}, then: uv run hf download {base.source}")
     damaged = type(causes[0]).__name__ == "SafetensorError"
     if damaged or isinstance(causes[0], OSError | ValueError):
@@ -229,6 +227,10 @@ def _explained(base: Base, causes: list[BaseException]) -> TuneError | None:
         problem = f"{base.source} cannot be loaded: {why}"
         return TuneError(problem, f"a file may be missing: {again}")
     return None
+
+
+def _any(causes: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(each, kinds) for each in causes)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

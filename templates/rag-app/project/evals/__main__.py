@@ -45,13 +45,15 @@ class Question:
 class Outcome:
     """The result of a question; `rank`: of the right document in retrieval, 0 if missing."""
 
+    question: str
+    known: bool  # the documents contain the answer
     rank: int
     f1: float  # of the words of the answer
-    cites: bool  # at least one chunk
-    cites_right: bool  # at least one chunk of the right document
+    cites: bool  # at least one source
+    cites_right: bool  # the right document
     seconds: float
     tokens: int
-    cost: float
+    cost: float | None  # None: the model has no price in PRICES
     model: str
 
 
@@ -61,27 +63,29 @@ def load(path: Path) -> list[Question]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             if line.strip():
-                row = json.loads(line)
-                questions.append(Question(row["question"], row["answer"], row["source"]))
-        except (ValueError, KeyError, TypeError):
+                questions.append(Question(**json.loads(line)))
+        except (ValueError, TypeError):
             sys.exit(f'{path.name}, line {number}: needs "question", "answer" and "source".')
     return questions
 
 
-def measure(question: Question) -> Outcome:
+def measure(asked: Question) -> Outcome:
     """Search for and answer a question, and compare the result with the expected one."""
-    sources = [found.chunk.source for found in pipeline.retrieve(question.question, DEPTH)]
-    answer = pipeline.answer(question.question)
+    sources = [found.chunk.source for found in pipeline.retrieve(asked.question, DEPTH)]
+    answer = pipeline.answer(asked.question)
     said = re.sub(r"\[\d+\]", "", answer.text.removeprefix(prompts.OFFLINE_INTRO))
-    price_in, price_out = PRICES.get(answer.model, (0.0, 0.0))
+    used = (answer.tokens_in, answer.tokens_out)
+    prices = PRICES.get(answer.model)
     return Outcome(
-        rank=sources.index(question.source) + 1 if question.source in sources else 0,
-        f1=f1(question.answer, said),
+        question=asked.question,
+        known=bool(asked.source),
+        rank=sources.index(asked.source) + 1 if asked.source in sources else 0,
+        f1=f1(asked.answer, said),
         cites=bool(answer.citations),
-        cites_right=question.source in {c.chunk.source for c in answer.citations},
+        cites_right=asked.source in {c.chunk.source for c in answer.citations},
         seconds=answer.seconds,
-        tokens=answer.tokens_in + answer.tokens_out,
-        cost=(answer.tokens_in * price_in + answer.tokens_out * price_out) / 1e6,
+        tokens=sum(used),
+        cost=(used[0] * prices[0] + used[1] * prices[1]) / 1e6 if prices else None,
         model=answer.model,
     )
 
@@ -92,27 +96,26 @@ def f1(wanted: str, given: str) -> float:
     return 2 * (one & other).total() / ((one + other).total() or 1)
 
 
-def summarize(questions: list[Question], outcomes: list[Outcome]) -> dict[str, float]:
+def summarize(outcomes: list[Outcome]) -> dict[str, float]:
     """The rows of the table: means over the questions that have an answer, unless named."""
-    known = [o for q, o in zip(questions, outcomes, strict=True) if q.source]
-    unknown = [o for q, o in zip(questions, outcomes, strict=True) if not q.source]
-    seconds = sorted(o.seconds for o in outcomes)
+    known = [each for each in outcomes if each.known]
+    seconds = sorted(each.seconds for each in outcomes)
     rows = {
-        "hit@1": _mean(o.rank == 1 for o in known),
-        "hit@5": _mean(1 <= o.rank <= 5 for o in known),
-        "MRR": _mean(1 / o.rank if o.rank else 0 for o in known),
-        "answer F1": _mean(o.f1 for o in known),
-        "cites a chunk": _mean(o.cites for o in known),
-        "cites the right document": _mean(o.cites_right for o in known),
-        "admits not knowing": _mean(not o.cites for o in unknown),
+        "hit@1": _mean(each.rank == 1 for each in known),
+        "hit@5": _mean(1 <= each.rank <= 5 for each in known),
+        "MRR": _mean(1 / each.rank if each.rank else 0 for each in known),
+        "answer F1": _mean(each.f1 for each in known),
+        "cites a source": _mean(each.cites for each in known),
+        "cites the right document": _mean(each.cites_right for each in known),
+        "admits not knowing": _mean(not each.cites for each in outcomes if not each.known),
         "seconds p50": statistics.median(seconds),
         "seconds p95": seconds[math.ceil(0.95 * len(seconds)) - 1],
     }
-    asked = [o for o in outcomes if o.tokens]
-    if asked:
-        rows["chat tokens in all"] = sum(o.tokens for o in asked)
-    if asked and all(o.model in PRICES for o in asked):  # a missing price is not 0
-        rows["US$ for chat in all"] = sum(o.cost for o in asked)
+    costs = [each.cost for each in outcomes if each.tokens]
+    if costs:
+        rows["chat tokens in all"] = sum(each.tokens for each in outcomes)
+        if None not in costs:  # a missing price is not 0
+            rows["US$ for chat in all"] = sum(cost or 0 for cost in costs)
     return {name: round(value, 4) for name, value in rows.items()}
 
 
@@ -129,12 +132,11 @@ def main(folder: Path = FOLDER) -> None:
         sys.exit(f"{file} contains no questions.")
     run_ingest()
     outcomes = [measure(q) for q in track(questions, "Asking", transient=True)]
-    rows = summarize(questions, outcomes)
+    rows = summarize(outcomes)
     models = sorted({outcome.model for outcome in outcomes})
     last = json.loads(report_file.read_text(encoding="utf-8")) if report_file.is_file() else {}
     show(rows, last.get("summary", {}), f"{len(questions)} questions, {', '.join(models)}")
-    details = [asdict(q) | asdict(o) for q, o in zip(questions, outcomes, strict=True)]
-    report = {"models": models, "summary": rows, "questions": details}
+    report = {"models": models, "summary": rows, "questions": [asdict(each) for each in outcomes]}
     text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
     report_file.write_text(text, encoding="utf-8")
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from conftest import QUICK
 from mistral_server import CHAT, EMBEDDINGS, Body, MistralServer, Reply, dropped, status
@@ -148,17 +146,6 @@ def test_without_embeddings_keyword_search_works_and_the_model_answers(
     assert answer.citations[0].chunk.source.endswith("tea.md")
 
 
-def test_without_a_working_store_keyword_search_still_works(
-    model: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("disk I/O error")
-
-    monkeypatch.setattr("rag.vector_store.search", fail)
-    assert pipeline.retrieve(ASKED, 1, model)[0].chunk.source.endswith("tea.md")
-    assert "disk I/O error" in caplog.text
-
-
 # Without a model
 
 
@@ -167,12 +154,6 @@ def test_offline_mode_quotes_the_best_sentence(offline_index: Settings) -> None:
     assert answer.text.startswith(prompts.OFFLINE_INTRO)
     assert "> Green tea is brewed at 80 degrees. [1]" in answer.text
     assert (answer.model, answer.notice) == (offline.NAME, "")
-
-
-def test_a_footnote_in_a_quoted_sentence_is_removed() -> None:
-    chunks = split("tea.md", [Page("Green tea is brewed at 80 degrees [2], not hotter [1, 3].")])
-    quoted = "> Green tea is brewed at 80 degrees, not hotter. [1]"
-    assert quoted in offline.answer(ASKED, chunks)
 
 
 @pytest.mark.parametrize(
@@ -202,12 +183,6 @@ def test_a_model_reads_only_the_first_8000_characters_of_a_question(
     pipeline.retrieve(long, settings=model)
     embedded = [request for request in server.requests if request.path == EMBEDDINGS][-1]
     assert embedded.body["input"] == [read]
-
-
-def test_no_documents_are_no_error(settings: Settings, tmp_path: Path) -> None:
-    empty = Settings(index_dir=tmp_path)
-    assert pipeline.answer(ASKED, settings=empty).text == prompts.NOTHING_FOUND
-    assert pipeline.retrieve(ASKED, 5, empty) == []
 
 
 # Search

@@ -71,13 +71,6 @@ def test_an_answer_goes_back_to_the_model_as_plain_text() -> None:
         assert plain == {"role": "assistant", "content": written}
 
 
-def test_a_failed_model_is_shown_as_such() -> None:
-    failed = Answer("Quoted.", seconds=1.0, notice="The model could not be reached.")
-    by = "The model could not be reached. Answered by the offline stand-in"
-    assert by in ui.bubble(failed, 1)
-    assert "Offline stand-in" in ui.badge(failed)
-
-
 def test_the_chat_survives_whatever_goes_wrong() -> None:
     broken = [{"role": "user"}]
     *_, (bubble, *_) = app.chat(ASKED, broken)

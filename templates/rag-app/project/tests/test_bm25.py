@@ -74,23 +74,6 @@ def test_any_text_can_be_indexed(tmp_path: Path) -> None:
     assert bm25.fetch(tmp_path, [made["odd"][0].id])[0].start == 0
 
 
-def test_adding_a_source_twice_replaces_it(tmp_path: Path) -> None:
-    fill(tmp_path, page="The old text is about apples.")
-    fill(tmp_path, page="The new text is about pears.")
-    assert bm25.count(tmp_path) == 1
-    assert best(tmp_path, "apple") == ""
-    assert best(tmp_path, "pear") == "page"
-
-
-def test_a_removed_source_leaves_nothing_behind(tmp_path: Path) -> None:
-    made = fill(tmp_path, page="The text is about apples.")
-    bm25.remove(tmp_path, "page.md")
-    assert bm25.count(tmp_path) == 0
-    assert bm25.ledger(tmp_path) == {}
-    assert bm25.search(tmp_path, "apples", 5) == []
-    assert bm25.fetch(tmp_path, [made["page"][0].id]) == []
-
-
 def test_a_source_without_its_chunks_is_unfinished(tmp_path: Path) -> None:
     made = fill(tmp_path, page="The text is about apples.")
     assert bm25.ledger(tmp_path) == {"page.md": "digest"}
@@ -154,7 +137,7 @@ def test_stop_words_are_left_out() -> None:
 
 
 def test_an_index_of_the_version_before_keeps_everything(tmp_path: Path) -> None:
-    made = fill(tmp_path, tea="Green tea is brewed hot.", web="A page that is gone by now.")
+    made = fill(tmp_path, tea="Green tea is brewed hot.", web="A page that nothing can fetch again.")
     with closing(sqlite3.connect(tmp_path / "keywords.db")) as db, db:
         db.execute("ALTER TABLE chunks RENAME TO passages")
         db.execute("CREATE VIRTUAL TABLE words USING fts5 (stems, pieces)")

@@ -36,14 +36,6 @@ def test_search_prints_json() -> None:
     assert found["score"] > 0
 
 
-def test_ask_prints_json() -> None:
-    code, out, _ = run("ask", ASKED, "--json")
-    answer = json.loads(out)
-    assert code == 0
-    assert {"answer", "citations", "model", "seconds"} <= set(answer)
-    assert answer["citations"][0]["number"] == 1
-
-
 def test_ask_prints_the_answer_its_sources_and_the_model() -> None:
     code, out, notes = run("ask", ASKED)
     assert code == 0
@@ -73,17 +65,6 @@ def test_a_new_project_answers_its_first_question_in_any_console(tmp_path: Path)
 
 
 # A damaged index
-
-
-def test_asking_a_damaged_index_rebuilds_it(tmp_path: Path) -> None:
-    index = tmp_path / "index" / "keywords" / "keywords.db"
-    index.parent.mkdir(parents=True)
-    index.write_bytes(b"garbage" * 1000)
-    done = start("ask", ASKED, "--json", INDEX_DIR=str(tmp_path / "index"))
-    assert "80 degrees" in json.loads(done.stdout)["answer"]
-    damaged, read = done.stderr.decode().splitlines()
-    assert damaged.startswith("The index was damaged (keywords.db: file is not a database)")
-    assert read.startswith("1 documents read")
 
 
 def test_while_the_app_holds_a_damaged_index_other_commands_print_a_line(tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ def test_the_table_shows_what_changed_since_the_last_report(
 
 @pytest.mark.parametrize(("model", "priced"), [("mistral-small-latest", True), ("mine", False)])
 def test_a_model_without_a_price_gets_no_cost(model: str, priced: bool) -> None:
-    outcome = evals.Outcome(1, 1.0, True, True, 0.1, tokens=100, cost=0.01, model=model)
-    summary = evals.summarize([evals.Question("?", "!", "docs/a.md")], [outcome])
+    cost = 0.01 if model in evals.PRICES else None
+    outcome = evals.Outcome("?", True, 1, 1.0, True, True, 0.1, 100, cost, model)
+    summary = evals.summarize([outcome])
     assert summary["chat tokens in all"] == 100
     assert ("US$ for chat in all" in summary) is priced
 

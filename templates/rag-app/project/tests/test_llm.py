@@ -1,5 +1,4 @@
 import logging
-import socket
 from typing import Any
 
 import pytest
@@ -38,12 +37,6 @@ def either(request: pytest.FixtureRequest, online: Settings, server: MistralServ
 
 def said(settings: Settings) -> str:
     return "".join(piece.text for piece in llm.chat(QUESTION, settings))
-
-
-def unused_url() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 def refusal(settings: Settings) -> str:
@@ -92,13 +85,6 @@ def test_a_temporary_failure_is_retried(
 ) -> None:
     server.will(reply, text("Now."))
     assert said(either) == "Now."
-
-
-def test_a_server_that_is_down_is_not_tried_twice(online: Settings) -> None:
-    away = changed(online, mistral_server_url=unused_url(), patience=0, cooldown=20)
-    with pytest.raises(ModelUnavailable, match="could not be reached"):
-        next(llm.embed(["one"], away))
-    assert refusal(away) == "The model did not answer a moment ago."
 
 
 def test_a_server_without_embeddings_gets_only_one_request(
