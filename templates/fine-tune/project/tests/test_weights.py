@@ -135,10 +135,10 @@ def test_a_model_in_4_bits_answers_with_its_adapter_and_without(tuned: Tuned) ->
     generator = Generator(model, weights.load_tokenizer(models.find(str(tuned.base))), 16)
     asked = [{"role": "user", "content": "My invoice and the refund, what now?"}]
     base = generator.without_adapter()
-    assert generator.four_bit and base.four_bit
+    assert getattr(model, "is_loaded_in_4bit", False)
     assert json.loads(generator.answer(asked).text)["team"] == "billing"
     assert base.answer(asked).text != generator.answer(asked).text
-    assert not Generator(weights.load_tuned(tuned.run), generator.tokenizer).four_bit
+    assert not getattr(weights.load_tuned(tuned.run), "is_loaded_in_4bit", False)
 
 
 def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
