@@ -88,7 +88,7 @@ def test_a_test_row_comes_with_the_answer_that_is_expected(page: Path) -> None:
     assert row
     last = compare(question)[-1]
     assert "Expected (data/test.jsonl, line" in last[ASKED]
-    assert re.search("✓ right|✗ (expected|not JSON)", last[RIGHT])
+    assert re.search("✓ right|✗ (expected|not JSON)|as expected|ROUGE-L", last[RIGHT])
 
 
 @pytest.mark.parametrize("nothing", ["", "  \n", None])

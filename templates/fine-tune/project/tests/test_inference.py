@@ -314,15 +314,6 @@ def test_rows_that_changed_are_read_again(alone: Settings, tmp_path: Path) -> No
         assert row and row.answer == answer
 
 
-def test_the_command_line_asks_both(capsys: pytest.CaptureFixture[str]) -> None:
-    from tune import __main__
-
-    __main__.app(["ask", "When will you deliver my parcel?", "--json"], standalone_mode=False)
-    printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"base", "tuned"}
-    assert printed["tuned"]["text"]
-
-
 # With PyTorch: the models of this machine
 
 

@@ -80,8 +80,7 @@ def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ..
     if not question:
         yield SKIPPED
         return
-    if running := _stops.pop(before.id, None):  # the page's older question
-        running.set()
+    _stops.pop(before.id, threading.Event()).set()  # the page's older question
     order = random.choice([SIDES, SIDES[::-1]]) if blind else SIDES
     shown = Shown(question, {side: Answer() for side in SIDES}, order, blind)
     stop = _stops[shown.id] = threading.Event()
