@@ -137,7 +137,7 @@ def test_stop_words_are_left_out() -> None:
 
 
 def test_an_index_of_the_version_before_keeps_everything(tmp_path: Path) -> None:
-    made = fill(tmp_path, tea="Green tea is brewed hot.", web="A page that nothing can fetch again.")
+    made = fill(tmp_path, tea="Green tea is brewed hot.", web="A page that is gone by today.")
     with closing(sqlite3.connect(tmp_path / "keywords.db")) as db, db:
         db.execute("ALTER TABLE chunks RENAME TO passages")
         db.execute("CREATE VIRTUAL TABLE words USING fts5 (stems, pieces)")
