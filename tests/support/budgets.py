@@ -20,10 +20,11 @@ DOCUMENTED = "os._exit"  # private by its name only
 
 @dataclass(frozen=True)
 class Budget:
-    """The most lines and files of a template's code, without its tests."""
+    """The most lines and files of a template's code, and lines of tests for each line of it."""
 
     lines: int
     files: int
+    tests: float = MOST_TESTS
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,16 @@ class Exemption:
 
 # A template that needs more room raises a number, with its reason beside it.
 BUDGETS = {
-    "rag-app": Budget(lines=2600, files=20),
+    # Issue 13 aims at 2,600 lines in 20 files. Without its document readers and the download of web
+    # pages (issue 15 brings libraries for them) it is there; their tests count here in full.
+    "rag-app": Budget(lines=2770, files=21, tests=0.83),
     "agent": Budget(lines=3800, files=26),
-    "fine-tune": Budget(lines=5200, files=24),
+    # Issue 13 aims at 5,200 lines in 24 files, and goes on.
+    "fine-tune": Budget(lines=6820, files=37),
 }
-EXEMPTIONS: tuple[Exemption, ...] = ()
+EXEMPTIONS = (
+    Exemption("tune/__main__.py", 305, "a function for each command, with options and an example"),
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def table(template: str, size: Size, exemptions: tuple[Exemption, ...] = EXEMPTI
     rows = [
         Row("lines of code", lines, budget.lines),
         Row("files of code", len(size.code), budget.files),
-        Row("lines of tests", sum(size.tests.values()), int(lines * MOST_TESTS)),
+        Row("lines of tests", sum(size.tests.values()), int(lines * budget.tests)),
         Row(f"lines of {SERVER}", size.tests.get(SERVER, 0), LONGEST_SERVER),
         Row("private names in tests", len(size.private), 0),
     ]
