@@ -40,7 +40,7 @@ class Exemption:
 BUDGETS = {
     # Issue 13 aims at 2,600 lines in 20 files. Without its document readers and the download of web
     # pages (issue 15 brings libraries for them) it is there; their tests count here in full.
-    "rag-app": Budget(lines=2770, files=21, tests=0.83),
+    "rag-app": Budget(lines=2790, files=21, tests=0.83),
     "agent": Budget(lines=3800, files=26),
     # Issue 13 aims at 5,200 lines in 24 files, and goes on.
     "fine-tune": Budget(lines=6820, files=37),

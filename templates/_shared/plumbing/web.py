@@ -3,8 +3,9 @@
 import ipaddress
 import socket
 import ssl
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def fetch(
     max_mb: int,
     allowed: Callable[[str], bool] | None = None,
     seconds: float = SECONDS,
-    clock: Callable[[], float] = time.monotonic,
+    timer: Callable[[float, Callable[[], None]], threading.Timer] = threading.Timer,
 ) -> tuple[str, bytes]:
     """Download a page or file: its file extension (".html") and its bytes. Raises Unreadable.
 
@@ -29,18 +30,38 @@ def fetch(
     """
     import httpx2
 
+    # No proxy from the environment: it would look up the name again, after our check.
+    client = httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted())
+    with client, _given_up(client, seconds, timer):
+        for _ in range(MAX_REDIRECTS + 1):
+            with client.stream("GET", **_checked(url, allowed or is_public)) as response:
+                if not response.has_redirect_location:
+                    data = _download(response, max_mb)
+                    return _ending(url, response.headers.get("content-type", "")), data
+                url = urljoin(url, response.headers["location"])
+    raise Unreadable("redirects too often")
+
+
+@contextmanager
+def _given_up(client: Any, seconds: float, timer: Callable[..., threading.Timer]) -> Iterator[None]:
+    """Close the client after so many seconds: its own limit is for each read, not for the whole."""
+    import httpx2
+
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        client.close()
+
+    alarm = timer(seconds, give_up)
+    alarm.start()
     try:
-        # No proxy from the environment: it would look up the name again, after our check.
-        with httpx2.Client(timeout=seconds / 2, trust_env=False, verify=_trusted()) as client:
-            for _ in range(MAX_REDIRECTS + 1):
-                with client.stream("GET", **_checked(url, allowed or is_public)) as response:
-                    if not response.has_redirect_location:
-                        data = _download(response, max_mb, seconds, clock)
-                        return _ending(url, response.headers.get("content-type", "")), data
-                    url = urljoin(url, response.headers["location"])
-        raise Unreadable("redirects too often")
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise Unreadable(f"could not be fetched ({type(error).__name__})") from error
+        yield
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError) as error:
+        cause = f"more than {seconds:g} seconds" if late.is_set() else type(error).__name__
+        raise Unreadable(f"could not be fetched ({cause})") from error
+    finally:
+        alarm.cancel()
 
 
 @cache
@@ -50,16 +71,14 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)  # slower than a small page
 
 
-def _download(response: Any, max_mb: int, seconds: float, clock: Callable[[], float]) -> bytes:
+def _download(response: Any, max_mb: int) -> bytes:
     if response.is_error:
         raise Unreadable(f"the server answered {response.status_code}")
-    data, end = bytearray(), clock() + seconds
+    data = bytearray()
     for chunk in response.iter_bytes():
         data += chunk
         if len(data) > max_mb * 2**20:
             raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
-        if clock() > end:
-            raise Unreadable(f"could not be fetched (more than {seconds:g} seconds)")
     return bytes(data)
 
 

@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 SHAPE = '{"mcpServers": {"a name": {"command": "..."} or {"url": "..."}}}'
 MAX_CHARS = 300  # of a server's own error message
+SECRET_CHARS = 6  # hiding a shorter value would damage other words
+
+_secrets: set[str] = set()  # what mcp.json takes from the environment
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,16 @@ def _look_up(placeholder: re.Match[str]) -> str:
     name = placeholder[1]
     if not (found := _variable(name)):
         raise NotStarted(f"{name} is not set", f"echo {name}=... >> .env")
+    if len(found) >= SECRET_CHARS:
+        _secrets.add(found)
     return found
+
+
+def _hidden(text: str) -> str:
+    """A server's text without those values."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def _variable(name: str) -> str:
@@ -186,7 +198,7 @@ class Server:
             error = error.exceptions[0]
         if isinstance(error, TimeoutError):
             return f"it was not ready after {self.seconds:g} seconds"
-        return re.sub(r"\?\S*", "", str(error) or type(error).__name__)[:MAX_CHARS]
+        return re.sub(r"\?\S*", "", _hidden(str(error)) or type(error).__name__)[:MAX_CHARS]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """The tool's result as text. Raises ToolError for every failure."""
@@ -207,9 +219,9 @@ class Server:
             # When the server has ended, the SDK ends the session, but the call would wait forever.
             await asyncio.wait([call, self.session], return_when=asyncio.FIRST_COMPLETED)
             if call.done():
-                return _text(*call.result())
+                return _hidden(_text(*call.result()))
         except ToolException as error:
-            raise ToolError(str(error)) from None
+            raise ToolError(_hidden(str(error))) from None
         except Exception as error:
             log.warning("MCP server %s: %r", self.name, error)
         finally:
