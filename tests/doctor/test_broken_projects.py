@@ -411,8 +411,8 @@ def test_a_running_app_has_its_port_and_its_index_and_is_left_alone(project: Pat
 @pytest.mark.skipif(sys.platform == "win32", reason="there the process that has a lock is unknown")
 def test_another_process_that_has_the_index_is_named(project: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from rag import ingest\n"
-        "lock = ingest._claim(Path('index/keywords').absolute())\n"
+        "import time; from pathlib import Path; from rag import index_state\n"
+        "lock = index_state.claim(Path('index/keywords').absolute())\n"
         "print('ready', flush=True); time.sleep(60)"
     )
     with running(project, "ready", "-c", code):

@@ -48,10 +48,10 @@ KEPT: dict[str, set[str]] = {
 }
 # Votes as the page does, then runs the app: there is no API to vote.
 _VOTE = """
+from tune.comparison import Shown, vote
 from tune.inference import Answer
-from tune import votes
-from tune.settings import SETTINGS
-votes.keep(SETTINGS.votes, "Which?", {"base": Answer("1"), "tuned": Answer("2")}, "tuned", False)
+both = {side: Answer("a model", "model", text=side, done=True) for side in ("base", "tuned")}
+vote("second", Shown("Which?", both))
 import app
 app.main()
 """
