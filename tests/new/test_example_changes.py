@@ -12,6 +12,7 @@ from conftest import files, git, write
 from hackkit import HackkitError, Plan, new_project
 from hackkit.new import patches, settings_file
 from hackkit.project.catalog import Catalog
+from hackkit.system.command_line import hackkit
 
 SETTINGS = '''\
 """All settings."""
@@ -214,5 +215,5 @@ def test_a_change_that_does_not_fit_is_named_and_leaves_nothing(
         made(tmp_path / "x", ours, with_git=True)
     for part in ("The example ours", *named):
         assert part in caught.value.problem
-    assert caught.value.fix.startswith("hackkit new tiny ")
+    assert caught.value.fix.startswith(hackkit("new", "tiny"))
     assert not (tmp_path / "x").exists()
