@@ -57,8 +57,8 @@ def main(
 
 def serve(run: Run, address: Address) -> None:
     """Serve a run until Ctrl-C. Raises TuneError if the port is taken."""
-    need_loading()
     with _listening(address) as (listener, address):
+        need_loading()
         print(f"Loading {run.name} …", file=sys.stderr, flush=True)
         served = generators(run)
         print(env_lines(list(served), address), file=sys.stderr, flush=True)
