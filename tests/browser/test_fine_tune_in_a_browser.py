@@ -412,7 +412,7 @@ def test_a_rehearsals_models_answer_and_are_voted_on(
     visit = look(trained)
     visit.page.locator("#chips .chip").first.click()
     expect(visit.page.locator(".card.model.done")).to_have_count(2, timeout=120_000)
-    expect(visit.badge).to_have_text(re.compile(r"^Rehearsal, .* · cpu$"))
+    expect(visit.badge).to_have_text(re.compile(r"^\s*Rehearsal, .* · cpu\s*$"))
     expect(card(visit, "tuned").locator(".words")).to_have_text(re.compile(r'^\{"team": "'))
     expect(card(visit, "base").locator(".words")).not_to_be_empty()
     expect(card(visit, "base").locator(".notice")).to_have_count(0)

@@ -26,7 +26,7 @@ NOT_RUN = {
     r".*--yes$": "an agent that writes needs a model, and so a key",
 }
 # Commands that need PyTorch: test_fine_tune.py runs them, on the base model of a rehearsal.
-TRAINING = re.compile(r"uv run python -m tune (train|evaluate|export)\b")
+TRAINING = re.compile(r"uv run python -m tune(\.gguf| (train|evaluate|export))\b")
 # Files that a project makes while it is used.
 MADE_LATER = (
     *("runs/*", "votes.jsonl", "feedback.jsonl", "evals/report.json", "memory/*", "index/*"),
