@@ -135,12 +135,8 @@ def test_its_types_hold(made: Made) -> None:
     made.must("types", "mypy")
 
 
-def test_its_own_tests_pass_offline_with_little_work(made: Made) -> None:
-    before = os.times()
+def test_its_own_tests_pass_offline(made: Made) -> None:
     made.must("tests", "pytest", "-q")
-    after = os.times()
-    # Seconds of processor time, of which a test that runs into a loop takes many.
-    assert sum(after[2:4]) - sum(before[2:4]) < 60
 
 
 def test_it_starts_and_answers_a_question(made: Made) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gradio_server import App, running
 
 from hackkit.deploy.manifest import DeployRequest, Options, RehearsalResult
 from hackkit.deploy.rehearsal.workspace import Workspace, folder_size, free_port, rehearsal
@@ -59,24 +60,24 @@ class Trial:
             yield workspace
 
     def passes(
-        self, code: str, seconds: float = 60, script: str = "app.py", **env: str
+        self, code: str, seconds: float = 60, script: str = "app.py", port: int = 0, **env: str
     ) -> RehearsalResult:
-        """Rehearse an app that is this Python code."""
+        """Rehearse an app that is this Python code, on a free port unless one is named."""
         (self.folder / "app.py").write_text(code, "utf-8")
         with self.workspace(**env) as workspace:
             (workspace.folder / "app.py").write_text(code, "utf-8")
-            port, folder = free_port(), workspace.folder
+            port, folder = port or free_port(), workspace.folder
             words = (str(self.python), script)
             app = workspace.start(*words, folder=folder, env={"PORT": str(port)})
             workspace.try_app(app, port, QUESTION, seconds)
             return workspace.result()
 
     def fails(
-        self, code: str, seconds: float = 60, script: str = "app.py", **env: str
+        self, code: str, seconds: float = 60, script: str = "app.py", port: int = 0, **env: str
     ) -> HackkitError:
         """Rehearse an app that breaks; return the error."""
         with pytest.raises(HackkitError) as caught:
-            self.passes(code, seconds, script, **env)
+            self.passes(code, seconds, script, port, **env)
         assert caught.value.problem.endswith(f" Full log: {self.logs[-1]}")
         assert not self.places[-1].exists()
         return caught.value
@@ -194,6 +195,14 @@ def test_an_app_that_listens_on_another_port_gets_the_fix(trial: Trial) -> None:
     assert "The app listens on port " in error.problem
     assert "; the platform connects to port " in error.problem
     assert error.fix == "edit app.py: pass server_port=SETTINGS.port to launch()"
+
+
+def test_another_programs_answer_on_its_port_is_not_taken_for_the_apps(trial: Trial) -> None:
+    with running(App()) as other:
+        taken = int(other.address.rpartition(":")[2])
+        error = trial.fails(APP + SERVE.format(app="App()", port="0"), seconds=15, port=taken)
+    assert f"; the platform connects to port {taken}." in error.problem
+    assert not other.asked
 
 
 @pytest.mark.slow

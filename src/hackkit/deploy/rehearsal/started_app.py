@@ -56,7 +56,7 @@ class StartedApp:
         while time.monotonic() - started < seconds:
             self.raise_if_ended()
             # (In front of a container a proxy may accept connections before the app does.)
-            if fetch.listens(address):
+            if self._has(port) and fetch.listens(address):
                 reply = fetch.fetch(address, {}, seconds=5)
                 if reply.answered and reply.status not in _NOT_READY:
                     return
@@ -92,6 +92,10 @@ class StartedApp:
         for other in settled if port not in hosts else ():
             if self._in_container or _has_page(other):
                 raise _other_port(self.script, port, other)
+
+    def _has(self, port: int) -> bool:
+        """Return False when another program listens there, perhaps started in the meantime."""
+        return self._in_container or port in self._ports()
 
     def _ports(self) -> dict[int, str]:
         """Return the ports that the app listens on; in a container those that it names."""
