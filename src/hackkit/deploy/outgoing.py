@@ -25,6 +25,7 @@ _NEVER = {
 }
 _NEVER_FILES = {"feedback.jsonl", "evals/report.json", ".DS_Store"}
 _NEVER_BELOW = ("docs/uploads/",)
+_SUBMODULE, _LINK = "160000 ", "120000 "  # git's modes
 _MB = 1_000_000
 _MOST_NAMED = 5  # files in one note
 
@@ -44,18 +45,35 @@ def tracked_files(context: Context) -> tuple[OutgoingFile, ...]:
     return tuple(_existing(context.folder, tracked.names))
 
 
+def _unreadable(context: Context) -> Iterator[tuple[str, str]]:
+    """Yield the tracked names that are no files of this project, and what they are."""
+    words = ("ls-files", "-z", "--stage")
+    for entry in git.ask(context.run, context.folder, *words, seconds=10).names:
+        about, _, name = entry.partition("\t")
+        if about.startswith(_SUBMODULE):
+            yield name, "a submodule, whose files are in another repository"
+        elif about.startswith(_LINK) and _leads_out(context.folder, name):
+            yield name, "a link to a file outside the project"
+
+
+def _leads_out(folder: Path, name: str) -> bool:
+    return not (folder / name).resolve().is_relative_to(folder.resolve())
+
+
 def untracked(context: Context) -> tuple[str, ...]:
     """Return the files that git neither tracks nor ignores: they are not sent."""
     words = ("ls-files", "-z", "--others", "--exclude-standard")
     return git.ask(context.run, context.folder, *words, seconds=10).names
 
 
-def untracked_notes(context: Context, sent: Sequence[OutgoingFile]) -> Iterator[str]:
-    """Yield a note that names the files which are left out because git does not track them."""
+def left_out_notes(context: Context, sent: Sequence[OutgoingFile]) -> Iterator[str]:
+    """Yield a note on the files that git does not track, and on what only looks like a file."""
     paths = {each.path for each in sent}
     left = [each for each in untracked(context) if each not in paths]
     if left:
         yield f"left out, because git does not track them: {listed(left, _MOST_NAMED)}"
+    for name, what in _unreadable(context):
+        yield f"left out: {name} is {what}; copy what the app needs into the project"
 
 
 def generated(path: str, text: str) -> OutgoingFile:

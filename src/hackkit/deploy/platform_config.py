@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hackkit.deploy import outgoing
+from hackkit.deploy import gaps, outgoing
 from hackkit.deploy.manifest import DeployRequest, Manifest, OutgoingFile
 from hackkit.errors import Problem
 from hackkit.project.context import Context
@@ -86,12 +86,16 @@ class ManifestParts:
 def manifest_of(
     target: str, request: DeployRequest, written: OutgoingFile, parts: ManifestParts
 ) -> Manifest:
-    """Return the manifest of a target that writes one file and sends it with the project's."""
+    """Return the manifest of a target that writes one file and sends it with the project's.
+
+    The Dockerfile says how the app is started, or the written file itself if that is Python.
+    """
     context = request.context
     secrets, variables = outgoing.variables(context)
     files = outgoing.merged(
         outgoing.tracked_files(context), [*build_files(request.project.folder)], [written]
     )
+    recipe = written.path if written.path.endswith(".py") else DOCKERFILE
     return Manifest(
         target=target,
         files=files,
@@ -100,8 +104,16 @@ def manifest_of(
         writes=(written,),
         changes=parts.changes,
         needs=parts.needs,
-        notes=(*parts.notes, *_notes(context, files, secrets, variables)),
-        problems=(*parts.problems, *outgoing.problems(files, context, _MOST_MB)),
+        notes=(
+            *parts.notes,
+            *_notes(context, files, secrets, variables),
+            *gaps.notes(files, [*secrets, *variables], recipe),
+        ),
+        problems=(
+            *parts.problems,
+            *gaps.problems(context, files, recipe),
+            *outgoing.problems(files, context, _MOST_MB),
+        ),
     )
 
 
@@ -122,7 +134,7 @@ def _notes(
     if not secrets:
         yield "no key is set: the app runs in offline mode"
     yield from outgoing.variable_notes(variables)
-    yield from outgoing.untracked_notes(context, files)
+    yield from outgoing.left_out_notes(context, files)
 
 
 def dockerfile_problems(request: DeployRequest) -> tuple[Problem, ...]:

@@ -15,6 +15,7 @@ _EXPORT = (
     *("--no-default-groups", "--no-hashes", "--no-emit-project", "--no-header", "--no-annotate"),
 )
 _SECONDS = 20.0
+_SSH = re.compile(r"@ git\+ssh:")
 _LOCAL = re.compile(r"^(?:-e |\.{0,2}[/\\]|[A-Za-z]:[\\/]|file:)|@ file:")
 
 
@@ -51,7 +52,7 @@ def exported(context: Context) -> Requirements:
     return Requirements(
         text=text,
         missing=tuple(sorted(_excluded(context.folder) - {*map(package_name, lines)})),
-        problems=tuple(_local(lines)),
+        problems=tuple(_unreachable(lines)),
     )
 
 
@@ -59,14 +60,26 @@ def _refused(problem: str, *command: str) -> Requirements:
     return Requirements(problems=(Problem(problem, uv.typed(*command)),))
 
 
-def _local(lines: list[str]) -> Iterator[Problem]:
+def _unreachable(lines: list[str]) -> Iterator[Problem]:
+    """Yield the packages that only this machine can install."""
     for line in lines:
+        package, _, source = line.partition(" @ ")
         if _LOCAL.search(line):
-            package = line.partition(" @ ")[0]
-            yield Problem(
-                f"{package} is installed from a folder that only this machine has.",
-                fix="edit pyproject.toml: install it from a package index or a public repository",
-            )
+            where = "from a folder that only this machine has"
+        elif _SSH.search(line):
+            where = f"over SSH, with a key that only this machine has: {source}"
+        else:
+            continue
+        yield Problem(
+            f"{package} is installed {where}.",
+            fix="edit pyproject.toml: install it from a package index or a public repository",
+        )
+
+
+def replaced(own: str, ours: str) -> tuple[str, ...]:
+    """Return the packages of a team's requirements.txt that the generated one lacks."""
+    names = {*map(package_name, own.splitlines())} - {*map(package_name, ours.splitlines())}
+    return tuple(sorted(names - {""}))
 
 
 def _excluded(folder: Path) -> set[str]:

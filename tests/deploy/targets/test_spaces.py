@@ -241,6 +241,30 @@ def test_a_package_from_a_folder_of_this_machine_stops_it(team: Team) -> None:
     assert "is installed from a folder that only this machine has" in " ".join(team.problems)
 
 
+def test_a_package_over_ssh_stops_it(team: Team) -> None:
+    place = 'git = "ssh://git@code.example/team/kit"'
+    private = (
+        f'\n[[package]]\nname = "kit"\nversion = "1"\nsource = {{ {place[:-1]}#{"a" * 40}" }}\n'
+    )
+    lock = LOCK.replace('{ name = "gradio" },', '{ name = "gradio" },\n    { name = "kit" },')
+    lock = lock.replace("dist = [", f'dist = [{{ name = "kit", {place} }}, ')
+    project = PYPROJECT.replace("<7", '<7", "kit')
+    team.add({"uv.lock": lock + private, "pyproject.toml": project})
+    assert "kit is installed over SSH, with a key that only this machine has" in (
+        " ".join(team.problems)
+    )
+
+
+def test_packages_of_the_teams_own_requirements_are_not_lost(team: Team) -> None:
+    team.add({"requirements.txt": "gradio>=6\nPillow==12\n# a comment\n-r more.txt\n"})
+    [problem] = team.problems
+    assert "instead of your requirements.txt, which also has pillow." in problem
+    assert problem.endswith("uv add pillow")
+    team.add({"requirements.txt": "gradio==6.31.0\n"})
+    assert team.problems == []
+    assert "your requirements.txt is replaced by the versions of uv.lock" in team.plan().notes
+
+
 def test_packages_that_only_uv_leaves_out_are_named(team: Team) -> None:
     override = "[tool.uv]\noverride-dependencies = [\"kubernetes ; python_version < '3'\"]\n"
     team.add({"pyproject.toml": f"{PYPROJECT}{override}"})

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hackkit.deploy import outgoing, platform_config
+from hackkit.deploy import gaps, outgoing, platform_config
 from hackkit.deploy.manifest import (
     Deployment,
     DeploymentStatus,
@@ -47,10 +47,14 @@ def plan(request: DeployRequest) -> Manifest:
         writes=writes,
         changes=(f"build the image {_name(request)}:latest here",),
         needs=(*engine, "about 1 GB of disk space; keys are passed when it runs, never built in"),
-        notes=tuple(_notes(request, files, variables)),
+        notes=(
+            *_notes(request, files, variables),
+            *gaps.notes(files, [*secrets, *variables], DOCKERFILE),
+        ),
         problems=(
             *engine_problems,
             *_dockerfile_problems(files),
+            *gaps.problems(context, files, DOCKERFILE),
             *outgoing.problems(files, context, _MOST_MB),
         ),
     )
@@ -183,7 +187,7 @@ def _notes(
     quoted = ", ".join(_quoted(request))
     if quoted:
         yield f"engines do not remove quotes in .env: remove them from {quoted}"
-    yield from outgoing.untracked_notes(request.context, files)
+    yield from outgoing.left_out_notes(request.context, files)
 
 
 def _quoted(request: DeployRequest) -> Iterator[str]:

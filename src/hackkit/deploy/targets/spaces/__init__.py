@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hackkit.deploy import outgoing, requirements
+from hackkit.deploy import gaps, outgoing, requirements
 from hackkit.deploy.explain import install_log
 from hackkit.deploy.manifest import (
     Deployment,
@@ -35,7 +35,9 @@ from hackkit.project.files import ANSWERS
 from hackkit.project.layout import PORT, venv_python
 from hackkit.services.hub import Hub, Space, token
 from hackkit.services.hub_errors import TOKENS, RefusedError
+from hackkit.system import uv
 from hackkit.system.command_line import hackkit, line
+from hackkit.system.wording import listed
 
 TITLE = "Hugging Face Spaces"
 OPTIONS = ("space", "hardware", "public")
@@ -53,6 +55,8 @@ _ENV = {  # variables that every Space sets
 }
 _INSTALL = 900.0  # seconds
 _LOG_LINES = 60
+_REQUIREMENTS = "requirements.txt"
+_MOST_NAMED = 5
 
 
 # The plan
@@ -66,7 +70,7 @@ def plan(request: DeployRequest) -> Manifest:
     needed = requirements.exported(context)
     generated = [page.file]
     if needed.text:
-        generated.append(outgoing.generated("requirements.txt", needed.text))
+        generated.append(outgoing.generated(_REQUIREMENTS, needed.text))
     files = outgoing.merged(sent, generated)
     secrets, variables = outgoing.variables(context)
     return Manifest(
@@ -78,13 +82,15 @@ def plan(request: DeployRequest) -> Manifest:
         needs=tuple(_needs(request, files)),
         notes=(
             *_notes(request, files, kept),
-            *_generated_notes(page.added, needed),
+            *_generated_notes(sent, page.added, needed),
             *outgoing.variable_notes(variables),
+            *gaps.notes(files, [*secrets, *variables]),
         ),
         problems=(
             *_name_problems(request, files),
             *readme.problems(page, context.folder, files),
             *needed.problems,
+            *_replaced_problems(sent, needed),
             *_size_problems(files),
             *outgoing.problems(files, context, _LARGEST_MB),
         ),
@@ -132,16 +138,32 @@ def _notes(
     for each in files:
         if each.size > _LARGE:
             yield f"{each.path} ({each.size / 1e6:.0f} MB) goes to the hub's large file storage"
-    yield from outgoing.untracked_notes(request.context, files)
+    yield from outgoing.left_out_notes(request.context, files)
 
 
-def _generated_notes(added: tuple[str, ...], needed: Requirements) -> Iterator[str]:
+def _generated_notes(
+    sent: tuple[OutgoingFile, ...], added: tuple[str, ...], needed: Requirements
+) -> Iterator[str]:
+    if needed.text and any(each.path == _REQUIREMENTS for each in sent):
+        yield f"your {_REQUIREMENTS} is replaced by the versions of uv.lock"
     if added:
         yield f"README.md is sent with these keys added to its header: {', '.join(added)}"
     if needed.missing:
         yield (
             "pip ignores [tool.uv]: the Space also installs packages that you exclude there "
             f"({', '.join(needed.missing)})"
+        )
+
+
+def _replaced_problems(sent: tuple[OutgoingFile, ...], needed: Requirements) -> Iterator[Problem]:
+    own = next((each for each in sent if each.path == _REQUIREMENTS), None)
+    if own is None or not needed.text:
+        return
+    if lost := requirements.replaced(own.read().decode("utf-8", "replace"), needed.text):
+        yield Problem(
+            f"The Space installs what is in uv.lock instead of your {_REQUIREMENTS}, which also "
+            f"has {listed(lost, _MOST_NAMED)}.",
+            fix=uv.typed("add", *lost),
         )
 
 
