@@ -20,6 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
 MOST_WORKERS = 4  # a worker may have an app, a browser or a model in memory
+# These take longest: begun last, one would keep one worker busy while the others have ended. The
+# fine-tune ones follow each other, so that one worker makes the project that they share.
+FIRST = (
+    *("test_matrix", "test_fine_tune", "test_fine_tune_in_a_browser"),
+    *("test_fine_tune_serve", "test_fine_tune_cloud"),
+)
 
 # A test decides these itself; what the machine happens to have set must not matter.
 _UNSET = {
@@ -38,6 +44,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run the whole suite in a process for each core, and single files in this one."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return min(os.cpu_count() or 1, MOST_WORKERS) if whole else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules first, then the other slow tests; modules stay together."""
+    slow = {each.path for each in items if each.get_closest_marker("slow")}
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.stem
+        return FIRST.index(name) if name in FIRST else len(FIRST), item.path not in slow
+
+    items.sort(key=turn)
 
 
 def lacking(reason: str) -> NoReturn:
