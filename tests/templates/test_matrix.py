@@ -128,11 +128,17 @@ def test_it_is_formatted(made: Made) -> None:
     made.must("format", "ruff", "format", "--check", ".")
 
 
-def test_its_types_hold(made: Made) -> None:
+@pytest.fixture(scope="session")
+def types_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy has learned of the libraries, which takes longest: the next project reads it."""
+    return tmp_path_factory.mktemp("types")
+
+
+def test_its_types_hold(made: Made, types_cache: Path) -> None:
     settings = tomllib.loads((made.folder / "pyproject.toml").read_text("utf-8"))
     if "mypy" not in settings.get("tool", {}):
         pytest.skip("it configures no type checker")
-    made.must("types", "mypy")
+    made.must("types", "mypy", "--cache-dir", str(types_cache))
 
 
 def test_its_own_tests_pass_offline(made: Made) -> None:
