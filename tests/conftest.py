@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
 MOST_WORKERS = 4  # a worker may have an app, a browser or a model in memory
-# These take longest: begun last, one would keep one worker busy while the others have ended. The
+# These take longest: started last, one would keep one worker busy while the others have ended. The
 # fine-tune ones follow each other, so that one worker makes the project that they share.
 FIRST = (
     *("test_matrix", "test_fine_tune", "test_fine_tune_in_a_browser"),
