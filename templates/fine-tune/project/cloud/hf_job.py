@@ -25,7 +25,7 @@ KINDS = {".py", ".j2", ".css"}
 # Settings that are passed on to the job.
 SETTING_NAMES = (
     *("base_model", "method", "lora_rank", "learning_rate", "epochs", "batch_size", "accumulate"),
-    *("max_length", "packing", "early_stop", "seed", "train_file", "validation_file", "test_file"),
+    *("max_length", "early_stop", "seed", "train_file", "validation_file", "test_file"),
 )
 ATTEMPTS = 3  # each resumes from the last checkpoint
 TOKEN = "https://huggingface.co/settings/tokens"

@@ -273,15 +273,6 @@ def test_a_question_longer_than_the_model_reads_is_named(tuned: Any, run: Run) -
         evaluate(run, tuned.settings.model_copy(update={"test_file": file}), 0)
 
 
-def test_after_a_full_tuning_the_base_is_loaded_by_itself(tuned: Any, run: Run) -> None:
-    shutil.rmtree(run.model)
-    shutil.copytree(tuned.base, run.model)
-    run.update(method="full")
-    found = evaluate(run, tuned.settings, 6)
-    assert found.verdict == "no proof"
-    assert any("the adapter changes nothing" in note for note in found.notes)
-
-
 # A well-prompted model of the API, played on loopback
 
 

@@ -169,16 +169,6 @@ def test_missing_validation_rows_are_reported(quick: Settings) -> None:
     assert record.figures["eval_loss"] is None and "validation" not in record.data
 
 
-def test_full_tuning_writes_all_weights(quick: Settings) -> None:
-    from tune import weights
-
-    run = Run(quick.runs / "full")
-    record = train.train(run, quick.model_copy(update={"method": "full"}))
-    assert record.figures["trained_parameters"] == record.figures["parameters"]
-    assert not (run.model / "adapter_config.json").exists()
-    assert weights.load_tuned(run).num_parameters() == record.figures["parameters"]
-
-
 def test_qlora_trains_an_adapter_for_the_base_in_full_precision(quick: Settings) -> None:
     pytest.importorskip("bitsandbytes")
     from tune import weights

@@ -1,4 +1,4 @@
-"""Loading models: labels, packing, adapters, and errors."""
+"""Loading models: labels, adapters, and errors."""
 
 import json
 from pathlib import Path
@@ -89,36 +89,10 @@ def test_nothing_is_trained_where_most_rows_are_too_long(tuned: Tuned) -> None:
     assert "MAX_LENGTH=" in error.value.fix
 
 
-@pytest.mark.parametrize("build", ["text", "image-text"])
-def test_rows_in_one_pack_do_not_attend_to_each_other(build: str, base: Base, seeing: Base) -> None:
-    import torch
-
-    model = weights.load_base(base if build == "text" else seeing)
-    alone, other, longer = (torch.randint(30, 250, (1, size)) for size in (9, 5, 14))
-    places = [torch.arange(part.shape[1])[None] for part in (other, alone, longer)]
-    packed = torch.cat([other, alone, longer], 1)
-    with torch.inference_mode():
-        expected = model(input_ids=alone).logits[0]
-        found = model(input_ids=packed, position_ids=torch.cat(places, 1), use_cache=False).logits[
-            0
-        ]
-        joined = model(input_ids=packed, use_cache=False).logits[0]  # one long row instead
-    assert torch.allclose(found[5:14], expected, atol=1e-5)
-    assert not torch.allclose(joined[5:14], expected, atol=1e-3)
-
-
-def test_packing_trains_on_the_same_tokens_in_fewer_sequences(tiny_settings: Settings) -> None:
-    work = train.prepare(tiny_settings.model_copy(update={"packing": True, "max_length": 256}))
-    packed = trainer.packed(work.train, work)
-    assert len(packed) < len(work.train) / 3
-    assert sum(map(len, packed["input_ids"])) == work.tokens
-
-
-@pytest.mark.parametrize("packing", [False, True])
 def test_an_adapter_changes_the_language_model_and_not_the_vision_tower(
-    packing: bool, seeing: Base, tiny_settings: Settings, tmp_path: Path
+    seeing: Base, tiny_settings: Settings, tmp_path: Path
 ) -> None:
-    changes = {"base_model": seeing.source, "epochs": 0.05, "packing": packing, "max_length": 600}
+    changes = {"base_model": seeing.source, "epochs": 0.05, "max_length": 600}
     settings = tiny_settings.model_copy(update=changes)
     run = Run(tmp_path / "seen")
     train.train(run, settings)

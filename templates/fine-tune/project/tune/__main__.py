@@ -23,7 +23,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BaseName = Annotated[str, typer.Option("--base", help="A name, an id on the hub, or a folder.")]
-MethodName = Annotated[Method | None, typer.Option("--method", help="lora, qlora or full.")]
+MethodName = Annotated[Method | None, typer.Option("--method", help="lora or qlora.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what exists.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name. Default: the latest.")]
 

@@ -15,7 +15,7 @@ from tune.models import Base
 from tune.report import TUNED, Evaluation
 from tune.runs import Record, Run
 
-METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "full": "full tuning"}
+METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)"}
 TOKENS = "https://huggingface.co/settings/tokens"
 # The files that are uploaded: no optimizer state, no checkpoint, no rows.
 FILES = re.compile(
@@ -158,13 +158,12 @@ def _use(kind: Kind, base: Base, name: str) -> str:
 
 def _front(record: Record, base: Base, kind: Kind) -> str:
     """The YAML for the hub. A base in a local folder has no page to link to."""
-    tags = ["mistral", "sft", *(["lora"] if record.method != "full" else [])]
     lines = [f"library_name: {kind.library}", "pipeline_tag: text-generation"]
     if not base.local:
         lines += [f"base_model: {base.source}", f"base_model_relation: {kind.relation}"]
     if base.licence:
         lines.append(f"license: {base.licence}")
-    return "\n".join(["---", *lines, f"tags: [{', '.join(tags)}]", "---"])
+    return "\n".join(["---", *lines, "tags: [mistral, sft, lora]", "---"])
 
 
 def _evaluated(run: Run) -> str:

@@ -117,7 +117,7 @@ def _small(run: Run, settings: Settings) -> Settings:
     changes: dict[str, Any] = {
         f"{part}_file": folder / "data" / f"{part}.jsonl" for part in _files(settings)
     }
-    changes |= {"base_model": (folder / "base").as_posix(), "learning_rate": 0, "packing": False}
+    changes |= {"base_model": (folder / "base").as_posix(), "learning_rate": 0}
     changes |= {"batch_size": BATCH, "accumulate": 1, "early_stop": 3}
     return settings.model_copy(update=changes)
 

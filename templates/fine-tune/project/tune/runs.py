@@ -57,7 +57,7 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The result: a PEFT adapter with its tokenizer, or all weights after a full tuning."""
+        """The result: a PEFT adapter with its tokenizer."""
         return self.folder / "model"
 
     @property

@@ -66,7 +66,7 @@ def serve(run: Run, address: Address) -> None:
 
 
 def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
-    """The models to serve, by name: the tuned one first, then the base of an adapter."""
+    """The models to serve, by name: the tuned one first, then its base."""
     from tune import weights
     from tune.generate import Generator
 
@@ -74,10 +74,7 @@ def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
     tokenizer = weights.load_tokenizer(base)
     model = weights.load_tuned(run, four_bit=weights.answers_in_4_bits(base))
     tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
-    served = {run.name: tuned}
-    if hasattr(model, "disable_adapter"):
-        served[base.name] = tuned.without_adapter()
-    return served
+    return {run.name: tuned, base.name: tuned.without_adapter()}
 
 
 def env_lines(names: Sequence[str], address: Address) -> str:

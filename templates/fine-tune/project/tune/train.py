@@ -33,7 +33,7 @@ LESS_MEMORY = (
 )
 CHECKED = 32  # examples whose trained text is compared with their answers
 # The settings that affect the result: the setting, and its key in the run's record
-SAVED = ("epochs", "batch_size", "accumulate", "max_length", "packing", "early_stop", "seed")
+SAVED = ("epochs", "batch_size", "accumulate", "max_length", "early_stop", "seed")
 KEYS = {"lora_rank": "rank", "learning_rate": "learning_rate", **{name: name for name in SAVED}}
 
 
@@ -91,7 +91,7 @@ def prepare(settings: Settings, processes: int = 1) -> Job:
 def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:
     """The settings that affect the result, as the run's record keeps them."""
     values = {key: getattr(settings, name) for name, key in KEYS.items()}
-    rate = settings.learning_rate or base.learning_rate(settings.method)
+    rate = settings.learning_rate or base.learning_rate
     return values | {"learning_rate": rate, "processes": 1, "system": prompts.SYSTEM}
 
 

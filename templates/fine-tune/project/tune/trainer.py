@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +37,13 @@ def build(job: Job, method: str, folder: Path) -> Any:
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
-    examples = packed(job.train, job)
     sft: Any = SFTTrainer(
-        model=_model(job, method),
-        args=_arguments(job, steps(job, len(examples)), folder),
-        train_dataset=examples,
-        eval_dataset=packed(job.validation, job) if job.validation else None,
+        model=weights.load_base(job.base, four_bit=method == "qlora"),
+        args=_arguments(job, folder),
+        train_dataset=_dataset(job.train),
+        eval_dataset=_dataset(job.validation) if job.validation else None,
         processing_class=job.tokenizer,
-        peft_config=None if method == "full" else _lora(job),
+        peft_config=_lora(job),
     )
     sft.remove_callback(PrinterCallback)
     for each in sft.model.parameters():
@@ -74,11 +73,10 @@ def fit(sft: Any, job: Job, checkpoint: Path | None, log: Path, report: Report) 
     return _figures(sft)
 
 
-def steps(job: Job, sequences: int) -> int:
-    """The number of optimizer steps for a number of sequences (examples, or packs of them)."""
-    size, times = _batch(job)
-    batches = math.ceil(sequences / (size * job.hyperparameters["processes"]))
-    return max(1, math.ceil(job.hyperparameters["epochs"] * math.ceil(batches / times)))
+def steps(values: Mapping[str, Any], examples: int) -> int:
+    """The number of optimizer steps for so many examples with these hyperparameters."""
+    batches = math.ceil(examples / (values["batch_size"] * values["processes"]))
+    return max(1, math.ceil(values["epochs"] * math.ceil(batches / values["accumulate"])))
 
 
 def encode(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
@@ -91,38 +89,11 @@ def encode(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
     return found
 
 
-def packed(examples: list[Encoded], job: Job) -> Any:
-    """The examples as a dataset for TRL. Packed examples do not attend to each other."""
+def _dataset(examples: list[Encoded]) -> Any:
     from datasets import Dataset, disable_progress_bars
-    from trl import pack_dataset
 
     disable_progress_bars()
-    rows = Dataset.from_list(examples)
-    values = job.hyperparameters
-    return pack_dataset(rows, values["max_length"]) if values["packing"] else rows
-
-
-def _batch(job: Job) -> tuple[int, int]:
-    """Sequences in a batch, and batches in an optimizer step.
-
-    A batch has one pack: several would be joined to one long sequence, and the cost of attention
-    grows with the square of the length.
-    """
-    values = job.hyperparameters
-    size, times = values["batch_size"], values["accumulate"]
-    return (1, size * times) if values["packing"] else (size, times)
-
-
-def _model(job: Job, method: str) -> Any:
-    import torch
-
-    # Full tuning needs 32 bits: in 16, small updates of the optimizer would be lost
-    dtype = torch.float32 if method == "full" else None
-    model = weights.load_base(job.base, four_bit=method == "qlora", dtype=dtype)
-    if method == "full" and job.base.image_text:  # text does not train the vision tower
-        for name, each in model.named_parameters():
-            each.requires_grad_("vision_tower" not in name and "projector" not in name)
-    return model
+    return Dataset.from_list(examples)
 
 
 def _lora(job: Job) -> Any:
@@ -140,10 +111,11 @@ def _lora(job: Job) -> Any:
     )
 
 
-def _arguments(job: Job, last: int, folder: Path) -> Any:
+def _arguments(job: Job, folder: Path) -> Any:
     from trl import SFTConfig
 
-    values, (size, times) = job.hyperparameters, _batch(job)
+    values, last = job.hyperparameters, steps(job.hyperparameters, len(job.train))
+    size, times = values["batch_size"], values["accumulate"]
     about = {"output_dir": str(folder), "max_steps": last, "seed": values["seed"]}
     about |= {"per_device_train_batch_size": size, "per_device_eval_batch_size": size}
     about |= {"gradient_accumulation_steps": times, "learning_rate": values["learning_rate"]}
@@ -158,7 +130,6 @@ def _arguments(job: Job, last: int, folder: Path) -> Any:
         logging_steps=max(1, evaluate // LOGS),
         logging_nan_inf_filter=False,  # keep NaN losses visible
         max_length=None,  # longer examples are already left out, and counted
-        padding_free=values["packing"],
         dataset_kwargs={"skip_prepare_dataset": True},  # they are tokens and labels already
         ddp_find_unused_parameters=False,  # every trained parameter is used
         disable_tqdm=True,
