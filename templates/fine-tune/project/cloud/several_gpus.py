@@ -15,10 +15,10 @@ import typer
 from tune import screen
 from tune import train as training
 from tune.errors import TuneError, run_app
-from tune.progress import Progress
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
 from tune.train import Job
+from tune.trainer import Progress
 
 
 def main(

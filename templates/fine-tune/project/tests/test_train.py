@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from tune import train
 from tune.errors import TuneError
-from tune.progress import Events, Progress
 from tune.runs import Record, Run, read_log
 from tune.settings import Settings
+from tune.trainer import Events, Progress
 
 pytest.importorskip("trl")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Tuned
 
-from tune import models, tokens, train, trainer, weights
+from tune import models, tokens, train, weights
 from tune.dataset import Example
 from tune.errors import TuneError
 from tune.generate import Generator
@@ -34,39 +34,6 @@ def tokenizer(base: Base) -> Any:
 def _row(*messages: tuple[str, str], **more: Any) -> Example:
     turns = tuple({"role": role, "content": text} for role, text in messages)
     return Example((*turns[:-1], turns[-1] | more))
-
-
-def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> None:
-    row = _row(
-        ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
-    )
-    (example,) = trainer.encode([row], tokenizer)
-    seen = [label for label in example["labels"] if label != trainer.IGNORED]
-    assert tokenizer.decode(seen) == "b</s>d</s>"
-
-
-def test_an_answer_of_weight_0_has_no_labels(tokenizer: Any) -> None:
-    messages = _row(("user", "a"), ("assistant", "b"), weight=0).messages
-    row = Example(
-        (*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"})
-    )
-    (example,) = trainer.encode([row], tokenizer)
-    assert "b</s>" in tokenizer.decode(example["input_ids"])
-    assert tokenizer.decode([x for x in example["labels"] if x != trainer.IGNORED]) == "d</s>"
-
-
-def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> None:
-    row = Example(
-        (
-            {"role": "user", "content": "a"},
-            {"role": "assistant", "content": "", "tool_calls": [CALL]},
-        ),
-        (TOOL,),
-    )
-    (example,) = trainer.encode([row], tokenizer)
-    assert "[AVAILABLE_TOOLS]" in tokenizer.decode(example["input_ids"])
-    learned = tokenizer.decode([label for label in example["labels"] if label != trainer.IGNORED])
-    assert learned == '[TOOL_CALLS]look[ARGS]{"what": "parcel"}</s>'
 
 
 def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from tune.hub import Export, Push
     from tune.models import Base
     from tune.plan import Offer, Plan
-    from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
     from tune.report import Evaluation
     from tune.runs import Run
+    from tune.trainer import Progress, Report
     from tune.validate import Finding, Survey
 
 SCREEN = Console()

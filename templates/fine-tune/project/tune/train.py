@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 
 from tune import dataset, models, prompts, runs, tokens, trainer, weights
 from tune.errors import TuneError, is_memory_full, need_training
-from tune.progress import Progress, Report
 from tune.runs import Record, Run
 from tune.settings import Settings, named
-from tune.trainer import IGNORED, Encoded
+from tune.tokens import IGNORED, Encoded
+from tune.trainer import Progress, Report
 
 if TYPE_CHECKING:
     from tune.models import Base
@@ -99,7 +99,7 @@ def _read(path: Path, limit: int, tokenizer: Any) -> tuple[list[Encoded], dict[s
     """One file's examples as tokens, and its entry for the run's record."""
     examples = dataset.load(path)
     tokens.verify(tokenizer, examples[:CHECKED])
-    encoded = trainer.encode(examples, tokenizer)
+    encoded = [tokens.encode(tokenizer, example) for example in examples]
     lengths = [len(each["input_ids"]) for each in encoded]
     long = [one.line for one, size in zip(examples, lengths, strict=True) if size > limit]
     if len(long) * 2 > len(examples):
@@ -123,8 +123,8 @@ def train(
 ) -> Record:
     """Train, or resume a run that was stopped; keep the state with the best validation loss.
 
-    `report` is called at every logged step. Raises TuneError if it cannot train, and Stopped after
-    Ctrl-C: `resume` then leads to exactly the same result.
+    `report` is called at every logged step. Raises TuneError if it cannot train, and
+    KeyboardInterrupt after Ctrl-C: `resume` then leads to exactly the same result.
     """
     need_training()
     if resume and run.record.state == "done":
