@@ -29,10 +29,9 @@ def main(
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    run, resume = training.choose(SETTINGS, name, resume=True)
+    run, settings, resume = training.choose(SETTINGS, name, resume=True)
     if resume and run.has_state("done"):
         return
-    settings = training.saved_settings(run, SETTINGS, {}) if resume else SETTINGS
     job = training.prepare(settings, state.num_processes)
     state.wait_for_everyone()  # before the record is written: all must choose alike
     with ExitStack() as lock, screen.training() as report:

@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tune import models, prompts
 from tune.dataset import Message
 from tune.errors import TuneError, need_loading
 from tune.hub import FILES, Export, Kind, write_card
+from tune.models import Base
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
-
-if TYPE_CHECKING:
-    from tune.models import Base
 
 Emit = Callable[[str], None]
 Form = Literal["adapter", "merged"]

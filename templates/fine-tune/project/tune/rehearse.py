@@ -121,16 +121,11 @@ def _small(run: Run, settings: Settings) -> Settings:
     """The settings for a training of half a minute; the data and the method stay."""
     folder = run.folder.relative_to(ROOT) if run.folder.is_relative_to(ROOT) else run.folder
     changes: dict[str, Any] = {
-        f"{part}_file": folder / "data" / f"{part}.jsonl" for part in _files(settings)
+        f"{part}_file": folder / "data" / f"{part}.jsonl" for part in settings.files
     }
     changes |= {"base_model": (folder / "base").as_posix(), "learning_rate": 0}
     changes |= {"batch_size": 8, "accumulate": 1, "early_stop": 3}
     return settings.model_copy(update=changes)
-
-
-def _files(settings: Settings) -> dict[str, Path]:
-    files = {"train": settings.train, "validation": settings.validation, "test": settings.test}
-    return {part: path for part, path in files.items() if path.is_file() or part == "train"}
 
 
 # The steps
@@ -140,7 +135,7 @@ def _check(stage: Stage) -> str:
     from tune.validate import survey
 
     need_training()
-    files = _files(stage.real)
+    files = stage.real.files
     if "test" not in files:
         problem = f"{stage.real.test_file} is missing, so there is nothing to evaluate on."
         raise TuneError(problem, f"uv run python -m tune split {stage.real.train_file} --replace")
@@ -155,7 +150,7 @@ def _check(stage: Stage) -> str:
 def _make_base(stage: Stage) -> str:
     (stage.run.folder / "data").mkdir(parents=True)
     texts: list[str] = []
-    for part, path in _files(stage.real).items():
+    for part, path in stage.real.files.items():
         rows = _drawn(path, part, stage.real)
         lines = "".join(f"{row.as_json()}\n" for row in rows)
         (stage.run.folder / "data" / f"{part}.jsonl").write_text(lines, "utf-8")

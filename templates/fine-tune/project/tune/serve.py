@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tune import models, runs
-from tune.errors import TuneError, need_loading, run_app
+from tune.errors import TuneError, need_loading, note, run_app, stoppable
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
 
@@ -47,21 +47,17 @@ def main(
 
     Example: uv run python -m tune.serve --port 8001
     """
-    this = runs.find(SETTINGS.runs, run)
-    try:
-        serve(this, Address(host, port))
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with stoppable():
+        serve(runs.find(SETTINGS.runs, run), Address(host, port))
 
 
 def serve(run: Run, address: Address) -> None:
     """Serve a run until Ctrl-C. Raises TuneError if the port is taken."""
     with _listening(address) as (listener, address):
         need_loading()
-        print(f"Loading {run.name} …", file=sys.stderr, flush=True)
+        note(f"Loading {run.name} …")
         served = generators(run)
-        print(env_lines(list(served), address), file=sys.stderr, flush=True)
+        note(env_lines(list(served), address))
         _program(served).run(sockets=[listener])
 
 

@@ -88,6 +88,12 @@ class Settings(ModelSettings):
         return ROOT / self.test_file
 
     @property
+    def files(self) -> dict[str, Path]:
+        """The data files by their part: train, and those of validation and test that exist."""
+        files = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {part: path for part, path in files.items() if path.is_file() or part == "train"}
+
+    @property
     def votes(self) -> Path:
         """The file that votes are kept in."""
         return ROOT / self.votes_file

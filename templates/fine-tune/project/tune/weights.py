@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from httpx2 import TransportError
 from huggingface_hub import auth_check, errors, hf_hub_download
 
 from tune import estimate, models, tokens
 from tune.errors import TuneError, is_memory_full, need_loading
-
-if TYPE_CHECKING:
-    from tune.models import Base
-    from tune.runs import Run
+from tune.models import Base
+from tune.runs import Run
 
 log = logging.getLogger(__name__)
 QLORA = "uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora"
