@@ -77,21 +77,19 @@ def show_plan(plan: Plan) -> None:
     table.add_row("[bold]total", f"[bold]{plan.bytes / GB:.1f}", "")
     _wrapped(table)
     _wrapped(_offers(plan))
-    note = "Prices are list prices of the day shown, for one GPU on demand."
-    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", note):
+    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}."):
         _wrapped(line)
+    _wrapped("Prices are list prices of the day shown, for one GPU on demand.")
 
 
 def _offers(plan: Plan) -> Table:
     table = _table("GPU", "GB", "time", "$ per hour", "cost", last="where")
-    for offer in (plan.here, *plan.offers):
-        if offer is None:
-            continue
+    for offer in (*([plan.here] if plan.here else []), *plan.offers):
         gpu = offer.gpu
         price = f"{gpu.price:.2f}" if gpu.price else ""
         cost = "" if offer.cost is None else f"${offer.cost:.2f}"
         place = "this machine" if offer is plan.here else _seller(gpu)
-        cells = [f"{gpu.memory / GB:.0f}", _time(offer), price, cost, place]
+        cells = (f"{gpu.memory / GB:.0f}", _time(offer), price, cost, place)
         name = gpu.name if gpu.count == 1 else f"{gpu.count} x {gpu.name}"
         table.add_row(name, *cells, style="" if offer.fits else "dim")
     return table
@@ -204,9 +202,9 @@ def show_trained(run: Run) -> None:
     ended, planned = counted(figures["steps"], "step"), figures["steps_planned"]
     if figures["steps"] < planned:
         ended += f" of {planned:,}: stopped early, the loss no longer improved"
+    ended += f", {figures['seconds']:,.0f} s"
     memory = figures.get("peak_memory")
-    most = f", {memory / GB:.1f} GB at most" if memory else ""
-    SCREEN.print(f"{ended}, {figures['seconds']:,.0f} s{most}")
+    SCREEN.print(f"{ended}, {memory / GB:.1f} GB at most" if memory else ended)
     SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}")
     SCREEN.print("Is it better? uv run python -m tune evaluate")
 
