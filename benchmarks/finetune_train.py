@@ -56,7 +56,8 @@ def print_figures(started, ended):
 
 MAKE = """
 rehearse.SHAPE.update(hidden_size=256, intermediate_size=512, num_hidden_layers=4, head_dim=64)
-rehearse.make_base(folder / "base", [message["content"] for row in rows for message in row.messages])
+texts = [message["content"] for row in rows for message in row.messages]
+rehearse.make_base(folder / "base", texts)
 """
 
 OURS = """
