@@ -34,7 +34,7 @@ from pathlib import Path
 
 from tune import dataset
 from tune.settings import ROOT, Settings
-from tune import tiny, train, weights
+from tune import rehearse, train, weights
 
 folder, steps, batch = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 rows = dataset.load(ROOT / "data" / "train.jsonl")
@@ -55,8 +55,9 @@ def print_figures(started, ended):
 """
 
 MAKE = """
-tiny.SHAPE.update(hidden_size=256, intermediate_size=512, num_hidden_layers=4, head_dim=64)
-tiny.make(folder / "base", [message["content"] for row in rows for message in row.messages])
+rehearse.SHAPE.update(hidden_size=256, intermediate_size=512, num_hidden_layers=4, head_dim=64)
+texts = [message["content"] for row in rows for message in row.messages]
+rehearse.make_base(folder / "base", texts)
 """
 
 OURS = """
@@ -112,7 +113,7 @@ print_figures(started, time.perf_counter())
 LOOP = """
 import random
 import torch
-from tune import trainer
+from tune import tokens
 from transformers import get_cosine_schedule_with_warmup
 
 model = get_peft_model(model, lora)
@@ -134,7 +135,7 @@ for _ in range(steps):
     some = [work.train[at] for at in order[:batch]]
     order = order[batch:]
     ids = tensor([each["input_ids"] for each in some], pad)
-    labels = tensor([each["labels"] for each in some], trainer.IGNORED)
+    labels = tensor([each["labels"] for each in some], tokens.IGNORED)
     mask = tensor([[1] * len(each["input_ids"]) for each in some], 0)
     model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
     torch.nn.utils.clip_grad_norm_(learned, 1.0)
@@ -157,7 +158,7 @@ import torch
 from tune import estimate, models, plan
 from tune.estimate import DataSize, Training
 from tune.settings import Settings
-from tune import tiny, train, trainer, weights
+from tune import rehearse, train, trainer, weights
 
 folder, size, method = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 steps, batch, length = map(int, sys.argv[4:7])
@@ -183,7 +184,7 @@ base = models.find(str(folder / size))
 settings = Settings(method=method, batch_size=batch, accumulate=1, max_length=length, epochs=1)
 ids = torch.randint(1000, 30000, (steps * batch, length)).tolist()
 hyperparameters = train.hyperparameters(base, settings) | {"early_stop": 0}
-tokenizer = tiny.learn_words(["random tokens"])
+tokenizer = rehearse.learn_words(["random tokens"])
 rows = [{"input_ids": row, "labels": row} for row in ids]
 work = train.Job(base, tokenizer, rows, [], hyperparameters, {})
 sft = trainer.build(work, method, folder / "checkpoints")

@@ -42,12 +42,11 @@ BUDGETS = {
     # pages (issue 15 brings libraries for them) it is there; their tests count here in full.
     "rag-app": Budget(lines=2790, files=21, tests=0.83),
     "agent": Budget(lines=3800, files=26),
-    # Issue 13 aims at 5,200 lines in 24 files, and goes on.
-    "fine-tune": Budget(lines=6820, files=37),
+    # Issue 13 aims at 5,200 lines in 24 files. What is above it is safety that teams feel: exact
+    # resume, evaluations that go on after a stop, checks with file and line, a fix for each error.
+    "fine-tune": Budget(lines=6600, files=34),
 }
-EXEMPTIONS = (
-    Exemption("tune/__main__.py", 305, "a function for each command, with options and an example"),
-)
+EXEMPTIONS: tuple[Exemption, ...] = ()
 
 
 @dataclass(frozen=True)

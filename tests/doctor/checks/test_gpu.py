@@ -219,8 +219,6 @@ def test_a_plan_that_cannot_be_read_leaves_it_to_the_variables(
         ("mistralai/Ministral-3-8B-Base-2512", "qlora", 15360, True),
         ("mistral-7b", "lora", 24564, True),
         ("mistral-small", "lora", 49140, False),
-        ("ministral-3b", "full", 49140, False),
-        ("ministral-3b", "full", 81559, True),
     ],
 )
 def test_before_it_is_installed_its_variables_say_what_it_trains(

@@ -23,15 +23,15 @@ SECONDS = 9.0  # a sleeping driver takes seconds to wake up, and so does a proje
 
 _PLAN_SECONDS = 3.5  # for the project's own plan
 _DEFAULT = "ministral-3b"  # what a project without a BASE_MODEL trains
-_METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full tuning"}
+_METHODS = {"lora": "LoRA", "qlora": "QLoRA"}
 # GB that each method takes: what the fine-tune template's plan estimates for 2,048 tokens at a
 # time, rank 16 and gradient checkpoints on one GPU.
 _NEEDS = {
-    "Ministral 3 3B": (10.5, 5.3, 65.8),
-    "Mistral 7B": (18.3, 7.7, 135.2),
-    "Ministral 3 8B": (21.8, 9.9, 158.1),
-    "Ministral 3 14B": (32.8, 13.7, 250.4),
-    "Mistral Small 24B": (54.5, 20.1, 436.2),
+    "Ministral 3 3B": (10.5, 5.3),
+    "Mistral 7B": (18.3, 7.7),
+    "Ministral 3 8B": (21.8, 9.9),
+    "Ministral 3 14B": (32.8, 13.7),
+    "Mistral Small 24B": (54.5, 20.1),
 }
 _SETTING = "a fine-tune of 2,048 tokens at a time, rank 16, gradient checkpoints, one GPU needs:"
 _LEFT = 0.05  # of the memory: for the desktop, and other programs that use the GPU

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 CODE = ("tune", "plumbing")  # the folders that training needs; only these kinds of files:
-KINDS = {".py", ".j2", ".css"}
+KINDS = {".py", ".j2", ".css", ".md"}
 # Settings that are passed on to the job.
 SETTING_NAMES = (
     *("base_model", "method", "lora_rank", "learning_rate", "epochs", "batch_size", "accumulate"),
-    *("max_length", "packing", "early_stop", "seed", "train_file", "validation_file", "test_file"),
+    *("max_length", "early_stop", "seed", "train_file", "validation_file", "test_file"),
 )
 ATTEMPTS = 3  # each resumes from the last checkpoint
 TOKEN = "https://huggingface.co/settings/tokens"

@@ -15,10 +15,10 @@ import typer
 from tune import screen
 from tune import train as training
 from tune.errors import TuneError, run_app
-from tune.progress import Progress
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
 from tune.train import Job
+from tune.trainer import Progress
 
 
 def main(
@@ -29,10 +29,9 @@ def main(
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    run, resume = training.choose(SETTINGS, name, resume=True)
+    run, settings, resume = training.choose(SETTINGS, name, resume=True)
     if resume and run.has_state("done"):
         return
-    settings = training.saved_settings(run, SETTINGS, {}) if resume else SETTINGS
     job = training.prepare(settings, state.num_processes)
     state.wait_for_everyone()  # before the record is written: all must choose alike
     with ExitStack() as lock, screen.training() as report:

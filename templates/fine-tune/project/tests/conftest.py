@@ -99,10 +99,10 @@ def rows_folder() -> Path:
 def tiny_settings(rows_folder: Path) -> Settings:
     """Settings that train a tiny base on those rows; not trained yet."""
     pytest.importorskip("trl")
-    from tune import dataset, tiny
+    from tune import dataset, rehearse
 
     rows = dataset.load(rows_folder / "train.jsonl")
-    base = tiny.make(HOME / "tiny", [m["content"] for row in rows for m in row.messages])
+    base = rehearse.make_base(HOME / "tiny", [m["content"] for row in rows for m in row.messages])
     return Settings(
         base_model=str(base),
         train_file=rows_folder / "train.jsonl",
@@ -123,14 +123,14 @@ def seeing() -> Base:
     pytest.importorskip("trl")
     from transformers import Mistral3Config, Mistral3ForConditionalGeneration
 
-    from tune import models, tiny
+    from tune import models, rehearse
 
     folder = HOME / "seeing"
-    tokenizer = tiny.learn_words(["a lamp", "a parcel", "a mug and a blanket"])
+    tokenizer = rehearse.learn_words(["a lamp", "a parcel", "a mug and a blanket"])
     tower = {"model_type": "pixtral", "image_size": 56, "patch_size": 14, "num_hidden_layers": 1}
     tower |= {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "head_dim": 32}
-    ids, image = tiny.vocabulary(tokenizer), tiny.CONTROL.index("[IMG]")
-    text = {"model_type": "ministral3", "sliding_window": None, **tiny.SHAPE, **ids}
+    ids, image = rehearse.vocabulary(tokenizer), rehearse.CONTROL.index("[IMG]")
+    text = {"model_type": "ministral3", "sliding_window": None, **rehearse.SHAPE, **ids}
     config = Mistral3Config(text_config=text, vision_config=tower, image_token_index=image, **ids)
     setattr(config, models.REHEARSAL, True)
     Mistral3ForConditionalGeneration(config).save_pretrained(folder)

@@ -13,10 +13,11 @@ from mistral_server import CHAT, MistralServer, status, text
 from tune import dataset, prompts, report, runs, screen
 from tune.dataset import Example
 from tune.errors import TuneError
-from tune.evaluate import Asked, choose, compare, evaluate
+from tune.evaluate import Asked, compare, evaluate
 from tune.generate import Reply
 from tune.runs import Record, Run
 from tune.settings import ROOT, Settings
+from tune.validate import held_out
 
 KEY = "NotARealKeyNotARealKeyNotARealKe"  # as long as a real one
 QUICK: dict[str, Any] = {"requests_per_second": 0, "backoff": 0.01, "patience": 0.1, "cooldown": 0}
@@ -155,31 +156,31 @@ def files(folder: Path, **parts: list[str]) -> tuple[Run, Settings]:
 def test_a_changed_system_message_is_noted(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["three"])
     run.update(settings={"system": prompts.SYSTEM})
-    assert choose(run, settings)[1] == ()
+    assert held_out(run, settings)[1] == []
     run.update(settings={"system": f"{prompts.SYSTEM} Be brief."})
-    assert "train again" in choose(run, settings)[1][0]
+    assert "train again" in held_out(run, settings)[1][0]
 
 
 def test_seen_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["one", "two"])
-    rows, notes = choose(run, settings)
+    rows, notes = held_out(run, settings)
     assert [each.line for each in rows] == [2]
-    assert notes == ("Left out: 1 example of test.jsonl in training (line 1).",)
+    assert notes == ["In training, so left out: 1 of test.jsonl (line 1)."]
 
 
 def test_changed_training_rows_are_noted(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["two"])
-    assert choose(run, settings)[1] == ()
+    assert held_out(run, settings)[1] == []
     settings.train.write_text(row("other", "yes").as_json() + "\n", "utf-8")
-    [note] = choose(run, settings)[1]
+    [note] = held_out(run, settings)[1]
     assert "has changed since training" in note
 
 
 def test_some_rows_are_drawn_by_chance_always_the_same_in_their_order(tmp_path: Path) -> None:
     questions = [f"question {n}" for n in range(50)]
     run, settings = files(tmp_path, train=["one"], test=questions)
-    lines = [each.line for each in choose(run, settings, 10)[0]]
-    again = [each.line for each in choose(run, settings, 10)[0]]
+    lines = [each.line for each in held_out(run, settings, 10)[0]]
+    again = [each.line for each in held_out(run, settings, 10)[0]]
     assert lines == again == sorted(lines)
     assert len(set(lines)) == 10 and lines != list(range(1, 11))
 
@@ -191,13 +192,13 @@ def test_examples_of_the_training_are_left_out_wherever_they_were(tmp_path: Path
     talk = Example((*first, *row("old", "yes").messages))  # one question within a conversation
     old.write_text(talk.as_json() + "\n" + row("old", "yes").as_json(), "utf-8")
     run.update(data={"train": {"file": str(old), "sha256": dataset.digest(old)}})
-    assert [each.line for each in choose(run, settings)[0]] == [3]
+    assert [each.line for each in held_out(run, settings)[0]] == [3]
 
 
 def test_when_nothing_is_left_there_is_no_evaluation(tmp_path: Path) -> None:
     run, settings = files(tmp_path, train=["one"], test=["one"])
     with pytest.raises(TuneError, match="can prove nothing"):
-        choose(run, settings)
+        held_out(run, settings)
 
 
 # With a model
@@ -271,15 +272,6 @@ def test_a_question_longer_than_the_model_reads_is_named(tuned: Any, run: Run) -
     file.write_text(json.dumps({"messages": messages}), "utf-8")
     with pytest.raises(TuneError, match=r"long.jsonl, line 1: The question has .* tokens"):
         evaluate(run, tuned.settings.model_copy(update={"test_file": file}), 0)
-
-
-def test_after_a_full_tuning_the_base_is_loaded_by_itself(tuned: Any, run: Run) -> None:
-    shutil.rmtree(run.model)
-    shutil.copytree(tuned.base, run.model)
-    run.update(method="full")
-    found = evaluate(run, tuned.settings, 6)
-    assert found.verdict == "no proof"
-    assert any("the adapter changes nothing" in note for note in found.notes)
 
 
 # A well-prompted model of the API, played on loopback

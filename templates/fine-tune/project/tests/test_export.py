@@ -145,15 +145,6 @@ def test_an_export_that_fails_leaves_the_old_one(exports: dict[str, Export], run
     assert not list(run.exports.glob(".*"))
 
 
-def test_a_full_tuning_has_no_adapter_to_export(run: Run, tuned: Tuned, tmp_path: Path) -> None:
-    full = Run(tmp_path / "full")
-    shutil.copytree(run.folder, full.folder)
-    full.update(method="full")
-    with pytest.raises(TuneError, match="no adapter") as caught:
-        export.export(full, "adapter", tuned.settings, emit=lambda _: None)
-    assert "--as merged" in caught.value.fix
-
-
 # The hub
 
 

@@ -232,8 +232,3 @@ def test_messages_that_the_chat_template_rejects_are_explained(random: Generator
     problem = 'cannot be sent to the model: The role "narrator" is'
     with pytest.raises(UnsupportedMessages, match=problem):
         random.answer([{"role": "narrator", "content": "Meanwhile"}])
-
-
-def test_a_model_without_an_adapter_has_no_base_in_it(random: Generator) -> None:
-    with pytest.raises(TuneError, match="no adapter"):
-        random.without_adapter()

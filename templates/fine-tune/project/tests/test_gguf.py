@@ -14,7 +14,7 @@ from gguf import GGUFReader
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from tune import export, gguf, gguf_file, models, tiny, weights
+from tune import export, gguf, gguf_file, models, rehearse, weights
 from tune.errors import TuneError
 from tune.models import Base
 from tune.runs import Run
@@ -26,7 +26,7 @@ TEXTS = ["The parcel is late.", "I was charged twice.", "The lamp is broken, and
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny Mistral, as `export` writes merged weights."""
-    folder = tiny.make(tmp_path_factory.mktemp("models") / "text", TEXTS)
+    folder = rehearse.make_base(tmp_path_factory.mktemp("models") / "text", TEXTS)
     return with_template(folder)
 
 

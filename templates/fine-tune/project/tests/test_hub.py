@@ -13,7 +13,7 @@ DIGEST = "ab" * 32
 RECORD = Record(
     "ministral-3b",
     state="done",
-    settings={"rank": 16, "learning_rate": 2e-4, "epochs": 3.0, "seed": 42, "packing": False},
+    settings={"rank": 16, "learning_rate": 2e-4, "epochs": 3.0, "seed": 42},
     data={
         "train": {"file": "data/train.jsonl", "rows": 410, "used": 400, "sha256": DIGEST}
         | {"too_long": 10}

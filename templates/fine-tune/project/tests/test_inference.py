@@ -358,17 +358,6 @@ def test_visitors_who_ask_at_the_same_time_each_get_their_own_answer(here: Setti
     assert {words: json.loads(text)["team"] for words, text in texts.items()} == asked
 
 
-def test_after_full_tuning_the_base_is_loaded_as_well(
-    here: Settings, tuned: Tuned, tmp_path: Path
-) -> None:
-    run = Run(tmp_path / "runs" / "full")
-    run.write(Record(str(tuned.base), "full", "done"))
-    shutil.copytree(tuned.base, run.model)
-    pair = local.load(changed(here, runs_dir=tmp_path / "runs"))
-    assert pair.base
-    assert pair.base.model is not pair.tuned.model
-
-
 def test_merged_weights_answer_without_a_base(here: Settings, tuned: Tuned) -> None:
     merged = changed(here, tuned_model=str(tuned.base))
     found = both(ASKED, merged)

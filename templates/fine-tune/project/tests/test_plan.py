@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tune import models, plan, train, trainer
+from tune import models, plan, trainer
 from tune.__main__ import app
 from tune.errors import TuneError
 from tune.estimate import GB, QUARTER, DataSize, Gpu, Training, memory, needs_4_bits, seconds
@@ -75,12 +75,11 @@ def test_the_terms_are_shown_with_their_formulas(method: Any) -> None:
 def test_the_weights_memory_follows_from_their_bits() -> None:
     base = models.find("mistral-7b")
     assert base.shape
-    lora, qlora, full = (
+    lora, qlora = (
         memory(training("mistral-7b", method=method))[0].bytes / base.shape.parameters
         for method in models.METHODS
     )
     assert lora == 2
-    assert 5.9 < full < 6  # no copy of the embeddings and the output layer
     assert 0.5 < qlora < 0.6
 
 
@@ -98,13 +97,12 @@ def test_the_vision_tower_is_quantized_with_the_layers_and_never_trained() -> No
     more = {method: seeing[method][0].bytes - reading[method][0].bytes for method in models.METHODS}
     assert more["lora"] == shape.vision * 2
     assert more["qlora"] == pytest.approx(shape.vision * QUARTER)
-    assert more["full"] == shape.vision * 4
-    assert seeing["full"][1] == reading["full"][1]
+    assert seeing["lora"][1] == reading["lora"][1]
 
 
 def test_every_setting_that_costs_memory_costs_memory() -> None:
     now = total(training())
-    for more in ({"batch": 8}, {"length": 4096}, {"rank": 64}, {"method": "full"}):
+    for more in ({"batch": 8}, {"length": 4096}, {"rank": 64}):
         assert total(training(**more)) > now
     assert total(training(method="qlora")) < now
 
@@ -117,10 +115,9 @@ def test_an_unknown_shape_is_an_error_with_the_command_that_fixes_it() -> None:
 # Time and cost
 
 
-def test_full_tuning_and_qlora_take_longer_than_lora() -> None:
+def test_qlora_takes_longer_than_lora() -> None:
     took = {each: seconds(training(method=each), A100) or 0 for each in models.METHODS}
     assert took["lora"] < took["qlora"]
-    assert took["full"] == pytest.approx(took["lora"] * 8 / 6)
 
 
 def test_very_short_rows_still_cost_a_launch_of_every_layer() -> None:
@@ -152,17 +149,8 @@ def test_every_price_says_where_and_when_it_was_read() -> None:
 def test_steps_are_counted_as_the_trainer_does() -> None:
     planned = training(epochs=2, data=replace(DATA, examples=330))
     assert (planned.batches, planned.steps) == (83, 2 * 21)
-    hyperparameters = {"batch_size": 4, "accumulate": 4, "packing": False, "epochs": 2}
-    job = train.Job(planned.base, None, [], [], hyperparameters | {"processes": 1}, {})
-    assert trainer.steps(job, 330) == planned.steps
-    packed = replace(planned, packing=True, data=replace(DATA, examples=10, tokens=5000))
-    assert packed.batches == 1
-
-
-def test_a_batch_has_one_pack_as_in_training() -> None:
-    settings = Settings(packing=True, batch_size=4, accumulate=2, max_length=512)
-    planned = plan.training(settings, DATA)
-    assert (planned.batch, planned.accumulate, planned.length) == (1, 8, 512)
+    hyperparameters = {"batch_size": 4, "accumulate": 4, "epochs": 2, "processes": 1}
+    assert trainer.steps(hyperparameters, 330) == planned.steps
 
 
 # The rows
@@ -242,9 +230,7 @@ def test_a_model_too_large_for_16_bits_needs_4(name: str, gigabytes: float, four
     assert not needs_4_bits(shape, gigabytes * GB, quantizes=False)
 
 
-def test_two_copies_take_twice_the_memory_and_unknown_models_are_tried_in_16_bits() -> None:
-    small = models.find("ministral-3b").shape
-    assert needs_4_bits(small, 14.5 * GB, quantizes=True, copies=2)
+def test_unknown_models_are_tried_in_16_bits() -> None:
     assert not needs_4_bits(None, 1 * GB, quantizes=True)
 
 

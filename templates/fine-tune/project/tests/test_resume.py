@@ -13,10 +13,9 @@ from conftest import Tuned
 
 from tune import runs, train
 from tune.errors import TuneError
-from tune.progress import Progress
 from tune.runs import Run, read_log
 from tune.settings import ROOT, Settings
-from tune.trainer import Stopped
+from tune.trainer import Progress
 
 pytest.importorskip("trl")
 
@@ -95,7 +94,7 @@ def test_ctrl_c_saves_the_step_and_the_run_resumes(tuned: Tuned) -> None:
         if now.step == 1:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         train.train(run, tuned.settings, report=interrupt)
     state = runs.trainer_state(runs.best_checkpoint(run.checkpoints))
     assert 0 < state["global_step"] < tuned.run.record.figures["steps"]

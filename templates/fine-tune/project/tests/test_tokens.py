@@ -26,7 +26,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tune import tokens
 from tune.dataset import Example, to_example
 from tune.errors import TuneError
-from tune.tiny import CONTROL
+from tune.rehearse import CONTROL, make_base
 
 
 def said(role: str, content: str, **more: Any) -> dict[str, Any]:
@@ -170,10 +170,9 @@ def test_a_million_blanks_in_an_example_are_counted() -> None:
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from tune import tiny
 
     texts = [message["content"] for each in EXAMPLES.values() for message in each.messages]
-    folder = tiny.make(tmp_path_factory.mktemp("tiny") / "model", texts)
+    folder = make_base(tmp_path_factory.mktemp("tiny") / "model", texts)
     made = transformers.AutoTokenizer.from_pretrained(folder)
     made.chat_template = tokens.training_template()
     return made

@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from tune import train
 from tune.errors import TuneError
-from tune.progress import Events, Progress
 from tune.runs import Record, Run, read_log
 from tune.settings import Settings
+from tune.trainer import Events, Progress
 
 pytest.importorskip("trl")
 
@@ -114,7 +114,8 @@ def test_an_option_that_a_run_did_not_start_with_is_refused(started: Run, tuned:
 
 def test_resume_takes_the_newest_unfinished_run(started: Run, tuned: Tuned) -> None:
     settings = tuned.settings.model_copy(update={"runs_dir": started.folder.parent})
-    assert train.choose(settings, "", resume=True) == (started, True)
+    run, _, goes_on = train.choose(settings, "", resume=True)
+    assert (run, goes_on) == (started, True)
     started.update(state="done")
     Run(started.folder.parent / "rehearsal-1").write(Record("tiny"))  # a power cut in a rehearsal
     with pytest.raises(TuneError, match="no unfinished run"):
@@ -122,9 +123,10 @@ def test_resume_takes_the_newest_unfinished_run(started: Run, tuned: Tuned) -> N
 
 
 def test_resume_with_a_new_name_starts_a_run(quick: Settings) -> None:
-    assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), False)
-    Run(quick.runs / "night").write(Record("tiny"))
-    assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), True)
+    assert train.choose(quick, "night", resume=True) == (Run(quick.runs / "night"), quick, False)
+    Run(quick.runs / "night").write(Record("other"))
+    run, settings, goes_on = train.choose(quick, "night", resume=True)
+    assert (run.name, settings.base_model, goes_on) == ("night", "other", True)
 
 
 @pytest.mark.parametrize("name", ["../night", "/night", ".night", "night 2", "a/b"])
@@ -135,7 +137,7 @@ def test_a_name_that_cannot_be_a_folder_in_runs_is_refused(name: str, quick: Set
 
 
 def test_a_run_is_named_after_the_hour_and_the_base(quick: Settings) -> None:
-    run, _ = train.choose(quick, "", resume=False)
+    run, *_ = train.choose(quick, "", resume=False)
     assert run.name.endswith("-tiny") and len(run.name) == len("2026-11-25-1432-tiny")
 
 
@@ -167,16 +169,6 @@ def test_missing_validation_rows_are_reported(quick: Settings) -> None:
     record = train.train(Run(quick.runs / "alone"), alone, report=reported.append)
     assert "No validation rows" in reported[0].note
     assert record.figures["eval_loss"] is None and "validation" not in record.data
-
-
-def test_full_tuning_writes_all_weights(quick: Settings) -> None:
-    from tune import weights
-
-    run = Run(quick.runs / "full")
-    record = train.train(run, quick.model_copy(update={"method": "full"}))
-    assert record.figures["trained_parameters"] == record.figures["parameters"]
-    assert not (run.model / "adapter_config.json").exists()
-    assert weights.load_tuned(run).num_parameters() == record.figures["parameters"]
 
 
 def test_qlora_trains_an_adapter_for_the_base_in_full_precision(quick: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Loading models: labels, packing, adapters, and errors."""
+"""Loading models: labels, adapters, and errors."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Tuned
 
-from tune import models, tokens, train, trainer, weights
+from tune import models, tokens, train, weights
 from tune.dataset import Example
 from tune.errors import TuneError
 from tune.generate import Generator
@@ -36,39 +36,6 @@ def _row(*messages: tuple[str, str], **more: Any) -> Example:
     return Example((*turns[:-1], turns[-1] | more))
 
 
-def test_only_the_answers_and_their_end_tokens_have_labels(tokenizer: Any) -> None:
-    row = _row(
-        ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
-    )
-    (example,) = trainer.encode([row], tokenizer)
-    seen = [label for label in example["labels"] if label != trainer.IGNORED]
-    assert tokenizer.decode(seen) == "b</s>d</s>"
-
-
-def test_an_answer_of_weight_0_has_no_labels(tokenizer: Any) -> None:
-    messages = _row(("user", "a"), ("assistant", "b"), weight=0).messages
-    row = Example(
-        (*messages, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"})
-    )
-    (example,) = trainer.encode([row], tokenizer)
-    assert "b</s>" in tokenizer.decode(example["input_ids"])
-    assert tokenizer.decode([x for x in example["labels"] if x != trainer.IGNORED]) == "d</s>"
-
-
-def test_a_tool_call_has_labels_and_the_tools_are_context(tokenizer: Any) -> None:
-    row = Example(
-        (
-            {"role": "user", "content": "a"},
-            {"role": "assistant", "content": "", "tool_calls": [CALL]},
-        ),
-        (TOOL,),
-    )
-    (example,) = trainer.encode([row], tokenizer)
-    assert "[AVAILABLE_TOOLS]" in tokenizer.decode(example["input_ids"])
-    learned = tokenizer.decode([label for label in example["labels"] if label != trainer.IGNORED])
-    assert learned == '[TOOL_CALLS]look[ARGS]{"what": "parcel"}</s>'
-
-
 def test_rows_that_are_too_long_are_counted_and_named(tuned: Tuned) -> None:
     rows = tuned.settings.train.read_text("utf-8").splitlines()[:10]
     rows[9] = rows[9].replace('"content": "', '"content": "' + "My " * 300, 1)
@@ -89,36 +56,10 @@ def test_nothing_is_trained_where_most_rows_are_too_long(tuned: Tuned) -> None:
     assert "MAX_LENGTH=" in error.value.fix
 
 
-@pytest.mark.parametrize("build", ["text", "image-text"])
-def test_rows_in_one_pack_do_not_attend_to_each_other(build: str, base: Base, seeing: Base) -> None:
-    import torch
-
-    model = weights.load_base(base if build == "text" else seeing)
-    alone, other, longer = (torch.randint(30, 250, (1, size)) for size in (9, 5, 14))
-    places = [torch.arange(part.shape[1])[None] for part in (other, alone, longer)]
-    packed = torch.cat([other, alone, longer], 1)
-    with torch.inference_mode():
-        expected = model(input_ids=alone).logits[0]
-        found = model(input_ids=packed, position_ids=torch.cat(places, 1), use_cache=False).logits[
-            0
-        ]
-        joined = model(input_ids=packed, use_cache=False).logits[0]  # one long row instead
-    assert torch.allclose(found[5:14], expected, atol=1e-5)
-    assert not torch.allclose(joined[5:14], expected, atol=1e-3)
-
-
-def test_packing_trains_on_the_same_tokens_in_fewer_sequences(tiny_settings: Settings) -> None:
-    work = train.prepare(tiny_settings.model_copy(update={"packing": True, "max_length": 256}))
-    packed = trainer.packed(work.train, work)
-    assert len(packed) < len(work.train) / 3
-    assert sum(map(len, packed["input_ids"])) == work.tokens
-
-
-@pytest.mark.parametrize("packing", [False, True])
 def test_an_adapter_changes_the_language_model_and_not_the_vision_tower(
-    packing: bool, seeing: Base, tiny_settings: Settings, tmp_path: Path
+    seeing: Base, tiny_settings: Settings, tmp_path: Path
 ) -> None:
-    changes = {"base_model": seeing.source, "epochs": 0.05, "packing": packing, "max_length": 600}
+    changes = {"base_model": seeing.source, "epochs": 0.05, "max_length": 600}
     settings = tiny_settings.model_copy(update=changes)
     run = Run(tmp_path / "seen")
     train.train(run, settings)

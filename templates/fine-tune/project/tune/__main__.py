@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tune import runs, screen
-from tune.errors import TuneError, can_train, run_app
+from tune.errors import TuneError, can_train, note, run_app, stoppable
 from tune.models import BASES, Method
 from tune.settings import SETTINGS, changed
 
@@ -23,7 +21,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BaseName = Annotated[str, typer.Option("--base", help="A name, an id on the hub, or a folder.")]
-MethodName = Annotated[Method | None, typer.Option("--method", help="lora, qlora or full.")]
+MethodName = Annotated[Method | None, typer.Option("--method", help="lora or qlora.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what exists.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name. Default: the latest.")]
 
@@ -40,10 +38,8 @@ def check(
     """
     from tune.validate import survey
 
-    others = (SETTINGS.validation, SETTINGS.test)
-    paths = files or [SETTINGS.train, *(path for path in others if path.is_file())]
-    found = survey(paths, SETTINGS.max_length, show=show)
-    _show(found, as_json, screen.show_data)
+    found = survey(files or [*SETTINGS.files.values()], SETTINGS.max_length, show=show)
+    screen.show(found, as_json, screen.show_data)
     raise typer.Exit(1 if found.errors else 0)
 
 
@@ -62,9 +58,9 @@ def convert(
 
     count, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
     for problem in problems[:20]:
-        _note(f"Left out: {problem}\nFix: {problem.fix}")
-    _note(f"{count:,} examples in {target}, {len(problems):,} left out.")
-    _note(f'Next: uv run python -m tune split "{target}"')
+        note(f"Left out: {problem}\nFix: {problem.fix}")
+    note(f"{count:,} examples in {target}, {len(problems):,} left out.")
+    note(f'Next: uv run python -m tune split "{target}"')
     raise typer.Exit(1 if problems else 0)
 
 
@@ -85,8 +81,8 @@ def split(
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     parts = {file.with_name(f"{name}.jsonl"): share for name, share in shares.items() if share > 0}
     for part, count in dataset.split(file, parts, seed=seed, overwrite=replace).items():
-        _note(f"{count:,} examples in {part}")
-    _note("Next: uv run python -m tune check " + " ".join(f'"{part}"' for part in parts))
+        note(f"{count:,} examples in {part}")
+    note("Next: uv run python -m tune check " + " ".join(f'"{part}"' for part in parts))
 
 
 @app.command()
@@ -103,12 +99,12 @@ def plan(
     from tune import plan as planning
 
     if list_bases:
-        _print([asdict(each) for each in BASES]) if as_json else screen.show_bases(BASES)
+        screen.print_json([asdict(each) for each in BASES]) if as_json else screen.show_bases(BASES)
         return
     settings = changed(SETTINGS, {"base_model": base, "method": method})
     training = planning.training(settings, planning.measure(settings.train, settings))
     made = planning.make(training, planning.local_gpu())
-    _show(made, as_json, screen.show_plan)
+    screen.show(made, as_json, screen.show_plan)
 
 
 @app.command()
@@ -125,29 +121,17 @@ def train(
 
     Example: uv run python -m tune train --base ministral-3b --method qlora --epochs 2
     """
-    if run and not resume:
-        raise typer.BadParameter(f"for a new run use --name {run}, to continue one --resume {run}")
-    wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
-    wanted = {name: each for name, each in wanted.items() if each}
-    if run:
-        runs.find(SETTINGS.runs, run)
-    _train(run or name, wanted, resume)
-
-
-def _train(name: str, wanted: dict[str, Any], resume: bool) -> None:
     from tune import train as training
 
-    settings = changed(SETTINGS, wanted)
-    this, goes_on = training.choose(settings, name, resume)
-    try:
-        with screen.training() as report:
-            if goes_on:
-                settings = training.saved_settings(this, SETTINGS, wanted)
-            training.train(this, settings, resume=goes_on, report=report)
-    except KeyboardInterrupt:
-        started = (this.folder / "run.json").is_file()
-        how = f"Continue: uv run python -m tune train --resume {this.name}"
-        raise _stopped(how if started else "The run was not created yet.") from None
+    if run and not resume:
+        raise typer.BadParameter(f"for a new run use --name {run}, to continue one --resume {run}")
+    if run:
+        runs.find(SETTINGS.runs, run)
+    wanted = {"base_model": base, "method": method, "lora_rank": rank, "epochs": epochs}
+    this, settings, goes_on = training.choose(SETTINGS, run or name, resume, wanted)
+    again = f"Continue: uv run python -m tune train --resume {this.name}"
+    with stoppable(again, this.folder / "run.json"), screen.training() as report:
+        training.train(this, settings, resume=goes_on, report=report)
     screen.show_trained(this)
 
 
@@ -163,19 +147,12 @@ def evaluate(
     Example: uv run python -m tune evaluate --rows 50
     """
     from tune import evaluate as evaluating
-    from tune import report
 
     this = runs.find(SETTINGS.runs, run)
-    try:
-        with screen.answering() as on_progress:
-            found = evaluating.evaluate(this, SETTINGS, rows, api_rows, on_progress)
-    except KeyboardInterrupt:
-        how = "The answers so far are saved. To continue, run the same command."
-        raise _stopped(how) from None
-    if as_json:
-        print(report.to_json(found), end="")
-        return
-    screen.show_evaluation(found, this)
+    again = "The answers so far are saved. To continue, run the same command."
+    with stoppable(again), screen.answering() as on_progress:
+        found = evaluating.evaluate(this, SETTINGS, rows, api_rows, on_progress)
+    screen.show(found, as_json, partial(screen.show_evaluation, run=this))
 
 
 @app.command()
@@ -188,7 +165,7 @@ def ask(
 
     *_, both = inference.compare(question)
     if as_json:
-        _print({side: asdict(each) for side, each in both.items()})
+        screen.print_json({side: asdict(each) for side, each in both.items()})
         return
     for side, each in both.items():
         print(f"{side} ({each.by}): {each.text or each.notice}")
@@ -196,18 +173,15 @@ def ask(
 
 @app.command()
 def rehearse(as_json: AsJson = False) -> None:
-    """Run every step with a tiny model, without a GPU or a download. Exit code 1 on a failure.
-
-    Example: uv run python -m tune rehearse
-    """
+    """Run every step with a tiny model, without a GPU or a download. Exit code 1 on a failure."""
     from tune.rehearse import rehearse as go
 
-    try:
-        with screen.rehearsing(quiet=as_json) as (begin, done):
-            how = go(SETTINGS, begin, done)
-    except KeyboardInterrupt:
-        raise _stopped("Its files were removed.") from None
-    _show(how, as_json, partial(screen.show_rehearsal, folder=SETTINGS.runs / how.run))
+    with (
+        stoppable("Its files were removed."),
+        screen.rehearsing(quiet=as_json) as (begin, done),
+    ):
+        how = go(SETTINGS, begin, done)
+    screen.show(how, as_json, partial(screen.show_rehearsal, folder=SETTINGS.runs / how.run))
     raise typer.Exit(0 if how.ok else 1)
 
 
@@ -231,10 +205,10 @@ def export(
         raise typer.BadParameter("--public and --dry-run need --push your-name/your-model")
     this = runs.find(SETTINGS.runs, run)
     made = exporting.there(this, form) if push else None
-    made = made or exporting.export(this, form, SETTINGS, emit=_note)
+    made = made or exporting.export(this, form, SETTINGS, emit=note)
     sent = hub.push(made, push, private=not public, dry_run=dry_run) if push else None
     if as_json:
-        _print(made.as_dict() | ({"push": vars(sent)} if sent else {}))
+        screen.print_json(made.as_dict() | ({"push": vars(sent)} if sent else {}))
     else:
         screen.show_export(made, sent, dry_run)
 
@@ -247,56 +221,29 @@ def list_runs(as_json: AsJson = False) -> None:
         try:
             found.append({"run": run.name, **vars(run.record)})
         except TuneError as error:  # a damaged run must not hide the others
-            _note(error.problem)
+            note(error.problem)
     if as_json:
-        _print(found)
+        screen.print_json(found)
         return
     for each in found:
         print(f"{each['run']}  {each['state']}  {each['base']}  {each['method']}")
     if not found:
-        _note("None yet. Make one: uv run python -m tune rehearse")
+        note("None yet. Make one: uv run python -m tune rehearse")
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show which models the app uses, and which run is the latest."""
     latest = runs.latest(SETTINGS.runs)
-    about = {
-        "provider": SETTINGS.provider,
-        "chat_model": SETTINGS.chat,
-        "host": SETTINGS.host,
-        "port": SETTINGS.port,
-        "question": next(iter(SETTINGS.examples), ""),
-        "can_train": can_train(),
-        "base": SETTINGS.base_model,
-        "run": latest.name if latest else "",
-    }
+    about: dict[str, Any] = {"provider": SETTINGS.provider, "chat_model": SETTINGS.chat}
+    about |= SETTINGS.model_dump(include={"host", "port"})
+    about |= {"question": next(iter(SETTINGS.examples), ""), "can_train": can_train()}
+    about |= {"base": SETTINGS.base_model, "run": latest.name if latest else ""}
     if as_json:
-        _print(about)
+        screen.print_json(about)
         return
     for title, text in about.items():
         print(f"{title:<12}  {text}")
-
-
-def _show(result: Any, as_json: bool, on_screen: Callable[[Any], None]) -> None:
-    if as_json:
-        _print(result.as_dict())
-    else:
-        on_screen(result)
-
-
-def _print(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _note(line: str) -> None:
-    """Print a message on stderr; scripts read stdout."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _stopped(how: str) -> typer.Exit:
-    _note(f"Stopped. {how}")
-    return typer.Exit(130)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def split(
 
     The same examples and seed give the same parts, in any order. Examples with the same question
     stay in one part, and so does a conversation with its beginning. Raises TuneError rather than
-    overwrite, or for an example that cannot be read.
+    overwrite, or for an example that would spoil the training.
     """
     others = [part for part in parts if part.resolve() != source.resolve()]
     if len(others) < len(parts) and any(part.exists() for part in others):
@@ -194,11 +194,7 @@ def split(
 
 def _groups(source: Path) -> dict[int, list[Example]]:
     """The examples by question: the shortest beginning that is the whole question of one."""
-    examples = []
-    for each in read(source):
-        if isinstance(each, Problem):
-            raise TuneError(str(each), each.fix)
-        examples.append(each)
+    examples = load(source)
     whole = {fingerprint(each.question) for each in examples}
     groups = defaultdict(list)
     for each in examples:

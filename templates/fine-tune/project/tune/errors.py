@@ -1,4 +1,4 @@
-"""Expected errors: what happened, and the command that fixes it."""
+"""How a command ends: expected errors, each with the command that fixes it, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 ROOM = "free some space, or check the permissions; RUNS_DIR in .env moves the runs elsewhere"
 FULL = re.compile("out of memory|not enough memory|allocate memory|alloc_failed")
@@ -67,6 +69,22 @@ def need_training() -> None:
         raise TuneError(MISSING, INSTALL)
 
 
+def note(line: str) -> None:
+    """Print a message on stderr; scripts read stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stoppable(how: str = "", started: Path | None = None) -> Iterator[None]:
+    """After Ctrl-C, say how to continue, if the file `started` is there, and end with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        there = started is None or started.is_file()
+        note(f"Stopped. {how if there else 'The run was not created yet.'}".strip())
+        raise SystemExit(130) from None
+
+
 def run_app(app: Callable[..., object], name: str) -> int:
     """Run a command line; an expected error is two lines, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
@@ -79,6 +97,6 @@ def run_app(app: Callable[..., object], name: str) -> int:
         expected = explained(error)
         if expected is None:
             raise
-        print(expected, file=sys.stderr)
+        note(str(expected))
         return 1
     return 0

@@ -12,16 +12,16 @@ GB = 2**30  # memory is counted in powers of two, as on the GPUs' labels
 LEFT = 0.05  # share of the memory for the desktop and other programs
 
 # Bytes for each parameter: 16 bits; QLoRA has the layers and the vision part in 4 bits, with doubly
-# quantized constants (Dettmers et al. 2023, "QLoRA", section 3). Full tuning: 32 bits, and a 16-bit
-# copy of the layers. What is trained also has a gradient and Adam's two moments, in 32 bits. LoRA
-# trains rank * (inputs + outputs) parameters for each matrix (Hu et al. 2021, "LoRA").
+# quantized constants (Dettmers et al. 2023, "QLoRA", section 3). LoRA trains rank * (inputs +
+# outputs) parameters for each matrix (Hu et al. 2021, "LoRA"), with a gradient and Adam's two
+# moments, all in 32 bits.
 QUARTER = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 TILE = (4096, 32768)  # TRL computes the loss of that many tokens and words at a time
 # The driver's context, libraries and workspace, and the share of the rest that is lost to
 # fragmentation: from experience, not derived.
 FIXED, LOST = 1 * GB, 0.1
-# Time: 2 operations for each parameter and token, 2 more for the backward pass (4 for full tuning),
-# and 2 again for gradient checkpointing. QLoRA unpacks its weights in each of the three passes: 0.5
+# Time: 2 operations for each parameter and token, 2 more for the backward pass, and 2 again for
+# gradient checkpointing. QLoRA unpacks its weights in each of the three passes: 0.5
 # bytes read, 2 written, 2 read. The shares of a GPU's speed and bandwidth that are reached, and the
 # least time for a layer, are fitted to the figures for an A100 in Qwen's README (1.8B to 14B).
 SUSTAINED, UNPACKING = 0.43, 0.18
@@ -77,7 +77,6 @@ class Training:
     data: DataSize
     accumulate: int = 1
     epochs: float = 1
-    packing: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -89,9 +88,8 @@ class Training:
 
     @property
     def batches(self) -> int:
-        """The batches of one epoch, of examples or of packs of them."""
-        packed = math.ceil(self.data.tokens / max(1, self.length))
-        return math.ceil((packed if self.packing else self.data.examples) / self.batch)
+        """The batches of one epoch."""
+        return math.ceil(self.data.examples / self.batch)
 
     @property
     def steps(self) -> int:
@@ -110,23 +108,23 @@ class Term:
 
 def memory(training: Training) -> tuple[Term, ...]:
     """The memory estimate for one GPU, term by term."""
-    terms = (_weights(training), _trained(training), *_activations(training))
+    terms = (_weights(training), _adapter(training), *_activations(training))
     rest = sum(term.bytes for term in terms)
     formula = f"{FIXED / GB:.0f} GB + {LOST:.0%} of the rest"
     return (*terms, Term("overhead", FIXED + LOST * rest, formula))
 
 
-def inference_memory(shape: Shape, copies: int = 1) -> float:
+def inference_memory(shape: Shape) -> float:
     """The bytes that a model takes on a GPU to answer, or to be exported, in 16 bits."""
-    return copies * shape.parameters * 2 + FIXED
+    return shape.parameters * 2 + FIXED
 
 
-def needs_4_bits(shape: Shape | None, free: float, quantizes: bool, copies: int = 1) -> bool:
+def needs_4_bits(shape: Shape | None, free: float, quantizes: bool) -> bool:
     """Whether a model fits the free memory only in 4 bits, which needs bitsandbytes.
 
     False if the shape is not known: then 16 bits are tried.
     """
-    return quantizes and shape is not None and inference_memory(shape, copies) > free
+    return quantizes and shape is not None and inference_memory(shape) > free
 
 
 def seconds(training: Training, gpu: Gpu) -> float | None:
@@ -134,10 +132,9 @@ def seconds(training: Training, gpu: Gpu) -> float | None:
     if not gpu.tflops:
         return None
     shape = training.shape
-    length = training.length if training.packing else training.data.padded
-    each = 8 if training.method == "full" else 6
+    tokens = training.batch * training.data.padded
     multiplied = shape.in_layers + shape.embeddings  # parameters, for each token
-    computing = each * multiplied * training.batch * length / (SUSTAINED * gpu.tflops * 1e12)
+    computing = 6 * multiplied * tokens / (SUSTAINED * gpu.tflops * 1e12)
     batch = max(computing, shape.layers * LEAST)
     if training.method == "qlora":
         batch += shape.in_layers * UNPACKED / (UNPACKING * gpu.bandwidth)
@@ -149,28 +146,21 @@ def _weights(training: Training) -> Term:
     if training.method == "lora":
         numbers = shape.parameters
         return Term("weights", numbers * 2, f"{_billions(numbers)} x 2 bytes")
-    first, each, other = {
-        "qlora": (shape.in_layers + shape.vision, QUARTER, 2),
-        "full": (shape.in_layers, 6.0, 4),
-    }[training.method]
+    first = shape.in_layers + shape.vision
     rest = shape.parameters - first
-    formula = f"{_billions(first)} x {each:.3g} bytes + {_billions(rest)} x {other}"
-    return Term("weights", first * each + rest * other, formula)
+    formula = f"{_billions(first)} x {QUARTER:.3g} bytes + {_billions(rest)} x 2"
+    return Term("weights", first * QUARTER + rest * 2, formula)
 
 
-def _trained(training: Training) -> Term:
-    shape = training.shape
-    if training.method == "full":
-        numbers = shape.parameters - shape.vision
-        return Term("trained", numbers * 12, f"{_billions(numbers)} x 12 bytes (gradient, Adam)")
-    numbers = training.rank * shape.layers * shape.ends
+def _adapter(training: Training) -> Term:
+    numbers = training.rank * training.shape.layers * training.shape.ends
     return Term("adapter", numbers * 16, f"rank {training.rank}: {_billions(numbers)} x 16 bytes")
 
 
 def _activations(training: Training) -> tuple[Term, Term]:
     """With gradient checkpointing: a state for each token and layer, and one whole layer."""
     shape, tokens = training.shape, training.batch * training.length
-    each = 2 if training.method == "full" else 2 + 4  # in 16 bits, and in the adapter's 32
+    each = 2 + 4  # bytes: in 16 bits, and in the adapter's 32
     total = tokens * (shape.layers * shape.hidden * 2 + shape.ends * each)
     states = f"{shape.layers} layers x {shape.hidden:,} x 2 bytes"
     formula = f"{tokens:,} tokens x ({states} + {shape.ends:,} x {each})"

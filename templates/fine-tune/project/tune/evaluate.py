@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
+import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 
 from tune import dataset, inference, local, metrics, models, prompts, report, runs, tokens
-from tune.dataset import Example
+from tune.dataset import Example, Message
 from tune.errors import TuneError, need_loading
-from tune.generate import Reply
-from tune.metrics import Scores, counted, signed
+from tune.generate import Generator, Reply, TooLong, UnsupportedMessages
+from tune.metrics import Scores, counted, decide, interval, signed
 from tune.report import BASE, PROMPTED, TUNED, Evaluation, Sample, System
 from tune.runs import Run
-from tune.saved import Saved
-from tune.settings import ROOT, SETTINGS, Settings, named
+from tune.settings import SETTINGS, Settings, named
+from tune.validate import held_out
 
 OnProgress = Callable[[str, int, int], None]  # the system, questions answered, all questions
 
 KEPT = 500  # examples whose answers are saved in full
-PATIENT = 6  # times the patience with rate limits, as no visitor waits here
-IN_4_BITS = "Both models ran in 4 bits: 16 bits did not fit into the free memory of the GPU."
-BARE = (
-    "The base got only the question, as the tuned model did. A base with instructions and examples "
-    "does better: to compare with one, set MISTRAL_API_KEY in .env."
-)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The examples, and each system's answers: fewer than examples if it was stopped."""
+    """The examples, and each system's answers: fewer than examples if it failed."""
 
     rows: Sequence[Example]
     replies: dict[str, Sequence[Reply]]
@@ -53,66 +50,18 @@ def evaluate(
     Answers are saved one by one, so that a second try continues.
     """
     need_loading()
-    chosen, notes = choose(run, settings, rows)
-    asked = _ask_here(run, settings, chosen, on_progress)
-    asked = replace(asked, notes=(*notes, *asked.notes))
+    asked = _ask_here(run, settings, on_progress, *held_out(run, settings, rows))
     asked = _ask_api(asked, settings, api_rows, partial(on_progress, PROMPTED))
-    about: dict[str, str | int | float] = {"test_file": named(settings.test)}
-    about |= {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
+    about = settings.model_dump(include={"max_tokens", "temperature"})
+    about["test_file"] = named(settings.test)
     found = replace(compare(asked), run=run.name, settings=about)
     runs.write_whole(run.evaluation, report.to_json(found))
     runs.write_whole(run.report, report.to_html(found))
     return found
 
 
-# Which examples: none that were in training
-
-
-def choose(run: Run, settings: Settings, rows: int = 0) -> tuple[list[Example], tuple[str, ...]]:
-    """The test examples to ask, and notes. Raises TuneError if all were in training."""
-    files, every = _trained_on(run, settings), dataset.load(settings.test)
-    known, notes = _questions(files), list[str]()
-    seen = [row for row in every if dataset.fingerprint(row.question) in known]
-    fresh = [row for row in every if dataset.fingerprint(row.question) not in known]
-    if not fresh:
-        problem = f"All of {named(settings.test)} was in training: it can prove nothing."
-        raise TuneError(problem, "uv run python -m tune split --help")
-    if seen:
-        count, lines = counted(len(seen)), ", ".join(str(row.line) for row in seen[:5])
-        notes.append(f"Left out: {count} of {named(settings.test)} in training (line {lines}).")
-    about = run.record.data.get("train", {})
-    if about.get("sha256") not in [dataset.digest(file) for file in files]:
-        file = about.get("file", named(settings.train))
-        notes.append(f"{file} has changed since training: some questions may be known.")
-    if run.record.settings.get("system", prompts.SYSTEM) != prompts.SYSTEM:
-        notes.append("SYSTEM in tune/prompts.py has changed since training: train again.")
-    some = random.Random(settings.seed).sample(range(len(fresh)), min(rows, len(fresh)))
-    return [fresh[index] for index in sorted(some)] or fresh, tuple(notes)
-
-
-def _trained_on(run: Run, settings: Settings) -> list[Path]:
-    """The training and validation files: those that the run names, and those of `.env`."""
-    named = [ROOT / about["file"] for about in run.record.data.values() if "file" in about]
-    files = dict.fromkeys((*named, settings.train, settings.validation))
-    return [file for file in files if file.is_file()]
-
-
-def _questions(files: Sequence[Path]) -> set[int]:
-    """The hashes of all questions in these files, also in the middle of a conversation."""
-    return {
-        dataset.fingerprint(row.messages[:place])
-        for file in files
-        for row in dataset.load(file)
-        for place, message in enumerate(row.messages)
-        if message["role"] == "assistant"
-    }
-
-
-# Asking the models
-
-
 def _ask_here(
-    run: Run, settings: Settings, rows: Sequence[Example], on_progress: OnProgress
+    run: Run, settings: Settings, on_progress: OnProgress, rows: list[Example], notes: list[str]
 ) -> Asked:
     """The answers of both models on this machine; they are loaded only if one is missing."""
     base, four_bit = models.find(run.record.base), local.in_4_bits(run)
@@ -125,21 +74,18 @@ def _ask_here(
     name = "tiny model" if base.tiny else base.name
     labels = {BASE: f"{name}, random weights" if base.tiny else name}
     labels[TUNED] = f"{name}, tuned ({run.record.method})"
-    notes = (IN_4_BITS,) if four_bit else ()
-    return Asked(rows, {BASE: plain, TUNED: tuned}, labels, notes)
+    if four_bit:
+        notes = [*notes, "Both models ran in 4 bits: 16 bits did not fit into the GPU's memory."]
+    return Asked(rows, {BASE: plain, TUNED: tuned}, labels, tuple(notes))
 
 
 def _ask_api(
     asked: Asked, settings: Settings, most: int, on_progress: Callable[[int, int], None]
 ) -> Asked:
-    """Add the answers of a well-prompted model of the API, if there is a key.
-
-    A failure ends it; the next evaluation continues there.
-    """
-    api = inference.api(settings) if most else None
-    if api is None:
+    """Add a well-prompted API model's answers, if there is a key. A failure only ends them."""
+    if not most or not (api := inference.api(settings)):
         return asked
-    api = api.model_copy(update={"patience": PATIENT * api.patience})
+    api = api.model_copy(update={"patience": 6 * api.patience})  # no visitor waits here
     saved, shown = Saved(settings.runs / "prompted.jsonl", settings), dataset.load(settings.train)
     name, rows, notes, replies = api.api_model, asked.rows[:most], asked.notes, list[Reply]()
     try:
@@ -153,9 +99,6 @@ def _ask_api(
     found = {PROMPTED: replies} if replies else {}
     label = f"{name}, prompted with {min(len(shown), prompts.SHOTS)} examples"
     return Asked(asked.rows, asked.replies | found, asked.labels | {PROMPTED: label}, notes)
-
-
-# Comparing the answers
 
 
 def compare(asked: Asked) -> Evaluation:
@@ -173,26 +116,21 @@ def compare(asked: Asked) -> Evaluation:
         run="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=len(asked.rows),
-        verdict=metrics.decide(ahead),
+        verdict=decide(ahead),
         headline=headline,
         because=because,
         why=metrics.sentence(headline, scores[TUNED][headline], scores[BASE][headline]),
         notes=(*notes, _beside_prompted(asked, scores, headline)),
         systems={who: _system(asked, who, scores[who]) for who in asked.replies},
-        differences={name: metrics.interval(each) for name, each in differences.items()},
+        differences={name: interval(each) for name, each in differences.items()},
         samples=tuple(_samples(asked, scores, headline)),
     )
 
 
 def _system(asked: Asked, who: str, scores: Scores) -> System:
-    given = asked.replies[who]
-    return System(
-        label=asked.labels[who],
-        rows=len(given),
-        metrics={name: metrics.interval(values) for name, values in scores.items()},
-        seconds=metrics.interval([reply.seconds for reply in given]),
-        cut=sum(reply.cut for reply in given),
-    )
+    given, figures = asked.replies[who], {name: interval(each) for name, each in scores.items()}
+    seconds, cut = interval([reply.seconds for reply in given]), sum(reply.cut for reply in given)
+    return System(asked.labels[who], len(given), figures, seconds, cut)
 
 
 def _samples(asked: Asked, scores: Mapping[str, Scores], headline: str) -> Iterator[Sample]:
@@ -221,11 +159,90 @@ def _oddities(asked: Asked) -> Iterator[str]:
 def _beside_prompted(asked: Asked, scores: Mapping[str, Scores], headline: str) -> str:
     """How far the tuned model is ahead of the prompted one, on the examples that both answered."""
     if PROMPTED not in scores:
-        return BARE
+        return (
+            "The base got only the question, as the tuned model did. A base with instructions and "
+            "examples does better: to compare with one, set MISTRAL_API_KEY in .env."
+        )
     theirs = scores[PROMPTED][headline]
     ahead = scores[TUNED][headline][: len(theirs)] - theirs
-    spread, name = metrics.interval(ahead), metrics.spoken(headline)
+    spread, name = interval(ahead), metrics.spoken(headline)
     return (
-        f"Against {asked.labels[PROMPTED]}: {metrics.decide(ahead)}, {signed(spread.low)} to "
+        f"Against {asked.labels[PROMPTED]}: {decide(ahead)}, {signed(spread.low)} to "
         f"{signed(spread.high)} points of {name} on {counted(len(theirs))}."
     )
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file with a line of JSON for each answer, so that none is asked for twice."""
+
+    file: Path
+    settings: Settings = SETTINGS
+
+    def answers(
+        self,
+        rows: Sequence[Example],
+        edition: Sequence[object],
+        load: Callable[[], Generator | None],
+        on_progress: Callable[[int, int], None],
+    ) -> list[Reply]:
+        """A model's answers to examples. It is loaded only if one is not in the file."""
+        keys = [self._key(edition, prompts.with_system(row.question), row.tools) for row in rows]
+        known = self._read()
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        on_progress(len(rows) - len(missing), len(rows))
+        if missing and (generator := load()):
+            asked = self._checked(generator, list(missing.values()))
+            for found in generator.batches(asked, [row.tools for row in missing.values()]):
+                new = {list(missing)[at]: reply for at, reply in found.items()}
+                self._add(new)
+                known |= new
+                on_progress(sum(key in known for key in keys), len(rows))
+        return [known[key] for key in keys]
+
+    def answer(self, messages: Sequence[Message], model: str, ask: Callable[[], str]) -> Reply:
+        """A remote model's answer to a conversation; not asked and paid for twice."""
+        key, start = self._key(model, messages), time.perf_counter()
+        if reply := self._read().get(key):
+            return reply
+        reply = Reply(ask(), time.perf_counter() - start, tokens=0)
+        self._add({key: reply})
+        return reply
+
+    def _checked(self, generator: Generator, rows: Sequence[Example]) -> list[list[Message]]:
+        """The questions. Raises TuneError if the model cannot read one; warms the model up."""
+        import torch
+
+        asked = [prompts.with_system(row.question) for row in rows]
+        for row, messages in zip(rows, asked, strict=True):
+            try:
+                generator.check_room(messages, row.tools)
+            except (TooLong, UnsupportedMessages) as error:
+                where = f"{named(self.settings.test)}, line {row.line}"
+                raise TuneError(f"{where}: {error.problem}", "remove the row") from None
+        replace(generator, max_tokens=1).answer(asked[0])  # so that no answer is timed with it
+        torch.manual_seed(self.settings.seed)  # above temperature 0 both sample alike
+        return asked
+
+    def _read(self) -> dict[str, Reply]:
+        """The answers by their keys."""
+        found: dict[str, Reply] = {}
+        text = self.file.read_text("utf-8", errors="replace") if self.file.is_file() else ""
+        for line in text.split("\n"):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):  # cut off by a crash
+                about = json.loads(line)
+                key = about.pop("key")
+                found[key] = Reply(**about)
+        return found
+
+    def _add(self, replies: Mapping[str, Reply]) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # Start with a line break: a power cut may have left the last line incomplete
+        lines = [f"\n{json.dumps({'key': key} | asdict(each))}" for key, each in replies.items()]
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+    def _key(self, *asked: object) -> str:
+        """A hash of a question and of everything that its answer depends on."""
+        how = [self.settings.max_tokens, self.settings.temperature, self.settings.seed]
+        return hashlib.sha256(json.dumps([asked, how], sort_keys=True).encode()).hexdigest()

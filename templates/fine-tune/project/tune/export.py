@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tune import models, prompts
 from tune.dataset import Message
 from tune.errors import TuneError, need_loading
 from tune.hub import FILES, Export, Kind, write_card
+from tune.models import Base
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
-
-if TYPE_CHECKING:
-    from tune.models import Base
 
 Emit = Callable[[str], None]
 Form = Literal["adapter", "merged"]
@@ -86,9 +84,6 @@ def there(run: Run, form: Form) -> Export | None:
 
 def _adapter(run: Run, base: Base, part: Path) -> str:
     """Copy the adapter, with its base's name on the hub."""
-    if run.record.method == "full":
-        fix = f"uv run python -m tune export {run.name} --as merged"
-        raise TuneError("Full tuning gives no adapter: it changes all weights.", fix)
     for file in sorted(run.model.iterdir()):
         if FILES.fullmatch(file.name):
             shutil.copyfile(file, part / file.name)
@@ -109,8 +104,7 @@ def _merged(run: Run, base: Base, part: Path, settings: Settings, emit: Emit) ->
     emit("Merging the adapter into the base …")
     model = weights.load_tuned(run)  # in full precision: 4 bits that were used give garbage
     before = answers(model, base, settings)
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload(safe_merge=True)
+    model = model.merge_and_unload(safe_merge=True)
     stored: Any = AutoConfig.from_pretrained(base.source)
     model.to(stored.dtype or torch.bfloat16)
     model.save_pretrained(part)

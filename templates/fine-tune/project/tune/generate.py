@@ -50,12 +50,7 @@ class Generator:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def without_adapter(self) -> Generator:
-        """The base of this model, in the same memory.
-
-        Raises TuneError after full tuning: there is no adapter to disable.
-        """
-        if not hasattr(self.model, "disable_adapter"):
-            raise TuneError("This model has no adapter: its base must be loaded separately.")
+        """The base of this model, in the same memory."""
         return replace(self, adapted=False)
 
     def answer(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> Reply:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from tune import models, prompts, report
@@ -15,7 +17,8 @@ from tune.models import Base
 from tune.report import TUNED, Evaluation
 from tune.runs import Record, Run
 
-METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "full": "full tuning"}
+METHODS = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)"}
+CARD = Path(__file__).with_name("card.md")  # the model card's text, to edit
 TOKENS = "https://huggingface.co/settings/tokens"
 # The files that are uploaded: no optimizer state, no checkpoint, no rows.
 FILES = re.compile(
@@ -122,26 +125,29 @@ def write_card(folder: Path, run: Run, kind: Kind, name: str = "") -> None:
 
 
 def card(run: Run, kind: Kind, name: str) -> str:
-    """The card's text: YAML for the hub first, then Markdown."""
+    """The text of tune/card.md, filled in: YAML for the hub first, then Markdown."""
     record = run.record
     base = models.find(record.base)
-    rows = record.data.get("train", {}).get("used", 0)
-    method = METHODS.get(record.method, record.method)
-    parts = [
-        _front(record, base, kind),
-        f"# {name.rsplit('/', 1)[-1]}",
-        f"{_shown(base)} fine-tuned with {method} on {rows:,} rows. The base's licence also applies"
-        " to this model.",
-        "## Is it better?",
-        _evaluated(run),
-        "## Use",
-        _use(kind, base, name),
-        "## Training",
-        _training(record),
-        "## Limits",
-        _limits(base),
-    ]
-    return "\n\n".join(parts) + "\n"
+    return Template(CARD.read_text("utf-8")).substitute(
+        library=kind.library,
+        hub="\n".join(_links(base, kind)),
+        title=name.rsplit("/", 1)[-1],
+        base=_shown(base),
+        method=METHODS.get(record.method, record.method),
+        rows=f"{record.data.get('train', {}).get('used', 0):,}",
+        evaluation=_evaluated(run),
+        use=_use(kind, base, name),
+        training=_training(record),
+        limits="\n".join(_limits(base)),
+    )
+
+
+def _links(base: Base, kind: Kind) -> Iterator[str]:
+    """What the hub links to. A base in a local folder has no page."""
+    if not base.local:
+        yield f"base_model: {base.source}\nbase_model_relation: {kind.relation}"
+    if base.licence:
+        yield f"license: {base.licence}"
 
 
 def _shown(base: Base) -> str:
@@ -151,20 +157,8 @@ def _shown(base: Base) -> str:
 def _use(kind: Kind, base: Base, name: str) -> str:
     auto = "AutoModelForImageTextToText" if base.image_text else "AutoModelForCausalLM"
     use = kind.use.replace("{name}", name).replace("{base}", _shown(base)).replace("{auto}", auto)
-    if not prompts.SYSTEM:
-        return use
-    return f"{use}\n\nIt was trained with this system message:\n\n```text\n{prompts.SYSTEM}\n```"
-
-
-def _front(record: Record, base: Base, kind: Kind) -> str:
-    """The YAML for the hub. A base in a local folder has no page to link to."""
-    tags = ["mistral", "sft", *(["lora"] if record.method != "full" else [])]
-    lines = [f"library_name: {kind.library}", "pipeline_tag: text-generation"]
-    if not base.local:
-        lines += [f"base_model: {base.source}", f"base_model_relation: {kind.relation}"]
-    if base.licence:
-        lines.append(f"license: {base.licence}")
-    return "\n".join(["---", *lines, f"tags: [{', '.join(tags)}]", "---"])
+    system = f"It was trained with this system message:\n\n```text\n{prompts.SYSTEM}\n```"
+    return f"{use}\n\n{system}" if prompts.SYSTEM else use
 
 
 def _evaluated(run: Run) -> str:
@@ -210,14 +204,8 @@ def _training(record: Record) -> str:
     return "\n".join([*lines, "", f"Started {record.started} with {versions}."])
 
 
-def _limits(base: Base) -> str:
-    limits = [
-        "For questions unlike its training data, expect answers like its base's, or worse.",
-        "Its answers can be wrong and still look right. Check what matters.",
-        "It may repeat training rows word for word.",
-    ]
+def _limits(base: Base) -> Iterator[str]:
     if base.tiny:
-        limits.insert(0, "A rehearsal: the base has random weights. It is of no practical use.")
+        yield "- A rehearsal: the base has random weights. It is of no practical use."
     if base.image_text:
-        limits.append("It was trained on text only; its answers about images were not tested.")
-    return "\n".join(f"- {limit}" for limit in limits)
+        yield "- It was trained on text only; its answers about images were not tested."

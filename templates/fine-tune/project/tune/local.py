@@ -50,7 +50,7 @@ def wanted(settings: Settings = SETTINGS) -> str:
     name = settings.tuned_model
     run = Run(settings.runs / name) if name else runs.latest(settings.runs)
     if run and (run.folder / "run.json").is_file():
-        return str(run.folder) if any(run.model.glob("*config.json")) else ""
+        return str(run.folder) if (run.model / "adapter_config.json").is_file() else ""
     return name
 
 
@@ -123,20 +123,15 @@ def in_4_bits(run: Run) -> bool:
     """Whether both models of a run must answer in 4 bits, as 16 do not fit on the GPU."""
     from tune import weights
 
-    copies = 2 if run.record.method == "full" else 1
-    return weights.answers_in_4_bits(models.find(run.record.base), copies)
+    return weights.answers_in_4_bits(models.find(run.record.base))
 
 
 def load_run(run: Run, settings: Settings = SETTINGS, four_bit: bool | None = None) -> Pair:
-    """Load a run's model and its base: the same weights without the adapter, if it has one."""
+    """Load a run's model; its base is the same weights without the adapter."""
     from tune import weights
 
     base, four_bit = models.find(run.record.base), in_4_bits(run) if four_bit is None else four_bit
-    pair = _pair(weights.load_tuned(run, four_bit=four_bit), base, settings, four_bit)
-    if pair.base:
-        return pair
-    plain = _pair(weights.load_base(base, four_bit=four_bit), base, settings, four_bit)
-    return Pair(pair.tuned, plain.tuned, pair.device)
+    return _pair(weights.load_tuned(run, four_bit=four_bit), base, settings, four_bit)
 
 
 def _load_foreign(source: str, settings: Settings) -> Pair:

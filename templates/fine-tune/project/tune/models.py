@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from tune.errors import TuneError
 
-Method = Literal["lora", "qlora", "full"]
+Method = Literal["lora", "qlora"]
 METHODS: tuple[Method, ...] = get_args(Method)
 REHEARSAL = "rehearsal"  # a key in the config.json of a tiny model with random weights
 
@@ -95,15 +95,14 @@ class Base:
         """Whether the weights are in a folder of this machine."""
         return Path(self.source).is_dir()
 
-    def learning_rate(self, method: Method) -> float:
+    @property
+    def learning_rate(self) -> float:
         """A learning rate that works for most data; LEARNING_RATE in `.env` overrides it.
 
-        LoRA's rates are those of Dettmers et al. 2023, "QLoRA", table 9: half for large models.
+        Those of Dettmers et al. 2023, "QLoRA", table 9: half for large models.
         """
         if self.tiny:
             return 2e-3
-        if method == "full":
-            return 1e-5
         return 1e-4 if self.parameters > 10e9 else 2e-4
 
 

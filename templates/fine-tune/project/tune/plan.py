@@ -102,19 +102,15 @@ def size(lengths: list[int], count: int, settings: Settings) -> DataSize:
 
 def training(settings: Settings, data: DataSize) -> Training:
     """The training that the settings describe. Raises TuneError if the base does not exist."""
-    batch, accumulate, length = settings.batch_size, settings.accumulate, settings.max_length
-    if settings.packing:  # one pack in a batch, and the same number of sequences in a step
-        batch, accumulate = 1, batch * accumulate
     return Training(
         base=models.find(settings.base_model),
         method=settings.method,
         rank=settings.lora_rank,
-        batch=batch,
-        length=length if settings.packing else min(length, data.longest),
+        batch=settings.batch_size,
+        length=min(settings.max_length, data.longest),
         data=data,
-        accumulate=accumulate,
+        accumulate=settings.accumulate,
         epochs=settings.epochs,
-        packing=settings.packing,
     )
 
 
@@ -152,7 +148,6 @@ def _advice(training: Training, gpu: Gpu) -> Iterator[str]:
     changes: dict[str, dict[str, Any]] = {
         f"BATCH_SIZE=1 ACCUMULATE={accumulate}: the same step in smaller batches": {"batch": 1},
         f"MAX_LENGTH={half}: longer examples are left out": {"length": half},
-        "METHOD=lora: an adapter": {"method": "lora"},
         "METHOD=qlora: weights in 4 bits": {"method": "qlora"},
     }
     yield from (text for text, it in changes.items() if _fits(replace(training, **it), gpu))

@@ -12,6 +12,7 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -82,10 +83,14 @@ class Evaluation:
     settings: dict[str, str | int | float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """The evaluation for its file and for `--json`."""
+        return asdict(self)
+
 
 def to_json(evaluation: Evaluation) -> str:
     """The evaluation as text for its file."""
-    return json.dumps(asdict(evaluation), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(evaluation.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
 
 def read(file: Path) -> Evaluation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -17,6 +18,8 @@ from tune.errors import TuneError
 
 REHEARSAL = "rehearsal-"  # the names of rehearsals start with it
 MODEL = ("*.safetensors", "*.index.json", "*config.json")  # a checkpoint's files that are the model
+LOGGED = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "learning_rate"}
+LOGGED |= {"mean_token_accuracy": "accuracy", "eval_mean_token_accuracy": "eval_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The result: a PEFT adapter with its tokenizer, or all weights after a full tuning."""
+        """The result: a PEFT adapter with its tokenizer."""
         return self.folder / "model"
 
     @property
@@ -146,6 +149,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             entries.append(json.loads(line))
     return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+
+
+def log_line(entry: dict[str, Any]) -> str:
+    """What the trainer logged for a step as a line of our log; a NaN is null."""
+    named = {ours: entry[theirs] for theirs, ours in LOGGED.items() if theirs in entry}
+    finite = {name: value if math.isfinite(value) else None for name, value in named.items()}
+    about = {"step": entry["step"], "epoch": round(entry["epoch"], 4), **finite}
+    return json.dumps(about | {"seconds": entry.get("seconds", 0)}) + "\n" if named else ""
 
 
 def write_whole(file: Path, text: str) -> None:

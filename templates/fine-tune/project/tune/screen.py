@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,65 +16,80 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tune.estimate import ACCURACY, GB, Gpu
-from tune.metrics import METRICS, Interval, points, signed
+from tune.metrics import METRICS, Interval, counted, points, signed
 from tune.plan import FREE
 
 if TYPE_CHECKING:
     from tune.hub import Export, Push
     from tune.models import Base
     from tune.plan import Offer, Plan
-    from tune.progress import Progress, Report
     from tune.rehearse import Rehearsal, Step
     from tune.report import Evaluation
     from tune.runs import Run
-    from tune.validate import Finding, Survey
+    from tune.trainer import Progress, Report
+    from tune.validate import Survey
 
-SCREEN = Console()
+SCREEN = Console(highlight=False, soft_wrap=True)  # long lines can be copied as one
+
+
+def show(result: Any, as_json: bool, on_screen: Callable[[Any], None]) -> None:
+    """A command's result as JSON, or on the screen."""
+    print_json(result.as_dict()) if as_json else on_screen(result)
+
+
+def print_json(value: Any) -> None:
+    """JSON for scripts, on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _wrapped(what: Table | str) -> None:
+    SCREEN.print(what, soft_wrap=False)
+
+
+def _table(first: str, *numbers: str, last: str = "") -> Table:
+    """A table whose middle columns are numbers."""
+    columns = [Column(name, justify="right", overflow="fold", max_width=22) for name in numbers]
+    columns += [Column(last, overflow="fold")] if last else []
+    return Table(Column(first, no_wrap=True), *columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
 def show_bases(bases: Sequence[Base]) -> None:
     """The bases, with notes on each."""
-    size, about = Column("size", justify="right"), Column("on the hub", overflow="fold")
-    table = Table("name", size, about, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = _table("name", "size", last="on the hub")
     for base in bases:
         note = f"{base.source}\n[dim]{base.licence}; {base.note}"
         table.add_row(f"[bold]{base.name}", f"{base.parameters / 1e9:.1f}B", note)
-    SCREEN.print(table)
-    SCREEN.print("Or any other: an id on the hub, or a folder with a config.json.", highlight=False)
+    _wrapped(table)
+    SCREEN.print("Or any other: an id on the hub, or a folder with a config.json.")
 
 
 def show_plan(plan: Plan) -> None:
     """What a training needs, where it fits, how long it takes and what it costs."""
     training, data = plan.training, plan.training.data
-    SCREEN.print(
+    _wrapped(
         f"[bold]{training.base.name}[/] by {training.method}: {data.examples:,} examples with "
         f"{data.tokens:,} tokens, epochs: {training.epochs:g}, batch size: {training.batch}, "
         f"steps: {training.steps:,}"
     )
-    SCREEN.print(_memory(plan))
-    SCREEN.print(_offers(plan))
-    note = "Prices are list prices of the day shown, for one GPU on demand."
-    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}.", note):
-        SCREEN.print(line, highlight=False)
-
-
-def _memory(plan: Plan) -> Table:
-    table = Table("memory", Column("GB", justify="right"), "how it is computed", box=SIMPLE_HEAD)
+    table = _table("memory", "GB", last="how it is computed")
     for term in plan.terms:
         table.add_row(term.name, f"{term.bytes / GB:.1f}", f"[dim]{term.formula}[/]")
     table.add_row("[bold]total", f"[bold]{plan.bytes / GB:.1f}", "")
-    return table
+    _wrapped(table)
+    _wrapped(_offers(plan))
+    for line in (*_verdict(plan), *plan.notes, f"Times are {ACCURACY}."):
+        _wrapped(line)
+    _wrapped("Prices are list prices of the day shown, for one GPU on demand.")
 
 
 def _offers(plan: Plan) -> Table:
-    columns = [Column(name, justify="right") for name in ("GB", "time", "$ per hour", "cost")]
-    table = Table("GPU", *columns, "where", box=SIMPLE_HEAD)
-    mine = [(plan.here, "this machine")] if plan.here else []
-    for offer, place in (*mine, *((each, _seller(each.gpu)) for each in plan.offers)):
+    table = _table("GPU", "GB", "time", "$ per hour", "cost", last="where")
+    for offer in (*([plan.here] if plan.here else []), *plan.offers):
         gpu = offer.gpu
         price = f"{gpu.price:.2f}" if gpu.price else ""
         cost = "" if offer.cost is None else f"${offer.cost:.2f}"
-        cells = [f"{gpu.memory / GB:.0f}", _time(offer), price, cost, place]
+        place = "this machine" if offer is plan.here else _seller(gpu)
+        cells = (f"{gpu.memory / GB:.0f}", _time(offer), price, cost, place)
         name = gpu.name if gpu.count == 1 else f"{gpu.count} x {gpu.name}"
         table.add_row(name, *cells, style="" if offer.fits else "dim")
     return table
@@ -110,26 +126,21 @@ def _verdict(plan: Plan) -> Iterator[str]:
 
 def show_data(survey: Survey) -> None:
     """The figures of data files, and their problems."""
-    columns = [Column(name, justify="right", overflow="fold") for name in survey.files]
-    table = Table(Column("", no_wrap=True), *columns, box=SIMPLE_HEAD)
+    table = _table("", *survey.files)
     for name in next(iter(survey.files.values()), {}):
         cells = (f"{figures[name]:,}" for figures in survey.files.values())
         table.add_row(name.replace("_", " "), *cells)
-    SCREEN.print(table)
+    _wrapped(table)
     for finding in survey.findings:
-        _show_finding(finding)
-    SCREEN.print(f"[bold]{survey.errors:,} errors, {survey.warnings:,} warnings", highlight=False)
+        style = "red" if finding.level == "error" else "yellow"
+        SCREEN.print(Text(f"{finding.level}: {finding.kind} ({finding.count:,})", style=style))
+        for problem in finding.shown:
+            SCREEN.print(Text(f"  {problem}"))
+        for fix in dict.fromkeys(problem.fix for problem in finding.shown):
+            SCREEN.print(Text(f"    Fix: {fix}"), style="dim")
+    SCREEN.print(f"[bold]{survey.errors:,} errors, {survey.warnings:,} warnings")
     if not survey.errors:
-        SCREEN.print("Next: uv run python -m tune plan", highlight=False)
-
-
-def _show_finding(finding: Finding) -> None:
-    style = "red" if finding.level == "error" else "yellow"
-    SCREEN.print(Text(f"{finding.level}: {finding.kind} ({finding.count:,})", style=style))
-    for problem in finding.shown:
-        SCREEN.print(Text(f"  {problem}"), soft_wrap=True)
-    for fix in dict.fromkeys(problem.fix for problem in finding.shown):
-        SCREEN.print(Text(f"    Fix: {fix}"), style="dim", soft_wrap=True)
+        SCREEN.print("Next: uv run python -m tune plan")
 
 
 @contextmanager
@@ -141,28 +152,25 @@ def answering() -> Iterator[Callable[[str, int, int], None]]:
 
 def show_evaluation(found: Evaluation, run: Run) -> None:
     """The verdict, the figures with their intervals, notes, and the path of the report."""
-    columns = [Column(each.label, justify="right", max_width=22) for each in found.systems.values()]
-    table = Table("", *columns, Column("tuned is ahead", justify="right"), box=SIMPLE_HEAD)
+    table = _table("", *(each.label for each in found.systems.values()), "tuned is ahead")
     for name, ahead in found.differences.items():
-        cells = [_measured(each.metrics[name]) for each in found.systems.values()]
-        spread = f"{signed(ahead.mean)}\n[dim]{signed(ahead.low)} to {signed(ahead.high)}[/]"
+        cells = [_measured(each.metrics[name], points) for each in found.systems.values()]
         style = "bold" if name == found.headline else ""
-        table.add_row(METRICS[name].label, *cells, spread, style=style)
+        table.add_row(METRICS[name].label, *cells, _measured(ahead, signed), style=style)
     seconds = (f"{each.seconds.mean:.2f}" for each in found.systems.values())
     table.add_row("seconds per answer", *seconds, "")
-    SCREEN.print(table)
+    _wrapped(table)
     colour = {"better": "green", "worse": "red"}.get(found.verdict, "yellow")
-    SCREEN.print(Text(found.why, style=f"bold {colour}"), soft_wrap=True)
+    SCREEN.print(Text(found.why, style=f"bold {colour}"))
     for note in found.notes:
-        SCREEN.print(Text(f"  {note}"), soft_wrap=True)
-    SCREEN.print(f"All answers side by side: {run.report}", highlight=False, soft_wrap=True)
+        SCREEN.print(Text(f"  {note}"))
+    SCREEN.print(f"All answers side by side: {run.report}")
     if found.verdict == "better":
-        take = f"Next: uv run python -m tune export {run.name}"
-        SCREEN.print(take, highlight=False, soft_wrap=True)
+        SCREEN.print(f"Next: uv run python -m tune export {run.name}")
 
 
-def _measured(each: Interval) -> str:
-    return f"{points(each.mean)}\n[dim]{points(each.low)} to {points(each.high)}[/]"
+def _measured(each: Interval, written: Callable[[float], str]) -> str:
+    return f"{written(each.mean)}\n[dim]{written(each.low)} to {written(each.high)}[/]"
 
 
 @contextmanager
@@ -174,7 +182,7 @@ def training() -> Iterator[Report]:
 
 def _report(waiting: Status, now: Progress) -> None:
     if now.note:
-        SCREEN.print(now.note, style="yellow", highlight=False)
+        SCREEN.print(now.note, style="yellow")
         return
     line = f"step {now.step:,} of {now.steps:,}"
     line += f"  loss {now.loss:.3f}" if now.loss is not None else ""
@@ -182,7 +190,7 @@ def _report(waiting: Status, now: Progress) -> None:
     line += f"  {now.seconds_left:,.0f} s left"
     waiting.update(line)
     if now.checked:
-        SCREEN.print(line, highlight=False)
+        SCREEN.print(line)
 
 
 def show_trained(run: Run) -> None:
@@ -190,39 +198,31 @@ def show_trained(run: Run) -> None:
     figures = run.record.figures
     if figures.get("eval_loss") is not None:
         first, best = figures["eval_loss_first"], figures["eval_loss"]
-        SCREEN.print(f"validation loss {first:.3f} at first, {best:.3f} at best", highlight=False)
-    steps, planned = figures["steps"], figures["steps_planned"]
-    ended = f"{steps:,} step{'' if steps == 1 else 's'}"
-    ended += (
-        f" of {planned:,}: stopped early, the loss no longer improved" if steps < planned else ""
-    )
+        SCREEN.print(f"validation loss {first:.3f} at first, {best:.3f} at best")
+    ended, planned = counted(figures["steps"], "step"), figures["steps_planned"]
+    if figures["steps"] < planned:
+        ended += f" of {planned:,}: stopped early, the loss no longer improved"
     ended += f", {figures['seconds']:,.0f} s"
-    if memory := figures.get("peak_memory"):
-        ended += f", {memory / GB:.1f} GB at most"
-    SCREEN.print(ended, highlight=False)
-    SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}", highlight=False, soft_wrap=True)
-    SCREEN.print("Is it better? uv run python -m tune evaluate", highlight=False)
+    memory = figures.get("peak_memory")
+    SCREEN.print(f"{ended}, {memory / GB:.1f} GB at most" if memory else ended)
+    SCREEN.print(f"[bold]{run.name}[/] is done: {run.model}")
+    SCREEN.print("Is it better? uv run python -m tune evaluate")
 
 
 @contextmanager
 def rehearsing(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[Step], None]]]:
     """A line for each part of the rehearsal; yields callbacks for its start and its end."""
-    if quiet:
-        yield (lambda name: None), (lambda step: None)
-        return
-    with SCREEN.status("") as waiting:
-
-        def begin(name: str) -> None:
-            waiting.update(f"{name} …")
-
-        yield begin, _show_step
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    with console.status("") as waiting:
+        yield (lambda name: waiting.update(f"{name} …")), partial(_show_step, console)
 
 
-def _show_step(step: Step) -> None:
-    sign = "[green]✓[/]" if step.ok else "[red]✗[/]"
+def _show_step(console: Console, step: Step) -> None:
+    sign = Text.from_markup("[green]✓[/] " if step.ok else "[red]✗[/] ")
     says = step.says.replace("\n", f"\n{'':28}")
-    line = Text.assemble(f"{step.name:<24}", (f"{step.seconds:>5.1f} s  ", "dim"), says)
-    SCREEN.print(Text.from_markup(f"{sign} ").append_text(line), soft_wrap=True)
+    console.print(
+        sign + Text.assemble(f"{step.name:<24}", (f"{step.seconds:>5.1f} s  ", "dim"), says)
+    )
 
 
 def show_rehearsal(how: Rehearsal, folder: Path) -> None:
@@ -233,18 +233,17 @@ def show_rehearsal(how: Rehearsal, folder: Path) -> None:
         SCREEN.print(f"{failed} Fix that and rehearse again.")
         return
     went = f"[bold green]The rehearsal passed in {seconds:.0f} s.[/] Its files: "
-    SCREEN.print(Text.from_markup(went).append(str(folder)), soft_wrap=True)
+    SCREEN.print(Text.from_markup(went).append(str(folder)))
     SCREEN.print("Look at it: uv run app.py    Then the real training: uv run python -m tune plan")
 
 
 def show_export(made: Export, sent: Push | None, dry_run: bool) -> None:
     """What was made, whether it answers as the run does, and what goes to the hub."""
-    table = Table("file", Column("MB", justify="right"), box=SIMPLE_HEAD)
+    table = _table("file", "MB")
     for name, size in made.files.items():
         table.add_row(name, f"{size / 1e6:,.1f}")
-    SCREEN.print(table)
-    SCREEN.print(f"[bold]{made.folder}[/]: {made.checked}", highlight=False, soft_wrap=True)
+    _wrapped(table)
+    SCREEN.print(f"[bold]{made.folder}[/]: {made.checked}")
     if sent:
-        verb = "Would push" if dry_run else "Pushed"
-        who = "private" if sent.private else "public"
-        SCREEN.print(f"{verb} to {sent.url}, {who}", highlight=False, soft_wrap=True)
+        verb, who = "Would push" if dry_run else "Pushed", "private" if sent.private else "public"
+        SCREEN.print(f"{verb} to {sent.url}, {who}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tune import models, runs
-from tune.errors import TuneError, need_loading, run_app
+from tune.errors import TuneError, need_loading, note, run_app, stoppable
 from tune.runs import Run
 from tune.settings import SETTINGS, Settings
 
@@ -47,26 +47,22 @@ def main(
 
     Example: uv run python -m tune.serve --port 8001
     """
-    this = runs.find(SETTINGS.runs, run)
-    try:
-        serve(this, Address(host, port))
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with stoppable():
+        serve(runs.find(SETTINGS.runs, run), Address(host, port))
 
 
 def serve(run: Run, address: Address) -> None:
     """Serve a run until Ctrl-C. Raises TuneError if the port is taken."""
     with _listening(address) as (listener, address):
         need_loading()
-        print(f"Loading {run.name} …", file=sys.stderr, flush=True)
+        note(f"Loading {run.name} …")
         served = generators(run)
-        print(env_lines(list(served), address), file=sys.stderr, flush=True)
+        note(env_lines(list(served), address))
         _program(served).run(sockets=[listener])
 
 
 def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
-    """The models to serve, by name: the tuned one first, then the base of an adapter."""
+    """The models to serve, by name: the tuned one first, then its base."""
     from tune import weights
     from tune.generate import Generator
 
@@ -74,10 +70,7 @@ def generators(run: Run, settings: Settings = SETTINGS) -> dict[str, Generator]:
     tokenizer = weights.load_tokenizer(base)
     model = weights.load_tuned(run, four_bit=weights.answers_in_4_bits(base))
     tuned = Generator(model, tokenizer, settings.max_tokens, settings.temperature)
-    served = {run.name: tuned}
-    if hasattr(model, "disable_adapter"):
-        served[base.name] = tuned.without_adapter()
-    return served
+    return {run.name: tuned, base.name: tuned.without_adapter()}
 
 
 def env_lines(names: Sequence[str], address: Address) -> str:

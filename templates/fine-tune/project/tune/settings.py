@@ -35,14 +35,13 @@ class Settings(ModelSettings):
     tuned_model: str = ""  # what the app shows: a run, a folder or an id; empty: the latest run
 
     # How it is trained
-    method: Literal["lora", "qlora", "full"] = "lora"
+    method: Literal["lora", "qlora"] = "lora"
     lora_rank: int = Field(default=16, ge=1)  # RANK alone is set by `accelerate launch`
-    learning_rate: float = Field(default=0, ge=0)  # 0: a default for the base and the method
+    learning_rate: float = Field(default=0, ge=0)  # 0: a default for the base
     epochs: float = Field(default=3, gt=0)
     batch_size: int = Field(default=4, ge=1)  # examples at a time on one GPU
     accumulate: int = Field(default=4, ge=1)  # batches to one step of the optimizer
     max_length: int = Field(default=2048, ge=16)  # tokens of an example; longer ones are left out
-    packing: bool = False  # several short examples in one sequence: faster on a GPU
     early_stop: int = Field(default=3, ge=0)  # evaluations without a better loss; 0: never
     seed: int = 42
     runs_dir: Path = Path("runs")
@@ -87,6 +86,12 @@ class Settings(ModelSettings):
     def test(self) -> Path:
         """The held-out examples, for `evaluate`."""
         return ROOT / self.test_file
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The data files by their part: train, and those of validation and test that exist."""
+        files = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {part: path for part, path in files.items() if path.is_file() or part == "train"}
 
     @property
     def votes(self) -> Path:

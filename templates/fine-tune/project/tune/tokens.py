@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 
 PIECE = 20_000  # characters; a longer text is counted in pieces, to about a token for each
+IGNORED = -100  # PyTorch's label for "no loss here"
+Encoded = dict[str, list[int]]  # input_ids, and labels: the answers' tokens, IGNORED elsewhere
 
 
 class Count(NamedTuple):
@@ -102,8 +103,8 @@ def training_template() -> str:
     return (Path(__file__).parent / "chat_template.j2").read_text("utf-8")
 
 
-def encode(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
-    """An example's tokens, and for each of them a 1 if it is trained on.
+def encode(tokenizer: Any, example: Example) -> Encoded:
+    """An example's tokens, with labels where the template marks the assistant's text.
 
     The tokenizer is one of Transformers, with a chat template that has generation blocks.
     Raises TuneError if the template rejects the example.
@@ -120,14 +121,15 @@ def encode(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
     except TemplateError as error:
         place = f"{example.file}, line {example.line}"
         raise TuneError(f"{place}: {error}", "remove the example") from None
-    return list(encoded["input_ids"]), list(encoded["assistant_masks"])
+    ids, marks = list(encoded["input_ids"]), encoded["assistant_masks"]
+    labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
+    return {"input_ids": ids, "labels": labels}
 
 
 def trained_text(tokenizer: Any, example: Example) -> list[str]:
     """The text that an example is trained on: one piece for each answer."""
-    pairs = zip(*encode(tokenizer, example), strict=True)
-    runs = [(mask, [token for token, _ in run]) for mask, run in groupby(pairs, itemgetter(1))]
-    return [tokenizer.decode(run, skip_special_tokens=False) for mask, run in runs if mask]
+    runs = groupby(encode(tokenizer, example)["labels"], lambda label: label != IGNORED)
+    return [tokenizer.decode([*run], skip_special_tokens=False) for learned, run in runs if learned]
 
 
 def verify(tokenizer: Any, examples: Iterable[Example]) -> None:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from tune import dataset, models, prompts, runs, tokens, trainer, weights
 from tune.errors import TuneError, is_memory_full, need_training
-from tune.progress import Progress, Report
+from tune.models import Base
 from tune.runs import Record, Run
-from tune.settings import Settings, named
-from tune.trainer import IGNORED, Encoded
-
-if TYPE_CHECKING:
-    from tune.models import Base
+from tune.settings import Settings, changed, named
+from tune.tokens import IGNORED, Encoded
+from tune.trainer import Progress, Report
 
 NAME = re.compile(r"([\w-][\w.-]*)?", re.ASCII)  # empty: a name is generated
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
@@ -33,7 +31,7 @@ LESS_MEMORY = (
 )
 CHECKED = 32  # examples whose trained text is compared with their answers
 # The settings that affect the result: the setting, and its key in the run's record
-SAVED = ("epochs", "batch_size", "accumulate", "max_length", "packing", "early_stop", "seed")
+SAVED = ("epochs", "batch_size", "accumulate", "max_length", "early_stop", "seed")
 KEYS = {"lora_rank": "rank", "learning_rate": "learning_rate", **{name: name for name in SAVED}}
 
 
@@ -69,18 +67,14 @@ class Job:
 
 
 def prepare(settings: Settings, processes: int = 1) -> Job:
-    """Read the data, check which tokens get a loss, and fix every hyperparameter.
-
-    Raises TuneError if the training cannot work.
-    """
+    """Read the data, check which tokens get a loss, and fix every hyperparameter."""
     need_training()
     base = weights.known(models.find(settings.base_model))
     tokenizer = weights.load_tokenizer(base)
-    files = {"train": settings.train, "validation": settings.validation}
     parts = {
         part: _read(path, settings.max_length, tokenizer)
-        for part, path in files.items()
-        if part == "train" or path.is_file()
+        for part, path in settings.files.items()
+        if part != "test"
     }
     validation, _ = parts.get("validation", ([], {}))
     data = {part: about for part, (_, about) in parts.items()}
@@ -91,7 +85,7 @@ def prepare(settings: Settings, processes: int = 1) -> Job:
 def hyperparameters(base: Base, settings: Settings) -> dict[str, Any]:
     """The settings that affect the result, as the run's record keeps them."""
     values = {key: getattr(settings, name) for name, key in KEYS.items()}
-    rate = settings.learning_rate or base.learning_rate(settings.method)
+    rate = settings.learning_rate or base.learning_rate
     return values | {"learning_rate": rate, "processes": 1, "system": prompts.SYSTEM}
 
 
@@ -99,18 +93,15 @@ def _read(path: Path, limit: int, tokenizer: Any) -> tuple[list[Encoded], dict[s
     """One file's examples as tokens, and its entry for the run's record."""
     examples = dataset.load(path)
     tokens.verify(tokenizer, examples[:CHECKED])
-    encoded = trainer.encode(examples, tokenizer)
+    encoded = [tokens.encode(tokenizer, example) for example in examples]
     lengths = [len(each["input_ids"]) for each in encoded]
     long = [one.line for one, size in zip(examples, lengths, strict=True) if size > limit]
     if len(long) * 2 > len(examples):
         many = f"{len(long)} of {len(examples)} rows of {named(path)}"
         fix = f"set MAX_LENGTH={max(lengths)} in .env, or shorten the rows"
         raise TuneError(f"{many} are longer than {limit} tokens.", fix)
-    kept = [
-        each
-        for each, size in zip(encoded, lengths, strict=True)
-        if size <= limit and any(label != IGNORED for label in each["labels"])
-    ]
+    short = (each for each, size in zip(encoded, lengths, strict=True) if size <= limit)
+    kept = [each for each in short if any(label != IGNORED for label in each["labels"])]
     if not kept:
         raise TuneError(f"{named(path)} has no row to train on.", "uv run python -m tune check")
     about = {"file": named(path), "rows": len(examples), "used": len(kept)}
@@ -123,8 +114,8 @@ def train(
 ) -> Record:
     """Train, or resume a run that was stopped; keep the state with the best validation loss.
 
-    `report` is called at every logged step. Raises TuneError if it cannot train, and Stopped after
-    Ctrl-C: `resume` then leads to exactly the same result.
+    `report` is called at every logged step. Raises TuneError if it cannot train, and
+    KeyboardInterrupt after Ctrl-C: `resume` then leads to exactly the same result.
     """
     need_training()
     if resume and run.record.state == "done":
@@ -177,22 +168,32 @@ def finish(run: Run, job: Job, figures: dict[str, Any]) -> None:
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def choose(settings: Settings, name: str, resume: bool) -> tuple[Run, bool]:
-    """The run to train, and whether it is resumed: by name, or the newest unfinished one.
+def choose(
+    settings: Settings, name: str, resume: bool, wanted: Mapping[str, Any] | None = None
+) -> tuple[Run, Settings, bool]:
+    """The run to train, its settings, and whether it is resumed; `wanted`: the command's options.
 
-    A new name starts a run, also with `resume`: so a machine that is restarted can use the same
+    With `resume`, a new name starts a run, so that a machine that is restarted can use the same
     command. Raises TuneError if there is no unfinished run.
     """
+    given = {name: each for name, each in (wanted or {}).items() if each}
+    asked = changed(settings, given)
+    run = _named(asked, name, resume)
+    if resume and (run.folder / "run.json").is_file():
+        return run, saved_settings(run, settings, given), True
+    return run, asked, False
+
+
+def _named(settings: Settings, name: str, resume: bool) -> Run:
     if not NAME.fullmatch(name):
         problem = f'A run cannot be named "{name}": its name is a folder, a file and a model.'
         raise TuneError(problem, "letters, digits, - _ . only, and no . in front")
     if name or not resume:
-        run = Run(settings.runs / (name or _name(settings, datetime.now())))
-        return run, resume and (run.folder / "run.json").is_file()
+        return Run(settings.runs / (name or _name(settings, datetime.now())))
     started = (run for run in runs.every(settings.runs) if not run.rehearsed)
     if (found := next((run for run in started if run.has_state("training")), None)) is None:
         raise TuneError("There is no unfinished run.", "uv run python -m tune train")
-    return found, True
+    return found
 
 
 def saved_settings(run: Run, settings: Settings, wanted: dict[str, Any]) -> Settings:
@@ -226,17 +227,15 @@ def _create(run: Run, settings: Settings, job: Job) -> None:
 def _to_resume(run: Run, job: Job) -> Path | None:
     """The checkpoint to resume from; None if the run was stopped before the first one."""
     record = run.record
-    changes = [
-        f"{name} was changed"
-        for name, value in job.hyperparameters.items()
-        if record.settings.get(name, value) != value
-    ]
+    new = job.hyperparameters
+    changes = [name for name in new if record.settings.get(name, new[name]) != new[name]]
     for part in sorted({*job.data, *record.data}):
-        old, new = record.data.get(part, {}), job.data.get(part, {})
-        if old.get("sha256") != new.get("sha256"):
-            changes.append(f"{(new or old)['file']} was changed")
+        before, now = record.data.get(part, {}), job.data.get(part, {})
+        if before.get("sha256") != now.get("sha256"):
+            changes.append((now or before)["file"])
     if changes:
-        problem = f"The run {run.name} cannot resume: {', '.join(changes)}."
+        listed = ", ".join(f"{each} was changed" for each in changes)
+        problem = f"The run {run.name} cannot resume: {listed}."
         raise TuneError(problem, "undo that, or start a new run: uv run python -m tune train")
     return runs.newest_checkpoint(run.checkpoints)
 

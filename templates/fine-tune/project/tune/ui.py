@@ -164,7 +164,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     """What is known about a run: its settings, its data, its figures."""
     settings, figures = record.settings, record.figures
     yield from {"Base": record.base, "Method": record.method}.items()
-    yield "Rank", _number(settings.get("rank") if record.method != "full" else None)
+    yield "Rank", _number(settings.get("rank"))
     for name in ("epochs", "batch_size", "learning_rate", "seed"):
         yield _spoken(name), _number(settings.get(name))
     for part, about in record.data.items():

@@ -1,16 +1,20 @@
-"""Checks data files: the problems in and between them, and the figures of each."""
+"""Checks data files: the problems in and between them, their figures, and what is held out."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tune import tokens
+from tune import prompts, tokens
 from tune.checks import check
-from tune.dataset import Example, Level, Problem, fingerprint, label, read
+from tune.dataset import Example, Level, Problem, digest, fingerprint, label, load, read
+from tune.errors import TuneError
+from tune.runs import Run
+from tune.settings import ROOT, Settings, named
 
 FEW, FEW_HELD_BACK = 50, 20  # fewer examples teach little, fewer test examples prove little
 SAME = 0.9  # if one answer has this share of the examples, a model learns only that
@@ -146,3 +150,38 @@ class _File:
             does = "prove" if held_back else "teach"
             text = f"has {count} valid examples; fewer than {enough} {does} very little."
             yield "few", text, "add examples.", "warning" if count else "error"
+
+
+# The test examples that were in no training
+
+
+def held_out(run: Run, settings: Settings, rows: int = 0) -> tuple[list[Example], list[str]]:
+    """The test examples to ask, a random sample of `rows` (0: all), and notes.
+
+    Raises TuneError if all were in training.
+    """
+    files, every, name = _trained_on(run, settings), load(settings.test), named(settings.test)
+    known = {question for file in files for row in load(file) for question in row.questions}
+    fresh = [row for row in every if row.questions[-1] not in known]
+    if not fresh:
+        problem = f"All of {name} was in training: it can prove nothing."
+        raise TuneError(problem, "uv run python -m tune split --help")
+    notes = []
+    if seen := [str(row.line) for row in every if row.questions[-1] in known]:
+        lines = ", ".join(seen[:5])
+        notes.append(f"In training, so left out: {len(seen):,} of {name} (line {lines}).")
+    about = run.record.data.get("train", {})
+    if about.get("sha256") not in [digest(file) for file in files]:
+        file = about.get("file", named(settings.train))
+        notes.append(f"{file} has changed since training: some questions may be known.")
+    if run.record.settings.get("system", prompts.SYSTEM) != prompts.SYSTEM:
+        notes.append("SYSTEM in tune/prompts.py has changed since training: train again.")
+    some = random.Random(settings.seed).sample(range(len(fresh)), min(rows, len(fresh)))
+    return [fresh[index] for index in sorted(some)] or fresh, notes
+
+
+def _trained_on(run: Run, settings: Settings) -> list[Path]:
+    """The training and validation files: those that the run names, and those of `.env`."""
+    named = [ROOT / about["file"] for about in run.record.data.values() if "file" in about]
+    files = dict.fromkeys((*named, settings.train, settings.validation))
+    return [file for file in files if file.is_file()]

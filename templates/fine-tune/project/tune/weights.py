@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from httpx2 import TransportError
 from huggingface_hub import auth_check, errors, hf_hub_download
 
 from tune import estimate, models, tokens
 from tune.errors import TuneError, is_memory_full, need_loading
-
-if TYPE_CHECKING:
-    from tune.models import Base
-    from tune.runs import Run
+from tune.models import Base
+from tune.runs import Run
 
 log = logging.getLogger(__name__)
 QLORA = "uv pip install --torch-backend auto -r pyproject.toml --extra train --extra qlora"
@@ -58,7 +56,7 @@ def known(base: Base) -> Base:
     return models.find(base.source)
 
 
-def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
+def answers_in_4_bits(base: Base) -> bool:
     """Whether base and tuned model must run in 4 bits, as 16 bits do not fit on this GPU.
 
     Call it before they are loaded; if true, it logs a warning.
@@ -69,7 +67,7 @@ def answers_in_4_bits(base: Base, copies: int = 1) -> bool:
 
     free()
     room, _ = torch.cuda.mem_get_info(_place())
-    needed = estimate.needs_4_bits(known(base).shape, room, _quantizes(), copies)
+    needed = estimate.needs_4_bits(known(base).shape, room, _quantizes())
     if needed:
         log.warning("Answering in 4 bits: 16 bits do not fit in the free memory of this GPU.")
     return needed
@@ -92,7 +90,7 @@ def load_tokenizer(base: Base) -> Any:
     return tokenizer
 
 
-def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
+def load_base(base: Base, *, four_bit: bool = False) -> Any:
     """Load the base model for inference; `four_bit` takes a quarter of the memory.
 
     It goes onto the GPU if there is one. Raises TuneError if it cannot be loaded or does not fit.
@@ -101,7 +99,7 @@ def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
     import transformers
 
     auto = "AutoModelForImageTextToText" if base.image_text else "AutoModelForCausalLM"
-    how: dict[str, Any] = {"dtype": dtype or precision(), "device_map": {"": _place()}}
+    how: dict[str, Any] = {"dtype": precision(), "device_map": {"": _place()}}
     if four_bit:
         how["quantization_config"] = _four_bit()
     with _explaining(base):
@@ -109,17 +107,15 @@ def load_base(base: Base, *, four_bit: bool = False, dtype: Any = None) -> Any:
 
 
 def load_tuned(run: Run, *, four_bit: bool = False) -> Any:
-    """Load a run's model: its adapter on the base, or all its weights.
+    """Load a run's model: its adapter on the base.
 
     The base is always loaded again. Merging needs full precision, without `four_bit`: a base in
     4 bits that has been used once gives useless weights when merged.
     """
     record = run.record
-    if not any(run.model.glob("*config.json")):
+    if not (run.model / "adapter_config.json").is_file():
         fix = f"uv run python -m tune train --resume {run.name}"
         raise TuneError(f"The run {run.name} has no model yet.", fix)
-    if record.method == "full":
-        return load_base(models.find(str(run.model)), four_bit=four_bit)
     from peft import PeftModel
 
     base = load_base(models.find(record.base), four_bit=four_bit)

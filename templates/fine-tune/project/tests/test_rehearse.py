@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tune import models, tiny, weights
+from tune import models, rehearse, weights
 
 pytest.importorskip("transformers")
 
@@ -17,7 +17,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.make(tmp_path_factory.mktemp("made") / "tiny", TEXTS)
+    return rehearse.make_base(tmp_path_factory.mktemp("made") / "tiny", TEXTS)
 
 
 def test_it_is_a_base_with_random_weights(folder: Path) -> None:
@@ -33,8 +33,8 @@ def test_it_is_small_and_made_for_four_bits(folder: Path) -> None:
 
 
 def test_the_same_texts_and_seed_make_the_same_files(folder: Path, tmp_path: Path) -> None:
-    again = tiny.make(tmp_path / "again", TEXTS)
-    other = tiny.make(tmp_path / "other", TEXTS, seed=1)
+    again = rehearse.make_base(tmp_path / "again", TEXTS)
+    other = rehearse.make_base(tmp_path / "other", TEXTS, seed=1)
     for name in ("model.safetensors", "tokenizer.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
     assert (again / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
@@ -46,7 +46,7 @@ def test_making_one_does_not_change_the_random_state(tmp_path: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    tiny.make(tmp_path / "tiny", TEXTS)
+    rehearse.make_base(tmp_path / "tiny", TEXTS)
     assert torch.rand(1) == expected
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tune.progress import loss_problem
+from tune.trainer import loss_problem
 
 WORDS = 32_000  # of a vocabulary: a blind guess has a loss of 10.4
 
