@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel, ValidationError
 
 from agent import llm, offline, prompts
 from agent.events import (
@@ -41,6 +42,7 @@ from agent.events import (
 )
 from agent.tools import ToolError, needs_approval
 from plumbing import retries
+from plumbing.settings import problems
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,21 @@ def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
     }
     asking = {tool.name: ask for tool in tools if needs_approval(tool)}
     return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
+
+
+def misfit(decision: Decision, tool: BaseTool | None) -> str:
+    """Why the arguments of an edited call cannot be used; "" if they can."""
+    if decision.choice != "edit":
+        return ""
+    if not isinstance(decision.args, Mapping):
+        return prompts.NOT_FITTING.format(problem=prompts.NOT_JSON)
+    schema = tool.tool_call_schema if tool else None
+    try:
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            schema.model_validate(decision.args)
+    except ValidationError as error:
+        return prompts.NOT_FITTING.format(problem=problems(error))
+    return ""
 
 
 def as_langchain(decision: Decision, name: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from agent.events import (
     pending,
 )
 from agent.graph import build
-from agent.middleware import as_langchain
+from agent.middleware import as_langchain, misfit
 from agent.settings import SETTINGS, Settings
 from agent.toolbox import toolbox
 from plumbing import retries
@@ -149,13 +149,17 @@ def _resume(
     before = memory.events(this.settings.memory, chat)
     this.emitted = {event.id for event in before if isinstance(event, Call)}
     this.usage = last(Usage, before) or Usage()
+    tools = {tool.name: tool for tool in toolbox()[0]}
     asked, answers = _interrupts(graph, chat), dict[str, Any]()
     for decision in decisions:
-        if decision.id not in asked:
-            this.queue.put(Notice(prompts.NOT_WAITING))
+        call = asked[decision.id].value if decision.id in asked else {}
+        problem = misfit(decision, tools.get(call["name"])) if call else prompts.NOT_WAITING
+        if not problem and not memory.decide(this.settings.memory, chat, decision):
+            problem = prompts.NOT_WAITING
+        if problem:
+            this.queue.put(Notice(problem))
             continue
-        call = asked[decision.id].value
-        this.emit(decision)
+        this.queue.put(decision)
         answers[asked[decision.id].id] = as_langchain(decision, call["name"])
     return Command(resume=answers) if answers else None
 
