@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from langchain_core.tools import BaseTool, ToolException
 
 from agent.settings import ROOT, SETTINGS
-from agent.tools import ToolError, asks_first, collect
+from agent.tools import ToolError, asks_first, collect, sends_out
 from plumbing.settings import ENV_FILE
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class McpTool(BaseTool):
         named = re.sub(r"[^a-zA-Z0-9_-]", "_", tool.name)[:64]
         more: Any = {"args_schema": tool.args_schema, "server": server, "original": tool.name}
         found = cls(name=named, description=tool.description, **more)
-        return found if reads else asks_first(found)
+        return sends_out(found) if reads else asks_first(found)
 
     def _run(self, /, **arguments: Any) -> str:
         return _run_async(self.server.call(self.original, arguments))

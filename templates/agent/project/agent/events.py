@@ -169,10 +169,10 @@ class Run:
 
     settings: Settings
     save: Callable[[Event], None]
+    history: Callable[[], list[Event]]  # the conversation's saved events
     yes: bool = False  # approve everything
     usage: Usage = field(default_factory=Usage)
     results: dict[str, Result] = field(default_factory=dict)
-    emitted: set[str] = field(default_factory=set)  # ids of the calls that were emitted
     notice: str = ""  # why the run continues offline
     stopped: threading.Event = field(default_factory=threading.Event)
     queue: SimpleQueue[Event | None] = field(default_factory=SimpleQueue)

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ValidationError
 from agent import llm, offline, prompts
 from agent.events import (
     CURRENT_RUN,
+    Approval,
     Call,
     Decision,
     Draft,
@@ -40,7 +41,7 @@ from agent.events import (
     Thought,
     TooSlow,
 )
-from agent.tools import ToolError, needs_approval
+from agent.tools import ToolError, is_strange, may_need_approval, needs_approval
 from plumbing import retries
 from plumbing.settings import problems
 
@@ -71,12 +72,25 @@ def agent(
 
 def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
     """Interrupts a call that needs approval, before any other middleware handles it."""
-    ask: Any = {
-        "allowed_decisions": ["approve", "edit", "reject"],
-        "when": lambda _: not CURRENT_RUN.get().yes,
+    asking: Any = {
+        tool.name: {
+            "allowed_decisions": ["approve", "edit", "reject"],
+            "when": partial(_must_ask, needs_approval(tool)),
+        }
+        for tool in tools
+        if may_need_approval(tool)
     }
-    asking = {tool.name: ask for tool in tools if needs_approval(tool)}
     return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
+
+
+def _must_ask(always: bool, request: ToolCallRequest) -> bool:
+    run, call = CURRENT_RUN.get(), request.tool_call
+    if run.yes or always:
+        return not run.yes
+    # LangChain asks again when the run resumes, and ignores a decision after a no.
+    events = run.history()
+    asked = any(isinstance(event, Approval) and event.id == call["id"] for event in events)
+    return asked or is_strange(call["name"], call["args"], events)
 
 
 def misfit(decision: Decision, tool: BaseTool | None) -> str:
@@ -198,13 +212,13 @@ def _tool_calls(agent: str) -> AgentMiddleware[Any, Any]:
         run, call = CURRENT_RUN.get(), request.tool_call
         run.check()
         id, name = call["id"] or "", call["name"]
-        if id not in run.emitted:  # after an approval inside it, a specialist's call starts again
-            run.emitted.add(id)
+        started = (event.id for event in run.history() if isinstance(event, Call))
+        if id not in started:  # after an approval inside it, a specialist's call starts again
             run.emit(Call(id, name, call["args"], agent))
-        started = time.monotonic()
+        begin = time.monotonic()
         text, ok = _call(request, handler, run)
         text = _shown(text, run)
-        result = Result(id, name, text, ok, time.monotonic() - started, agent)
+        result = Result(id, name, text, ok, time.monotonic() - begin, agent)
         run.results[id] = result
         run.emit(result)
         status: Any = "success" if ok else "error"

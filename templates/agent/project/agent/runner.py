@@ -22,7 +22,6 @@ from agent.events import (
     CURRENT_RUN,
     Answer,
     Approval,
-    Call,
     Decision,
     Ended,
     Event,
@@ -59,7 +58,8 @@ def run(
     approves everything. The last events are an Answer or one Approval or more, and the Usage; it
     never raises. Closing the generator stops the run.
     """
-    this = Run(settings, partial(memory.add, settings.memory, chat, owner=owner), **more)
+    save = partial(memory.add, settings.memory, chat, owner=owner)
+    this = Run(settings, save, partial(memory.events, settings.memory, chat), **more)
     if _running.setdefault(chat, this) is not this:
         yield Notice(prompts.BUSY)
         return
@@ -126,7 +126,7 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
     """The graph's input for a new task. Raises Ended when the task is empty."""
     if _open_calls(_messages(graph, chat)):  # no decision was made, or the app was killed
         _close(this, chat, graph, prompts.NOT_APPROVED)
-    first = not memory.events(this.settings.memory, chat)
+    first = not this.history()
     this.emit(replace(task, files=tuple(Path(file).name for file in task.files)))
     for problem in toolbox()[1] if first else ():
         this.emit(Notice(problem))
@@ -146,9 +146,7 @@ def _resume(
     this: Run, chat: str, graph: Graph, decisions: Sequence[Decision]
 ) -> Command[Any] | None:
     """The graph's input for a person's decisions; None when no call waits for one."""
-    before = memory.events(this.settings.memory, chat)
-    this.emitted = {event.id for event in before if isinstance(event, Call)}
-    this.usage = last(Usage, before) or Usage()
+    this.usage = last(Usage, this.history()) or Usage()
     tools = {tool.name: tool for tool in toolbox()[0]}
     asked, answers = _interrupts(graph, chat), dict[str, Any]()
     for decision in decisions:
@@ -169,7 +167,7 @@ def _finish(this: Run, chat: str, state: dict[str, Any]) -> None:
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
     order = [call["id"] for call in _open_calls(state["messages"])]
     asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
-    known = pending(memory.events(this.settings.memory, chat))
+    known = pending(this.history())
     for approval in asked:
         if approval not in known:  # when one of several is decided, the others are known
             this.emit(approval)

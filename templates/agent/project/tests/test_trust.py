@@ -138,6 +138,13 @@ def test_an_example_task_cannot_name_a_file_of_this_machine(page: Page, workspac
     assert not list(workspace.rglob("*.toml"))
 
 
+def test_a_task_cannot_attach_a_file_of_this_machine(page: Page, workspace: Path) -> None:
+    for path in (ROOT / "pyproject.toml", SETTINGS.memory / "conversations.db", "/etc/passwd"):
+        with pytest.raises(PermissionError):
+            page.do("Read it.", {"path": str(path), "meta": {"_type": "gradio.FileData"}})
+    assert list(workspace.iterdir()) == []
+
+
 # Conversations
 
 
