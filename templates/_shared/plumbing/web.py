@@ -1,7 +1,6 @@
 """Downloads public web pages and files; refuses addresses inside your own network."""
 
 import ipaddress
-import re
 import socket
 import ssl
 import threading
@@ -14,9 +13,6 @@ from urllib.parse import urljoin, urlsplit
 
 from plumbing.readers import READERS, Unreadable
 
-_ADDRESS = re.compile(  # with a scheme, or a host name and what follows it
-    r"(?i)(?:\b[a-z][a-z0-9+.-]*://|(?<![\w./@-])(?:[\w-]+\.)+(?:[a-z]{2,}\b|\d+(?=[/:?])))[^\s<>\"'`|]*"
-)
 MAX_REDIRECTS = 5
 SECONDS = 20  # for a whole download
 
@@ -84,18 +80,6 @@ def _download(response: Any, max_mb: int) -> bytes:
         if len(data) > max_mb * 2**20:
             raise Unreadable(f"is larger than {max_mb} MB (MAX_FILE_MB raises the limit)")
     return bytes(data)
-
-
-def addresses(text: str, closing: str = ".,;:!?)]}*_\"'") -> set[str]:
-    """The web addresses in a text, as `normal` writes them, without closing punctuation."""
-    return {normal(found.rstrip(closing)) for found in _ADDRESS.findall(text)}
-
-
-def normal(address: str) -> str:
-    """An address to compare: without what is not sent (scheme, fragment) and a last slash."""
-    rest = address.strip().partition("://")[2] or address.strip()
-    host, mark, path = re.split(r"([/?]|$)", rest.partition("#")[0], maxsplit=1)
-    return f"{host.lower()}{mark}{path}".removesuffix("/")
 
 
 def is_public(address: str) -> bool:

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 from dotenv import dotenv_values
 from langchain_core.tools import BaseTool, ToolException
 
+from agent.addresses import sends_out
 from agent.settings import ROOT, SETTINGS
-from agent.tools import ToolError, asks_first, collect, sends_out
+from agent.tools import ToolError, asks_first, collect
 from plumbing.settings import ENV_FILE
 
 log = logging.getLogger(__name__)

@@ -41,7 +41,7 @@ from agent.events import (
     Thought,
     TooSlow,
 )
-from agent.tools import ToolError, is_strange, may_need_approval, needs_approval
+from agent.tools import ToolError
 from plumbing import retries
 from plumbing.settings import problems
 
@@ -75,22 +75,23 @@ def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
     asking: Any = {
         tool.name: {
             "allowed_decisions": ["approve", "edit", "reject"],
-            "when": partial(_must_ask, needs_approval(tool)),
+            "when": partial(_must_ask, (tool.metadata or {})["asks_first"]),
         }
         for tool in tools
-        if may_need_approval(tool)
+        if (tool.metadata or {}).get("asks_first")
     }
     return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
 
 
-def _must_ask(always: bool, request: ToolCallRequest) -> bool:
+def _must_ask(asks: Any, request: ToolCallRequest) -> bool:
+    """`asks`: True, or a function that looks at the tool, the arguments and the events so far."""
     run, call = CURRENT_RUN.get(), request.tool_call
-    if run.yes or always:
+    if run.yes or asks is True:
         return not run.yes
     # LangChain asks again when the run resumes, and ignores a decision after a no.
     events = run.history()
     asked = any(isinstance(event, Approval) and event.id == call["id"] for event in events)
-    return asked or is_strange(call["name"], call["args"], events)
+    return asked or bool(asks(call["name"], call["args"], events))
 
 
 def misfit(decision: Decision, tool: BaseTool | None) -> str:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as _langchain_tool
 
-from agent.events import Call, Event, Result, Task
 from agent.settings import SETTINGS
-from plumbing.web import addresses, normal
 
 ROOM = SETTINGS.result_chars - min(400, SETTINGS.result_chars // 2)  # the rest is for notes
 
@@ -44,46 +40,9 @@ def asks_first(each: BaseTool) -> BaseTool:
     return each
 
 
-def sends_out(each: BaseTool) -> BaseTool:
-    """Mark a tool that sends its arguments to the web: they could carry private data out.
-
-    A call runs without approval if the user wrote the web addresses in it, or if they are on a
-    page that the user named.
-    """
-    each.metadata = {**(each.metadata or {}), "sends_out": True}
-    return each
-
-
 def needs_approval(each: BaseTool) -> bool:
-    """Whether a person must approve each call of this tool."""
-    return bool((each.metadata or {}).get("asks_first"))
-
-
-def may_need_approval(each: BaseTool) -> bool:
-    """Whether a person must approve some calls of this tool."""
-    return needs_approval(each) or bool((each.metadata or {}).get("sends_out"))
-
-
-def is_strange(tool: str, args: Mapping[str, Any], events: Sequence[Event]) -> bool:
-    """Whether a call has a web address that neither the user nor a page they named contains."""
-    tasks = (event.text for event in events if isinstance(event, Task))
-    named = set[str]().union(*map(addresses, tasks))
-    calls = (event for event in events if isinstance(event, Call) and event.tool == tool)
-    pages = {call.id for call in calls if _addresses(call.args) <= named}
-    texts = (event.text for event in events if isinstance(event, Result) and event.id in pages)
-    return not _addresses(args) <= named.union(*map(addresses, texts))
-
-
-def _addresses(value: Any, name: str = "") -> set[str]:
-    """The addresses in a call's arguments; a host alone (`notes.md`) only if it is called a URL."""
-    if isinstance(value, Mapping):
-        return set[str]().union(*(_addresses(each, str(key)) for key, each in value.items()))
-    if isinstance(value, list):
-        return set[str]().union(*(_addresses(each, name) for each in value))
-    text = str(value)
-    if "url" in name.lower() or "uri" in name.lower():
-        return {normal(text)}
-    return {each for each in addresses(text, "") if "://" in text or re.search("[/?:]", each)}
+    """Whether a person must approve every call of this tool."""
+    return (each.metadata or {}).get("asks_first") is True
 
 
 def collect(package: str = __name__) -> list[BaseTool]:

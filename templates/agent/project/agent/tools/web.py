@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.addresses import sends_out
 from agent.sandbox import SECONDS, as_text
 from agent.settings import SETTINGS
-from agent.tools import ROOM, ToolError, sends_out, tool
+from agent.tools import ROOM, ToolError, tool
 from plumbing import readers, web
 
 MAX_QUERY, MAX_URL = 300, 1000  # characters: an address can carry private data out
