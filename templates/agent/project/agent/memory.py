@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.events import Decision, Event, Task, as_dict, from_dict
+from agent.events import Approval, Decision, Event, Task, as_dict, from_dict, pending
 
 if TYPE_CHECKING:  # slow to import: the page is served before LangGraph is loaded
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -84,6 +84,12 @@ def _chats(folder: Path, where: str, *values: str) -> list[Chat]:
     with _database(folder) as db:
         sql = f"SELECT id, title, changed FROM chats {where} ORDER BY changed DESC"
         return [Chat(*row) for row in db.execute(sql, values)]
+
+
+def waiting(folder: Path) -> dict[str, list[Approval]]:
+    """The calls that wait for approval, by conversation."""
+    found = {each.id: pending(events(folder, each.id)) for each in chats(folder)}
+    return {chat: calls for chat, calls in found.items() if calls}
 
 
 def events(folder: Path, chat: str) -> list[Event]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
-    HumanInTheLoopMiddleware,
     ModelRequest,
     ModelResponse,
     ToolCallRequest,
@@ -25,28 +26,28 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import BaseModel, ValidationError
 
 from agent import llm, offline, prompts
+from agent.approvals import approval
 from agent.events import (
     CURRENT_RUN,
     Approval,
     Call,
-    Decision,
     Draft,
     Ended,
     Notice,
     Result,
     Run,
+    Task,
     Thought,
     TooSlow,
 )
 from agent.tools import ToolError
 from plumbing import retries
-from plumbing.settings import problems
 
 log = logging.getLogger(__name__)
 
+MAX_REPEATS = 3  # of a call with the same arguments, in one task
 CallModel = Callable[[ModelRequest[Any]], ModelResponse[Any]]
 CallTool = Callable[[ToolCallRequest], Any]
 
@@ -59,7 +60,7 @@ def agent(
     `more`: `first` (middleware that runs before ours) and `checkpointer` (saves the conversation).
     """
     first = more.pop("first", ())
-    ours = [_approval(tools), _model_calls(name), _tool_calls(name)]
+    ours = [approval(tools), _model_calls(name), _tool_calls(name)]
     return create_agent(
         model,
         list(tools),
@@ -68,55 +69,6 @@ def agent(
         name=name or None,
         **more,
     )
-
-
-def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
-    """Interrupts a call that needs approval, before any other middleware handles it."""
-    asking: Any = {
-        tool.name: {
-            "allowed_decisions": ["approve", "edit", "reject"],
-            "when": partial(_must_ask, (tool.metadata or {})["asks_first"]),
-        }
-        for tool in tools
-        if (tool.metadata or {}).get("asks_first")
-    }
-    return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
-
-
-def _must_ask(asks: Any, request: ToolCallRequest) -> bool:
-    """`asks`: True, or a function that looks at the tool, the arguments and the events so far."""
-    run, call = CURRENT_RUN.get(), request.tool_call
-    if run.yes or asks is True:
-        return not run.yes
-    # LangChain asks again when the run resumes, and ignores a decision after a no.
-    events = run.history()
-    asked = any(isinstance(event, Approval) and event.id == call["id"] for event in events)
-    return asked or bool(asks(call["name"], call["args"], events))
-
-
-def misfit(decision: Decision, tool: BaseTool | None) -> str:
-    """Why the arguments of an edited call cannot be used; "" if they can."""
-    if decision.choice != "edit":
-        return ""
-    if not isinstance(decision.args, Mapping):
-        return prompts.NOT_FITTING.format(problem=prompts.NOT_JSON)
-    schema = tool.tool_call_schema if tool else None
-    try:
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            schema.model_validate(decision.args)
-    except ValidationError as error:
-        return prompts.NOT_FITTING.format(problem=problems(error))
-    return ""
-
-
-def as_langchain(decision: Decision, name: str) -> dict[str, Any]:
-    """A decision in LangChain's format; anything but approve and edit is a rejection."""
-    if decision.choice == "edit":
-        edited = {"name": name, "args": dict(decision.args or {})}
-        return {"type": "edit", "edited_action": edited}
-    if decision.choice == "approve":
-        return {"type": "approve"}
-    return {"type": "reject", **({"message": decision.reason} if decision.reason else {})}
 
 
 # The model
@@ -129,12 +81,27 @@ def _model_calls(agent: str) -> AgentMiddleware[Any, Any]:
         run.start_step()
         message = _reply(request, handler, run)
         run.add_usage(message)
+        _check_repeats(message, run)
         text = message.text.strip() if message.tool_calls else ""  # else it is the answer
         if thought := "\n\n".join(filter(None, [llm.thinking(message), text])):
             run.emit(Thought(thought, agent))
         return ModelResponse(result=[message])
 
     return call_model
+
+
+def _check_repeats(message: AIMessage, run: Run) -> None:
+    """Raise Ended if the model makes the same call more than MAX_REPEATS times in a task."""
+    made: dict[str, tuple[str, str]] = {}
+    for event in run.history():
+        if isinstance(event, Task):
+            made.clear()
+        elif isinstance(event, Call | Approval):
+            made[event.id] = (event.tool, json.dumps(event.args, sort_keys=True, default=str))
+    new = [(call["name"], json.dumps(call["args"], sort_keys=True)) for call in message.tool_calls]
+    for (name, _), times in Counter([*made.values(), *new]).items():
+        if times > MAX_REPEATS:
+            raise Ended(prompts.REPEATED.format(tool=name, times=times))
 
 
 def _reply(request: ModelRequest[Any], handler: CallModel, run: Run) -> AIMessage:

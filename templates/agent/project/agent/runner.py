@@ -18,6 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from agent import attachments, llm, memory, prompts
+from agent.approvals import as_langchain, misfit
 from agent.events import (
     CURRENT_RUN,
     Answer,
@@ -34,7 +35,6 @@ from agent.events import (
     pending,
 )
 from agent.graph import build
-from agent.middleware import as_langchain, misfit
 from agent.settings import SETTINGS, Settings
 from agent.toolbox import toolbox
 from plumbing import retries

@@ -16,10 +16,11 @@ import pytest
 from conftest import Talk, only
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from mistral_server import text
 from starlette.responses import Response
 
 from agent import memory, prompts
-from agent.events import Approval, Decision, Notice, Task, pending
+from agent.events import Answer, Approval, Decision, Notice, Result, Task, pending
 from agent.settings import ROOT, SETTINGS
 
 WRITES = 'Write "{0}" to {0}.md.'
@@ -192,7 +193,7 @@ def test_a_card_that_is_out_of_date_decides_on_nothing(page: Page, workspace: Pa
     assert [path.name for path in workspace.glob("*.md")] == ["second.md"]
 
 
-def reply(*called: tuple[str, Any, str]) -> Response:
+def reply(*called: tuple[Any, Any, Any]) -> Response:
     """A reply with these calls (name, arguments, id), which may be wrong in any way."""
     parts = [
         {"index": n, "id": id, "function": {"name": name, "arguments": arguments}}
@@ -209,7 +210,7 @@ def writes(name: str, id: str) -> tuple[str, Any, str]:
 
 
 def test_two_calls_with_one_id_are_two_approvals(talk: Talk, workspace: Path) -> None:
-    talk.will(reply(writes("a.md", "sameid000"), writes("b.md", "sameid000")), "Done.")
+    talk.will(reply(writes("a.md", "sameid000"), writes("b.md", "sameid000")), text("Done."))
     first, second = [e for e in talk.do("Write both.") if isinstance(e, Approval)]
     assert first.id != second.id
     chosen = {each.id: each.args["path"] for each in talk.waiting()}
@@ -221,7 +222,7 @@ def test_two_calls_with_one_id_are_two_approvals(talk: Talk, workspace: Path) ->
 
 def test_an_id_that_comes_again_is_another_call(talk: Talk, workspace: Path) -> None:
     for name in ("a.md", "b.md"):
-        talk.will(reply(writes(name, "sameid000")), "Done.")
+        talk.will(reply(writes(name, "sameid000")), text("Done."))
     first = only(Approval, talk.do("Write one."))
     talk.do([Decision(first.id, "approve")])
     second = only(Approval, talk.do("Write another."))
@@ -230,11 +231,74 @@ def test_an_id_that_comes_again_is_another_call(talk: Talk, workspace: Path) -> 
     assert [path.name for path in workspace.iterdir()] == ["a.md"]
 
 
+@pytest.mark.parametrize(
+    "called",
+    [
+        ("calculate", {"expression": "2 * 21"}, "id0000000"),  # not as text
+        (" calculate ", '{"expression": "2 * 21"}', ""),
+        ("calculate", '{"expression": "2 * 21"}', None),
+    ],
+)
+def test_a_call_in_another_format_runs(talk: Talk, called: tuple[str, Any, str]) -> None:
+    talk.will(reply(called), text("42."))
+    events = talk.do("2 * 21?")
+    assert (only(Result, events).text, only(Answer, events).text) == ("42", "42.")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '[TOOL_CALLS][{"name": "calculate", "arguments": {"expression": "2 * 21"}}]',
+        ' [TOOL_CALLS]calculate[ARGS]{"expression": "2 * 21"}',
+        '[TOOL_CALLS]calculate[CALL_ID]abc[ARGS]{"expression": "2 * 21"}',
+    ],
+)
+def test_a_call_that_is_written_as_text_runs(talk: Talk, words: str) -> None:
+    talk.will(text(words), text("42."))
+    events = talk.do("2 * 21?")
+    assert (only(Result, events).text, only(Answer, events).text) == ("42", "42.")
+
+
+DEEP = f'{{"expression": {"[" * 3000}{"]" * 3000}}}'
+
+
+@pytest.mark.parametrize(
+    ("called", "problem"),
+    [
+        (reply((None, "{}", "id0000000")), prompts.NO_NAME),
+        (reply(("", "{}", "id0000000")), prompts.NO_NAME),
+        (reply(("calculate", DEEP, "id0000000")), prompts.NOT_JSON),
+        (reply(("calculate", DEEP.replace("[" * 2900, "").replace("]" * 2900, ""), "x")), "JSON"),
+        (text("[TOOL_CALLS]calculate[ARGS]{oops"), prompts.NOT_JSON),
+        (text("[TOOL_CALLS][1]"), prompts.NOT_JSON),
+    ],
+)
+def test_a_call_that_makes_no_sense_goes_back_to_the_model(
+    talk: Talk, called: Any, problem: str
+) -> None:
+    talk.will(called, text("Sorry."))
+    events = talk.do("2 * 21?")
+    assert only(Answer, events) == Answer("Sorry.", "mistral-small-latest")
+    assert problem in str(talk.sent()[-1][-1]["content"])
+
+
+@pytest.mark.parametrize("replies", [[1] * 12, [12], [2, 2]])
+def test_the_same_call_again_and_again_ends_the_run(talk: Talk, replies: list[int]) -> None:
+    for number in replies:
+        talk.will(reply(*[("calculate", '{"expression": "1 + 1"}', "id0000000")] * number))
+    events = talk.do("Go.", max_steps=0)
+    assert only(Answer, events).text.startswith("The model made the same call")
+    assert len([event for event in events if isinstance(event, Result)]) <= 3
+    talk.server.replies.clear()
+    talk.will(reply(("calculate", '{"expression": "1 + 1"}', "id0000000")), text("2."))
+    assert only(Answer, talk.do("Once more.")).text == "2."
+
+
 @pytest.mark.parametrize("args", [None, {"path": 1}, {"path": "a.md"}, {}, ["a"], "a"])
 def test_arguments_that_do_not_fit_leave_the_call_waiting(
     talk: Talk, workspace: Path, args: Any
 ) -> None:
-    talk.will(reply(writes("a.md", "sameid000")), "Done.")
+    talk.will(reply(writes("a.md", "sameid000")), text("Done."))
     call = only(Approval, talk.do("Write it."))
     assert "do not fit" in only(Notice, talk.do([Decision(call.id, "edit", "", args)])).text
     assert pending(memory.events(talk.settings.memory, talk.chat)) == talk.waiting() == [call]
