@@ -1,4 +1,4 @@
-"""Which calls send a web address that nobody named: it could carry private data out."""
+"""Which calls send a web address that the user did not name: it could carry data out."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_only_a_browser_has_a_new_conversation(tmp_path: Path) -> None:
     assert not memory.is_owner(tmp_path, memory.new_id(), memory.PROGRAMS)
 
 
-def test_a_call_gets_one_decision_whoever_is_first(tmp_path: Path) -> None:
+def test_a_call_gets_only_one_decision(tmp_path: Path) -> None:
     for chat in ("one", "two"):
         assert memory.decide(tmp_path, chat, Decision("a", "approve"))
     assert not memory.decide(tmp_path, "one", Decision("a", "refuse"))
