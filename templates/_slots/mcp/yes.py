@@ -7,31 +7,31 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
+import sys
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dotenv import dotenv_values
 from langchain_core.tools import BaseTool, ToolException
 
+from agent import mcp_json
 from agent.addresses import sends_out
+from agent.mcp_json import NotStarted, without_secrets
 from agent.settings import ROOT, SETTINGS
 from agent.tools import ToolError, asks_first, collect
-from plumbing.settings import ENV_FILE
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SHAPE = '{"mcpServers": {"a name": {"command": "..."} or {"url": "..."}}}'
 MAX_CHARS = 300  # of a server's own error message
-SECRET_CHARS = 6  # hiding a shorter value would damage other words
-
-_secrets: set[str] = set()  # what mcp.json takes from the environment
+START_SECONDS = 60.0  # the first `npx` or `uvx` downloads a package; MCP_START_SECONDS changes it
+STARTING = "MCP server %s is still starting (at most %g seconds)"
+NOISE = "An MCP server prints lines that are no messages: they are left out"
+SLOW = 3  # seconds after which a start is announced
 
 
 @dataclass(frozen=True)
@@ -62,85 +62,60 @@ class McpTool(BaseTool):
 
 
 @cache
-def toolbox() -> tuple[list[BaseTool], tuple[str, ...]]:
-    """The tools, and one line for each server that failed."""
-    found = connect(ROOT / (_variable("MCP_FILE") or "mcp.json"))
-    return [*collect(), *found.tools], found.problems
+def servers() -> tuple[list[Server], tuple[str, ...]]:
+    """All servers, which start in the background, and a line for each wrong entry."""
+    given = mcp_json.variable("MCP_START_SECONDS") or START_SECONDS
+    try:
+        seconds = float(given)
+    except ValueError:
+        sys.exit(
+            f"MCP_START_SECONDS is no number: {given}\nFix: write the seconds into .env, as 90"
+        )
+    connections, problems = mcp_json.connections(
+        ROOT / (mcp_json.variable("MCP_FILE") or "mcp.json")
+    )
+    return _start(connections, seconds, SETTINGS.tool_seconds), tuple(problems)
+
+
+def toolbox(wait: bool = False) -> tuple[list[BaseTool], tuple[str, ...]]:
+    """The tools, and one line for each server that failed, or is still starting.
+
+    `wait` until none is starting any more; the page works meanwhile with the tools that are ready.
+    """
+    found, problems = servers()
+    mcp = _connected(found, wait)
+    return [*collect(), *mcp.tools], (*problems, *mcp.problems)
 
 
 def connect(
-    file: Path, seconds: float = 15, call_seconds: float = SETTINGS.tool_seconds
+    file: Path, seconds: float = START_SECONDS, call_seconds: float = SETTINGS.tool_seconds
 ) -> Connected:
     """Start the servers in mcp.json, all in parallel, and collect their tools.
 
     A server that is not ready after `seconds` is left out; a call may take `call_seconds`.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig")) if file.exists() else {}
-        entries = dict(content["mcpServers"]) if content != {} else {}
-    except (ValueError, KeyError, TypeError) as error:  # also invalid JSON, or not UTF-8
-        problem = f"{file.name} could not be read ({error!r}).\nFix: write it as {SHAPE}"
-        return Connected(problems=(problem,))
-    servers, problems = list[Server](), list[str]()
-    for name, entry in entries.items():
-        try:
-            connection = _connection(_filled_in(entry), file.parent)
-            servers.append(Server(name, connection, seconds, call_seconds))
-        except NotStarted as error:
-            problems.append(f"MCP server {name} {error}")
-    starts = [server.open() for server in servers]
-    outcomes = _run_async(_gather(starts)) if starts else []
-    problems += [str(outcome) for outcome in outcomes if outcome]
-    tools = [McpTool.of(server, each) for server in servers for each in server.tools.values()]
+    connections, problems = mcp_json.connections(file)
+    found = _connected(_start(connections, seconds, call_seconds), wait=True)
+    return Connected(found.tools, (*problems, *found.problems))
+
+
+def _start(
+    connections: Mapping[str, dict[str, Any]], seconds: float, call_seconds: float
+) -> list[Server]:
+    servers = [Server(name, each, seconds, call_seconds) for name, each in connections.items()]
+    for server in servers:
+        asyncio.run_coroutine_threadsafe(server.open(), _loop())
+    return servers
+
+
+def _connected(servers: Iterable[Server], wait: bool) -> Connected:
+    tools, problems = list[BaseTool](), list[str]()
+    for server in servers:
+        if wait:
+            server.tried.wait()
+        tools += server.offered
+        problems += [server.problem] if server.problem else []
     return Connected(tuple(tools), tuple(problems))
-
-
-class NotStarted(Exception):
-    """The reason why a server did not start, with its fix."""
-
-    def __init__(self, why: str, fix: str = "correct it in mcp.json") -> None:
-        super().__init__(f"did not start: {why}.\nFix: {fix}")
-
-
-def _connection(entry: Any, folder: Path) -> dict[str, Any]:
-    """A server's entry in mcp.json as langchain-mcp-adapters wants it. Raises NotStarted."""
-    if not isinstance(entry, dict) or ("command" in entry) == ("url" in entry):
-        raise NotStarted("it needs either a command or a url")
-    if "command" in entry:  # it gets PATH, HOME and the like besides `env`, and none of our keys
-        options = {key: entry[key] for key in ("command", "env") if key in entry}
-        return {"transport": "stdio", "args": entry.get("args", []), "cwd": folder, **options}
-    transport = "sse" if entry.get("type") == "sse" else "http"  # sse: the older protocol
-    return {"transport": transport, "url": entry["url"], "headers": entry.get("headers", {})}
-
-
-def _filled_in(value: Any) -> Any:
-    """Replace each ${NAME} by the value in the environment, or in .env. Raises NotStarted."""
-    if isinstance(value, dict):
-        return {key: _filled_in(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_filled_in(each) for each in value]
-    return re.sub(r"\$\{(\w+)\}", _look_up, value) if isinstance(value, str) else value
-
-
-def _look_up(placeholder: re.Match[str]) -> str:
-    name = placeholder[1]
-    if not (found := _variable(name)):
-        raise NotStarted(f"{name} is not set", f"echo {name}=... >> .env")
-    if len(found) >= SECRET_CHARS:
-        _secrets.add(found)
-    return found
-
-
-def _hidden(text: str) -> str:
-    """A server's text without those values."""
-    for secret in _secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def _variable(name: str) -> str:
-    """The value of a variable in the environment, or in .env; "" if there is none."""
-    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
 
 
 # A server: its session stays open in its own asyncio task
@@ -154,18 +129,32 @@ class Server:
     connection: dict[str, Any]
     seconds: float
     call_seconds: float
+    problem: str = ""  # why its tools are missing
+    offered: tuple[BaseTool, ...] = ()
+    tried: threading.Event = field(default_factory=threading.Event)  # the first start is over
     tools: dict[str, Any] = field(default_factory=dict)  # by their names; empty: not running
     session: asyncio.Task[None] | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.problem = STARTING % (self.name, self.seconds) + ".\nFix: wait, or give the task again"
 
     async def open(self) -> str:
         """Start it and get its tools, if it is not running; returns the problem, or ""."""
         async with self.opening:
             if self.tools:
                 return ""
-            ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            ready: asyncio.Future[str] = loop.create_future()
             self.session = asyncio.create_task(self.run(ready))
-            return await ready
+            slow = loop.call_later(SLOW, log.warning, STARTING, self.name, self.seconds)
+            self.problem = await ready
+            slow.cancel()
+            if slow.when() < loop.time() and not self.problem:
+                log.warning("MCP server %s is ready", self.name)
+            self.offered = self.offered or tuple(McpTool.of(self, it) for it in self.tools.values())
+            self.tried.set()
+            return self.problem
 
     async def run(self, ready: asyncio.Future[str]) -> None:
         """Keep a session open until the task is cancelled: it must end in the same task."""
@@ -199,7 +188,7 @@ class Server:
             error = error.exceptions[0]
         if isinstance(error, TimeoutError):
             return f"it was not ready after {self.seconds:g} seconds"
-        return re.sub(r"\?\S*", "", _hidden(str(error)) or type(error).__name__)[:MAX_CHARS]
+        return re.sub(r"\?\S*", "", without_secrets(str(error)) or type(error).__name__)[:MAX_CHARS]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """The tool's result as text. Raises ToolError for every failure."""
@@ -220,9 +209,9 @@ class Server:
             # When the server has ended, the SDK ends the session, but the call would wait forever.
             await asyncio.wait([call, self.session], return_when=asyncio.FIRST_COMPLETED)
             if call.done():
-                return _hidden(_text(*call.result()))
+                return without_secrets(_text(*call.result()))
         except ToolException as error:
-            raise ToolError(_hidden(str(error))) from None
+            raise ToolError(without_secrets(str(error))) from None
         except Exception as error:
             log.warning("MCP server %s: %r", self.name, error)
         finally:
@@ -243,6 +232,21 @@ def _text(parts: Iterable[Any], artifact: Any) -> str:
     return "\n".join(texts) or "Done; the result is empty."
 
 
+class Noise(logging.Filter):
+    """One line, without a traceback, for all that servers print besides messages."""
+
+    seen = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "parse JSONRPC" not in record.getMessage():
+            return True
+        first, self.seen = not self.seen, True
+        record.msg, record.args, record.exc_info = NOISE, (), None
+        return first
+
+
+logging.getLogger("mcp.client.stdio").addFilter(Noise())
+
 # The event loop of all servers: MCP is asynchronous, the agent is not
 
 
@@ -255,7 +259,3 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def _run_async(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(work, _loop()).result()
-
-
-async def _gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    return await asyncio.gather(*work)

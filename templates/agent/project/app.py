@@ -210,7 +210,7 @@ def warm_up() -> None:
     """Load LangChain, and the tools in the background."""
     from agent.toolbox import toolbox
 
-    for problem in toolbox()[1]:
+    for problem in toolbox(wait=True)[1]:
         print(problem, flush=True)
     _runner().waiting("none")  # builds the graph
 

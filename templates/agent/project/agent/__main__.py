@@ -138,7 +138,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the model, the address, the tools, and the number of conversations."""
     from agent.toolbox import toolbox
 
-    tools, problems = toolbox()
+    tools, problems = toolbox(wait=True)
     about: dict[str, Any] = {
         "provider": SETTINGS.provider,
         "chat_model": SETTINGS.chat,
@@ -163,8 +163,9 @@ def status(as_json: AsJson = False) -> None:
 
 def _run(chat: str, request: Task | Sequence[Decision], as_json: bool, **more: Any) -> None:
     """Print a run as it happens; on a terminal, ask for approval of each waiting call."""
-    from agent import offline, runner  # slow to import; `status` and `chats` do not need them
+    from agent import offline, runner, toolbox  # slow to import; `chats` does not need them
 
+    toolbox.toolbox(wait=True)
     _print(runner.run(chat, request, **more), as_json)
     while asked := pending(memory.events(SETTINGS.memory, chat)):
         if as_json or not sys.stdin.isatty():

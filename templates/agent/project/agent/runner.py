@@ -104,9 +104,10 @@ def is_busy(chat: str) -> bool:
 def _work(this: Run, chat: str, request: Request) -> None:
     CURRENT_RUN.set(this)
     try:
+        prepare: Any = _start if isinstance(request, Task) else _resume
+        toolbox(wait=prepare is _resume)  # an approved call may need the tool of a slow server
         graph = _graph(this.settings)
         try:
-            prepare: Any = _start if isinstance(request, Task) else _resume
             if state := prepare(this, chat, graph, request):
                 _finish(this, chat, graph.invoke(state, _config(chat), durability="exit"))
         except Ended as ended:
@@ -152,10 +153,8 @@ def _resume(
     for decision in decisions:
         call = asked[decision.id].value if decision.id in asked else {}
         problem = misfit(decision, tools.get(call["name"])) if call else prompts.NOT_WAITING
-        if not problem and not memory.decide(this.settings.memory, chat, decision):
-            problem = prompts.NOT_WAITING
-        if problem:
-            this.queue.put(Notice(problem))
+        if problem or not memory.decide(this.settings.memory, chat, decision):
+            this.queue.put(Notice(problem or prompts.NOT_WAITING))
             continue
         this.queue.put(decision)
         answers[asked[decision.id].id] = as_langchain(decision, call["name"])
@@ -232,8 +231,13 @@ def _approval(value: dict[str, Any]) -> Approval:
     return Approval(value["tool_call_id"], value["name"], value["args"])
 
 
-@cache
 def _graph(settings: Settings) -> Graph:
+    """The graph with the tools that are ready now."""
+    return _build(settings, tuple(tool.name for tool in toolbox()[0]))
+
+
+@cache
+def _build(settings: Settings, names: tuple[str, ...]) -> Graph:  # built again for other names
     model = llm.chat_model(settings)
     shorten = SummarizationMiddleware(
         model,

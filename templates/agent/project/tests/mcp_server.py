@@ -9,6 +9,9 @@ if "crash" in sys.argv:
 if "hang" in sys.argv:
     sys.exit(bool(sys.stdin.read()))  # only when stdin is closed: it never answers
 
+if "loud" in sys.argv:
+    print("Starting…\n{}\nready", flush=True)
+
 from mcp.server.fastmcp import FastMCP, Image
 from mcp.types import EmbeddedResource, TextResourceContents, ToolAnnotations
 from pydantic import AnyUrl
