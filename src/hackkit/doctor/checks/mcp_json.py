@@ -41,7 +41,7 @@ def _servers(file: Path) -> dict[str, Any]:
     content = content.get("mcp", content) if isinstance(content, dict) else None
     found = content if isinstance(content, dict) else {}
     groups = [found[key] for key in ("mcpServers", "servers") if key in found]
-    if content != {} and not groups or not all(isinstance(each, dict) for each in groups):
+    if (content != {} and not groups) or not all(isinstance(each, dict) for each in groups):
         raise ValueError("it names no servers")
     return {name: entry for group in groups for name, entry in group.items()}
 
