@@ -57,6 +57,7 @@ class Result:
     ok: bool
     seconds: float
     agent: str = ""
+    images: tuple[str, ...] = ()  # JPEG, as data URLs
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,7 @@ def as_dict(event: Event) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Event:
     """The event from which `as_dict` made these values."""
     rest = {name: value for name, value in values.items() if name != "type"}
-    if "files" in rest:
-        rest["files"] = tuple(rest["files"])
+    rest |= {name: tuple(rest[name]) for name in ("files", "images") if name in rest}
     event: Event = KINDS[values["type"]](**rest)
     return event
 

@@ -184,32 +184,39 @@ def _tool_calls(agent: str) -> AgentMiddleware[Any, Any]:
         if id not in started:  # after an approval inside it, a specialist's call starts again
             run.emit(Call(id, name, call["args"], agent))
         begin = time.monotonic()
-        text, ok = _call(request, handler, run)
+        text, ok, images = _call(request, handler, run)
         text = _shown(text, run)
-        result = Result(id, name, text, ok, time.monotonic() - begin, agent)
+        result = Result(id, name, text, ok, time.monotonic() - begin, agent, images)
         run.results[id] = result
         run.emit(result)
         status: Any = "success" if ok else "error"
-        return ToolMessage(prompts.marked(name, text), tool_call_id=id, name=name, status=status)
+        content: list[Any] = [{"type": "text", "text": prompts.marked(name, text)}]
+        if run.settings.provider == "mistral":  # whose models see images
+            content += [{"type": "image_url", "image_url": {"url": url}} for url in images]
+        answer = content if content[1:] else content[0]["text"]
+        return ToolMessage(answer, tool_call_id=id, name=name, status=status)
 
     return call_tool
 
 
-def _call(request: ToolCallRequest, handler: CallTool, run: Run) -> tuple[str, bool]:
-    """A tool's result as text, and whether it worked. An exception becomes a text, too."""
+def _call(
+    request: ToolCallRequest, handler: CallTool, run: Run
+) -> tuple[str, bool, tuple[str, ...]]:
+    """A tool's result as text, whether it worked, and images. An exception becomes a text, too."""
     patient = request.tool and (request.tool.metadata or {}).get("patient")
     seconds = float("inf") if patient else run.settings.tool_seconds
     try:
         message = run.cancellable(partial(handler, request), seconds)
-        return message.text, message.status != "error"
+        images = message.artifact if isinstance(message.artifact, tuple) else ()
+        return message.text, message.status != "error", images
     except (GraphBubbleUp, Ended):
         raise
     except (ToolError, TooSlow) as error:
-        return str(error), False
+        return str(error), False, ()
     except Exception as error:  # its message may contain anything: the model reads only the type
         cause = retries.without_keys(traceback.format_exc(), run.settings)
         log.warning("%s failed: %s", request.tool_call["name"], cause)
-        return prompts.TOOL_FAILED.format(kind=type(error).__name__), False
+        return prompts.TOOL_FAILED.format(kind=type(error).__name__), False, ()
 
 
 def _shown(text: str, run: Run) -> str:

@@ -15,8 +15,10 @@ import pytest
 from conftest import Talk, only
 from mistral_server import calls, text
 
+from agent import memory, runner
 from agent import toolbox as mcp
 from agent.events import Notice, Result
+from agent.timeline import render
 from agent.tools import ToolError, needs_approval
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
@@ -98,8 +100,29 @@ def test_a_tool_that_is_not_marked_read_only_asks_first(found: mcp.Connected) ->
     assert call(found, "one_keep", config="this") == "kept this"  # no argument is lost
 
 
-def test_a_part_that_is_not_text_becomes_a_note(found: mcp.Connected) -> None:
+def test_a_part_that_cannot_be_shown_becomes_a_note(found: mcp.Connected) -> None:
     assert call(found, "one_files_list") == "[not shown: image]\na note\nwords"
+    with pytest.raises(ToolError, match="audio"):
+        call(found, "one_sound")
+    assert call(found, "one_add", a=1) == "2"  # it is still there
+
+
+def test_a_link_to_a_resource_is_followed(found: mcp.Connected) -> None:
+    assert call(found, "one_link") == "note://text\nThe kettle boils.\nnote://gone"
+
+
+def test_an_image_is_shown_to_the_user_and_given_to_a_model_that_sees(
+    talk: Talk, found: mcp.Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "toolbox", lambda wait=False: (list(found.tools), ()))
+    talk.will(calls(("one_chart", {})), text("It is red."))
+    events = talk.do("Draw a chart.")
+    result = only(Result, events)
+    assert result.text == "[an image]"
+    text_part, image = talk.sent()[-1][-1]["content"]
+    assert image["image_url"]["url"] == result.images[0]
+    assert '<img src="data:image/jpeg;base64,' in render(events)
+    assert memory.events(talk.settings.memory, talk.chat)[-3:-2] == [result]
 
 
 @pytest.mark.parametrize("tool", ["one_fail", "web_fail"])
