@@ -236,6 +236,50 @@ def test_each_browser_has_its_own_conversations(offline: App, look: Look) -> Non
     expect(one.answers).to_have_count(0)
 
 
+def test_a_card_in_a_second_page_decides_on_no_other_call(mortal: App, browser: Browser) -> None:
+    one = Visit.begin(browser, mortal)
+    give(one, 'Write "First." to first.md.')
+    approval(one)
+    other = one.page.context.new_page()
+    other.goto(mortal.url)
+    other.get_by_role("tab", name="Conversations").click()
+    other.locator("#past label").click()
+    expect(other.locator("#approval").first).to_contain_text("wants to run write_file")
+    one.page.locator("#refuse").click()
+    done(one, "you rejected it")
+    give(one, 'Write "Second." to second.md.')
+    approval(one)
+    other.get_by_label("text", exact=True).fill("Edited.")
+    other.locator("#approve").click()
+    expect(other.get_by_label("path", exact=True)).to_have_value("second.md", timeout=30_000)
+    expect(other.get_by_label("text", exact=True)).to_have_value("Second.")
+    files = mortal.folder / "workspace"
+    assert not [name for name in ("first.md", "second.md") if (files / name).exists()]
+    other.locator("#approve").click()
+    expect(other.locator("#approval").first).to_be_hidden(timeout=30_000)
+    assert (files / "second.md").read_text("utf-8") == "Second."
+    assert not (files / "first.md").exists()
+    one.page.context.close()
+
+
+def test_a_dropped_page_is_downloaded_and_never_opened(
+    offline: App, look: Look, tmp_path: Path
+) -> None:
+    evil = "<p>Hello</p><script>document.title = 'owned'</script>"
+    (tmp_path / "evil.html").write_text(evil, encoding="utf-8")
+    visit = look(offline)
+    drop(visit, tmp_path / "evil.html")
+    give(visit, "Read it.")
+    done(visit, "Hello")
+    open_file(visit, "uploads/evil.html")
+    with visit.page.expect_download() as download:
+        visit.page.get_by_role("button", name="Download").click()
+    with visit.page.expect_download() as again:  # also at its own address
+        visit.page.evaluate("url => { location = url }", download.value.url)
+    assert again.value.path().read_text("utf-8") == evil
+    assert visit.page.title() == "Agent at work"
+
+
 def test_what_waits_is_still_there_after_a_power_cut(mortal: App, browser: Browser) -> None:
     visit = Visit.begin(browser, mortal)
     give(visit, WRITES)

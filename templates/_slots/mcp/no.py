@@ -7,6 +7,6 @@ from langchain_core.tools import BaseTool
 from agent.tools import collect
 
 
-def toolbox() -> tuple[list[BaseTool], tuple[str, ...]]:
+def toolbox(wait: bool = False) -> tuple[list[BaseTool], tuple[str, ...]]:
     """The tools, and one line for each that is missing."""
     return collect(), ()

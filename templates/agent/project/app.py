@@ -6,19 +6,19 @@ import html
 import json
 import logging
 import os
-import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio sends no usage data
 
 import gradio as gr
 
-from agent import memory, prompts, ui
+from agent import downloads, memory, prompts, ui
 from agent.events import Answer, Decision, Draft, Event, Notice, Task, as_dict, last, pending
+from agent.memory import PROGRAMS
 from agent.settings import ROOT, SETTINGS
 from plumbing.page import catch_signals, wait_for_shutdown
 
@@ -41,6 +41,7 @@ def _events(chat: str) -> list[Event]:
 
 def do(message: Mapping[str, Any], chat: str, visitor: str) -> Iterator[State]:
     """Do a task, and show every step as it happens."""
+    _check(chat, visitor)
     files = tuple(str(file) for file in message.get("files") or ())
     task = Task((message.get("text") or "").strip(), files)
     yield from follow_run(chat, _runner().run(chat, task, owner=visitor))
@@ -48,33 +49,32 @@ def do(message: Mapping[str, Any], chat: str, visitor: str) -> Iterator[State]:
 
 def do_example(data: gr.SelectData, chat: str, visitor: str) -> Iterator[State]:
     """Do one of the example tasks."""
-    yield from do(data.value, chat, visitor)
+    yield from do({"text": data.value["text"]}, chat, visitor)  # only a text: no path of a file
 
 
-def decide(choice: str, reason: str, chat: str, *fields: str) -> Iterator[State]:
-    """Approve the waiting call with the arguments on the card, or reject it, and continue."""
+def decide(
+    choice: str, chat: str, visitor: str, call: str, reason: str, *fields: str
+) -> Iterator[State]:
+    """Approve the call on the card with the arguments there, or reject it, and continue."""
+    _check(chat, visitor)
     events = _events(chat)
-    waits = pending(events)
+    shown = [each for each in pending(events) if each.id == call]
     try:
-        decisions = [_decision(waits[0], choice, reason, fields)] if waits else []
-    except ValueError as error:
+        decisions = [ui.decision(each, choice, reason, fields) for each in shown]
+    except (ValueError, RecursionError) as error:
         gr.Warning(f"This is not valid JSON: {error}")
-        decisions = []
-    if decisions:
-        yield from follow_run(chat, _runner().run(chat, decisions))
     else:
-        yield ui.page_state(events)
+        if decisions:
+            yield from follow_run(chat, _runner().run(chat, decisions))
+            return
+        gr.Warning(prompts.NOT_WAITING)
+    yield ui.page_state(events, _runner().is_busy(chat))
 
 
-def _decision(call: Any, choice: str, reason: str, fields: Sequence[str]) -> Decision:
-    """The decision with the arguments on the card. Raises ValueError."""
-    args = dict(call.args)
-    for (name, before), text in zip(call.args.items(), fields, strict=False):
-        if text != ui.as_text(before):
-            args[name] = text if isinstance(before, str) else json.loads(text)
-    if choice == "approve" and args != dict(call.args):
-        return Decision(call.id, "edit", reason.strip(), args)
-    return Decision(call.id, choice, reason.strip())
+def _check(chat: str, owner: str) -> None:
+    """Raise an error if the conversation is not this owner's."""
+    if not memory.is_owner(SETTINGS.memory, chat, owner):
+        raise gr.Error(prompts.NOT_YOURS, print_exception=False)
 
 
 def follow_run(chat: str, run: Iterator[Event]) -> Iterator[State]:
@@ -100,8 +100,9 @@ def follow_run(chat: str, run: Iterator[Event]) -> Iterator[State]:
         yield ui.page_state(shown, _runner().is_busy(chat))
 
 
-def stop(chat: str) -> None:
+def stop(chat: str, visitor: str) -> None:
     """Stop the run of this conversation."""
+    _check(chat, visitor)
     _runner().stop(chat)
 
 
@@ -110,47 +111,42 @@ def stop(chat: str) -> None:
 
 def load_page(visitor: str) -> State:
     """The start of a page: an id for this browser, a new conversation, the lists."""
-    visitor = visitor or secrets.token_hex(8)
-    return visitor, memory.new_id(), past_chats(visitor), *files(), *ui.page_state([])
-
-
-def files() -> State:
-    """The list of the workspace's files, with none selected."""
-    from agent.sandbox import list_paths
-
-    return gr.update(choices=list_paths(), value=None), ui.NO_FILE, gr.update(visible=False)
+    visitor = visitor if memory.is_visitor(visitor) else memory.new_visitor()
+    return visitor, memory.new_id(), past_chats(visitor), *downloads.files(), *ui.page_state([])
 
 
 def past_chats(visitor: str) -> ui.Update:
     """The list of this browser's conversations."""
-    known = memory.chats(SETTINGS.memory, visitor)
+    known = memory.chats_of(SETTINGS.memory, visitor)
     times = [time.strftime("%d %b, %H:%M", time.localtime(chat.changed)) for chat in known]
     rows = [(f"{when}  {chat.title}", chat.id) for when, chat in zip(times, known, strict=True)]
     return gr.update(choices=rows, value=None)
 
 
-def reopen(chat: str | None, current: str) -> State:
+def reopen(chat: str | None, current: str, visitor: str) -> State:
     """Continue a conversation where it stopped, also with a call that waits for approval."""
-    _leave(current)
     chat = chat or current
+    _check(chat, visitor)
+    _leave(current, visitor)
     return chat, *ui.page_state(_events(chat))
 
 
 def new_chat(chat: str, visitor: str) -> State:
     """Leave this conversation, and start a new one."""
-    _leave(chat)
+    _leave(chat, visitor)
     return past_chats(visitor), memory.new_id(), *ui.page_state([])
 
 
 def delete_chat(chat: str, visitor: str) -> State:
     """Delete this conversation permanently, and start a new one."""
-    _leave(chat)
+    _leave(chat, visitor)
     memory.delete(SETTINGS.memory, chat)
     return new_chat(chat, visitor)
 
 
-def _leave(chat: str) -> None:
+def _leave(chat: str, visitor: str) -> None:
     """Stop a conversation's run, and wait until its last events are saved."""
+    _check(chat, visitor)
     runner = _runner()
     if runner.stop(chat):
         _abandoned.add(chat)
@@ -164,23 +160,25 @@ def _leave(chat: str) -> None:
 
 def ask(task: str) -> dict[str, Any]:
     """Do a task in a new conversation: answer, steps, calls that wait for approval."""
-    return go_on(memory.new_id(), task)
+    return _summary(chat := memory.new_id(), _runner().run(chat, Task(task), owner=PROGRAMS))
 
 
 def follow(task: str) -> Iterator[dict[str, Any]]:
     """Do a task in a new conversation, and yield each step as it happens."""
-    for event in _runner().run(memory.new_id(), Task(task)):
+    for event in _runner().run(memory.new_id(), Task(task), owner=PROGRAMS):
         if not isinstance(event, Draft):
             yield _plain(event)
 
 
 def go_on(chat: str, task: str) -> dict[str, Any]:
-    """Do a task in an existing conversation."""
+    """Do a task in a conversation that `ask` started."""
+    _check(chat, PROGRAMS)
     return _summary(chat, _runner().run(chat, Task(task)))
 
 
 def answer(chat: str, call: str, choice: str, reason: str, args: str) -> dict[str, Any]:
     """Decide on a waiting call: approve, edit (with args as JSON) or refuse."""
+    _check(chat, PROGRAMS)
     try:
         edited = json.loads(args) if args else None
     except ValueError as error:
@@ -212,7 +210,7 @@ def warm_up() -> None:
     """Load LangChain, and the tools in the background."""
     from agent.toolbox import toolbox
 
-    for problem in toolbox()[1]:
+    for problem in toolbox(wait=True)[1]:
         print(problem, flush=True)
     _runner().waiting("none")  # builds the graph
 
@@ -230,7 +228,6 @@ def main() -> None:
             theme=ui.THEME,
             css_paths=ROOT / "style.css",
             footer_links=[],
-            allowed_paths=[str(SETTINGS.workspace)],
             max_file_size=f"{SETTINGS.max_file_mb}mb",
             prevent_thread_lock=True,
             quiet=True,

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from agent.events import (
     Usage,
     as_dict,
     last,
+    pending,
 )
 from agent.settings import SETTINGS
 from agent.timeline import counter, to_html
@@ -38,6 +40,7 @@ screen = Console(markup=False, highlight=False, soft_wrap=True)
 notes = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 WAITS = 3  # the exit code when a call waits for approval
+Named = Annotated[str, typer.Argument(metavar="[CALL]", help="Its name, if several calls wait.")]
 Chat = Annotated[str, typer.Argument(metavar="CHAT", help="A conversation's name; see `chats`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -64,39 +67,43 @@ def do_task(
 @app.command()
 def approve(
     chat: Chat,
+    call: Named = "",
     args: Annotated[str, typer.Option(help="Other arguments for the call, as JSON.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Approve the waiting calls of a conversation, and continue."""
+    """Approve a waiting call of a conversation, and continue."""
     try:
         edited = json.loads(args) if args else None
     except ValueError as error:
         raise typer.BadParameter(f"--args is not JSON: {error}") from None
-    choice = "approve" if edited is None else "edit"
-    _run(chat, [Decision(call.id, choice, args=edited) for call in _waiting(chat)], as_json)
+    choice = "edit" if args else "approve"
+    _run(chat, [Decision(_waiting(chat, call), choice, args=edited)], as_json)
 
 
 @app.command()
 def refuse(
     chat: Chat,
+    call: Named = "",
     reason: Annotated[str, typer.Option(help="Why; the model reads it.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Reject the waiting calls of a conversation, and continue."""
-    _run(chat, [Decision(call.id, "refuse", reason) for call in _waiting(chat)], as_json)
+    """Reject a waiting call of a conversation, and continue."""
+    _run(chat, [Decision(_waiting(chat, call), "refuse", reason)], as_json)
 
 
 @app.command()
 def chats(as_json: AsJson = False) -> None:
     """List the conversations, the latest first."""
-    known = memory.chats(SETTINGS.memory)
+    known, waiting = memory.chats(SETTINGS.memory), memory.waiting(SETTINGS.memory)
+    waits = {chat: [call.tool for call in calls] for chat, calls in waiting.items()}
     if as_json:
-        rows = [{"chat": c.id, "title": c.title, "changed": c.changed} for c in known]
+        rows = [asdict(each) | {"chat": each.id, "waits": waits.get(each.id, [])} for each in known]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     for each in known:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.changed))
-        screen.print(f"{each.id}  {when}  {each.title}")
+        mark = f"  (waits for approval: {', '.join(waits[each.id])})" if each.id in waits else ""
+        screen.print(f"{each.id}  {when}  {each.title}{mark}")
     if not known:
         notes.print('None yet. Start one: uv run python -m agent "What is 2 * 21?"')
 
@@ -131,7 +138,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the model, the address, the tools, and the number of conversations."""
     from agent.toolbox import toolbox
 
-    tools, problems = toolbox()
+    tools, problems = toolbox(wait=True)
     about: dict[str, Any] = {
         "provider": SETTINGS.provider,
         "chat_model": SETTINGS.chat,
@@ -141,45 +148,45 @@ def status(as_json: AsJson = False) -> None:
         "tools": [tool.name for tool in tools],
         "problems": list(problems),
         "chats": len(memory.chats(SETTINGS.memory)),
+        "waiting": list(memory.waiting(SETTINGS.memory)),
     }
     if as_json:
         print(json.dumps(about, ensure_ascii=False, indent=2))
         return
     port = SETTINGS.port or "7860, or the next free one"
-    screen.print(
-        f"Model    {SETTINGS.chat or prompts.OFFLINE}\nAddress  {SETTINGS.host}, port {port}"
-    )
-    screen.print(f"Tools    {', '.join(about['tools'])}\nChats    {about['chats']}")
-    for problem in problems:
-        screen.print(f"Missing  {problem}")
+    lines = [f"Model    {SETTINGS.chat or prompts.OFFLINE}"]
+    lines += [f"Address  {SETTINGS.host}, port {port}"]
+    lines += [f"Tools    {', '.join(about['tools'])}", f"Chats    {about['chats']}"]
+    lines += [f"Waits    uv run python -m agent approve {chat}" for chat in about["waiting"]]
+    screen.print("\n".join([*lines, *(f"Missing  {problem}" for problem in problems)]))
 
 
 def _run(chat: str, request: Task | Sequence[Decision], as_json: bool, **more: Any) -> None:
     """Print a run as it happens; on a terminal, ask for approval of each waiting call."""
-    from agent import offline, runner  # slow to import; `status` and `chats` do not need them
+    from agent import offline, runner, toolbox  # slow to import; `chats` does not need them
 
-    while asked := _print(runner.run(chat, request, **more), as_json):
+    toolbox.toolbox(wait=True)
+    _print(runner.run(chat, request, **more), as_json)
+    while asked := pending(memory.events(SETTINGS.memory, chat)):
         if as_json or not sys.stdin.isatty():
-            notes.print(
-                f"A call waits for approval.\nFix: uv run python -m agent approve {chat}  "
-                f"(or: refuse {chat} --reason …; or --yes to approve everything)"
-            )
+            fix = f"uv run python -m agent approve {chat} {asked[0].id}  (or: refuse …, or --yes)"
+            notes.print(f"A call waits for approval.\nFix: {fix}")
             raise typer.Exit(WAITS)
-        request = [_ask(call) for call in asked]
-    answer = last(Answer, _events(chat))
-    if answer and answer.text == offline.NO_RULE:
+        _print(runner.run(chat, [_ask(call) for call in asked], **more), as_json)
+    if (answer := last(Answer, _events(chat))) and answer.text == offline.NO_RULE:
         raise typer.Exit(1)
 
 
-def _waiting(chat: str) -> list[Approval]:
-    from agent import runner
-
-    _events(chat)
-    calls = runner.waiting(chat)
-    if not calls:
-        notes.print(f"No call waits for approval in {chat}.", style="yellow")
+def _waiting(chat: str, call: str) -> str:
+    """The id of the call to decide on: the named one, or the only one."""
+    calls = pending(_events(chat))
+    chosen = [each.id for each in calls if call in ("", each.id)]
+    if len(chosen) != 1:
+        notes.print(f"Calls that wait for approval in {chat}: {len(calls)}", style="yellow")
+        fixes = [f"{_line(it)}\nFix: uv run python -m agent approve {chat} {it.id}" for it in calls]
+        notes.print("\n".join(fixes))
         raise typer.Exit(1)
-    return calls
+    return chosen[0]
 
 
 def _ask(call: Approval) -> Decision:
@@ -189,14 +196,8 @@ def _ask(call: Approval) -> Decision:
     return Decision(call.id, "refuse", "" if reply.lower() in {"n", "no"} else reply)
 
 
-def _print(events: Iterable[Event], as_json: bool) -> list[Approval]:
-    """Print the events; return the calls that wait for approval."""
-    asked: dict[str, Approval] = {}
+def _print(events: Iterable[Event], as_json: bool) -> None:
     for event in events:
-        if isinstance(event, Approval):
-            asked[event.id] = event
-        elif isinstance(event, Decision):
-            asked.pop(event.id, None)
         if as_json and not isinstance(event, Draft):
             print(json.dumps(as_dict(event), ensure_ascii=False, default=str), flush=True)
         elif isinstance(event, Answer) and not as_json:
@@ -204,7 +205,6 @@ def _print(events: Iterable[Event], as_json: bool) -> list[Approval]:
             notes.print(" — ".join(filter(None, [event.notice, event.model])), style="dim")
         elif not as_json and (line := _line(event)):
             notes.print(line, style="dim")
-    return list(asked.values())
 
 
 def _line(event: Event) -> str:

@@ -73,22 +73,27 @@ def _image(path: Path, before: int, settings: Settings) -> str:
         raise SkippedFile(NO_VISION)
     if before == MAX_IMAGES:
         raise SkippedFile(f"was left out: a task may have at most {MAX_IMAGES} images")
+    return data_url(path)
+
+
+def data_url(file: Path | io.BytesIO) -> str:
+    """An image as a JPEG in a data URL. Raises SkippedFile."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path, formats=FORMATS) as original:
+        with Image.open(file, formats=FORMATS) as original:
             if original.width * original.height > MAX_PIXELS:
                 raise SkippedFile(f"has more than {MAX_PIXELS // 1_000_000} million pixels")
             original.thumbnail((MAX_SIDE, MAX_SIDE))
             image = ImageOps.exif_transpose(original).convert("RGBA")
         white = Image.new("RGBA", image.size, "white")  # JPEG has no transparency
-        file = io.BytesIO()
-        Image.alpha_composite(white, image).convert("RGB").save(file, "JPEG", quality=90)
+        jpeg = io.BytesIO()
+        Image.alpha_composite(white, image).convert("RGB").save(jpeg, "JPEG", quality=90)
     except SkippedFile:
         raise
     except Exception as error:  # Pillow raises many kinds for files that it cannot read
         raise SkippedFile("is damaged, or not an image") from error
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
 def _speech(path: Path, settings: Settings) -> str:

@@ -57,6 +57,7 @@ class Result:
     ok: bool
     seconds: float
     agent: str = ""
+    images: tuple[str, ...] = ()  # JPEG, as data URLs
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,7 @@ def as_dict(event: Event) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Event:
     """The event from which `as_dict` made these values."""
     rest = {name: value for name, value in values.items() if name != "type"}
-    if "files" in rest:
-        rest["files"] = tuple(rest["files"])
+    rest |= {name: tuple(rest[name]) for name in ("files", "images") if name in rest}
     event: Event = KINDS[values["type"]](**rest)
     return event
 
@@ -169,10 +169,10 @@ class Run:
 
     settings: Settings
     save: Callable[[Event], None]
+    history: Callable[[], list[Event]]  # the conversation's saved events
     yes: bool = False  # approve everything
     usage: Usage = field(default_factory=Usage)
     results: dict[str, Result] = field(default_factory=dict)
-    emitted: set[str] = field(default_factory=set)  # ids of the calls that were emitted
     notice: str = ""  # why the run continues offline
     stopped: threading.Event = field(default_factory=threading.Event)
     queue: SimpleQueue[Event | None] = field(default_factory=SimpleQueue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.events import Event, Task, as_dict, from_dict
+from agent.events import Approval, Decision, Event, Task, as_dict, from_dict, pending
 
 if TYPE_CHECKING:  # slow to import: the page is served before LangGraph is loaded
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # slow to import: the page is served before LangGraph is load
 log = logging.getLogger(__name__)
 
 WAIT = 30  # seconds to wait for another process's write
+PROGRAMS = "programs"  # the owner of what REST starts; the command line's conversations have none
 TITLE_CHARS = 70
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -49,15 +51,45 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def chats(folder: Path, owner: str | None = None) -> list[Chat]:
-    """All conversations, or those that one browser started, the latest first."""
+def new_visitor() -> str:
+    """The secret name of a browser: it owns the conversations that it starts."""
+    return secrets.token_hex(16)
+
+
+def is_visitor(name: object) -> bool:
+    """Whether this can be the name of a browser; "" and PROGRAMS, for example, cannot."""
+    return isinstance(name, str) and re.fullmatch(r"[0-9a-f]{16,32}", name) is not None
+
+
+def is_owner(folder: Path, chat: str, owner: str) -> bool:
+    """Whether a conversation is this browser's or a program's; a browser's may also be new."""
     with _database(folder) as db:
-        rows = db.execute(
-            "SELECT id, title, changed FROM chats WHERE ?1 IS NULL OR owner = ?1 "
-            "ORDER BY changed DESC",
-            (owner,),
-        )
-        return [Chat(*row) for row in rows]
+        row = db.execute("SELECT owner FROM chats WHERE id = ?", (str(chat),)).fetchone()
+    if row is None:
+        return bool(chat) and is_visitor(owner)
+    return row[0] == owner and (owner == PROGRAMS or is_visitor(owner))
+
+
+def chats(folder: Path) -> list[Chat]:
+    """All conversations, the latest first."""
+    return _chats(folder, "")
+
+
+def chats_of(folder: Path, visitor: str) -> list[Chat]:
+    """The conversations that one browser started, the latest first."""
+    return _chats(folder, "WHERE owner = ?", visitor) if is_visitor(visitor) else []
+
+
+def _chats(folder: Path, where: str, *values: str) -> list[Chat]:
+    with _database(folder) as db:
+        sql = f"SELECT id, title, changed FROM chats {where} ORDER BY changed DESC"
+        return [Chat(*row) for row in db.execute(sql, values)]
+
+
+def waiting(folder: Path) -> dict[str, list[Approval]]:
+    """The calls that wait for approval, by conversation."""
+    found = {each.id: pending(events(folder, each.id)) for each in chats(folder)}
+    return {chat: calls for chat, calls in found.items() if calls}
 
 
 def events(folder: Path, chat: str) -> list[Event]:
@@ -79,6 +111,19 @@ def add(folder: Path, chat: str, event: Event, owner: str = "") -> None:
                 (chat, owner, title.encode(errors="replace").decode(), time.time()),
             )
         db.execute("INSERT INTO steps (chat, step) VALUES (?, ?)", (chat, text))
+
+
+def decide(folder: Path, chat: str, decision: Decision) -> bool:
+    """Save a decision; False if the call has one, also of another process: it runs only once."""
+    text = json.dumps(as_dict(decision), ensure_ascii=True, default=str)
+    with _database(folder) as db:
+        added = db.execute(
+            "INSERT INTO steps (chat, step) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM steps "
+            "WHERE chat = ?1 AND json_extract(step, '$.type') = 'decision' "
+            "AND json_extract(step, '$.id') = ?3)",
+            (chat, text, decision.id),
+        )
+        return added.rowcount == 1
 
 
 def delete(folder: Path, chat: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +14,6 @@ from typing import Any
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
-    HumanInTheLoopMiddleware,
     ModelRequest,
     ModelResponse,
     ToolCallRequest,
@@ -27,23 +28,26 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
 
 from agent import llm, offline, prompts
+from agent.approvals import approval
 from agent.events import (
     CURRENT_RUN,
+    Approval,
     Call,
-    Decision,
     Draft,
     Ended,
     Notice,
     Result,
     Run,
+    Task,
     Thought,
     TooSlow,
 )
-from agent.tools import ToolError, needs_approval
+from agent.tools import ToolError
 from plumbing import retries
 
 log = logging.getLogger(__name__)
 
+MAX_REPEATS = 3  # of a call with the same arguments, in one task
 CallModel = Callable[[ModelRequest[Any]], ModelResponse[Any]]
 CallTool = Callable[[ToolCallRequest], Any]
 
@@ -56,7 +60,7 @@ def agent(
     `more`: `first` (middleware that runs before ours) and `checkpointer` (saves the conversation).
     """
     first = more.pop("first", ())
-    ours = [_approval(tools), _model_calls(name), _tool_calls(name)]
+    ours = [approval(tools), _model_calls(name), _tool_calls(name)]
     return create_agent(
         model,
         list(tools),
@@ -65,26 +69,6 @@ def agent(
         name=name or None,
         **more,
     )
-
-
-def _approval(tools: Sequence[BaseTool]) -> AgentMiddleware[Any, Any]:
-    """Interrupts a call that needs approval, before any other middleware handles it."""
-    ask: Any = {
-        "allowed_decisions": ["approve", "edit", "reject"],
-        "when": lambda _: not CURRENT_RUN.get().yes,
-    }
-    asking = {tool.name: ask for tool in tools if needs_approval(tool)}
-    return HumanInTheLoopMiddleware(asking, interrupt_mode="per_call")
-
-
-def as_langchain(decision: Decision, name: str) -> dict[str, Any]:
-    """A decision in LangChain's format; anything but approve and edit is a rejection."""
-    if decision.choice == "edit":
-        edited = {"name": name, "args": dict(decision.args or {})}
-        return {"type": "edit", "edited_action": edited}
-    if decision.choice == "approve":
-        return {"type": "approve"}
-    return {"type": "reject", **({"message": decision.reason} if decision.reason else {})}
 
 
 # The model
@@ -97,12 +81,27 @@ def _model_calls(agent: str) -> AgentMiddleware[Any, Any]:
         run.start_step()
         message = _reply(request, handler, run)
         run.add_usage(message)
+        _check_repeats(message, run)
         text = message.text.strip() if message.tool_calls else ""  # else it is the answer
         if thought := "\n\n".join(filter(None, [llm.thinking(message), text])):
             run.emit(Thought(thought, agent))
         return ModelResponse(result=[message])
 
     return call_model
+
+
+def _check_repeats(message: AIMessage, run: Run) -> None:
+    """Raise Ended if the model makes the same call more than MAX_REPEATS times in a task."""
+    made: dict[str, tuple[str, str]] = {}
+    for event in run.history():
+        if isinstance(event, Task):
+            made.clear()
+        elif isinstance(event, Call | Approval):
+            made[event.id] = (event.tool, json.dumps(event.args, sort_keys=True, default=str))
+    new = [(call["name"], json.dumps(call["args"], sort_keys=True)) for call in message.tool_calls]
+    for (name, _), times in Counter([*made.values(), *new]).items():
+        if times > MAX_REPEATS:
+            raise Ended(prompts.REPEATED.format(tool=name, times=times))
 
 
 def _reply(request: ModelRequest[Any], handler: CallModel, run: Run) -> AIMessage:
@@ -181,36 +180,43 @@ def _tool_calls(agent: str) -> AgentMiddleware[Any, Any]:
         run, call = CURRENT_RUN.get(), request.tool_call
         run.check()
         id, name = call["id"] or "", call["name"]
-        if id not in run.emitted:  # after an approval inside it, a specialist's call starts again
-            run.emitted.add(id)
+        started = (event.id for event in run.history() if isinstance(event, Call))
+        if id not in started:  # after an approval inside it, a specialist's call starts again
             run.emit(Call(id, name, call["args"], agent))
-        started = time.monotonic()
-        text, ok = _call(request, handler, run)
+        begin = time.monotonic()
+        text, ok, images = _call(request, handler, run)
         text = _shown(text, run)
-        result = Result(id, name, text, ok, time.monotonic() - started, agent)
+        result = Result(id, name, text, ok, time.monotonic() - begin, agent, images)
         run.results[id] = result
         run.emit(result)
         status: Any = "success" if ok else "error"
-        return ToolMessage(prompts.marked(name, text), tool_call_id=id, name=name, status=status)
+        content: list[Any] = [{"type": "text", "text": prompts.marked(name, text)}]
+        if run.settings.provider == "mistral":  # whose models see images
+            content += [{"type": "image_url", "image_url": {"url": url}} for url in images]
+        answer = content if content[1:] else content[0]["text"]
+        return ToolMessage(answer, tool_call_id=id, name=name, status=status)
 
     return call_tool
 
 
-def _call(request: ToolCallRequest, handler: CallTool, run: Run) -> tuple[str, bool]:
-    """A tool's result as text, and whether it worked. An exception becomes a text, too."""
+def _call(
+    request: ToolCallRequest, handler: CallTool, run: Run
+) -> tuple[str, bool, tuple[str, ...]]:
+    """A tool's result as text, whether it worked, and images. An exception becomes a text, too."""
     patient = request.tool and (request.tool.metadata or {}).get("patient")
     seconds = float("inf") if patient else run.settings.tool_seconds
     try:
         message = run.cancellable(partial(handler, request), seconds)
-        return message.text, message.status != "error"
+        images = message.artifact if isinstance(message.artifact, tuple) else ()
+        return message.text, message.status != "error", images
     except (GraphBubbleUp, Ended):
         raise
     except (ToolError, TooSlow) as error:
-        return str(error), False
+        return str(error), False, ()
     except Exception as error:  # its message may contain anything: the model reads only the type
         cause = retries.without_keys(traceback.format_exc(), run.settings)
         log.warning("%s failed: %s", request.tool_call["name"], cause)
-        return prompts.TOOL_FAILED.format(kind=type(error).__name__), False
+        return prompts.TOOL_FAILED.format(kind=type(error).__name__), False, ()
 
 
 def _shown(text: str, run: Run) -> str:

@@ -18,11 +18,11 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from agent import attachments, llm, memory, prompts
+from agent.approvals import as_langchain, misfit
 from agent.events import (
     CURRENT_RUN,
     Answer,
     Approval,
-    Call,
     Decision,
     Ended,
     Event,
@@ -35,7 +35,6 @@ from agent.events import (
     pending,
 )
 from agent.graph import build
-from agent.middleware import as_langchain
 from agent.settings import SETTINGS, Settings
 from agent.toolbox import toolbox
 from plumbing import retries
@@ -59,7 +58,8 @@ def run(
     approves everything. The last events are an Answer or one Approval or more, and the Usage; it
     never raises. Closing the generator stops the run.
     """
-    this = Run(settings, partial(memory.add, settings.memory, chat, owner=owner), **more)
+    save = partial(memory.add, settings.memory, chat, owner=owner)
+    this = Run(settings, save, partial(memory.events, settings.memory, chat), **more)
     if _running.setdefault(chat, this) is not this:
         yield Notice(prompts.BUSY)
         return
@@ -104,9 +104,10 @@ def is_busy(chat: str) -> bool:
 def _work(this: Run, chat: str, request: Request) -> None:
     CURRENT_RUN.set(this)
     try:
+        prepare: Any = _start if isinstance(request, Task) else _resume
+        toolbox(wait=prepare is _resume)  # an approved call may need the tool of a slow server
         graph = _graph(this.settings)
         try:
-            prepare: Any = _start if isinstance(request, Task) else _resume
             if state := prepare(this, chat, graph, request):
                 _finish(this, chat, graph.invoke(state, _config(chat), durability="exit"))
         except Ended as ended:
@@ -126,7 +127,7 @@ def _start(this: Run, chat: str, graph: Graph, task: Task) -> dict[str, Any]:
     """The graph's input for a new task. Raises Ended when the task is empty."""
     if _open_calls(_messages(graph, chat)):  # no decision was made, or the app was killed
         _close(this, chat, graph, prompts.NOT_APPROVED)
-    first = not memory.events(this.settings.memory, chat)
+    first = not this.history()
     this.emit(replace(task, files=tuple(Path(file).name for file in task.files)))
     for problem in toolbox()[1] if first else ():
         this.emit(Notice(problem))
@@ -146,16 +147,16 @@ def _resume(
     this: Run, chat: str, graph: Graph, decisions: Sequence[Decision]
 ) -> Command[Any] | None:
     """The graph's input for a person's decisions; None when no call waits for one."""
-    before = memory.events(this.settings.memory, chat)
-    this.emitted = {event.id for event in before if isinstance(event, Call)}
-    this.usage = last(Usage, before) or Usage()
+    this.usage = last(Usage, this.history()) or Usage()
+    tools = {tool.name: tool for tool in toolbox()[0]}
     asked, answers = _interrupts(graph, chat), dict[str, Any]()
     for decision in decisions:
-        if decision.id not in asked:
-            this.queue.put(Notice(prompts.NOT_WAITING))
+        call = asked[decision.id].value if decision.id in asked else {}
+        problem = misfit(decision, tools.get(call["name"])) if call else prompts.NOT_WAITING
+        if problem or not memory.decide(this.settings.memory, chat, decision):
+            this.queue.put(Notice(problem or prompts.NOT_WAITING))
             continue
-        call = asked[decision.id].value
-        this.emit(decision)
+        this.queue.put(decision)
         answers[asked[decision.id].id] = as_langchain(decision, call["name"])
     return Command(resume=answers) if answers else None
 
@@ -165,7 +166,7 @@ def _finish(this: Run, chat: str, state: dict[str, Any]) -> None:
     asked = [_approval(each.value) for each in state.get("__interrupt__", ())]
     order = [call["id"] for call in _open_calls(state["messages"])]
     asked.sort(key=lambda each: order.index(each.id) if each.id in order else len(order))
-    known = pending(memory.events(this.settings.memory, chat))
+    known = pending(this.history())
     for approval in asked:
         if approval not in known:  # when one of several is decided, the others are known
             this.emit(approval)
@@ -230,8 +231,13 @@ def _approval(value: dict[str, Any]) -> Approval:
     return Approval(value["tool_call_id"], value["name"], value["args"])
 
 
-@cache
 def _graph(settings: Settings) -> Graph:
+    """The graph with the tools that are ready now."""
+    return _build(settings, tuple(tool.name for tool in toolbox()[0]))
+
+
+@cache
+def _build(settings: Settings, names: tuple[str, ...]) -> Graph:  # built again for other names
     model = llm.chat_model(settings)
     shorten = SummarizationMiddleware(
         model,

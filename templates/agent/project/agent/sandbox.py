@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from agent import sqlite_reader
 from agent.settings import SETTINGS
 from agent.tools import ToolError
 from plumbing import readers
@@ -166,24 +166,6 @@ def search(words: Sequence[str], folder: str) -> tuple[int, list[str], list[str]
 # Databases: only reading
 
 ENDINGS = {".db", ".sqlite", ".sqlite3"}
-STEPS = 10_000  # of SQLite's virtual machine between two checks of the time limit
-READING = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_FUNCTION,
-    sqlite3.SQLITE_RECURSIVE,
-}
-LOADING = (  # `_permit` would refuse the first use of functions and tables that are virtual
-    "SELECT 1 FROM json_each('[]'), json_tree('[]')",
-    "SELECT 1 FROM sqlite_master t, pragma_table_info(t.name) WHERE t.type = 'table'",
-)
-UNSAFE = {"load_extension", "fts3_tokenizer"}  # functions that can run code in this process
-LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 10_000_000,  # bytes of a value
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 10_000,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-}
 
 
 def databases() -> list[Path]:
@@ -204,43 +186,24 @@ def database(name: str) -> Path:
     raise ToolError(f"Name one of the databases: {names}." if files else "There are no databases.")
 
 
-@contextmanager
-def read_only(
-    file: Path, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
-) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, with a time limit. SQLite's errors become a ToolError."""
-    end = clock() + seconds
-    address = f"{file.resolve().as_uri()}?mode=ro"
+def query(file: Path, sql: str, seconds: float = SECONDS) -> tuple[list[str], list[str]]:
+    """The names of the columns, and the rows as lines; of a query without SQL the tables.
+
+    Raises ToolError.
+    """
     try:
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
-            for limit, most in LIMITS.items():
-                db.setlimit(limit, most)
-            db.text_factory = lambda data: data.decode(errors="replace")
-            db.set_progress_handler(lambda: clock() > end, STEPS)
-            db.execute("PRAGMA query_only = ON")
-            for sql in LOADING:
-                db.execute(sql).fetchall()
-            db.set_authorizer(_permit)
-            yield db
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        raise ToolError(_explained(error, file, seconds)) from error
+        address = f"{file.resolve().as_uri()}?mode=ro"
+        found = sqlite_reader.ask(address, sql, SETTINGS.rows + 1, seconds)
+    except TimeoutError:
+        late = f"The query took longer than {seconds:g} seconds: narrow the query."
+        raise ToolError(late) from None
+    if "problem" in found:
+        raise ToolError(_explained(found["problem"], file))
+    return found.get("names", []), found["rows"]
 
 
-def _permit(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """SQLite's authorizer: called for each part of a statement before it runs."""
-    allowed = action in READING
-    if action == sqlite3.SQLITE_FUNCTION:
-        allowed = second not in UNSAFE
-    if action == sqlite3.SQLITE_PRAGMA:  # full-text search checks whether the file has changed
-        allowed = first == "data_version" and second is None
-    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
-
-
-def _explained(error: Exception, file: Path, seconds: float) -> str:
+def _explained(problem: str, file: Path) -> str:
     """The problem with a query, and how to fix it."""
-    problem = str(error).rstrip(".")
-    if "interrupted" in problem:
-        return f"The query took longer than {seconds:g} seconds: narrow the query."
     if "authoriz" in problem:  # "not authorized", "authorization denied"
         return f"Only reading is allowed: write one SELECT, no PRAGMA, no ATTACH ({problem})."
     if "one statement" in problem:

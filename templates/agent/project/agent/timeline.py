@@ -155,7 +155,10 @@ def _details(row: Row) -> str:
     """The content of an expanded row: the arguments as JSON, and the result."""
     parts = [(name, _json(args)) for name, args in _arguments(row) if args]
     parts += [("Result", row[Result].text or "(nothing)")] if Result in row else []
-    return "".join(f"<small>{name}</small><pre>{_cut(text)}</pre>" for name, text in parts)
+    shown = "".join(f"<small>{name}</small><pre>{_cut(text)}</pre>" for name, text in parts)
+    images: Sequence[str] = row[Result].images if Result in row else ()
+    images = [url for url in images if url.startswith("data:image/")]
+    return shown + "".join(f'<img src="{escape(url)}" alt="">' for url in images)
 
 
 def _why(row: Row, state: str) -> str:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import html
 import json
-import secrets
-import tempfile
-import time
 from collections.abc import Sequence
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import gradio as gr
 
-from agent import prompts
-from agent.events import Answer, Approval, Event, Task, Usage, last, pending
+from agent import downloads, prompts
+from agent.events import Answer, Approval, Decision, Event, Task, Usage, last, pending
 from agent.settings import SETTINGS
-from agent.timeline import counter, render, to_html
+from agent.timeline import counter, render
 from plumbing.page import sanitize
 
 NO_STEPS = '<p class="empty">Every step appears here: the tool, its arguments, its result.</p>'
-NO_FILE = '<p class="empty">Select a file to see its content.</p>'
 ASKING = "I would like to do this. Please approve or reject it."
 FIELDS = 4  # arguments of a call that can be edited on the approval card
-PREVIEW_CHARS = 6000
 THEME = gr.themes.Soft(
     primary_hue="orange",
     neutral_hue="stone",
@@ -74,7 +68,7 @@ def _connect(
     """Connect the components with the functions of app.py."""
     chat = gr.State("")
     visitor = gr.BrowserState("", storage_key="agent-visitor", secret="a name, no secret")
-    (past, new, delete), (chatbot, box), (reason, *fields) = chats, state[:2], state[-FIELDS - 1 :]
+    (past, new, delete), (chatbot, box), card = chats, state[:2], state[-FIELDS - 2 :]
     page.load(app.load_page, visitor, [visitor, chat, past, *files, *state], **PRIVATE)
     runs = [
         box.submit(app.do, [box, chat, visitor], state, **PRIVATE),
@@ -82,13 +76,13 @@ def _connect(
     ]
     for button, choice in zip(buttons, ("approve", "refuse"), strict=True):
         decide = partial(app.decide, choice)
-        runs.append(button.click(decide, [reason, chat, *fields], state, **PRIVATE))
+        runs.append(button.click(decide, [chat, visitor, *card], state, **PRIVATE))
     for run in runs:
-        listed = run.then(app.files, None, files, **PRIVATE)
+        listed = run.then(downloads.files, None, files, **PRIVATE)
         listed.then(app.past_chats, visitor, past, **PRIVATE)
-    box.stop(app.stop, chat, None, queue=False, **PRIVATE)
-    files[0].input(preview, files[0], files[1:], **PRIVATE)
-    past.input(app.reopen, [past, chat], [chat, *state], **PRIVATE)
+    box.stop(app.stop, [chat, visitor], None, queue=False, **PRIVATE)
+    files[0].input(downloads.preview, files[0], files[1:], **PRIVATE)
+    past.input(app.reopen, [past, chat, visitor], [chat, *state], **PRIVATE)
     new.click(app.new_chat, [chat, visitor], [past, chat, *state], **PRIVATE)
     delete.click(app.delete_chat, [chat, visitor], [past, chat, *state], **PRIVATE)
     for function in (app.ask, app.follow, app.go_on, app.answer):
@@ -110,10 +104,11 @@ def _chat_column() -> tuple[gr.Chatbot, Parts, Parts, gr.MultimodalTextbox]:
         head = gr.HTML()
         fields = [gr.Textbox(visible=False, max_lines=8) for _ in range(FIELDS)]
         reason = gr.Textbox(label="Reason, if you reject", placeholder="The agent reads it")
+        call = gr.Textbox(visible="hidden")  # what the buttons decide on
         with gr.Row():
             reject = gr.Button("Reject", elem_id="refuse")
             approve = gr.Button("Approve", variant="primary", elem_id="approve")
-    return chatbot, [group, head, reason, *fields], [approve, reject], _box()
+    return chatbot, [group, head, call, reason, *fields], [approve, reject], _box()
 
 
 def _box() -> gr.MultimodalTextbox:
@@ -145,7 +140,7 @@ def _chats_tab() -> Parts:
 
 
 def page_state(events: Sequence[Event], busy: bool = False) -> tuple[Any, ...]:
-    """Chat, box, timeline, counter, badge, report; then the card with head, reason and fields."""
+    """Chat, box, timeline, counter, badge, report; the card: head, call, reason, fields."""
     waits = [] if busy else pending(events)
     buttons: Update = {"submit_btn": not busy, "stop_btn": busy, "interactive": True}
     return (
@@ -154,7 +149,7 @@ def page_state(events: Sequence[Event], busy: bool = False) -> tuple[Any, ...]:
         render(events, live=busy) or NO_STEPS,
         f'<span class="counter">{counter(last(Usage, events))}</span>',
         badge(events),
-        gr.skip() if busy else _report(events),
+        gr.skip() if busy else downloads.report(events),
         *_card(waits[0] if waits else None),
     )
 
@@ -193,7 +188,7 @@ def badge(events: Sequence[Event] = ()) -> str:
 def _card(call: Approval | None) -> tuple[Any, ...]:
     """The approval card: the waiting call, and its arguments to check and to edit."""
     if call is None:
-        return gr.update(visible=False), "", "", *[gr.update(visible=False)] * FIELDS
+        return gr.update(visible=False), "", "", "", *[gr.update(visible=False)] * FIELDS
     who = f"{html.escape(call.agent)} wants" if call.agent else "The agent wants"
     head = f"<p>{who} to run <b>{html.escape(call.tool)}</b>. It has not run yet.</p>"
     args = list(call.args.items())
@@ -201,7 +196,18 @@ def _card(call: Approval | None) -> tuple[Any, ...]:
     if args[FIELDS:]:  # they cannot be edited, but must be seen before the approval
         head += f"<pre>{html.escape(as_text(dict(args[FIELDS:])))}</pre>"
     hidden = [gr.update(visible=False)] * (FIELDS - len(fields))
-    return gr.update(visible=True), head, "", *fields, *hidden
+    return gr.update(visible=True), head, call.id, "", *fields, *hidden
+
+
+def decision(call: Approval, choice: str, reason: str, fields: Sequence[str]) -> Decision:
+    """The decision on a call, with the arguments on its card. Raises ValueError."""
+    args = dict(call.args)
+    for (name, before), text in zip(call.args.items(), fields, strict=False):
+        if text != as_text(before):
+            args[name] = text if isinstance(before, str) else json.loads(text)
+    if choice == "approve" and args != dict(call.args):
+        return Decision(call.id, "edit", reason.strip(), args)
+    return Decision(call.id, choice, reason.strip())
 
 
 def _field(name: str, value: Any) -> Update:
@@ -213,34 +219,3 @@ def _field(name: str, value: Any) -> Update:
 def as_text(value: Any) -> str:
     """An argument in a field: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-@cache
-def _exports() -> tempfile.TemporaryDirectory[str]:
-    """The folder of the reports to download; it is deleted when the app ends."""
-    return tempfile.TemporaryDirectory(prefix="agent-runs-")
-
-
-def _report(events: Sequence[Event]) -> Update:
-    """The run as one HTML file, for the download button."""
-    if not last(Answer, events):
-        return gr.update(visible=False)
-    name = f"run-{time.strftime('%Y-%m-%d-%H%M%S')}-{secrets.token_hex(2)}.html"
-    file = Path(_exports().name, name)
-    file.write_text(to_html(SETTINGS.title, events), encoding="utf-8")
-    return gr.update(value=str(file), visible=True)
-
-
-def preview(name: str | None) -> tuple[str, Update]:
-    """A file of the workspace as text, and its download button."""
-    from agent.sandbox import inside, lines_of
-    from agent.tools import ToolError
-
-    try:
-        text = "\n".join(lines_of(name or ""))
-        more = len(text) - PREVIEW_CHARS
-        note = f"\n… {more:,} more characters" if more > 0 else ""
-        shown = f"<pre>{html.escape(text[:PREVIEW_CHARS] + note)}</pre>"
-        return shown, gr.update(value=str(inside(name or "")), visible=True)
-    except ToolError as error:
-        return f'<p class="empty">{html.escape(str(error))}</p>', gr.update(visible=False)

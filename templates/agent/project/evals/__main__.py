@@ -37,6 +37,7 @@ from agent.events import (  # noqa: E402
     pending,
 )
 from agent.settings import ROOT, SETTINGS, Settings  # noqa: E402
+from agent.toolbox import toolbox  # noqa: E402
 
 FOLDER = ROOT / "evals"
 ROUNDS = 10  # of approvals in one task, at most
@@ -162,6 +163,7 @@ def main(folder: Path = FOLDER) -> None:
     goals = load(folder / "tasks.jsonl")
     if not goals:
         sys.exit(f"{folder / 'tasks.jsonl'} contains no task")
+    toolbox(wait=True)
     outcomes = [measure(goal) for goal in track(goals, "Working", transient=True)]
     rows = summarize(goals, outcomes)
     models = sorted({outcome.model for outcome in outcomes} - {""})

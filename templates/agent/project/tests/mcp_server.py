@@ -1,5 +1,6 @@
 """A real MCP server for the tests: over stdio, or over HTTP on the port that it is given."""
 
+import io
 import os
 import sys
 import time
@@ -9,8 +10,17 @@ if "crash" in sys.argv:
 if "hang" in sys.argv:
     sys.exit(bool(sys.stdin.read()))  # only when stdin is closed: it never answers
 
+if "loud" in sys.argv:
+    print("Starting…\n{}\nready", flush=True)
+
 from mcp.server.fastmcp import FastMCP, Image
-from mcp.types import EmbeddedResource, TextResourceContents, ToolAnnotations
+from mcp.types import (
+    AudioContent,
+    EmbeddedResource,
+    ResourceLink,
+    TextResourceContents,
+    ToolAnnotations,
+)
 from pydantic import AnyUrl
 
 READS = ToolAnnotations(readOnlyHint=True)
@@ -35,6 +45,34 @@ def listed() -> list[object]:
     note = TextResourceContents(uri=AnyUrl("note://1"), text="a note")
     file = EmbeddedResource(type="resource", resource=note)
     return [Image(data=b"\x89PNG", format="png"), file, "words"]
+
+
+@server.tool(annotations=READS, structured_output=False)
+def chart() -> Image:
+    """A small red image."""
+    from PIL import Image as Picture
+
+    file = io.BytesIO()
+    Picture.new("RGB", (8, 8), "red").save(file, "PNG")
+    return Image(data=file.getvalue(), format="png")
+
+
+@server.tool(annotations=READS, structured_output=False)
+def sound() -> AudioContent:
+    """A recording."""
+    return AudioContent(type="audio", data="AAAA", mimeType="audio/wav")
+
+
+@server.resource("note://text")
+def note() -> str:
+    return "The kettle boils."
+
+
+@server.tool(annotations=READS, structured_output=False)
+def link() -> list[ResourceLink]:
+    """Two links to notes."""
+    urls = [AnyUrl("note://text"), AnyUrl("note://gone")]
+    return [ResourceLink(type="resource_link", name="note", uri=url) for url in urls]
 
 
 @server.tool(annotations=READS)

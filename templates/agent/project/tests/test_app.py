@@ -8,14 +8,15 @@ import pytest
 from gradio_client import Client
 
 import app
-from agent import memory, prompts, ui
+from agent import downloads, memory, prompts, ui
 from agent.events import Answer, Approval, Call, Decision, Event, Result, Task
 from agent.settings import SETTINGS
 
 ASKED = "What is 2 * 21?"
 WRITES = 'Write "Hello" to note.md.'
 # The index of each component in the page's state.
-CHAT, BOX, TIMELINE, COUNT, BADGE, EXPORT, CARD, HEAD, REASON, FIRST, SECOND = range(11)
+CHAT, BOX, TIMELINE, COUNT, BADGE, EXPORT, CARD, HEAD, CALL, REASON, FIRST, SECOND = range(12)
+ME, OTHER = memory.new_visitor(), memory.new_visitor()
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=http://evil.example/x.png onerror=alert(1)>",
@@ -33,7 +34,13 @@ def chat() -> str:
 
 
 def do(chat: str, task: str, files: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-    return list(app.do({"text": task, "files": list(files)}, chat, "me"))
+    return list(app.do({"text": task, "files": list(files)}, chat, ME))
+
+
+def decide(chat: str, call: str, *fields: str, visitor: str = ME) -> tuple[Any, ...]:
+    """The page after a click on Approve."""
+    fields += ("",) * (ui.FIELDS - len(fields))
+    return list(app.decide("approve", chat, visitor, call, "", *fields))[-1]
 
 
 # The page
@@ -64,17 +71,17 @@ def test_a_waiting_call_is_shown_with_its_arguments_and_runs_when_approved(
     assert (last[FIRST]["label"], last[FIRST]["value"]) == ("path", "note.md")
     assert (last[SECOND]["label"], last[SECOND]["value"]) == ("text", "Hello")
     assert last[CHAT][-1]["content"] == ui.ASKING
-    _, *again = app.reopen(chat, "")
-    for part in (CHAT, TIMELINE, COUNT, BADGE, CARD, HEAD, FIRST, SECOND):
+    _, *again = app.reopen(chat, memory.new_id(), ME)
+    for part in (CHAT, TIMELINE, COUNT, BADGE, CARD, HEAD, CALL, FIRST, SECOND):
         assert again[part] == last[part]
-    last = list(app.decide("approve", "", chat, "note.md", "Hello", "", ""))[-1]
+    last = decide(chat, last[CALL], "note.md", "Hello")
     assert last[CARD]["visible"] is False
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Hello"
 
 
 def test_a_call_runs_with_the_arguments_edited_on_the_card(chat: str, workspace: Path) -> None:
-    do(chat, WRITES)
-    list(app.decide("approve", "", chat, "other.md", "Bonjour", "", ""))
+    card = do(chat, WRITES)[-1]
+    decide(chat, card[CALL], "other.md", "Bonjour")
     assert (workspace / "other.md").read_text(encoding="utf-8") == "Bonjour"
     [decision] = [e for e in memory.events(SETTINGS.memory, chat) if isinstance(e, Decision)]
     assert decision.choice == "edit"
@@ -82,17 +89,17 @@ def test_a_call_runs_with_the_arguments_edited_on_the_card(chat: str, workspace:
 
 def test_numbers_and_lists_are_edited_as_json_and_the_other_arguments_only_shown() -> None:
     args = {"to": ["a"], "count": 1, "text": "Hi", "more": None, "e": "<e>"}
-    *_, head, _, to, count, text, _ = ui.page_state([Approval("a", "send", args)])
+    *_, head, _, _, to, count, text, _ = ui.page_state([Approval("a", "send", args)])
     assert [each["value"] for each in (to, count, text)] == ['["a"]', "1", "Hi"]
     assert "&lt;e&gt;" in head
 
 
 def test_a_browser_sees_its_own_conversations_and_can_delete_them(chat: str) -> None:
     do(chat, ASKED)
-    assert chat in dict(map(reversed, app.past_chats("me")["choices"]))
-    assert app.past_chats("another browser")["choices"] == []
-    app.delete_chat(chat, "me")
-    assert chat not in dict(map(reversed, app.past_chats("me")["choices"]))
+    assert chat in dict(map(reversed, app.past_chats(ME)["choices"]))
+    assert app.past_chats(OTHER)["choices"] == []
+    app.delete_chat(chat, ME)
+    assert chat not in dict(map(reversed, app.past_chats(ME)["choices"]))
 
 
 def test_the_page_survives_an_error(chat: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,17 +133,17 @@ def test_markup_is_inert(hostile: str) -> None:
 def test_files_are_listed_shown_and_downloaded(workspace: Path) -> None:
     (workspace / "a <b>.md").write_text("# Title <script>", encoding="utf-8")
     (workspace / "b.bin").write_bytes(b"\0\1\2")
-    names, *_ = app.files()
+    names, *_ = downloads.files()
     assert names["choices"] == ["a <b>.md", "b.bin"]
-    shown, download = ui.preview("a <b>.md")
+    shown, download = downloads.preview("a <b>.md")
     assert "<pre># Title &lt;script&gt;</pre>" in shown
     assert Path(download["value"]).name == "a <b>.md"
-    assert "is not text" in ui.preview("b.bin")[0]
+    assert "is not text" in downloads.preview("b.bin")[0]
 
 
 @pytest.mark.parametrize("name", ["../agent/settings.py", "/etc/passwd", "gone.md", "", None])
 def test_nothing_outside_the_workspace_is_shown(workspace: Path, name: str | None) -> None:
-    shown, download = ui.preview(name)
+    shown, download = downloads.preview(name)
     assert "<pre>" not in shown
     assert download["visible"] is False
 

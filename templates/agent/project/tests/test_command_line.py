@@ -6,7 +6,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from agent import memory
 from agent.__main__ import WAITS, app
+from agent.events import Approval, Task
 from agent.settings import ROOT, SETTINGS
 
 ASKED = "What is 2 * 21?"
@@ -60,6 +62,32 @@ def test_a_waiting_call_can_be_approved_after_a_restart(workspace: Path) -> None
     assert start("approve", newest()).returncode == 0
     assert (workspace / "note.md").read_text(encoding="utf-8") == "Grüße, 茶"
     assert run("approve", newest())[0] == 1  # no call waits any more
+
+
+def test_of_several_waiting_calls_one_is_named(workspace: Path) -> None:
+    chat, calls = "several", [Approval(id, "write_file", {"path": id}) for id in ("a", "b")]
+    for event in (Task("Write both."), *calls):
+        memory.add(SETTINGS.memory, chat, event)
+    for words in (["approve", chat], ["refuse", chat], ["approve", chat, "c"]):
+        code, _, notes = run(*words)
+        assert code == 1
+        assert f"Fix: uv run python -m agent approve {chat} b" in notes
+    run("delete", chat)
+
+
+def test_what_waits_for_approval_is_marked_in_the_lists() -> None:
+    run("do", ASKED)
+    done = newest()
+    run("do", WRITES)
+    chat = newest()
+    rows = {row["chat"]: row for row in json.loads(run("chats", "--json")[1])}
+    assert (rows[chat]["waits"], rows[done]["waits"]) == (["write_file"], [])
+    [line] = [each for each in run("chats")[1].splitlines() if each.startswith(chat)]
+    assert line.endswith("(waits for approval: write_file)")
+    assert chat in json.loads(run("status", "--json")[1])["waiting"]
+    assert f"uv run python -m agent approve {chat}" in run("status")[1]
+    assert run("refuse", chat)[0] == 0
+    assert chat not in json.loads(run("status", "--json")[1])["waiting"]
 
 
 def test_a_task_that_no_offline_rule_fits_ends_with_1() -> None:

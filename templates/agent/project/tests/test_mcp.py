@@ -12,8 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import Talk, only
+from mistral_server import calls, text
 
+from agent import memory, runner
 from agent import toolbox as mcp
+from agent.events import Notice, Result
+from agent.timeline import render
 from agent.tools import ToolError, needs_approval
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
@@ -95,8 +100,29 @@ def test_a_tool_that_is_not_marked_read_only_asks_first(found: mcp.Connected) ->
     assert call(found, "one_keep", config="this") == "kept this"  # no argument is lost
 
 
-def test_a_part_that_is_not_text_becomes_a_note(found: mcp.Connected) -> None:
+def test_a_part_that_cannot_be_shown_becomes_a_note(found: mcp.Connected) -> None:
     assert call(found, "one_files_list") == "[not shown: image]\na note\nwords"
+    with pytest.raises(ToolError, match="audio"):
+        call(found, "one_sound")
+    assert call(found, "one_add", a=1) == "2"  # it is still there
+
+
+def test_a_link_to_a_resource_is_followed(found: mcp.Connected) -> None:
+    assert call(found, "one_link") == "note://text\nThe kettle boils.\nnote://gone"
+
+
+def test_an_image_is_shown_to_the_user_and_given_to_a_model_that_sees(
+    talk: Talk, found: mcp.Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "toolbox", lambda wait=False: (list(found.tools), ()))
+    talk.will(calls(("one_chart", {})), text("It is red."))
+    events = talk.do("Draw a chart.")
+    result = only(Result, events)
+    assert result.text == "[an image]"
+    text_part, image = talk.sent()[-1][-1]["content"]
+    assert image["image_url"]["url"] == result.images[0]
+    assert '<img src="data:image/jpeg;base64,' in render(events)
+    assert memory.events(talk.settings.memory, talk.chat)[-3:-2] == [result]
 
 
 @pytest.mark.parametrize("tool", ["one_fail", "web_fail"])
@@ -127,7 +153,10 @@ def test_a_server_gets_what_mcp_json_gives_it_and_no_key_of_ours(found: mcp.Conn
         ({"url": "http://127.0.0.1:9", "headers": {"A": "${NO_SUCH_NAME}"}}, "is not set"),
         ({}, "it needs either a command or a url"),
         ([], "it needs either a command or a url"),
-        ({"command": "x", "env": {"PORT": 1}}, "expected string"),
+        ({"command": "", "env": {"PORT": 1}}, "did not start"),
+        ({"command": "x", "env": ["PORT"]}, "not an object"),
+        ({"url": "http://127.0.0.1:9", "command": "x"}, "either a command or a url"),
+        ({"command": "x", "args": ["${input:key}"]}, "${input:key} is not known here"),
     ],
 )
 def test_a_server_that_does_not_start_gets_a_line_with_a_fix(
@@ -143,6 +172,72 @@ def test_a_server_that_does_not_start_gets_a_line_with_a_fix(
 def test_a_server_that_hangs_at_its_start_is_left_out(tmp_path: Path) -> None:
     [problem] = connected(tmp_path, {"slow": stdio("hang")}, seconds=0.1).problems
     assert problem.startswith("MCP server slow did not start: it was not ready after 0.1 seconds.")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": f"{sys.executable} {SERVER}", "args": []},
+        {"command": [sys.executable, SERVER], "args": []},
+        {"args": ["mcp_server.py"], "cwd": str(Path(SERVER).parent)},
+        {"args": ["${workspaceFolder}/mcp_server.py"]},
+        {"args": ["${env:TEST_PLACE}"], "enabled": True, "type": "stdio"},
+        {"args": [f"${{NO_SUCH_NAME:-{SERVER}}}"], "disabled": False},
+        {"env": {"TEST_TOKEN": 3000, "B": True, "C": None, "D": "${TEST_PLACE:-}"}},
+    ],
+)
+def test_a_server_is_written_in_the_ways_of_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("TEST_PLACE", SERVER)
+    (tmp_path / "mcp_server.py").write_bytes(Path(SERVER).read_bytes())
+    found = connected(tmp_path, {"mine": {"command": sys.executable, "args": [SERVER], **change}})
+    assert found.problems == ()
+    assert call(found, "mine_add", a=2, b=3) == "5"
+    if "env" in change:
+        assert call(found, "mine_environment").endswith(" 3000")
+
+
+def test_servers_of_other_programs_files_are_found(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "mcp.json"
+    for content in (
+        {"servers": {"a": {"type": "http", "url": f"{url}/"}}, "inputs": []},
+        {"mcp": {"servers": {"a": {"serverUrl": url}}}},
+        {"mcpServers": {"a": {"httpUrl": url, "type": "streamable-http"}}},
+    ):
+        file.write_text(json.dumps(content))
+        found = mcp.connect(file, 60, 60)
+        assert (found.problems, call(found, "a_add", a=1)) == ((), "2")
+
+
+def test_a_server_that_is_switched_off_is_not_started(tmp_path: Path) -> None:
+    servers = {"a": {"command": "x", "disabled": True}, "b": {"command": "x", "enabled": False}}
+    assert connected(tmp_path, servers) == mcp.Connected()
+
+
+def test_what_a_server_prints_is_one_quiet_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = connected(tmp_path, {"loud": stdio("loud")})
+    assert call(found, "loud_add", a=2, b=3) == "5"
+    lines = [line for line in caplog.text.splitlines() if "mcp" in line]
+    assert len(lines) == 1 and "no messages" in lines[0]
+    assert "Traceback" not in caplog.text
+
+
+def test_the_other_tools_work_while_a_server_starts(
+    talk: Talk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "slow.json"
+    file.write_text(json.dumps({"mcpServers": {"slow": stdio("hang")}}), encoding="utf-8")
+    monkeypatch.setenv("MCP_FILE", str(file))
+    monkeypatch.setenv("MCP_START_SECONDS", "3000")
+    mcp.servers.cache_clear()
+    talk.will(calls(("calculate", {"expression": "2 * 21"})), text("42."))
+    events = talk.do("2 * 21?")
+    assert only(Result, events).text == "42"
+    assert "slow is still starting (at most 3000 seconds)" in only(Notice, events).text
+    mcp.servers.cache_clear()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", b"\xff"])

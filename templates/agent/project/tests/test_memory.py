@@ -55,11 +55,33 @@ def test_conversations_are_listed_with_the_latest_first(tmp_path: Path) -> None:
     ]
 
 
-def test_each_owner_sees_only_what_is_theirs(tmp_path: Path) -> None:
-    memory.add(tmp_path, "one", Task("Mine."), "ada")
-    memory.add(tmp_path, "two", Task("Yours."), "bob")
-    assert [each.id for each in memory.chats(tmp_path, "ada")] == ["one"]
-    assert len(memory.chats(tmp_path)) == 2
+def test_each_browser_owns_only_what_it_started(tmp_path: Path) -> None:
+    ada, bob = memory.new_visitor(), memory.new_visitor()
+    owners = {"ada's": ada, "rest": memory.PROGRAMS, "command line": ""}
+    for chat, owner in owners.items():
+        memory.add(tmp_path, chat, Task("Begin."), owner)
+    assert [each.id for each in memory.chats_of(tmp_path, ada)] == ["ada's"]
+    assert len(memory.chats(tmp_path)) == 3
+    assert [chat for chat in owners if memory.is_owner(tmp_path, chat, ada)] == ["ada's"]
+    assert [chat for chat in owners if memory.is_owner(tmp_path, chat, memory.PROGRAMS)] == ["rest"]
+    for other in (bob, "", None, " ", 0, "programs", f"{ada}\n", ada.upper(), [ada]):
+        mine = {chat for chat in owners if memory.is_owner(tmp_path, chat, other)}  # type: ignore
+        assert mine <= ({"rest"} if other == memory.PROGRAMS else set())
+        assert memory.chats_of(tmp_path, other) == []  # type: ignore[arg-type]
+
+
+def test_only_a_browser_has_a_new_conversation(tmp_path: Path) -> None:
+    assert memory.is_owner(tmp_path, memory.new_id(), memory.new_visitor())
+    assert not memory.is_owner(tmp_path, "", memory.new_visitor())
+    assert not memory.is_owner(tmp_path, memory.new_id(), memory.PROGRAMS)
+
+
+def test_a_call_gets_only_one_decision(tmp_path: Path) -> None:
+    for chat in ("one", "two"):
+        assert memory.decide(tmp_path, chat, Decision("a", "approve"))
+    assert not memory.decide(tmp_path, "one", Decision("a", "refuse"))
+    assert memory.decide(tmp_path, "one", Decision("b", "refuse"))
+    assert len(memory.events(tmp_path, "one")) == 2
 
 
 def test_a_deleted_conversation_is_gone_also_for_the_model(

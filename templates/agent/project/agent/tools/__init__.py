@@ -41,8 +41,8 @@ def asks_first(each: BaseTool) -> BaseTool:
 
 
 def needs_approval(each: BaseTool) -> bool:
-    """Whether a person must approve each call of this tool."""
-    return bool((each.metadata or {}).get("asks_first"))
+    """Whether a person must approve every call of this tool."""
+    return (each.metadata or {}).get("asks_first") is True
 
 
 def collect(package: str = __name__) -> list[BaseTool]:
