@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar
 
+from anyio import BrokenResourceError, ClosedResourceError
 from langchain_core.tools import BaseTool, ToolException
 
 from agent import attachments
@@ -128,6 +129,8 @@ class Server:
             error = error.exceptions[0]
         if isinstance(error, TimeoutError):
             return f"it was not ready after {self.seconds:g} seconds"
+        if isinstance(error, BrokenResourceError | ClosedResourceError):  # these say nothing
+            return "Connection closed"
         return re.sub(r"\?\S*", "", without_secrets(str(error)) or type(error).__name__)[:MAX_CHARS]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Output:
