@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import clean_environment, git, write
+from planted import planted
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.manifest import OutgoingFile
@@ -123,6 +124,16 @@ def problems(folder: Path, **env: str) -> list[str]:
     return [each.problem for each in outgoing.problems(outgoing.tracked_files(here), here, 1)]
 
 
+def test_every_kind_of_planted_secret_stops_a_deployment(folder: Path) -> None:
+    plants = {each.path: each for each in planted()}
+    for each in plants.values():
+        each.write(folder)
+    commit(folder)
+    found = problems(folder)
+    assert len(plants) > 75
+    assert [path for path in plants if not any(each.startswith(path) for each in found)] == []
+
+
 def test_a_clean_project_has_no_problem(folder: Path) -> None:
     assert problems(folder) == []
 
@@ -143,10 +154,11 @@ def test_a_key_of_this_machine_is_found_in_any_file(folder: Path) -> None:
 
 def test_a_key_of_this_machine_is_found_inside_a_document(folder: Path) -> None:
     with zipfile.ZipFile(folder / "notes.docx", "w", zipfile.ZIP_DEFLATED) as document:
-        document.writestr("word/document.xml", f"<w:t>{KEY}</w:t>")
+        document.writestr("word/document.xml", f"<?xml version='1.0'?><w:t>{KEY}</w:t>")
     commit(folder)
     [problem] = problems(folder, LLM_API_KEY=KEY)
-    assert problem == "notes.docx contains a secret of this machine in its text. Nothing was sent."
+    place = "notes.docx (in word/document.xml)"
+    assert problem == f"{place} contains a secret of this machine. Nothing was sent."
 
 
 def test_a_file_over_the_limit_stops_it(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hackkit.deploy.manifest import OutgoingFile
-from hackkit.deploy.secret_scan import scan
+from hackkit.deploy.secret_scan import scan, unread_notes
 from hackkit.errors import HackkitError, Problem
 from hackkit.network.urls import is_loopback
 from hackkit.project.context import Context
@@ -74,6 +74,7 @@ def left_out_notes(context: Context, sent: Sequence[OutgoingFile]) -> Iterator[s
         yield f"left out, because git does not track them: {listed(left, _MOST_NAMED)}"
     for name, what in _unreadable(context):
         yield f"left out: {name} is {what}; copy what the app needs into the project"
+    yield from unread_notes(sent)
 
 
 def generated(path: str, text: str) -> OutgoingFile:
