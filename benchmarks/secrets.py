@@ -21,7 +21,7 @@ from planted import Planted, planted  # noqa: E402
 
 from hackkit.project.leaks import leaks  # noqa: E402
 from hackkit.project.secret_rules import NAMED, RULES, SETTINGS_FILE  # noqa: E402
-from hackkit.project.secret_scan import search  # noqa: E402
+from hackkit.project.secret_search import search  # noqa: E402
 
 SKIPPED = {".git", ".venv", "node_modules"}
 

@@ -7,7 +7,7 @@ from hackkit.deploy.manifest import OutgoingFile
 from hackkit.errors import Problem
 from hackkit.project.file_texts import PICTURE, unread
 from hackkit.project.leaks import is_settings_file
-from hackkit.project.secret_scan import Found, search
+from hackkit.project.secret_search import Found, search
 from hackkit.system.command_line import line
 from hackkit.system.wording import listed
 

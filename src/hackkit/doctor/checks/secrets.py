@@ -14,7 +14,7 @@ from pathlib import Path
 from hackkit.doctor.findings import Category, Finding, failure, ok, skipped
 from hackkit.project.context import Context
 from hackkit.project.leaks import PAGES, unique
-from hackkit.project.secret_scan import Found, search
+from hackkit.project.secret_search import Found, search
 from hackkit.system import git
 from hackkit.system.command_line import Shell
 from hackkit.system.wording import listed
