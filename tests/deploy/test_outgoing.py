@@ -114,6 +114,16 @@ def test_only_variables_of_the_example_with_a_value_are_set(folder: Path) -> Non
     assert others == {"CHAT_MODEL": "small"}
 
 
+def test_the_token_of_the_team_stays_here_and_that_is_said(folder: Path) -> None:
+    write(folder / ".env.example", "HF_TOKEN=\nCHAT_MODEL=\n")
+    here = context(folder, HF_TOKEN=KEY, CHAT_MODEL="small")
+    assert outgoing.variables(here) == ({}, {"CHAT_MODEL": "small"})
+    [note] = outgoing.left_out_notes(here, outgoing.tracked_files(here))
+    assert note.startswith("HF_TOKEN is not sent: it may write to your whole account.")
+    assert KEY not in note
+    assert not list(outgoing.left_out_notes(context(folder), ()))
+
+
 def test_a_variable_that_points_to_this_machine_is_noted() -> None:
     notes = outgoing.variable_notes({"LLM_BASE_URL": "http://localhost:11434/v1", "X": "1"})
     assert list(notes) == ["LLM_BASE_URL points to this machine, which the platform cannot reach"]
