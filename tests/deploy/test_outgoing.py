@@ -114,6 +114,15 @@ def test_only_variables_of_the_example_with_a_value_are_set(folder: Path) -> Non
     assert others == {"CHAT_MODEL": "small"}
 
 
+def test_a_file_of_variables_in_utf_16_is_read_and_stops_a_deployment(folder: Path) -> None:
+    data = f"MISTRAL_API_KEY={KEY}\r\n".encode("utf-16")
+    (folder / ".env").write_bytes(data)
+    assert outgoing.variables(context(folder)) == ({"MISTRAL_API_KEY": KEY}, {})
+    [problem] = outgoing.problems((), context(folder), 1)
+    assert problem.problem == ".env is in UTF-16, or in part (PowerShell's >> writes it)."
+    assert "doctor --fix --only variables" in problem.fix
+
+
 def test_the_token_of_the_team_stays_here_and_that_is_said(folder: Path) -> None:
     write(folder / ".env.example", "HF_TOKEN=\nCHAT_MODEL=\n")
     here = context(folder, HF_TOKEN=KEY, CHAT_MODEL="small")

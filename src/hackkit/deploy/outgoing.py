@@ -12,9 +12,10 @@ from hackkit.deploy.secret_scan import scan, unread_notes
 from hackkit.errors import HackkitError, Problem
 from hackkit.network.urls import is_loopback
 from hackkit.project.context import Context
+from hackkit.project.files import env_encoding_problem
 from hackkit.project.leaks import is_env_file, is_secret_name, unique
 from hackkit.system import git
-from hackkit.system.command_line import line
+from hackkit.system.command_line import hackkit, line
 from hackkit.system.wording import listed
 
 # The platform decides where the app listens.
@@ -134,7 +135,16 @@ def variable_notes(values: Mapping[str, str]) -> Iterator[str]:
 def problems(
     outgoing: Sequence[OutgoingFile], context: Context, most_mb: float
 ) -> Iterator[Problem]:
-    """Yield what stops these files from being sent: one is too large, or holds a secret."""
+    """Yield what stops these files from being sent: one is too large, or holds a secret.
+
+    A `.env` that is not UTF-8 stops them too: the platforms' programs cannot read it.
+    """
+    problem = ""
+    with contextlib.suppress(OSError):  # then nothing in it is used
+        problem = env_encoding_problem(context.folder / ".env")
+    if problem:
+        fix = hackkit("doctor", "--fix", "--only", "variables", folder=context.folder)
+        yield Problem(f".env {problem}.", fix)
     large = [each for each in outgoing if each.size > most_mb * _MB]
     for each in large:
         yield Problem(
