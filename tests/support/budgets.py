@@ -46,8 +46,8 @@ BUDGETS = {
     "agent": Budget(lines=4075, files=29, tests=0.83),
     # Issue 13 aims at 5,200 lines in 24 files. What is above it is safety that teams feel: exact
     # resume, evaluations that go on after a stop, checks with file and line, a fix for each error;
-    # 50 lines are generated patterns of keys (issue 14).
-    "fine-tune": Budget(lines=6650, files=34),
+    # 75 lines are generated patterns of keys, and read a `.env` in any encoding (issue 14).
+    "fine-tune": Budget(lines=6675, files=34),
 }
 EXEMPTIONS: tuple[Exemption, ...] = ()
 

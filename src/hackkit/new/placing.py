@@ -32,7 +32,7 @@ def workshop(directory: Path) -> Iterator[Path]:
 def place(made: Path, directory: Path) -> None:
     """Move a finished project into its folder, which is absent or empty.
 
-    Raises FileExistsError when there is something in it by now: another process was faster.
+    Raises FileExistsError when something is in it: another process was faster.
     """
     with _ignoring_interrupts():
         missing = [path for path in directory.parents if not path.exists()]
