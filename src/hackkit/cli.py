@@ -17,7 +17,7 @@ from hackkit.project.catalog import Catalog
 from hackkit.screens import console
 from hackkit.screens import new as new_screen
 from hackkit.system import uv
-from hackkit.system.command_line import hackkit, program
+from hackkit.system.command_line import Start, hackkit, program
 from hackkit.version import VERSION
 
 INTERRUPTED = 130
@@ -109,7 +109,8 @@ def new(
 
     Example: hackkit new rag-app my-app --start
     """
-    request = NewRequest(template, directory, example, _answers(settings or []), defaults)
+    answers, checkout = _answers(settings or []), Start.here().checkout
+    request = NewRequest(template, directory, example, answers, defaults, checkout)
     plan = plan_from(request, Catalog.here(), new_screen.ask if console.is_interactive() else None)
     plan = with_options(plan, install=not no_install, git=not no_git, trust=trust)
     project = new_project(plan, console.say)
