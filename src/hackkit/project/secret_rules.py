@@ -58,7 +58,7 @@ _PREFIXES = {
 _IS = r"[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])\s{0,4}[\\\x22'`]{0,3}"
 # Mixed letters and digits: no word, no name of a variable.
 _MIXED = (
-    r"(?=(?:[A-Za-z_+/=~-]{0,60}[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,9}[A-Za-z])"
+    r"(?=(?:[A-Za-z_+/=~-]{0,60}[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,12}[A-Za-z])"
     r"(?![\w+/=~-]{0,90}(?:your|example|placeholder|dummy|replace|insert|change|xxxx))"
 )
 _SERVICES = (
@@ -145,7 +145,7 @@ RULES = (
         r"(?:(?=(?:%[0-9A-Fa-f]{2}|[^\s@%0-9]){0,99}[0-9])(?=[^A-Za-z@]{0,99}[A-Za-z])"
         r"|(?=[^\s%@]{10,99}@(?![\w.-]{0,60}example)[\w-]+\.[a-z]))"
         r"(?!(?i:\w{0,3}pass|secret|change|example|your|user|test|dummy|xxx)\w*@)"
-        r"[^\s:@/\x22'<>{}$`\\]{6,100})@(?!localhost|127\.|0\.0\.0\.0|host\b)[\w-]",
+        r"[^\s:@/\x22'<>{}$`\\]{6,100})@(?!localhost|127\.|0\.0\.0\.0|host[:/])[\w-]",
         ("://",),
     ),
     Rule(

@@ -78,7 +78,7 @@ SECRETS = {
         r"\b[a-z][a-z0-9+]{1,24}://[^\s:@/\x22'<>`]{0,60}:(?P<secret>(?:(?=(?:%[0-9A-Fa-f]{2}|"
         r"[^\s@%0-9]){0,99}[0-9])(?=[^A-Za-z@]{0,99}[A-Za-z])|(?=[^\s%@]{10,99}@(?![\w.-]{0,60}"
         r"example)[\w-]+\.[a-z]))(?!(?i:\w{0,3}pass|secret|change|example|your|user|test|dummy|"
-        r"xxx)\w*@)[^\s:@/\x22'<>{}$`\\]{6,100})@(?!localhost|127\.|0\.0\.0\.0|host\b)[\w-]"
+        r"xxx)\w*@)[^\s:@/\x22'<>{}$`\\]{6,100})@(?!localhost|127\.|0\.0\.0\.0|host[:/])[\w-]"
     ),
     "a bearer token": (
         r"(?i:\bbearer|\bauthorization[\x22':\s]{1,6}basic)\s+(?P<secret>(?=[\w.~+/-]*[0-9])"
@@ -95,7 +95,7 @@ SECRETS = {
         r"session|jwt|private|refresh|admin|secret)[_-]?(?:key|token|secret)|secret|"
         r"passw(?:or)?d)|key|token|auth)[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])"
         r"\s{0,4}[\\\x22'`]{0,3}(?(sure)|(?=[\w+/=~-]{32}))(?P<secret>(?=(?:[A-Za-z_+/=~-]{0,60}"
-        r"[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,9}[A-Za-z])(?![\w+/=~-]{0,90}(?:your|"
+        r"[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,12}[A-Za-z])(?![\w+/=~-]{0,90}(?:your|"
         r"example|placeholder|dummy|replace|insert|change|xxxx))[\w+/=~-]{16,})(?![\w.(\[]))"
     ),
 }
