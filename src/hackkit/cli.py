@@ -17,7 +17,7 @@ from hackkit.project.catalog import Catalog
 from hackkit.screens import console
 from hackkit.screens import new as new_screen
 from hackkit.system import uv
-from hackkit.system.command_line import hackkit, program
+from hackkit.system.command_line import Start, hackkit, program
 from hackkit.version import VERSION
 
 INTERRUPTED = 130
@@ -109,7 +109,8 @@ def new(
 
     Example: hackkit new rag-app my-app --start
     """
-    request = NewRequest(template, directory, example, _answers(settings or []), defaults)
+    answers, checkout = _answers(settings or []), Start.here().checkout
+    request = NewRequest(template, directory, example, answers, defaults, checkout)
     plan = plan_from(request, Catalog.here(), new_screen.ask if console.is_interactive() else None)
     plan = with_options(plan, install=not no_install, git=not no_git, trust=trust)
     project = new_project(plan, console.say)
@@ -169,12 +170,12 @@ def doctor(
 ) -> None:
     """Check this machine and project; each problem comes with its fix.
 
-    Exits with 0 when no check fails, 1 when one does, 2 when one could not look.
+    Exits with 0 when no check and no repair fails, 1 when one does, 2 when one could not look.
 
     Example: hackkit doctor --fix
     """
     from hackkit.doctor.diagnose import Choice, diagnose  # noqa: PLC0415 - the other commands start without it
-    from hackkit.doctor.repair import repair  # noqa: PLC0415 - the same
+    from hackkit.doctor.repair import Repaired, repair  # noqa: PLC0415 - the same
     from hackkit.project.context import Context  # noqa: PLC0415 - the same
     from hackkit.screens import doctor as screen  # noqa: PLC0415 - the same
 
@@ -188,11 +189,13 @@ def doctor(
         raise WrongUseError(_readable(error).problem, fix=_readable(error).fix) from error
     with screen.watching() as progress:
         report = diagnose(context, Choice(_ids(only), _ids(skip)), progress)
+    repairs: tuple[Repaired, ...] = ()
     if fix:
         report, repairs = repair(report, facts, console.say_and_go if yes else console.confirm)
         screen.show_repairs(repairs, report)
     screen.show_report(report, context, as_json=as_json, verbose=verbose)
-    raise typer.Exit(report.exit_code(strict=strict))
+    failed = any(each.error for each in repairs)
+    raise typer.Exit(report.exit_code(strict=strict) or int(failed))
 
 
 def _ids(options: list[str] | None) -> list[str]:

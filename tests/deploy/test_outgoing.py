@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import clean_environment, git, write
+from planted import planted
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.manifest import OutgoingFile
@@ -113,6 +114,25 @@ def test_only_variables_of_the_example_with_a_value_are_set(folder: Path) -> Non
     assert others == {"CHAT_MODEL": "small"}
 
 
+def test_a_file_of_variables_in_utf_16_is_read_and_stops_a_deployment(folder: Path) -> None:
+    data = f"MISTRAL_API_KEY={KEY}\r\n".encode("utf-16")
+    (folder / ".env").write_bytes(data)
+    assert outgoing.variables(context(folder)) == ({"MISTRAL_API_KEY": KEY}, {})
+    [problem] = outgoing.problems((), context(folder), 1)
+    assert problem.problem == ".env is in UTF-16, or in part (PowerShell's >> writes it)."
+    assert "doctor --fix --only variables" in problem.fix
+
+
+def test_the_token_of_the_team_stays_here_and_that_is_said(folder: Path) -> None:
+    write(folder / ".env.example", "HF_TOKEN=\nCHAT_MODEL=\n")
+    here = context(folder, HF_TOKEN=KEY, CHAT_MODEL="small")
+    assert outgoing.variables(here) == ({}, {"CHAT_MODEL": "small"})
+    [note] = outgoing.left_out_notes(here, outgoing.tracked_files(here))
+    assert note.startswith("HF_TOKEN is not sent: it may write to your whole account.")
+    assert KEY not in note
+    assert not list(outgoing.left_out_notes(context(folder), ()))
+
+
 def test_a_variable_that_points_to_this_machine_is_noted() -> None:
     notes = outgoing.variable_notes({"LLM_BASE_URL": "http://localhost:11434/v1", "X": "1"})
     assert list(notes) == ["LLM_BASE_URL points to this machine, which the platform cannot reach"]
@@ -121,6 +141,16 @@ def test_a_variable_that_points_to_this_machine_is_noted() -> None:
 def problems(folder: Path, **env: str) -> list[str]:
     here = context(folder, **env)
     return [each.problem for each in outgoing.problems(outgoing.tracked_files(here), here, 1)]
+
+
+def test_every_kind_of_planted_secret_stops_a_deployment(folder: Path) -> None:
+    plants = {each.path: each for each in planted()}
+    for each in plants.values():
+        each.write(folder)
+    commit(folder)
+    found = problems(folder)
+    assert len(plants) > 75
+    assert [path for path in plants if not any(each.startswith(path) for each in found)] == []
 
 
 def test_a_clean_project_has_no_problem(folder: Path) -> None:
@@ -143,10 +173,11 @@ def test_a_key_of_this_machine_is_found_in_any_file(folder: Path) -> None:
 
 def test_a_key_of_this_machine_is_found_inside_a_document(folder: Path) -> None:
     with zipfile.ZipFile(folder / "notes.docx", "w", zipfile.ZIP_DEFLATED) as document:
-        document.writestr("word/document.xml", f"<w:t>{KEY}</w:t>")
+        document.writestr("word/document.xml", f"<?xml version='1.0'?><w:t>{KEY}</w:t>")
     commit(folder)
     [problem] = problems(folder, LLM_API_KEY=KEY)
-    assert problem == "notes.docx contains a secret of this machine in its text. Nothing was sent."
+    place = "notes.docx (in word/document.xml)"
+    assert problem == f"{place} contains a secret of this machine. Nothing was sent."
 
 
 def test_a_file_over_the_limit_stops_it(folder: Path) -> None:

@@ -1,58 +1,73 @@
-"""Keys are found in documents, archives and PDFs too."""
+"""What a deployment says of a file with a secret, and of a file that it cannot search."""
 
-import io
-import zipfile
-import zlib
+from pathlib import Path
 
 import pytest
+from planted import Planted, planted
 
-from hackkit.deploy.secret_scan import contents
-from hackkit.project.leaks import leaks
+from hackkit.deploy.manifest import OutgoingFile
+from hackkit.deploy.secret_scan import scan, unread_notes
+from hackkit.errors import Problem
 
-# Made up, and put together here so that no scan of this repository finds it.
-KEY = "ab3de6gh" * 4
-WORD = (
-    f'<?xml version="1.0"?><w:p><w:t>API key: </w:t><w:t>{KEY[:9]}</w:t><w:t>{KEY[9:]}</w:t></w:p>'
-)
+PLANTED = {each.kind: each for each in planted()}
 
 
-def office(name: str = "word/document.xml", text: str = WORD) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, text)
-    return file.getvalue()
+def sent(path: str, data: bytes) -> OutgoingFile:
+    return OutgoingFile(path, data, len(data))
 
 
-def pdf(text: bytes) -> bytes:
-    return b"%PDF-1.7\n1 0 obj\n<<>>\nstream\n" + zlib.compress(text) + b"\nendstream\n"
+def problems(each: Planted) -> list[Problem]:
+    return list(scan(sent(each.path, each.data), ()))
 
 
-def found(data: bytes) -> set[str]:
-    return {leak.kind for part in contents(data) for leak in leaks(part)}
+@pytest.mark.parametrize("each", PLANTED.values(), ids=PLANTED)
+def test_a_planted_secret_stops_a_deployment_and_is_not_shown(each: Planted) -> None:
+    found = problems(each)
+    assert found
+    for one in found:
+        assert one.fix
+        assert one.problem.startswith(each.path)
+        assert each.secret[4:] not in one.problem + one.fix
 
 
-def test_a_key_in_a_document_is_found_although_tags_split_it() -> None:
-    assert found(office()) == {"a Mistral API key"}
+def test_a_line_of_code_is_to_be_edited() -> None:
+    [problem] = problems(PLANTED["Groq"])
+    path = PLANTED["Groq"].path
+    assert problem.problem == f"{path}:1 contains an API key. Nothing was sent."
+    assert problem.fix == f"edit {path}: remove line 1, and create a new key"
 
 
-def test_a_key_in_a_file_of_an_archive_is_found() -> None:
-    assert found(office("settings.py", f"MISTRAL_API_KEY = '{KEY}'\n")) == {"a Mistral API key"}
+def test_a_secret_in_an_archive_is_named_with_its_member_and_the_archive_is_left_out() -> None:
+    [problem] = problems(PLANTED["zip in a zip"])
+    place = "all.zip (in deep/backup.zip/settings.py:1)"
+    assert problem.problem == f"{place} contains a Mistral API key. Nothing was sent."
+    assert problem.fix == "git rm --cached -- all.zip"
 
 
-def test_a_key_on_a_page_of_a_pdf_is_found_also_with_its_letters_moved() -> None:
-    shown = f"BT [(api key {KEY[:5]}) -20 ({KEY[5:]})] TJ ET".encode()
-    assert found(pdf(shown)) == {"a Mistral API key"}
+def test_a_file_of_settings_is_left_out() -> None:
+    [problem] = problems(PLANTED["prod.env"])
+    assert problem.problem.startswith("prod.env:2 contains the value of a secret")
+    assert problem.fix == "git rm --cached -- prod.env"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"plain text", office()[:60], b"PK\x03\x04nothing", pdf(b"")[:40], b"%PDF-stream\nx"],
-    ids=["text", "cut office", "no zip", "cut pdf", "no pdf"],
-)
-def test_plain_or_broken_files_yield_nothing(data: bytes) -> None:
-    assert not any(contents(data))
+def test_a_secret_of_an_mcp_server_goes_into_env() -> None:
+    [problem] = problems(PLANTED["MCP env"])
+    assert problem.fix == "edit mcp.json:1: write ${NAME} there, and NAME with the value into .env"
 
 
-def test_unpacking_a_file_stops_at_the_limit() -> None:
-    assert sum(map(len, contents(pdf(b"0" * 100_000_000)))) <= 30_000_000
-    assert sum(map(len, contents(office(text="0" * 100_000_000)))) <= 30_000_000
+def test_what_cannot_be_searched_is_said() -> None:
+    files = [
+        sent("a.7z", b"7z\xbc\xaf\x27\x1c" + bytes(40)),
+        sent("docs/board.png", b"\x89PNG\r\n\x1a\n" + bytes(40)),
+        sent("app.py", b"print()\n"),
+    ]
+    assert list(unread_notes(files)) == [
+        "not searched for secrets: in a.7z, all of it (a 7z archive)",
+        "not searched for secrets: what pictures show (docs/board.png)",
+    ]
+
+
+def test_a_file_of_this_machine_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "app.py"
+    path.write_bytes(PLANTED["Groq"].data)
+    assert list(scan(OutgoingFile("app.py", path, path.stat().st_size), ()))

@@ -255,6 +255,22 @@ def test_a_repair_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) ->
     assert [each.error for each in repairs] == ["the disk is full", ""]
 
 
+def test_offline_runs_no_repair_that_uses_the_network_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def look(_: Context) -> Finding:
+        return warning("old", fix="fetch it", repair=Repair("fetch it", path.touch, online=True))
+
+    checks = [a_check("old", look)]
+    before = diagnose(Context(), checks=checks)
+    _, (left,) = repair(before, lambda: Context(offline=True), lambda _: True, checks)
+    assert "--offline" in left.error
+    assert not path.exists()
+    _, (ran,) = repair(before, lambda: Context(offline=False), lambda _: True, checks)
+    assert ran.error == ""
+    assert path.exists()
+
+
 def test_fix_runs_all_checks_again_that_were_not_ok(tmp_path: Path) -> None:
     """A missing environment fails two checks; one repair is enough for both."""
     path = tmp_path / "file"
@@ -362,6 +378,19 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     )
     assert "does not exist any more" in result.stderr
     assert result.returncode == 2
+
+
+def test_a_repair_that_failed_is_exit_code_1_also_for_a_warning(
+    hackkit: Run, tmp_path: Path
+) -> None:
+    for name in (".hackkit.yml", ".env.example", ".env"):
+        (tmp_path / name).touch()
+    (tmp_path / ".gitignore").mkdir()
+    command = ("doctor", str(tmp_path), "--only", "env-file")
+    assert hackkit(*command).returncode == 0  # a warning
+    result = hackkit(*command, "--fix", "--yes")
+    assert "the repair failed" in result.stderr
+    assert result.returncode == 1
 
 
 def test_fix_without_a_terminal_needs_yes(hackkit: Run) -> None:

@@ -16,6 +16,7 @@ from conftest import ROOT, Run, add_template, clean_environment, files, git, wri
 
 from hackkit import HackkitError, Plan, new_project
 from hackkit.errors import WrongUseError
+from hackkit.new.placing import place
 from hackkit.project.catalog import Catalog
 from hackkit.version import VERSION
 
@@ -110,8 +111,8 @@ def test_nothing_generated_names_the_machine(hackkit: Run, tmp_path: Path) -> No
     assert len(files(tmp_path / "x")) > 30
     for name in files(tmp_path / "x"):
         text = (tmp_path / "x" / name).read_bytes().decode("utf-8", "replace")
-        for place in (str(ROOT), str(tmp_path), f"{Path.home()}/"):
-            assert place not in text, name
+        for folder in (str(ROOT), str(tmp_path), f"{Path.home()}/"):
+            assert folder not in text, name
 
 
 def test_copier_alone_makes_the_same_files(hackkit: Run, tmp_path: Path) -> None:
@@ -355,21 +356,62 @@ def test_a_failed_render_leaves_no_half_project(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+)
 def test_an_interrupted_render_leaves_no_half_project(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    source, target = tmp_path / "source", tmp_path / "x"
-    write(source / "copier.yml", "_tasks: ['touch started && sleep 60']")
+    source, target, started = tmp_path / "source", tmp_path / "to" / "x", tmp_path / "started"
+    write(source / "copier.yml", f"_tasks: ['touch {started} && sleep 60']")
     write(source / "file.txt", "text")
     words = ["new", str(source), str(target), "--defaults", "--trust"]
     child = subprocess.Popen(
         [sys.executable, "-m", "hackkit", *words], env=clean_environment(), start_new_session=True
     )
-    until((target / "started").exists)
+    until(started.exists)
     os.killpg(child.pid, number)
     assert child.wait(60) == code
-    assert not target.exists()
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("before", ["absent", "empty"])
+def test_of_two_projects_for_one_folder_the_first_is_whole_and_the_second_refused(
+    tmp_path: Path, before: str
+) -> None:
+    first, second, target = tmp_path / "1", tmp_path / "2", tmp_path / "deep" / "x"
+    for folder in (first, second):
+        write(folder / ".git" / "HEAD", folder.name)
+        write(folder / "app.py", folder.name)
+    if before == "empty":
+        target.mkdir(parents=True)
+    place(first, target)
+    with pytest.raises(FileExistsError):
+        place(second, target)
+    assert sorted(path.name for path in target.iterdir()) == [".git", "app.py"]
+    assert (target / "app.py").read_text("utf-8") == "1"
+    assert [path.name for path in target.parent.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("before", ["absent", "empty"])
+def test_two_commands_for_one_folder_at_the_same_time_make_one_project(
+    tmp_path: Path, before: str
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "x"
+    for number in range(50):
+        write(source / f"{number}.txt", "text")
+    if before == "empty":
+        target.mkdir()
+    words = [sys.executable, "-m", "hackkit", "new", str(source), str(target), "--defaults"]
+    both = [
+        subprocess.Popen(words, env=clean_environment(), stderr=subprocess.PIPE, encoding="utf-8")
+        for _ in range(2)
+    ]
+    said = [each.communicate(timeout=120)[1] for each in both]
+    assert sorted(each.returncode for each in both) == [0, 2], said
+    assert any("is not empty. Nothing was changed." in each for each in said)
+    assert len(list(target.glob("*.txt"))) == 50
 
 
 def test_a_failed_install_keeps_the_project_and_says_how_to_repeat(

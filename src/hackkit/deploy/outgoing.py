@@ -8,17 +8,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hackkit.deploy.manifest import OutgoingFile
-from hackkit.deploy.secret_scan import scan
+from hackkit.deploy.secret_scan import scan, unread_notes
 from hackkit.errors import HackkitError, Problem
 from hackkit.network.urls import is_loopback
 from hackkit.project.context import Context
+from hackkit.project.files import env_encoding_problem
 from hackkit.project.leaks import is_env_file, is_secret_name, unique
 from hackkit.system import git
-from hackkit.system.command_line import line
+from hackkit.system.command_line import hackkit, line
 from hackkit.system.wording import listed
 
 # The platform decides where the app listens.
 _SET_BY_PLATFORM = {"HOST", "PORT"}
+_STAYS = "HF_TOKEN"  # it may write to the whole account, and an app only reads
 _NEVER = {
     *(".git", ".venv", "venv", "node_modules", ".gradio", "index", "__pycache__"),
     *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"),
@@ -67,13 +69,19 @@ def untracked(context: Context) -> tuple[str, ...]:
 
 
 def left_out_notes(context: Context, sent: Sequence[OutgoingFile]) -> Iterator[str]:
-    """Yield a note on the files that git does not track, and on what only looks like a file."""
+    """Yield which files and which token are left out, and what cannot be searched."""
     paths = {each.path for each in sent}
     left = [each for each in untracked(context) if each not in paths]
     if left:
         yield f"left out, because git does not track them: {listed(left, _MOST_NAMED)}"
     for name, what in _unreadable(context):
         yield f"left out: {name} is {what}; copy what the app needs into the project"
+    if context.project and _STAYS in context.project.example_variables and context.value(_STAYS):
+        yield (
+            f"{_STAYS} is not sent: it may write to your whole account. An app that reads a private"
+            " or gated model needs a token of its own, with read access: set it on the platform"
+        )
+    yield from unread_notes(sent)
 
 
 def generated(path: str, text: str) -> OutgoingFile:
@@ -107,7 +115,8 @@ def may_leave(name: str) -> bool:
 def variables(context: Context) -> tuple[dict[str, str], dict[str, str]]:
     """Return the secrets and the other variables to set: those of `.env.example` with a value."""
     names = context.project.example_variables if context.project else ()
-    values = {name: context.value(name) for name in names if name not in _SET_BY_PLATFORM}
+    own = {*_SET_BY_PLATFORM, _STAYS}
+    values = {name: context.value(name) for name in names if name not in own}
     found = {name: value for name, value in values.items() if value}
     secret = set(filter(is_secret_name, found))
     return (
@@ -126,7 +135,16 @@ def variable_notes(values: Mapping[str, str]) -> Iterator[str]:
 def problems(
     outgoing: Sequence[OutgoingFile], context: Context, most_mb: float
 ) -> Iterator[Problem]:
-    """Yield what stops these files from being sent: one is too large, or holds a secret."""
+    """Yield what stops these files from being sent: one is too large, or holds a secret.
+
+    A `.env` that is not UTF-8 stops them too: the platforms' programs cannot read it.
+    """
+    problem = ""
+    with contextlib.suppress(OSError):  # then nothing in it is used
+        problem = env_encoding_problem(context.folder / ".env")
+    if problem:
+        fix = hackkit("doctor", "--fix", "--only", "variables", folder=context.folder)
+        yield Problem(f".env {problem}.", fix)
     large = [each for each in outgoing if each.size > most_mb * _MB]
     for each in large:
         yield Problem(

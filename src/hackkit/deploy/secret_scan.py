@@ -1,74 +1,44 @@
-"""Searches files for secrets before they are sent, also in office documents, archives, PDFs."""
+"""Searches the files that are sent for secrets, and says what was not looked into."""
 
-import io
 import re
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from hackkit.deploy.manifest import OutgoingFile
 from hackkit.errors import Problem
-from hackkit.project.leaks import is_lock, known_leaks, leaks
+from hackkit.project.file_texts import PICTURE, unread
+from hackkit.project.leaks import is_settings_file
+from hackkit.project.secret_search import Found, search
+from hackkit.system.command_line import line
+from hackkit.system.wording import listed
 
-_MOST = 30_000_000  # bytes to unpack of one file
-_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
-_PARAGRAPH = re.compile(rb"</(?:w:p|a:p|row|text:p)>")
-_TAG = re.compile(rb"<[^<>]*>")
-_STREAM = re.compile(rb"\bstream\r?\n")
-_KERNING = re.compile(rb"\)\s*-?[0-9.]+\s*\(")  # splits a word that a PDF shows as one
-
-
-def contents(data: bytes) -> Iterator[str]:
-    """Yield the text of each part of an archive, document or PDF; nothing if locked or broken."""
-    if data.startswith(b"PK"):
-        yield from _members(data)
-    elif data.startswith(b"%PDF-"):
-        yield from _streams(data)
-
-
-def _members(data: bytes) -> Iterator[str]:
-    left = _MOST
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for each in archive.infolist():
-                with archive.open(each) as member:
-                    part = member.read(left)
-                left -= len(part)
-                if part.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml"):
-                    part = _TAG.sub(b"", _PARAGRAPH.sub(b"\n", part))
-                yield part.decode("utf-8", "replace")
-    except _BROKEN:
-        return
-
-
-def _streams(data: bytes) -> Iterator[str]:
-    left = _MOST
-    for match in _STREAM.finditer(data):
-        end = data.find(b"endstream", match.end())
-        packed = data[match.end() : end if end > 0 else None]
-        try:
-            part = zlib.decompressobj().decompress(packed, max(left, 1))
-        except zlib.error:  # compressed in another way
-            continue
-        left -= len(part)
-        if left <= 0:
-            return
-        yield _KERNING.sub(b"", part).decode("utf-8", "replace")
+_MOST_NAMED = 5  # pictures in one note
+_MCP = re.compile(r"mcp[^/]*\.json$")
 
 
 def scan(each: OutgoingFile, known: Collection[str]) -> Iterator[Problem]:
     """Yield a problem for each secret in a file; `known` are secrets to find literally."""
-    data = each.read()
-    text = data.decode("utf-8", "replace")
-    binary = b"\0" in data[:8000]
-    for leak in known_leaks(text, known) if binary or is_lock(each.path) else leaks(text, known):
-        yield Problem(
-            f"{each.path}:{leak.line} contains {leak.kind}. Nothing was sent.",
-            fix=f"edit {each.path}: remove line {leak.line}, and create a new key",
-        )
-    inside = {leak.kind for part in contents(data) for leak in leaks(part, known)}
-    for kind in sorted(inside):
-        yield Problem(
-            f"{each.path} contains {kind} in its text. Nothing was sent.",
-            fix=f"edit {each.path}: remove it, and create a new key",
-        )
+    for found in search(each.path, each.read(), known):
+        problem = f"{found.place(each.path)} contains {found.kind}. Nothing was sent."
+        yield Problem(problem, _fix(each, found))
+
+
+def unread_notes(outgoing: Sequence[OutgoingFile]) -> Iterator[str]:
+    """Yield a note for each file that cannot be searched whole: a picture, a locked archive."""
+    pictures = []
+    for each in outgoing:
+        for part in unread(each.read()):
+            if part == PICTURE:
+                pictures.append(each.path)
+            else:
+                yield f"not searched for secrets: in {each.path}, {part}"
+    if pictures:
+        yield f"not searched for secrets: what pictures show ({listed(pictures, _MOST_NAMED)})"
+
+
+def _fix(each: OutgoingFile, found: Found) -> str:
+    place = found.place(each.path)
+    if found.line and not found.member and _MCP.search(each.path):
+        return f"edit {place}: write ${{NAME}} there, and NAME with the value into .env"
+    if found.line and not found.member and not is_settings_file(each.path):
+        return f"edit {each.path}: remove line {found.line}, and create a new key"
+    return line(["git", "rm", "--cached", "--", each.path])

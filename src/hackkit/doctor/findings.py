@@ -31,10 +31,12 @@ class Repair:
     """A safe, reversible repair that `--fix` offers for a finding.
 
     `action` completes the sentence "hackkit will …". `run` raises HackkitError or OSError.
+    `online`: it uses the network, and is left out with `--offline`.
     """
 
     action: str
     run: Callable[[], object]
+    online: bool = False
 
 
 @dataclass(frozen=True)

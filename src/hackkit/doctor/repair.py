@@ -11,6 +11,7 @@ from hackkit.project.context import Context
 from hackkit.project.leaks import scrub
 
 _ROUNDS = 3  # an environment that was repaired lets more checks look
+_NOT_OFFLINE = "it needs the network, and --offline leaves that out"
 Confirm = Callable[[str], bool]
 
 
@@ -32,10 +33,12 @@ def repair(
 ) -> tuple[Report, tuple[Repaired, ...]]:
     """Run the repairs that `confirm` allows; return the new report and what was repaired.
 
+    With `--offline`, a repair that uses the network is not run, and has an error that says so.
     Afterwards all checks that were not ok run again, on `fresh` facts. What they find is repaired
     too.
     """
-    secrets = fresh().secrets
+    facts = fresh()
+    secrets = facts.secrets
     repaired: list[Repaired] = []
     asked: set[tuple[str, str]] = set()
     for _ in range(_ROUNDS):
@@ -45,7 +48,9 @@ def repair(
             if offer is None or (result.id, offer.action) in asked:
                 continue
             asked.add((result.id, offer.action))
-            if confirm(scrub(offer.action, secrets)):
+            if offer.online and facts.offline:
+                done.append((result, offer, _NOT_OFFLINE))
+            elif confirm(scrub(offer.action, secrets)):
                 done.append((result, offer, scrub(_error_of(offer), secrets)))
         if not done:
             break

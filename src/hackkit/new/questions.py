@@ -1,5 +1,7 @@
 """Asks for what the command line of `hackkit new` left open: at most three questions."""
 
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from hackkit.system.command_line import hackkit
 
 _NAME = "my-app"
 _MOST_QUESTIONS = 3
+_PATH = re.compile(r"[/\\]|^~|^\.{1,2}$|^[A-Za-z]:")  # what is typed is a folder, not a name
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,17 @@ Ask = Callable[[Question], str]
 
 @dataclass(frozen=True)
 class NewRequest:
-    """The command line of `hackkit new`: its two arguments, the example, the answers given."""
+    """The command line of `hackkit new`: its two arguments, the example, the answers given.
+
+    `checkout` is the folder of hackkit's own repository, where it runs from one.
+    """
 
     template: str = ""
     directory: str = ""
     example: str = ""
     answers: Mapping[str, str] = field(default_factory=dict)
     defaults: bool = False
+    checkout: Path | None = None
 
 
 def plan_from(request: NewRequest, catalog: Catalog, ask: Ask | None) -> Plan:
@@ -93,12 +100,14 @@ class _Questions:
     def directory(self, template: str, answers: dict[str, str]) -> tuple[Path, dict[str, str]]:
         if self.request.directory:
             return Path(self.request.directory), answers
-        name = self.put(Question("Project name", _NAME))
+        name = self.put(Question("Project name or folder", _proposed(self.request.checkout)))
         if name is None:
             raise WrongUseError(
                 "No folder was given for the project, and there is no terminal to ask for it.",
                 fix=hackkit("new", template, _NAME, "--defaults"),
             )
+        if _PATH.search(name):
+            return Path(name).expanduser(), answers
         return Path(slug(name)), {"project_name": name, **answers}
 
     def slots(self, template: Template, given: Mapping[str, str], directory: str) -> dict[str, str]:
@@ -110,6 +119,14 @@ class _Questions:
                 raise _unanswered(template, open_slots, directory)
             answers[slot.name] = answer
         return answers
+
+
+def _proposed(checkout: Path | None) -> str:
+    """Return a name, or a folder outside of hackkit's own checkout when that is the current one."""
+    here = Path.cwd()
+    if checkout is None or not here.is_relative_to(checkout):
+        return _NAME
+    return os.path.relpath(checkout.parent / _NAME, here)
 
 
 def _unanswered(template: Template, slots: list[Slot], directory: str) -> WrongUseError:

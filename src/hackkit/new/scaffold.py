@@ -1,20 +1,16 @@
 """Makes a project: new_project(), and the only module that uses Copier."""
 
-import contextlib
 import itertools
 import os
-import shutil
-import signal
-import stat
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.new import examples, first_commit
+from hackkit.new.placing import place, workshop
 from hackkit.new.plan import Plan, Project
 from hackkit.project.catalog import Catalog, Example, Template, requirements
 from hackkit.project.files import create_env_file
@@ -52,11 +48,17 @@ def new_project(
     """
     _refuse_taken(plan)
     resolved = _look_up(plan, catalog or Catalog.here())
-    with _all_or_nothing(plan.directory):
+    with workshop(plan.directory) as made:
         progress(f"Writing {resolved.example.name if resolved.example else resolved.source}")
-        _render(resolved)
-        notices, repository = _first_commits(resolved)
-        env_file = create_env_file(plan.directory)
+        _render(resolved, made)
+        notices, repository = _first_commits(resolved, made)
+        create_env_file(made)
+        try:
+            place(made, plan.directory)
+        except FileExistsError:
+            _refuse_taken(plan)
+            raise
+    env_file = create_env_file(plan.directory)  # names it
     installable = plan.install and (plan.directory / "pyproject.toml").is_file()
     if installable:
         notices += _install(plan.directory, progress, repository=repository)
@@ -144,17 +146,18 @@ def _questions(template: Template) -> set[str]:
     return {key for key in content if not key.startswith("_")} - ours - slots
 
 
-def _render(resolved: _Resolved) -> None:
+def _render(resolved: _Resolved, folder: Path) -> None:
     plan = resolved.plan
     try:
         with first_commit.without_git_variables():
-            known = _run_copier(resolved)
+            known = _run_copier(resolved, folder)
     except HackkitError:
         raise
     # A template can run any code, and raise any error.
     except Exception as error:
         raise HackkitError(
-            f"{resolved.source} could not be written: {error}", fix=_command(plan, "--debug")
+            f"{resolved.source} could not be written: {_named(error, folder, plan.directory)}",
+            fix=_command(plan, "--debug"),
         ) from error
     unknown = resolved.answers.keys() - known
     if resolved.template is None and unknown:
@@ -166,7 +169,12 @@ def _render(resolved: _Resolved) -> None:
         )
 
 
-def _run_copier(resolved: _Resolved) -> set[str]:
+def _named(error: Exception, folder: Path, directory: Path) -> str:
+    """Return an error's text with the project's folder in place of the temporary one."""
+    return str(error).replace(str(folder), str(directory))
+
+
+def _run_copier(resolved: _Resolved, folder: Path) -> set[str]:
     """Render, and return the names of the template's questions."""
     from copier import run_copy  # noqa: PLC0415 - its import is slower than all the rest
     from copier.errors import UnsafeTemplateError  # noqa: PLC0415 - the same
@@ -178,7 +186,7 @@ def _run_copier(resolved: _Resolved) -> set[str]:
             warnings.simplefilter("ignore")
             worker = run_copy(
                 str(resolved.template.folder.parent if resolved.template else resolved.source),
-                plan.directory,
+                folder,
                 data=_data(resolved),
                 defaults=not plan.interactive,
                 unsafe=plan.trust,
@@ -214,29 +222,29 @@ def _command(plan: Plan, *options: str) -> str:
     return hackkit(*words, *(name for name, on in switches.items() if on), *options)
 
 
-def _first_commits(resolved: _Resolved) -> tuple[list[str], bool]:
+def _first_commits(resolved: _Resolved, folder: Path) -> tuple[list[str], bool]:
     """Commit the untouched render, then put an example over it and commit that.
 
     Returns the notices, and whether there is a new repository.
     """
-    directory = resolved.plan.directory
     notices: list[str] = []
     repository = False
     if resolved.plan.git:
-        notices, repository = _repository(directory, f"Start from hackkit's {resolved.source}")
+        if first_commit.available() and first_commit.inside_repository(resolved.plan.directory):
+            notices = ["The folder is inside a git repository: nothing was committed."]
+        else:
+            notices, repository = _repository(folder, f"Start from hackkit's {resolved.source}")
     if resolved.example:
-        examples.put_over(resolved.example, directory)
+        examples.put_over(resolved.example, folder)
         if repository:
             message = f"Add the files of the example {resolved.example.name}"
-            notices += _failed_commit(first_commit.commit(directory, message))
+            notices += _failed_commit(first_commit.commit(folder, message))
     return notices, repository
 
 
 def _repository(directory: Path, message: str) -> tuple[list[str], bool]:
     if not first_commit.available():
         return ["git was not found: the project is not under version control yet."], False
-    if first_commit.inside_repository(directory):
-        return ["The folder is inside a git repository: nothing was committed."], False
     error = first_commit.create(directory)
     if error:
         return [f"git could not make a repository: {error}"], False
@@ -292,43 +300,3 @@ def _next_commands(directory: Path, *, installed: bool, repository: bool) -> tup
     if (directory / "app.py").is_file():
         commands.append(uv.typed("run", "app.py"))
     return tuple(commands)
-
-
-@contextlib.contextmanager
-def _all_or_nothing(directory: Path) -> Iterator[None]:
-    """Remove everything when the block fails: the folder was empty or absent before."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    try:
-        yield
-    except BaseException:
-        with _ignoring_interrupts():
-            for path in directory.iterdir() if directory.is_dir() else ():
-                _delete(path)
-            for path in missing:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-        raise
-
-
-def _delete(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    # Windows does not delete read-only files, such as git's objects.
-    for item in path.rglob("*"):
-        if os.name == "nt" and not item.is_symlink():
-            item.chmod(stat.S_IWRITE)
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C until the clean-up is done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
 """Reads the files of a generated project: its answers, its `.env`, its package."""
 
+import codecs
 import contextlib
 import io
 import os
@@ -13,6 +14,8 @@ from hackkit.project.layout import venv_python
 
 ANSWERS = ".hackkit.yml"  # also in every Space that hackkit created
 LARGEST_ENV = 100_000  # bytes: the time to read it grows with the square of its length
+
+_FIRST_CJK = "\u3000"
 
 # Lines of a .gitignore that keep `.env` out of git.
 _IGNORES_ENV = {".env", "/.env", ".env*", "/.env*", "*.env"}
@@ -82,10 +85,10 @@ class ProjectFiles:
 
     @property
     def unreadable_lines(self) -> tuple[int, ...]:
-        """Numbers of the lines in `.env` that cannot be parsed. Raises OSError or UnicodeError."""
+        """Numbers of the lines in `.env` that cannot be parsed. Raises OSError."""
         from dotenv.parser import parse_stream  # noqa: PLC0415 - only commands on a project read it
 
-        text = (self.folder / ".env").read_text("utf-8")
+        text = env_text((self.folder / ".env").read_bytes())
         bad = [each.original for each in parse_stream(io.StringIO(text)) if each.error]
         # The parser counts empty lines before a variable as a part of it.
         return tuple(
@@ -108,9 +111,44 @@ def _all_variables(path: Path) -> dict[str, str]:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_ENV:
             return {}
-        return {name: value or "" for name, value in dotenv_values(path, encoding="utf-8").items()}
-    except (OSError, ValueError):  # not readable, or not UTF-8: a check reports it
+        text = env_text(path.read_bytes())
+    except OSError:  # a check reports it
         return {}
+    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
+
+
+def env_text(data: bytes) -> str:
+    """Return the text of a `.env` in any encoding, also in two: PowerShell's `>>` adds UTF-16."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode("utf-16")
+            if max(text, default="") < _FIRST_CJK:  # else it is UTF-8 in part
+                return _with_line_feeds(text)
+    data = data.translate(None, b"\0\xfe\xff")  # zeros and marks, which UTF-8 never has
+    with contextlib.suppress(UnicodeDecodeError):
+        return _with_line_feeds(data.decode("utf-8-sig"))
+    return _with_line_feeds(data.decode("latin-1"))
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def env_encoding_problem(path: Path) -> str:
+    """Return why a `.env` is not read by every program, such as "is in UTF-16"; else nothing."""
+    data = path.read_bytes() if path.is_file() else b""
+    if b"\0" in data:
+        return "is in UTF-16, or in part (PowerShell's >> writes it)"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8 (line {data.count(bytes([10]), 0, error.start) + 1})"
+    return ""
+
+
+def write_env_as_utf8(path: Path) -> None:
+    """Write a `.env` again in UTF-8; its mode stays."""
+    path.write_bytes(env_text(path.read_bytes()).encode())
 
 
 def ignores_env(folder: Path) -> bool:

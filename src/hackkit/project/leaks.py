@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from hackkit.project.secret_rules import RULES
+from hackkit.project.secret_rules import NAMED, RULES, SETTINGS_FILE, Rule
 
 _NAMES = re.compile(r"(?i)key|token|secret|passw|credential")
 _PLACE = re.compile(r"[/~.\\]|[A-Za-z]:[\\/]|\w+://")  # a path or an address: KEY_FILE, TOKEN_URL
@@ -12,6 +12,9 @@ _LEAST = 8  # characters; a shorter value is a word like "none", not a secret
 _LEAST_UNIQUE = 12  # characters; a shorter value may be in a file by chance
 _MASK = "[secret]"
 _COMPILED = tuple((rule, re.compile(rule.pattern)) for rule in RULES)
+_Rules = tuple[tuple[Rule, re.Pattern[str]], ...]
+_IN_SETTINGS = (*_COMPILED, (NAMED, re.compile(NAMED.pattern)))
+_SETTINGS_FILE = re.compile(SETTINGS_FILE)
 PAGES = {rule.name: rule.page for rule in RULES if rule.page}
 KNOWN = "a secret of this machine"
 _HARMLESS_ENV = (".example", ".sample", ".template", ".dist")  # names without values
@@ -61,20 +64,39 @@ def is_lock(path: str) -> bool:
     return _LOCKS.fullmatch(path.rsplit("/", 1)[-1]) is not None
 
 
+def is_settings_file(path: str) -> bool:
+    """Return whether a path is that of a file whose values are secret by their names: prod.env."""
+    return _SETTINGS_FILE.search(path) is not None
+
+
 def suspicious(text: str) -> bool:
     """Return, quickly, whether a text may contain what a rule finds."""
     lowered = text.lower()
     return any(word in lowered for rule in RULES for word in rule.keywords)
 
 
-def leaks(text: str, known: Collection[str] = ()) -> Iterator[Leak]:
-    """Yield each secret in a text: what the rules find, and the known ones literally."""
-    lowered = text.lower()
-    for rule, pattern in _COMPILED:
+def leaks(text: str, known: Collection[str] = (), path: str = "") -> Iterator[Leak]:
+    """Yield each secret in a text: what the rules find, once, and the known ones literally.
+
+    In a lock file only the known ones are searched; a file of settings has one more rule.
+    """
+    if not is_lock(path):
+        rules = _IN_SETTINGS if is_settings_file(path) else _COMPILED
+        for start, kind in sorted(_matches(text, rules)):
+            yield Leak(kind, text.count("\n", 0, start) + 1)
+    yield from known_leaks(text, known)
+
+
+def _matches(text: str, rules: _Rules) -> Iterator[tuple[int, str]]:
+    """Yield the place and the kind of each match, without those that overlap an earlier rule's."""
+    lowered, taken = text.lower(), list[tuple[int, int]]()
+    for rule, pattern in rules:
         if any(word in lowered for word in rule.keywords):
             for match in pattern.finditer(text):
-                yield Leak(rule.name, text.count("\n", 0, _place(match)[0]) + 1)
-    yield from known_leaks(text, known)
+                start, end = _place(match)
+                if not any(start < other[1] and other[0] < end for other in taken):
+                    taken.append((start, end))
+                    yield start, rule.name
 
 
 def known_leaks(text: str, known: Collection[str]) -> Iterator[Leak]:
@@ -102,4 +124,4 @@ def _masked(match: re.Match[str]) -> str:
 
 def _place(match: re.Match[str]) -> tuple[int, int]:
     """Return where the secret of a match is: in its group, or all of it."""
-    return match.span("secret" if "secret" in match.re.groupindex else 0)
+    return match.span(match.lastgroup or 0)

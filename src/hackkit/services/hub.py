@@ -101,6 +101,8 @@ class Hub:
         """Return the account that the token belongs to, then its teams."""
         with self._explained("your account"):
             seen = self._api.whoami()
+            if not seen.get("name"):
+                raise self._nonsense("your account")
             teams = (str(team.get("name", "")) for team in seen.get("orgs") or ())
             return (str(seen.get("name", "")), *filter(None, teams))
 
@@ -245,10 +247,19 @@ class Hub:
                 return refusal(cause.response.status_code, message, about, self._origin)
         if any(map(_is_network, causes(error))):
             return self._network_error()
+        if isinstance(error, LookupError | TypeError | AttributeError):
+            return self._nonsense(about)
         if isinstance(error, ValueError):
             message = scrub(" ".join(str(error).split()), self._known)
             return HackkitError(f"Hugging Face rejected the request: {message}", fix=STATUS_PAGE)
         return error
+
+    def _nonsense(self, about: str) -> HackkitError:
+        """Return the error for an answer that is JSON, and not what the hub answers."""
+        own = self._endpoint != ADDRESS
+        fix = self._context.shell.unset("HF_ENDPOINT") if own else STATUS_PAGE
+        problem = f"{self._endpoint} gave an answer about {about} that is not one of the hub."
+        return HackkitError(problem, fix=fix)
 
     def _network_error(self) -> HackkitError:
         """Send one more request, without the token, to find what blocks the connection."""

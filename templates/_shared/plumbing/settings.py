@@ -1,7 +1,9 @@
 """The settings that every app has: the model, its limits, and the page's address."""
 
+import contextlib
 import os
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -13,11 +15,34 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / os.environ.get("ENV_FILE", ".env")
 
 
+def encoding(path: Path) -> str:
+    """The encoding of a `.env`; exit if it has two, as PowerShell's `>>` adds UTF-16 to UTF-8."""
+    data = path.read_bytes() if path.is_file() else b""
+    name = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    with contextlib.suppress(UnicodeDecodeError):
+        text = data.decode(name)
+        if "\0" not in text and (name != "utf-16" or max(text, default="") < "\u3000"):
+            return name
+    if b"\0" not in data:
+        return "latin-1"
+    code = f"import pathlib; p = pathlib.Path('{path.name}'); p.write_bytes("
+    code += "p.read_bytes().translate(None, bytes([0, 254, 255])))"
+    raise SystemExit(f'{path} is in UTF-8 and UTF-16.\nFix: uv run python -c "{code}"')
+
+
+ENCODING = encoding(ENV_FILE)
+
+
 class ModelSettings(BaseSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_ignore_empty=True, frozen=True, allow_inf_nan=False, extra="ignore"
+        env_file=ENV_FILE,
+        env_file_encoding=ENCODING,
+        env_ignore_empty=True,
+        frozen=True,
+        allow_inf_nan=False,
+        extra="ignore",
     )
     renamed: ClassVar[dict[str, str]] = {}  # variables: the old name → today's name
 
@@ -78,7 +103,7 @@ def problems(error: ValidationError) -> str:
 
 def _renamed(names: dict[str, str]) -> dict[str, Any]:
     """The values of variables that still have their old names."""
-    given = {**dotenv_values(ENV_FILE), **os.environ}
+    given = {**dotenv_values(ENV_FILE, encoding=ENCODING), **os.environ}
     values = {}
     for old, new in names.items():
         if (value := given.get(old)) and not given.get(new):

@@ -1,6 +1,10 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from plumbing.settings import ModelSettings, load
+from plumbing.settings import ModelSettings, encoding, load
 
 
 class Settings(ModelSettings):
@@ -31,6 +35,23 @@ def test_a_wrong_value_ends_the_app_with_the_variable_s_name(
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match=rf"(?is){name}.*Fix: "):
         load(Settings)
+
+
+@pytest.mark.parametrize("kind", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_env_is_read_as_any_editor_and_powershell_write_it(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("# Grüße\r\nTOP_K=9\r\n".encode(kind))
+    assert Settings(_env_file=file, _env_file_encoding=encoding(file)).top_k == 9
+
+
+def test_env_in_two_encodings_ends_the_app_with_the_command_that_repairs_it(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("TOP_K=9\r\n# Grüße\r\n".encode() + "PORT=1\r\n".encode("utf-16-le"))
+    with pytest.raises(SystemExit) as caught:
+        encoding(file)
+    code = str(caught.value).split('python -c "')[1].removesuffix('"')
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert file.read_text("utf-8") == "TOP_K=9\n# Grüße\nPORT=1\n"
 
 
 def test_where_the_model_runs_follows_from_the_address_and_the_key() -> None:

@@ -292,6 +292,28 @@ def test_a_file_that_is_not_utf8_fails_with_its_line(folder: Path) -> None:
     assert (finding.status, finding.message) == (Status.FAIL, ".env is not UTF-8 (line 2)")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "PORT=1\r\n# é\r\n".encode("utf-16"),
+        b"PORT=1\r\n" + "# é\r\n".encode("utf-16-le"),
+        "PORT=1\r\n".encode("utf-16") + b"# \xc3\xa9\r\n",
+        b"PORT=1\r\n# \xe9\r\n",
+    ],
+    ids=["UTF-16", "UTF-8 then UTF-16", "UTF-16 then UTF-8", "Latin-1"],
+)
+def test_a_file_as_windows_writes_it_is_read_and_repaired(folder: Path, data: bytes) -> None:
+    write(folder, {".env": data})
+    assert context(folder).value("PORT") == "1"
+    finding = variables.check(context(folder))
+    assert finding.status is Status.FAIL
+    assert finding.fix.endswith("doctor --fix --only variables")
+    assert finding.repair
+    finding.repair.run()
+    assert (folder / ".env").read_text("utf-8") == "PORT=1\n# é\n"
+    assert variables.check(context(folder)).status is Status.OK
+
+
 def test_a_variable_that_overrides_another_value_is_named_without_both(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\nPORT=1\n"})
     finding = variables.check(context(folder, {"MISTRAL_API_KEY": "another-one", "PORT": "1"}))

@@ -469,6 +469,30 @@ def test_an_index_that_is_out_of_date_is_a_warning_that_can_be_repaired(
     assert finding.repair
 
 
+@pytest.mark.parametrize(
+    ("provider", "address", "online"),
+    [
+        ("offline", "", False),
+        ("mistral", "", True),
+        ("server", "http://localhost:11434/v1", False),
+        ("server", "https://llm.example.org/v1", True),
+    ],
+)
+def test_reading_the_documents_again_uses_the_network_where_the_model_is_there(
+    project: ProjectFiles, provider: str, address: str, *, online: bool
+) -> None:
+    status = AppStatus(index="index/x", documents=1, new=("a.md",), provider=provider)
+    facts = Context(
+        folder=project.folder,
+        project=project,
+        env={"LLM_BASE_URL": address},
+        app=lambda: status,
+    )
+    repair = index.check(facts).repair
+    assert repair
+    assert repair.online is online
+
+
 def test_while_the_app_runs_its_index_is_left_alone(project: ProjectFiles) -> None:
     for changes in ({"new": ("docs/a.md",)}, {"damage": "keywords.db: file is not a database"}):
         finding = indexed(project, busy=True, **changes)

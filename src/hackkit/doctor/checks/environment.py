@@ -46,7 +46,7 @@ def check(context: Context) -> Finding:
 
 def _python(context: Context, project: ProjectFiles) -> tuple[str, Finding | None]:
     """Return the version of the environment's Python, or what is wrong with it."""
-    fix, repair = uv.typed("sync"), _install(project)
+    fix, repair = uv.typed("sync"), _install(context, project)
     if _is_closed(project.folder / ".venv"):
         return "", failure(".venv belongs to another user", _take_over(context))
     if not project.installed:
@@ -70,9 +70,11 @@ def _take_over(context: Context) -> str:
     return "takeown /F .venv /R" if windows else "sudo chown -R $USER .venv"
 
 
-def _install(project: ProjectFiles) -> Repair:
+def _install(context: Context, project: ProjectFiles) -> Repair:
+    offline = ("--offline",) if context.offline else ()  # from uv's cache
+
     def run() -> None:
-        if not uv.succeeds(project.folder, "sync"):
+        if not uv.succeeds(project.folder, "sync", *offline):
             raise HackkitError("The packages could not be installed.", fix=uv.typed("sync"))
 
     return Repair("install the project's packages with `uv sync`", run)
@@ -90,7 +92,7 @@ def _made_elsewhere(project: ProjectFiles) -> bool:
 
 def _lock(context: Context, project: ProjectFiles, python: str) -> Finding:
     if not (project.folder / "uv.lock").is_file():
-        return warning(f"{python}, but no uv.lock", uv.typed("sync"), _install(project))
+        return warning(f"{python}, but no uv.lock", uv.typed("sync"), _install(context, project))
     if not context.uv:
         return ok(f"{python}; not compared with uv.lock, as there is no uv")
     ran = context.run(*context.uv, *_COMPARE, folder=project.folder)
@@ -100,11 +102,11 @@ def _lock(context: Context, project: ProjectFiles, python: str) -> Finding:
     if ran.ok:
         count = re.search(r"Checked (\d+) package", output)
         return ok(f"{python}, {count[1] if count else 'its'} packages in sync with uv.lock")
-    return _out_of_sync(output, project, python)
+    return _out_of_sync(context, project, output, python)
 
 
-def _out_of_sync(output: str, project: ProjectFiles, python: str) -> Finding:
-    fix, repair = uv.typed("sync"), _install(project)
+def _out_of_sync(context: Context, project: ProjectFiles, output: str, python: str) -> Finding:
+    fix, repair = uv.typed("sync"), _install(context, project)
     differ = re.findall(r"^ [+~-] (\S+?)==", output, re.MULTILINE)
     if differ:
         message = f"{python}, out of sync with uv.lock: {listed(differ, 1)}"

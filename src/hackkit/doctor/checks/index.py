@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hackkit.doctor.findings import Category, Finding, Repair, failure, ok, skipped, warning
 from hackkit.errors import HackkitError
+from hackkit.network.urls import is_loopback
 from hackkit.project.app_status import STATUS_SECONDS, AppStatus
 from hackkit.project.context import Context
 from hackkit.system import uv
@@ -85,13 +86,24 @@ def _ingest(context: Context, app: AppStatus) -> tuple[str, Repair | None]:
     words = ("run", "python", "-m", project.package, "ingest")
     with_model = f", with {app.embed_model}" if app.embed_model else ""
     action = f"read the documents into {app.index} again{with_model}"
-    return uv.typed(*words), Repair(action, partial(_run, context.folder, words, app))
+    offline = ("--offline",) if context.offline else ()  # uv's own: it would look for packages
+    run = partial(_run, context.folder, (words[0], *offline, *words[1:]), app)
+    return uv.typed(*words), Repair(action, run, online=_asks_a_model(context, app))
+
+
+def _asks_a_model(context: Context, app: AppStatus) -> bool:
+    """Return whether the documents go to a model that is not on this machine."""
+    address = context.value("LLM_BASE_URL")
+    return app.provider != "offline" and not (address and is_loopback(address))
 
 
 def _run(folder: Path, words: tuple[str, ...], app: AppStatus) -> None:
     # Its exit code is 1, too, when only some documents cannot be read.
     if not uv.succeeds(folder, *words) and not app.unreadable:
-        raise HackkitError("The documents could not be read again.", fix=uv.typed(*words))
+        raise HackkitError(
+            "The documents could not be read again.",
+            fix=uv.typed(*(each for each in words if each != "--offline")),
+        )
 
 
 def _damaged(context: Context, app: AppStatus) -> Finding:

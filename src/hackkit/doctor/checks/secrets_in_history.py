@@ -15,8 +15,6 @@ from hackkit.project.leaks import (
     PAGES,
     Leak,
     is_env_file,
-    is_lock,
-    known_leaks,
     leaks,
     suspicious,
     unique,
@@ -116,8 +114,7 @@ def _in_commit(commit: str, known: Collection[str]) -> Iterator[tuple[str, str, 
         file = _NEW_NAME.search(changes)
         # A committed `.env` has its own check.
         if file and not is_env_file(file[1]):
-            look = known_leaks if is_lock(file[1]) else leaks
-            for leak in look(_new_side(changes[file.end() :]), known):
+            for leak in leaks(_new_side(changes[file.end() :]), known, file[1]):
                 yield name, file[1], leak
 
 

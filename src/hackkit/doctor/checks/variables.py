@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from hackkit.doctor.findings import (
     Category,
     Finding,
+    Repair,
     failure,
     ok,
     skipped,
@@ -22,7 +23,13 @@ from hackkit.doctor.findings import (
 )
 from hackkit.project.app_status import STATUS_SECONDS
 from hackkit.project.context import Context
-from hackkit.project.files import LARGEST_ENV, ProjectFiles
+from hackkit.project.files import (
+    LARGEST_ENV,
+    ProjectFiles,
+    env_encoding_problem,
+    write_env_as_utf8,
+)
+from hackkit.system.command_line import hackkit
 from hackkit.system.wording import counted, listed
 
 TITLE = "Variables"
@@ -54,15 +61,17 @@ def _unreadable(context: Context, project: ProjectFiles) -> Iterator[Finding]:
         seen = f".env has {size / 1000:,.0f} kB: too large to be read"
         yield warning(seen, fix="edit .env: keep the lines that .env.example has")
         return
+    path = project.folder / ".env"
     try:
+        problem = env_encoding_problem(path)
         bad = project.unreadable_lines
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        yield failure(f".env is not UTF-8 (line {number})", fix="edit .env: save it as UTF-8")
-        return
     except OSError as error:
         yield failure(f".env cannot be read: {error.strerror}", fix=context.shell.unlock(".env"))
         return
+    if problem:
+        fix = hackkit("doctor", "--fix", "--only", "variables", folder=context.folder)
+        repair = Repair("write .env again in UTF-8", lambda: write_env_as_utf8(path))
+        yield failure(f".env {problem}", fix, repair)
     if bad:
         where = _joined("line", [str(number) for number in bad])
         yield warning(

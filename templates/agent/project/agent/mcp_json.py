@@ -14,7 +14,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from plumbing.settings import ENV_FILE
+from plumbing.settings import ENCODING, ENV_FILE
 
 SHAPE = '{"mcpServers": {"a name": {"command": "..."} or {"url": "..."}}}'
 SECRET_CHARS = 6  # hiding a shorter value would damage other words
@@ -118,7 +118,7 @@ def _look_up(folder: Path, placeholder: re.Match[str]) -> str:
 
 def variable(name: str) -> str:
     """The value of a variable in the environment, or in .env; "" if there is none."""
-    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
+    return os.environ.get(name) or dotenv_values(ENV_FILE, encoding=ENCODING).get(name) or ""
 
 
 def without_secrets(text: str) -> str:

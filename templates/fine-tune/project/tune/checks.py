@@ -27,19 +27,77 @@ PLACEHOLDER = "replace it with a placeholder such as [EMAIL], or an invented val
 # Each name with its pattern. A model that has learned one of these may repeat it to anyone.
 SECRETS = {
     "a Mistral API key": (
-        r"(?i:(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}"
-        r"\b(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])"
-        r"(?!\w+(?:generation|classification)\b)[a-z0-9]{32})\b)"
+        r"(?i:(?:mistral|api.?key)[^\n]{0,60}(?:\n[^\n]{0,20}){0,2}\b(?<![<-])"
+        r"(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])(?!\w+(?:generation|classification)\b)"
+        r"[a-z0-9]{32})\b)"
     ),
-    "a bearer token": r"(?i:\bbearer)\s+(?P<secret>(?=[\w.~+/-]*[0-9])[\w.~+/-]{20,})",
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
+    "a Hugging Face token": r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}",
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,})",
-    "an API key": r"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)[\w-]{20,}",
-    "an AWS key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "a Google key": r"\bAIza[\w-]{35}",
-    "a Slack token": r"\bxox[abprs]-[\w-]{10,}",
-    "a token (JWT)": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
-    "a private key": r"-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----",
+    "an API key": (
+        r"\b(?:(?:(?:sk|pk|rk)[-_]|tvly-|sb_secret_)(?=[\w-]{0,60}\d)[\w-]{20,}|gl(?:pat|dt|ptt|"
+        r"oas)-[\w-]{20,}|(?:gsk_|xai-|csk-|pplx-|jina_|ntn_)[A-Za-z0-9]{40,}|(?:nvapi-|tgp_v1_|"
+        r"figd_|pa-(?=[\w-]{0,40}\d))[\w-]{40,}|(?:pcsk_|wandb_v1_)\w{40,}|lsv2_(?:pt|sk)"
+        r"_[0-9a-f]{32}\w*|(?:r8_|rnd_|whsec_|nfp_)(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,}|(?:fw_|"
+        r"a[ks]-)(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{22,}|(?:fo1_|fm[12][ar]?_)[\w+/=-]{40,}|(?:SK|"
+        r"dapi|fc-|key-|KGAT_|sbp_|e2b_|dop_v1_)[0-9a-f]{32,64}|SG\.[\w-]{16,32}\.[\w-]{30,}|"
+        r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|(?:ATATT3|hvs\.|glsa_|sntr|pscale_)[\w=+/.-]{30,}|"
+        r"[0-9a-f]{32}-us\d{1,2}\b|AGE-SECRET-KEY-1[A-Z0-9]{50,})"
+    ),
+    "an AWS key": (
+        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?i:\baws\w{0,12}(?:secret|key)[^\n]{0,40}?[^\w/+])"
+        r"(?P<secret>(?=[A-Za-z/+]*[0-9])(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[\w/+]{40})(?![\w/+])"
+    ),
+    "a Google key": (
+        r"(?<![\w/+])(?:AIza[\w-]{35}|GOCSPX-[\w-]{28}|ya29\.[\w-]{40,}|AQ\.Ab8[\w-]{30,})"
+    ),
+    "a Slack token": (
+        r"\b(?:xox[abeprs]-(?=[\w-]{0,60}[0-9])|xapp-[0-9]-)[\w-]{10,}|"
+        r"\bhooks\.slack\.com/(?:services|workflows)/(?P<secret>T[A-Z0-9]{5,}/\w+/\w{16,})"
+    ),
+    "a Discord or Telegram token": (
+        r"\b(?:[MNO][\w-]{23,26}\.[\w-]{6}\.[\w-]{27,40}|[0-9]{8,10}:(?=[\w-]{0,34}[A-Z])"
+        r"(?=[\w-]{0,34}[a-z])[\w-]{35})(?![\w-])|"
+        r"\bdiscord(?:app)?\.com/api/webhooks/(?P<secret>[0-9]{16,20}/[\w-]{60,})"
+    ),
+    "an Azure key": (
+        r"\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig)=(?P<secret>[\w+/%]{40,}"
+        r"={0,2})|\b[A-Za-z0-9]{3}[0-9]Q~[\w~.-]{31,34}|\b[A-Za-z0-9]{50,54}"
+        r"JQQJ9[A-Za-z0-9]{20,30}\b"
+    ),
+    "a token (JWT)": r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
+    "a private key": (
+        r"-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY(?:[ ]BLOCK)?-----|\bPuTTY-User-Key-File-[0-9]:|"
+        r"\bclient-key-data:\s{1,9}(?P<secret>[\w+/=]{40,})"
+    ),
+    "a token of a package registry": (
+        r"\b(?:npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{40,}|dckr_pat_[\w-]{20,}|rubygems_[0-9a-f]{48})"
+        r"|(?i:[/:]_(?:authToken|auth|password)\s{0,2}=\s{0,2}"
+        r"[\x22']?(?P<secret>[^\s\x22'$]{12,}))"
+    ),
+    "a password in an address": (
+        r"\b[a-z][a-z0-9+]{1,24}://[^\s:@/\x22'<>`]{0,60}:(?P<secret>(?:(?=(?:%[0-9A-Fa-f]{2}|"
+        r"[^\s@%0-9]){0,99}[0-9])(?=[^A-Za-z@]{0,99}[A-Za-z])|(?=[^\s%@]{10,99}@(?![\w.-]{0,60}"
+        r"example)[\w-]+\.[a-z]))(?!(?i:\w{0,3}pass|secret|change|example|your|user|test|dummy|"
+        r"xxx)\w*@)[^\s:@/\x22'<>{}$`\\]{6,100})@(?!localhost|127\.|0\.0\.0\.0|host[:/])[\w-]"
+    ),
+    "a bearer token": (
+        r"(?i:\bbearer|\bauthorization[\x22':\s]{1,6}basic)\s+(?P<secret>(?=[\w.~+/-]*[0-9])"
+        r"(?!dXNlc|QWxhZGRpb)[\w.~+/-]{20,})"
+    ),
+    "a key of a service": (
+        r"(?i:\b(?:wandb|cohere|azure|twilio|pinecone|together|deepgram|assemblyai|elevenlabs|"
+        r"serper|serpapi|cloudflare|heroku|vercel|kaggle|algolia|datadog)[^\n]{0,60}?(?<![\w/.-]"
+        r")(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])(?:[a-z0-9]{32}|[a-z0-9]{40}|[a-z0-9]{64}))"
+        r"(?![\w/.-]))"
+    ),
+    "a value that looks like a key": (
+        r"(?i:(?:(?P<sure>(?:api|access|auth|client|bot|app|account|service|signing|encryption|"
+        r"session|jwt|private|refresh|admin|secret)[_-]?(?:key|token|secret)|secret|"
+        r"passw(?:or)?d)|key|token|auth)[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])"
+        r"\s{0,4}[\\\x22'`]{0,3}(?(sure)|(?=[\w+/=~-]{32}))(?P<secret>(?=(?:[A-Za-z_+/=~-]{0,60}"
+        r"[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,12}[A-Za-z])(?![\w+/=~-]{0,90}(?:your|"
+        r"example|placeholder|dummy|replace|insert|change|xxxx))[\w+/=~-]{16,})(?![\w.(\[]))"
+    ),
 }
 PERSONAL = {
     "an e-mail address": (
@@ -158,7 +216,8 @@ def _warnings(example: Example) -> Iterator[Fault]:
 
 def find_private(text: str) -> Iterator[tuple[str, str]]:
     """Yield the first match of each kind: its name and a part that is safe to show."""
+    seen = ""  # a key may be of two kinds
     for name, pattern in _PRIVATE.items() if _SUSPECT.search(text) else ():
-        if found := pattern.search(text):
-            shown = found[found.lastgroup or 0]
+        if (found := pattern.search(text)) and (shown := found[found.lastgroup or 0]) not in seen:
+            seen += f"{shown}\n"
             yield name, f"{shown[:3]}… ({len(shown)} characters)"
