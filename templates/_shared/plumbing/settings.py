@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / os.environ.get("ENV_FILE", ".env")
 
 
+_around = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+for _name in ("no_proxy", "NO_PROXY"):  # this machine's own servers are never behind a proxy
+    os.environ[_name] = ",".join(filter(None, [_around, "localhost,127.0.0.1,::1"]))
+
+
 class ModelSettings(BaseSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
 
@@ -24,6 +29,13 @@ class ModelSettings(BaseSettings):
     # The page's address
     host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
     port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
+
+    # Who may use the page
+    app_password: SecretStr = SecretStr("")  # asked for before the page is shown; empty: none
+    visitor_limit: int = Field(default=0, ge=0)  # questions per visitor and hour; 0: no limit
+    visitor_header: str = ""  # of your own proxy, with the visitor's address; platforms are known
+    allowed_origins: str = Field(default="", pattern=r"(?i)^(https?://[^\s/*,]+/?[\s,]*)*$")
+    max_file_mb: int = Field(default=20, ge=1)  # of an upload
 
     # The model: at LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
     mistral_api_key: SecretStr = SecretStr("")
@@ -40,6 +52,12 @@ class ModelSettings(BaseSettings):
     patience: float = Field(default=10, ge=0)  # for all retries of one request
     backoff: float = Field(default=0.5, ge=0)  # the first pause before a retry; it doubles
     cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The addresses of front ends of your own, which may send requests from another site."""
+        listed = self.allowed_origins.lower().replace(",", " ").split()
+        return tuple(each.rstrip("/") for each in listed)
 
     @property
     def provider(self) -> Literal["server", "mistral", "offline"]:
