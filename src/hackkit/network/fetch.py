@@ -110,8 +110,8 @@ def send(
     headers: Mapping[str, str] = _NOTHING,
     seconds: float = 5.0,
 ) -> Reply:
-    """POST a value as JSON; the reply is like that of `fetch`."""
-    body = json.dumps(content).encode()
+    """POST bytes, or a value as JSON; the reply is like that of `fetch`."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return _bounded(
         _Request(url, env, {"content-type": "application/json", **headers}, body), seconds
     )

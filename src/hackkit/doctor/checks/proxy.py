@@ -1,8 +1,8 @@
 """Is a proxy set, and does localhost bypass it?
 
-Fails when a proxy's address is invalid, and when it is a SOCKS proxy and the project lacks the package
-for it. Warns when `NO_PROXY` lacks `localhost` or `127.0.0.1`: the app exempts this machine itself, but
-other programs, and apps of a hackkit before 0.2, ask their own servers through the proxy.
+Fails when a proxy's address is invalid, and when it is a SOCKS proxy and the project lacks the
+package for it. Warns when `NO_PROXY` lacks `localhost` or `127.0.0.1`: the app exempts this machine
+itself, but other programs, and apps of a hackkit before 0.2, ask their own servers through it.
 """
 
 from collections.abc import Iterator
