@@ -47,7 +47,7 @@ class ModelSettings(BaseSettings):
     max_tokens: int = Field(default=900, ge=1)  # of one reply
 
     # Rate limit, timeout and retries of requests to the model (seconds)
-    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0: no limit
+    requests_per_second: float = Field(default=1.0, ge=0)  # of an unpaid key, about; 0: no limit
     timeout: float = Field(default=30, gt=0)  # no data for this long is a failure
     patience: float = Field(default=10, ge=0)  # for all retries of one request
     backoff: float = Field(default=0.5, ge=0)  # the first pause before a retry; it doubles

@@ -443,11 +443,11 @@ def test_every_check_that_asks_a_server_ends_in_time(tmp_path: Path, answer: Ans
 
 
 @pytest.mark.parametrize("answer", [silence, drips])
-def test_a_server_of_ones_own_that_hangs_fails_in_time(answer: Answer) -> None:
+def test_a_server_of_ones_own_that_hangs_is_a_warning_in_time(answer: Answer) -> None:
     with serving(answer) as server:
         context = Context(env={"LLM_BASE_URL": server.url})
         (result,) = diagnose(context, Choice(only=["llm-server"])).results
-    assert (result.finding.status, result.broken) == (Status.FAIL, False)
+    assert (result.finding.status, result.broken) == (Status.WARN, False)
     assert result.seconds < 2.4
 
 
