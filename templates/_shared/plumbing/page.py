@@ -1,5 +1,6 @@
 """What every page needs: its end on Ctrl-C and SIGTERM, and Markdown that is safe to show."""
 
+import atexit
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except KeyboardInterrupt:  # before the page was served
         code = 130
+    atexit._run_exitfuncs()  # temporary folders are deleted
     sys.stdout.flush()
     os._exit(code)  # an answer that is still being written would keep Python until a second signal
 

@@ -176,8 +176,8 @@ def follow(task: str) -> Iterator[dict[str, Any]]:
 
 def go_on(chat: str, task: str) -> dict[str, Any]:
     """Do a task in a conversation that `ask` started."""
-    _check(chat, PROGRAMS)
     QUESTIONS.count()
+    _check(chat, PROGRAMS)
     return _summary(chat, _runner().run(chat, Task(task)))
 
 
