@@ -43,7 +43,7 @@ BUDGETS = {
     # All three: plumbing/guard.py (209 lines) decides who may use a page, and is attacked in tests.
     "rag-app": Budget(lines=3020, files=22, tests=0.85),
     # Trust: downloads as copies, approvals by call, and SQL in a process of its own are files.
-    "agent": Budget(lines=4280, files=30, tests=0.83),
+    "agent": Budget(lines=4280, files=30, tests=0.84),
     # Issue 13 aims at 5,200 lines in 24 files. What is above it is safety that teams feel: exact
     # resume, evaluations that go on after a stop, checks with file and line, a fix for each error.
     "fine-tune": Budget(lines=6810, files=35),

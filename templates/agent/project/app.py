@@ -163,6 +163,7 @@ def _leave(chat: str, visitor: str) -> None:
 
 def ask(task: str) -> dict[str, Any]:
     """Do a task in a new conversation: answer, steps, calls that wait for approval."""
+    QUESTIONS.count()
     return _summary(chat := memory.new_id(), _runner().run(chat, Task(task), owner=PROGRAMS))
 
 
