@@ -241,6 +241,7 @@ def test_the_deployed_app_is_asked_one_question_and_linked(folder: Path) -> None
     app = App()
     published = deployed(folder, app)
     assert (published.answer, app.asked) == (ANSWER["answer"], [published.question])
+    assert published.note == "not a question of the app: it suggests none"
     assert f"Live demo: <{app.address}>" in (folder / "README.md").read_text("utf-8")
 
 

@@ -141,6 +141,20 @@ def test_the_token_opens_a_private_app() -> None:
     assert set(app.tokens) == {f"Bearer {TOKEN}"}
 
 
+def test_the_password_opens_an_app_with_a_login() -> None:
+    with running(App(password="open sesame")) as app:
+        env = {"APP_PASSWORD": "open sesame"}
+        assert smoke_test.ask(app.address, QUESTION, env).text == ANSWER["answer"]
+
+
+@pytest.mark.parametrize(("given", "why"), [("", "is not set here"), ("wrong", "is not the app's")])
+def test_without_the_password_the_variable_is_named(given: str, why: str) -> None:
+    with running(App(password="open sesame")) as app, pytest.raises(HackkitError) as caught:
+        smoke_test.ask(app.address, QUESTION, {"APP_PASSWORD": given})
+    assert caught.value.problem == f"The app asks for a password, and APP_PASSWORD {why}."
+    assert caught.value.fix == "edit .env: set APP_PASSWORD to the app's password"
+
+
 def test_without_a_token_none_is_sent() -> None:
     app = App()
     ask(app)

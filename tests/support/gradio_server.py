@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 ANSWER = {"answer": "Judges look at four things.", "citations": [], "notice": ""}
 INFO: dict[str, dict[str, object]] = {"named_endpoints": {"/ask": {}}, "unnamed_endpoints": {}}
+_COOKIE = "access-token-a1=s3s4m3"
 PAGE = b"<!DOCTYPE html><html><body>Ask the documents</body></html>"
 
 
@@ -23,7 +25,7 @@ class App:
     """What the app does. `stream`: its answer's events; `hangs`: the stream does not end.
 
     `bodies`: another answer for a path: its status, its type and its bytes. `token`: requests
-    without it are refused.
+    without it are refused. `password`: that of Gradio's login, which is before the app.
     """
 
     stream: bytes = event("heartbeat", None) + event("complete", [ANSWER])
@@ -31,6 +33,7 @@ class App:
     info: object = field(default_factory=lambda: INFO)
     bodies: Mapping[str, tuple[int, str, bytes]] = field(default_factory=dict)
     token: str = ""
+    password: str = ""
     address: str = ""
     asked: list[object] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -75,9 +78,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, "application/json", b'{"detail": "Not Found"}')
 
     def do_POST(self) -> None:
-        content: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/login":
+            self._log_in(parse_qs(body.decode()))
+            return
         if self._refused():
             return
+        content: dict[str, Any] = json.loads(body)
         if self.path == "/gradio_api/call/ask":
             self.played.asked += content["data"]
             self._send(200, "application/json", b'{"event_id": "e1"}')
@@ -89,10 +96,22 @@ class _Handler(BaseHTTPRequestHandler):
         if self.played.token and self.played.tokens[-1] != f"Bearer {self.played.token}":
             self._send(401, "application/json", b'{"error": "Invalid credentials"}')
             return True
+        if self.played.password and _COOKIE not in self.headers.get("cookie", ""):
+            wanted = {"error": "Not authenticated", "auth_message": None}
+            self._send(401, "application/json", json.dumps({"detail": wanted}).encode())
+            return True
         if self.path in self.played.bodies:
             self._send(*self.played.bodies[self.path])
             return True
         return False
+
+    def _log_in(self, form: Mapping[str, list[str]]) -> None:
+        right = form.get("username") and form.get("password") == [self.played.password]
+        self.send_response(200 if right else 400)
+        if right:
+            self.send_header("set-cookie", f"{_COOKIE}; HttpOnly; Path=/; SameSite=none; Secure")
+        self.send_header("content-length", "0")
+        self.end_headers()
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)

@@ -111,7 +111,8 @@ class Message:
 class Published:
     """A finished deployment, and the app's answer to one question.
 
-    `question` is empty when there is no address to ask. `explanation` says why no answer came.
+    `question` is empty when there is no address to ask; `note` says why it is not one of the app's
+    own. `explanation` says why no answer came.
     """
 
     manifest: Manifest
@@ -119,6 +120,7 @@ class Published:
     question: str = ""
     answer: str = ""
     explanation: Problem | None = None
+    note: str = ""
 
     @property
     def ok(self) -> bool:

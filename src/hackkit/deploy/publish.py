@@ -178,16 +178,16 @@ def _ask(
     deployment = published.deployment
     if not deployment.address:
         return published
-    question = request.context.app().question or smoke_test.QUESTION
+    question, note = smoke_test.question_of(request.context.app())
+    published = replace(published, question=question, note=note)
     progress(f"Asking {deployment.address}: {question}")
+    env = {**request.context.env, "APP_PASSWORD": request.context.value("APP_PASSWORD")}
     try:
-        answer = smoke_test.ask(
-            deployment.address, question, request.context.env, token=deployment.token
-        )
+        answer = smoke_test.ask(deployment.address, question, env, token=deployment.token)
     except HackkitError as error:
         fix = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
-        return replace(published, question=question, explanation=Problem(error.problem, fix))
-    return replace(published, question=question, answer=answer.text)
+        return replace(published, explanation=Problem(error.problem, fix))
+    return replace(published, answer=answer.text)
 
 
 def link_in_readme(folder: Path, address: str) -> bool:

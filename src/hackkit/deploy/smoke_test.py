@@ -1,19 +1,25 @@
 """Loads the page of a running Gradio app, and asks it one question over its API."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from hackkit.errors import HackkitError
 from hackkit.network import fetch
 from hackkit.network.fetch import Kind, Reply
 from hackkit.network.urls import is_loopback
+from hackkit.project.app_status import AppStatus
 from hackkit.system import uv
 
 _API = "/gradio_api"
 _PAGE_SECONDS = 20.0
 _DENIED = {401, 403}
+_PASSWORD = "APP_PASSWORD"  # noqa: S105 - a variable's name
+_COOKIE = re.compile(r"access-token-[\w-]+=[\w.-]+")
+_FORM = "application/x-www-form-urlencoded"
 _NOT_FOUND = 404
 _STARTING = {502, 503, 504}  # a proxy's answers while the app starts
 _PAUSE = 1.0  # seconds between two requests while it starts
@@ -36,6 +42,13 @@ class NoEndpointError(HackkitError):
     """The app runs, but has no API endpoint for questions."""
 
 
+def question_of(status: AppStatus) -> tuple[str, str]:
+    """Return the question to ask, and a note when it is not the app's own."""
+    if status.question:
+        return status.question, ""
+    return QUESTION, f"not a question of the app: {status.problem or 'it suggests none'}"
+
+
 def load_page(
     address: str, env: Mapping[str, str], token: str = "", seconds: float = _PAGE_SECONDS
 ) -> Reply:
@@ -52,11 +65,13 @@ def ask(
 ) -> Answer:
     """Send a question to the app's endpoint `ask`, and return the answer.
 
-    `token` opens a private Space. Raises NoEndpointError where there is no such endpoint,
-    HackkitError when the answer is empty or takes longer than `seconds`.
+    `token` opens a private Space, the variable APP_PASSWORD an app with a password. Raises
+    NoEndpointError where there is no such endpoint, HackkitError when the answer is empty or takes
+    longer than `seconds`.
     """
     started = time.monotonic()
     client = _Client(address, _without_proxies(address, env), _headers(token), started + seconds)
+    client = client.logged_in(env.get(_PASSWORD, ""))
     client.check_endpoint()
     text, notice = _parts(client.wait_for_answer(client.send(question)))
     if not text.strip():
@@ -75,12 +90,27 @@ class _Client:
     def left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.1)
 
-    def check_endpoint(self) -> None:
-        """Check that the app has the endpoint; wait for an app that still starts."""
+    def logged_in(self, password: str) -> "_Client":
+        """Return a client that is logged in, where the app has a login."""
         reply = self._info()
-        while reply.status in _STARTING and time.monotonic() + _PAUSE < self.deadline:
-            time.sleep(_PAUSE)
-            reply = self._info()
+        if not _wants_login(reply):
+            return self
+        form = urlencode({"username": "hackkit", "password": password}).encode()
+        headers = {**self.headers, "content-type": _FORM}
+        url = f"{self.address.rstrip('/')}/login"
+        reply = fetch.send(url, self.env, form, headers, self.left)
+        cookies = _COOKIE.findall(reply.headers.get("set-cookie", ""))
+        if not password or not cookies:
+            why = "is not the app's" if password else "is not set here"
+            raise HackkitError(
+                f"The app asks for a password, and {_PASSWORD} {why}.",
+                fix=f"edit .env: set {_PASSWORD} to the app's password",
+            )
+        return replace(self, headers={**self.headers, "cookie": "; ".join(cookies)})
+
+    def check_endpoint(self) -> None:
+        """Check that the app has the endpoint."""
+        reply = self._info()
         if reply.status == _NOT_FOUND and not reply.is_page:
             raise NoEndpointError(_NO_ENDPOINT, fix=_ADD_ENDPOINT)
         _check(reply, self.address, "its API")
@@ -92,7 +122,13 @@ class _Client:
             raise NoEndpointError(_NO_ENDPOINT, fix=_ADD_ENDPOINT)
 
     def _info(self) -> Reply:
-        return fetch.fetch(_at(self.address, "/info"), self.env, self.headers, self.left)
+        """Ask for the app's endpoints; wait for an app that still starts."""
+        url = _at(self.address, "/info")
+        reply = fetch.fetch(url, self.env, self.headers, self.left)
+        while reply.status in _STARTING and time.monotonic() + _PAUSE < self.deadline:
+            time.sleep(_PAUSE)
+            reply = fetch.fetch(url, self.env, self.headers, self.left)
+        return reply
 
     def send(self, question: str) -> str:
         """Send the question; return the id of its answer."""
@@ -161,6 +197,12 @@ def _check(reply: Reply, address: str, what: str) -> None:
         )
     if reply.status != 200:  # noqa: PLR2004 - "OK"
         raise HackkitError(f"{address} answered {reply.status} for {what}: {_shown(reply)}.")
+
+
+def _wants_login(reply: Reply) -> bool:
+    """Return whether Gradio's login is before the app, not the platform's."""
+    data = reply.json() if reply.status == 401 else None  # noqa: PLR2004 - "Unauthorized"
+    return isinstance(data, dict) and "auth_message" in str(data.get("detail"))
 
 
 def _shown(reply: Reply) -> str:

@@ -68,6 +68,13 @@ class Reply:
         kind = self.headers.get("content-type", "")
         return "html" in kind or start.startswith((b"<!doctype html", b"<html"))
 
+    @property
+    def refuses_key(self) -> bool:
+        """Whether the key is wrong or missing; a gateway may say so with 400 and words about it."""
+        words = self.body[:4000].lower()
+        about = any(word in words for word in (b"api key", b"api_key", b"auth", b"virtual key"))
+        return self.status in {401, 403} or (self.status == 400 and about)  # noqa: PLR2004
+
     def json(self) -> object:
         """Return the body as JSON; None when it is not JSON."""
         try:
@@ -110,8 +117,8 @@ def send(
     headers: Mapping[str, str] = _NOTHING,
     seconds: float = 5.0,
 ) -> Reply:
-    """POST a value as JSON; the reply is like that of `fetch`."""
-    body = json.dumps(content).encode()
+    """POST bytes, or a value as JSON; the reply is like that of `fetch`."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return _bounded(
         _Request(url, env, {"content-type": "application/json", **headers}, body), seconds
     )

@@ -95,7 +95,8 @@ def _show_published(published: Published) -> None:
         console.write(f"It is up, but did not answer: {why.problem}", style="yellow")
         console.write(f"Fix: {why.fix}")
     elif published.question:
-        console.write(f"Question: {published.question}\nAnswer: {published.answer[:200]}")
+        note = f" ({published.note})" if published.note else ""
+        console.write(f"Question: {published.question}{note}\nAnswer: {published.answer[:200]}")
     console.write(f"\n{deployment.address}", style="bold green")
     if deployment.dashboard:
         console.write(f"Dashboard: {deployment.dashboard}", style="dim")

@@ -32,6 +32,10 @@ def encoding(path: Path) -> str:
 
 ENCODING = encoding(ENV_FILE)
 
+_around = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+for _name in ("no_proxy", "NO_PROXY"):  # this machine's own servers are never behind a proxy
+    os.environ[_name] = ",".join(filter(None, [_around, "localhost,127.0.0.1,::1"]))
+
 
 class ModelSettings(BaseSettings):
     """The variable CHAT_MODEL sets the field `chat_model`; the environment wins over `.env`."""
@@ -50,6 +54,13 @@ class ModelSettings(BaseSettings):
     host: str = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces sets it
     port: int = Field(default=0, ge=0, le=65535)  # 0: 7860, or the next free one
 
+    # Who may use the page
+    app_password: SecretStr = SecretStr("")  # asked for before the page is shown; empty: none
+    visitor_limit: int = Field(default=0, ge=0)  # questions per visitor and hour; 0: no limit
+    visitor_header: str = ""  # of your own proxy, with the visitor's address; platforms are known
+    allowed_origins: str = Field(default="", pattern=r"(?i)^(https?://[^\s/*,]+/?[\s,]*)*$")
+    max_file_mb: int = Field(default=20, ge=1)  # of an upload
+
     # The model: at LLM_BASE_URL if set, else Mistral's API if there is a key, else offline
     mistral_api_key: SecretStr = SecretStr("")
     mistral_server_url: str = "https://api.mistral.ai"
@@ -60,11 +71,17 @@ class ModelSettings(BaseSettings):
     max_tokens: int = Field(default=900, ge=1)  # of one reply
 
     # Rate limit, timeout and retries of requests to the model (seconds)
-    requests_per_second: float = Field(default=1.0, ge=0)  # Mistral's free tier; 0: no limit
+    requests_per_second: float = Field(default=1.0, ge=0)  # of an unpaid key, about; 0: no limit
     timeout: float = Field(default=30, gt=0)  # no data for this long is a failure
     patience: float = Field(default=10, ge=0)  # for all retries of one request
     backoff: float = Field(default=0.5, ge=0)  # the first pause before a retry; it doubles
     cooldown: float = Field(default=20, ge=0)  # of offline mode after a failure
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The addresses of front ends of your own, which may send requests from another site."""
+        listed = self.allowed_origins.lower().replace(",", " ").split()
+        return tuple(each.rstrip("/") for each in listed)
 
     @property
     def provider(self) -> Literal["server", "mistral", "offline"]:

@@ -26,7 +26,7 @@ TRANSCRIPTIONS = "/v1/audio/transcriptions"
 KNOWN: dict[str, tuple[Any, str]] = {  # the SDK's model of a request, and the models
     CHAT: (models.ChatCompletionRequest, "mi(ni)?stral-(small|medium|large|8b)-(latest|2512)"),
     EMBEDDINGS: (models.EmbeddingRequest, "mistral-embed"),
-    TRANSCRIPTIONS: (models.AudioTranscriptionRequest, "voxtral-mini-latest"),
+    TRANSCRIPTIONS: (models.AudioTranscriptionRequest, "voxtral-mini-transcribe-latest"),
 }
 PARTS: dict[str, Any] = {"text": models.TextChunk, "image_url": models.ImageURLChunk}
 IMAGE = "https?://.+|data:image/[a-z.+-]+;base64,[A-Za-z0-9+/]+={0,2}"

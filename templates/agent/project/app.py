@@ -20,10 +20,12 @@ from agent import downloads, memory, prompts, ui
 from agent.events import Answer, Decision, Draft, Event, Notice, Task, as_dict, last, pending
 from agent.memory import PROGRAMS
 from agent.settings import ROOT, SETTINGS
-from plumbing.page import catch_signals, wait_for_shutdown
+from plumbing.guard import VisitorLimit, serving
+from plumbing.page import run, wait_for_shutdown
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 3  # that a stopped run may take to end
+QUESTIONS = VisitorLimit(SETTINGS.visitor_limit)
 State = tuple[Any, ...]  # as ui.page_state returns it
 
 _abandoned: set[str] = set()  # conversations that the user left during a run
@@ -42,6 +44,7 @@ def _events(chat: str) -> list[Event]:
 def do(message: Mapping[str, Any], chat: str, visitor: str) -> Iterator[State]:
     """Do a task, and show every step as it happens."""
     _check(chat, visitor)
+    QUESTIONS.count()
     files = tuple(str(file) for file in message.get("files") or ())
     task = Task((message.get("text") or "").strip(), files)
     yield from follow_run(chat, _runner().run(chat, task, owner=visitor))
@@ -160,11 +163,13 @@ def _leave(chat: str, visitor: str) -> None:
 
 def ask(task: str) -> dict[str, Any]:
     """Do a task in a new conversation: answer, steps, calls that wait for approval."""
+    QUESTIONS.count()
     return _summary(chat := memory.new_id(), _runner().run(chat, Task(task), owner=PROGRAMS))
 
 
 def follow(task: str) -> Iterator[dict[str, Any]]:
     """Do a task in a new conversation, and yield each step as it happens."""
+    QUESTIONS.count()
     for event in _runner().run(memory.new_id(), Task(task), owner=PROGRAMS):
         if not isinstance(event, Draft):
             yield _plain(event)
@@ -172,6 +177,7 @@ def follow(task: str) -> Iterator[dict[str, Any]]:
 
 def go_on(chat: str, task: str) -> dict[str, Any]:
     """Do a task in a conversation that `ask` started."""
+    QUESTIONS.count()
     _check(chat, PROGRAMS)
     return _summary(chat, _runner().run(chat, Task(task)))
 
@@ -217,31 +223,15 @@ def warm_up() -> None:
 
 def main() -> None:
     """Serve the page until Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    catch_signals()
     SETTINGS.workspace.mkdir(parents=True, exist_ok=True)
-    page = ui.build(sys.modules[__name__]).queue(default_concurrency_limit=8)  # tasks in parallel
-    try:
-        _, address, _ = page.launch(
-            server_name=SETTINGS.host,
-            server_port=SETTINGS.port or None,
-            theme=ui.THEME,
-            css_paths=ROOT / "style.css",
-            footer_links=[],
-            max_file_size=f"{SETTINGS.max_file_mb}mb",
-            prevent_thread_lock=True,
-            quiet=True,
-        )
-    except OSError as error:
-        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
-    print(f"Open {address}", flush=True)
-    threading.Thread(target=warm_up, daemon=True).start()
-    wait_for_shutdown()
-    _runner().stop_all(STOP_SECONDS)
+    style = ROOT / "style.css"
+    page = ui.build(sys.modules[__name__])
+    with serving(page, SETTINGS, theme=ui.THEME, css_paths=style) as address:
+        print(f"Open {address}", flush=True)
+        threading.Thread(target=warm_up, daemon=True).start()
+        wait_for_shutdown()
+        _runner().stop_all(STOP_SECONDS)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:  # before the page was served
-        sys.exit(130)
+    run(main)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import html
-import logging
 import os
 import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,10 +17,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 
 import gradio as gr
 
-from plumbing.page import catch_signals, wait_for_shutdown
+from plumbing.guard import serving
+from plumbing.page import run, wait_for_shutdown
 from tune import inference, known, local, report, runs, ui
 from tune.comparison import (
     LONGEST,
+    QUESTIONS,
     TITLES,
     Shown,
     badge,
@@ -72,10 +71,8 @@ def _pick(name: str | None) -> tuple[Update, Run | None]:
 
 @cache
 def _exports() -> Path:
-    """A folder that Gradio may serve: a run's own folder has the weights."""
-    folder = Path(tempfile.mkdtemp(prefix="tune-reports-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """A temporary folder: Gradio copies a report from there, and serves it as a download."""
+    return Path(tempfile.mkdtemp(prefix="tune-reports-"))
 
 
 def rows() -> str:
@@ -88,6 +85,7 @@ def ask(question: str) -> dict[str, Any]:
     """The REST API (gradio_client): both answers, and the expected one of a test example."""
     if not question.strip():
         raise gr.Error("The question is empty.", print_exception=False)
+    QUESTIONS.count()
     *_, both = inference.compare(question[:LONGEST], SETTINGS)
     row, tuned = known.test_row(question, SETTINGS), both["tuned"]
     about = {"answer": tuned.text, "model": tuned.by, "notice": tuned.notice}
@@ -104,7 +102,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 
 def build() -> gr.Blocks:
     """Lay out the page: a head, and the tabs Compare, Training, Evaluation and Data."""
-    with gr.Blocks(title=SETTINGS.title) as page:
+    with gr.Blocks(title=SETTINGS.title, delete_cache=(3600, 86400)) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
             who = gr.HTML(badge(), elem_id="who")
@@ -184,29 +182,13 @@ def warm_up() -> None:
 
 def main() -> None:
     """Serve the page until Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    catch_signals()
-    page = build().queue(default_concurrency_limit=8)  # several visitors at the same time
-    try:
-        _, address, _ = page.launch(
-            server_name=SETTINGS.host,
-            server_port=SETTINGS.port or None,
-            theme=THEME,
-            css_paths=[HERE / "style.css", report.STYLE],
-            footer_links=[],
-            allowed_paths=[str(_exports())],
-            prevent_thread_lock=True,
-            quiet=True,
-        )
-    except OSError as error:
-        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
-    print(f"Open {address}", flush=True)
-    threading.Thread(target=warm_up, daemon=True).start()
-    wait_for_shutdown()
+    style = [HERE / "style.css", report.STYLE]
+    with serving(build(), SETTINGS, theme=THEME, css_paths=style) as address:
+        print(f"Open {address}", flush=True)
+        threading.Thread(target=warm_up, daemon=True).start()
+        wait_for_shutdown()
+    shutil.rmtree(_exports(), ignore_errors=True)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:  # before the page was up
-        sys.exit(130)
+    run(main)

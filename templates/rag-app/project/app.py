@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 
 import gradio as gr
 
-from plumbing.page import catch_signals, wait_for_shutdown
+from plumbing.guard import VisitorLimit, serving
+from plumbing.page import run, wait_for_shutdown
 from plumbing.readers import READERS
 from rag import bm25, index_state, ingest, pipeline, ui
 from rag.__main__ import as_dict, as_rows, run_ingest
@@ -27,6 +27,7 @@ from rag.settings import SETTINGS
 log = logging.getLogger(__name__)
 SORRY = "Something went wrong on our side. Please ask again."
 ASK = "Ask about your documents"
+QUESTIONS = VisitorLimit(SETTINGS.visitor_limit)
 
 
 # Chat
@@ -38,12 +39,15 @@ def chat(question: str, history: ui.Messages) -> Iterator[tuple[Any, ...]]:
     box = gr.update(placeholder=ASK)  # Gradio clears it when a question is sent
     try:
         yield "…", gr.skip(), gr.skip(), box
+        QUESTIONS.count()
         before = ui.earlier(history)
         for answer in pipeline.stream(question, [ui.plain(message) for message in history]):
             panel = ui.sources(answer, question, turn) + before
             yield ui.bubble(answer, turn), panel, ui.badge(answer), box
         if answer.notice:
             gr.Warning(f"{answer.notice} This is the offline answer.")
+    except gr.Error as limit:
+        yield limit.message, gr.skip(), gr.skip(), box
     except Exception:  # an exception here would lock the textbox
         log.exception("The question %r failed.", question)
         yield SORRY, ui.sources(Answer(""), "", turn), ui.badge(), box
@@ -111,11 +115,13 @@ def _ingest(paths: Sequence[str | Path] | None, progress: gr.Progress) -> tuple[
 
 def ask(question: str) -> dict[str, object]:
     """Answer a question from the documents: answer, citations, model, seconds, notice."""
+    QUESTIONS.count()
     return as_dict(pipeline.answer(question))
 
 
 def search(question: str, limit: int = 5) -> list[dict[str, object]]:
     """Find the best chunks for a question: source, page, text, score."""
+    QUESTIONS.count()
     try:
         return as_rows(pipeline.retrieve(question, max(1, min(int(limit), 50))))
     except bm25.IndexCorrupted:
@@ -127,7 +133,7 @@ def search(question: str, limit: int = 5) -> list[dict[str, object]]:
 
 def build() -> gr.Blocks:
     """Build the page: a tab for the chat, a tab for the documents."""
-    with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
+    with gr.Blocks(title=SETTINGS.title, fill_height=True, delete_cache=(3600, 86400)) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
             who = gr.HTML(ui.badge(), elem_id="who")
@@ -136,8 +142,8 @@ def build() -> gr.Blocks:
         with gr.Tab("Documents"):
             shelf = documents_tab()
         page.load(ui.library, None, shelf, api_visibility="private")
-        gr.api(ask, api_name="ask")
-        gr.api(search, api_name="search")
+        gr.api(ask, api_name="ask", queue=False)  # MCP then needs no second request
+        gr.api(search, api_name="search", queue=False)
     return page
 
 
@@ -192,31 +198,14 @@ THEME = gr.themes.Soft(
 
 def main() -> None:
     """Index new documents, then serve the page until Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    catch_signals()
     run_ingest()
     threading.Thread(target=pipeline.warm_up, daemon=True).start()
-    page = build().queue(default_concurrency_limit=8)  # simultaneous users
-    try:
-        _, address, _ = page.launch(
-            server_name=SETTINGS.host,
-            server_port=SETTINGS.port or None,
-            theme=THEME,
-            css_paths=Path(__file__).parent / "style.css",
-            footer_links=[],
-            mcp_server=importlib.util.find_spec("mcp") is not None,  # uv sync --extra mcp
-            max_file_size=f"{SETTINGS.max_file_mb}mb",
-            prevent_thread_lock=True,
-            quiet=True,
-        )
-    except OSError as error:
-        sys.exit(f"The app could not start: {error}\nFix: choose another PORT in .env")
-    print(f"Open {address}", flush=True)
-    wait_for_shutdown()
+    has_mcp = importlib.util.find_spec("mcp") is not None  # uv sync --extra mcp
+    style = Path(__file__).parent / "style.css"
+    with serving(build(), SETTINGS, theme=THEME, css_paths=style, mcp_server=has_mcp) as address:
+        print(f"Open {address}", flush=True)
+        wait_for_shutdown()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:  # before the app was up
-        sys.exit(130)
+    run(main)

@@ -18,6 +18,7 @@ from gradio_server import App, running
 from hackkit.deploy.manifest import DeployRequest, Options, RehearsalResult
 from hackkit.deploy.rehearsal.workspace import Workspace, folder_size, free_port, rehearsal
 from hackkit.errors import HackkitError, Problem
+from hackkit.project.app_status import AppStatus
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
 
@@ -45,6 +46,7 @@ class Trial:
     folder: Path
     env: Mapping[str, str]
     python: Path = Path(sys.executable)
+    status: AppStatus = field(default_factory=lambda: AppStatus(question=QUESTION))
     logs: list[Path] = field(default_factory=list)
     places: list[Path] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)
@@ -69,7 +71,7 @@ class Trial:
             port, folder = port or free_port(), workspace.folder
             words = (str(self.python), script)
             app = workspace.start(*words, folder=folder, env={"PORT": str(port)})
-            workspace.try_app(app, port, QUESTION, seconds)
+            workspace.try_app(app, port, self.status, seconds)
             return workspace.result()
 
     def fails(
@@ -115,6 +117,22 @@ def test_a_good_app_is_started_loaded_and_asked(trial: Trial) -> None:
     assert [step.name for step in done.steps] == trial.progress == names
     assert done.steps[2].outcome == "Judges look at four things."
     assert all(step.seconds >= 0 for step in done.steps)
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ("the app's status took longer than 10 s", "the app's status took longer than 10 s"),
+        ("", "it suggests none"),
+    ],
+)
+def test_another_question_than_the_apps_own_is_named(
+    trial: Trial, problem: str, reason: str
+) -> None:
+    trial.status = AppStatus(problem=problem)
+    step = trial.passes(GOOD).steps[2]
+    assert step.name == "Ask: What is this about?"
+    assert step.outcome == f"Judges look at four things. (not a question of the app: {reason})"
 
 
 def test_the_log_has_the_output_and_only_its_owner_can_read_it(trial: Trial) -> None:
@@ -280,12 +298,12 @@ def test_an_interrupted_rehearsal_leaves_nothing(trial: Trial, name: str) -> Non
 import sys
 sys.path[:0] = [{str(HERE)!r}, {str(SUPPORT)!r}]
 from pathlib import Path
-from test_workspace import Trial, free_port
+from test_workspace import AppStatus, Trial, free_port
 trial = Trial(Path({str(trial.folder)!r}), {dict(trial.env)!r})
 with trial.workspace() as workspace:
     app = workspace.start(sys.executable, "app.py", folder=trial.folder, env={{}})
     print(app.process.process.pid, workspace.folder, workspace.log, flush=True)
-    workspace.try_app(app, free_port(), "")
+    workspace.try_app(app, free_port(), AppStatus())
 """
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

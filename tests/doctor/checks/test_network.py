@@ -358,15 +358,15 @@ def test_a_proxy_for_https_alone_leaves_this_machine_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
-def test_a_proxy_that_this_machine_is_asked_through_fails(name: str) -> None:
+def test_a_proxy_that_this_machine_is_asked_through_is_a_warning(name: str) -> None:
     finding = look_for_proxies(**{name: "http://p:1"})
-    assert finding.status is Status.FAIL
+    assert finding.status is Status.WARN
     assert finding.fix == "export NO_PROXY=localhost,127.0.0.1"
 
 
 def test_entries_of_no_proxy_are_kept() -> None:
     finding = look_for_proxies(HTTP_PROXY="http://p:1", no_proxy="localhost,.corp.example")
-    assert finding.message == "NO_PROXY lacks 127.0.0.1: the app cannot start"
+    assert finding.message.startswith("NO_PROXY lacks 127.0.0.1: ")
     assert finding.fix == "export no_proxy=localhost,127.0.0.1,.corp.example"
 
 
@@ -443,11 +443,11 @@ def test_every_check_that_asks_a_server_ends_in_time(tmp_path: Path, answer: Ans
 
 
 @pytest.mark.parametrize("answer", [silence, drips])
-def test_a_server_of_ones_own_that_hangs_fails_in_time(answer: Answer) -> None:
+def test_a_server_of_ones_own_that_hangs_is_a_warning_in_time(answer: Answer) -> None:
     with serving(answer) as server:
         context = Context(env={"LLM_BASE_URL": server.url})
         (result,) = diagnose(context, Choice(only=["llm-server"])).results
-    assert (result.finding.status, result.broken) == (Status.FAIL, False)
+    assert (result.finding.status, result.broken) == (Status.WARN, False)
     assert result.seconds < 2.4
 
 

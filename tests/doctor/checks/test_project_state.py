@@ -277,11 +277,11 @@ def test_an_import_that_ends_python_fails(real: ProjectFiles) -> None:
     assert "exit code 7" in finding.message
 
 
-def test_an_import_that_does_not_end_fails(project: ProjectFiles) -> None:
+def test_an_import_that_takes_too_long_is_a_warning(project: ProjectFiles) -> None:
     write(project.folder / "app.py", "")
     run = commands({f"{project.python} -P": HANGS})
     finding = app.check(context(project, AppStatus(), run))
-    assert finding.status is Status.FAIL
+    assert finding.status is Status.WARN
     assert "took longer than 25 s" in finding.message
 
 

@@ -361,6 +361,22 @@ def test_a_server_that_refuses_the_key_fails(status: int) -> None:
     assert (finding.status, "LLM_API_KEY" in finding.message) == (Status.FAIL, True)
 
 
+def test_a_gateway_that_refuses_the_key_with_400_is_named_so() -> None:
+    words = {
+        "error": {"message": "Authentication Error, LiteLLM Virtual Key expected", "code": 400}
+    }
+    with serving(says(words, 400)) as server:
+        finding = ask_server(f"{server.url}/v1", LLM_API_KEY="abc")
+        plain = ask_models(server.url)
+    assert finding.message == "it refuses the key in LLM_API_KEY (400)"
+    assert plain.message == "the key is refused (400)"
+
+
+def test_a_server_that_answers_late_is_a_warning() -> None:
+    with serving(silence) as server:
+        assert ask_server(f"{server.url}/v1").status is Status.WARN
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_warns(status: int) -> None:
     with serving(says({}, status)) as server:

@@ -32,10 +32,10 @@ def rehearse(
         port = free_port()
         if words := engine.prepare_command(tag, tag):
             workspace.run(*words, folder=workspace.folder, seconds=_BUILDING, env=engine.env)
-        question = request.context.app().question  # before the app needs the processor
+        status = request.context.app()  # before the app needs the processor
         words = engine.run_command(tag, image, tag, port)
         app = workspace.start(*words, folder=workspace.folder, env=engine.env)
-        workspace.try_app(app, port, question)
+        workspace.try_app(app, port, status)
         if words := engine.stop_command(tag):
             with workspace.step("Stop the app") as outcome:
                 started = time.monotonic()

@@ -20,6 +20,7 @@ from hackkit.deploy.rehearsal.logged_process import LoggedProcess, RehearsalLog,
 from hackkit.deploy.rehearsal.started_app import StartedApp
 from hackkit.deploy.steps import Steps
 from hackkit.errors import HackkitError, Problem
+from hackkit.project.app_status import AppStatus
 from hackkit.project.leaks import scrub
 
 Explain = Callable[[str], Problem | None]
@@ -84,19 +85,21 @@ class Workspace:
         process = self._start(words, folder, {**plain, **env})
         return StartedApp(process, words, self._context)
 
-    def try_app(self, app: StartedApp, port: int, question: str, seconds: float = 90) -> None:
-        """Wait until the app answers on the port, load its page, and ask it a question.
+    def try_app(self, app: StartedApp, port: int, status: AppStatus, seconds: float = 90) -> None:
+        """Wait until the app answers on the port, load its page, and ask it its own question.
 
         Raises HackkitError when it crashes, listens elsewhere, or answers with an error.
         """
-        address, question = f"http://127.0.0.1:{port}", question or smoke_test.QUESTION
+        address = f"http://127.0.0.1:{port}"
+        question, note = smoke_test.question_of(status)
         with self.step("Start the app") as outcome:
             app.wait_for(port, seconds)
             outcome.append(f"port {port}")
         with self.step("Load the page") as outcome:
             outcome.append(app.load_page(address, self.env))
         with self.step(f"Ask: {question}") as outcome:
-            outcome.append(app.ask(address, question, self.env))
+            answer = app.ask(address, question, self.env)
+            outcome.append(f"{answer} ({note})" if note else answer)
 
     def result(self) -> RehearsalResult:
         """Return the finished steps and the log."""

@@ -147,9 +147,9 @@ def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> 
             outcome.append(folder_size(folder / ".venv"))
         python = venv_python(folder / ".venv", windows=request.context.system == "windows")
         imports.check(workspace, request.context, manifest.files, python, "app.py")
-        question = request.context.app().question  # before the app needs the processor
+        status = request.context.app()  # before the app needs the processor
         app = workspace.start(str(python), "app.py", folder=folder, env=env)
-        workspace.try_app(app, port, question)
+        workspace.try_app(app, port, status)
         return workspace.result()
 
 

@@ -65,7 +65,7 @@ def check(context: Context) -> Finding:
     words = (str(project.python), "-P", str(_PROBE), str(project.folder))
     ran = context.run(*words, folder=project.folder, seconds=_IMPORT_SECONDS)
     if ran is None or ran.timed_out:
-        return failure(f"importing it took longer than {_IMPORT_SECONDS:g} s", _try())
+        return warning(f"importing it took longer than {_IMPORT_SECONDS:g} s", _try())
     seen = _read(ran)
     if seen.kind in {"fine", "starts"} and not seen.strays:
         with contextlib.suppress(OSError):

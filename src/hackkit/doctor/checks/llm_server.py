@@ -1,7 +1,8 @@
 """Does the server at `LLM_BASE_URL` answer, and does it have the project's models?
 
 Fails when it cannot be reached, is not OpenAI-compatible, refuses the key, or lacks the chat model.
-Warns when it lacks the embedding model: search then uses keywords only. Skipped when the variable
+Warns when it does not answer in time, and when it lacks the embedding model: search then uses
+keywords only. Skipped when the variable
 is not set; with `--offline` only a server on this machine is checked.
 """
 
@@ -49,11 +50,12 @@ def _ask(base: str, context: Context) -> Reply:
 
 def _problem(reply: Reply, base: str, context: Context) -> Finding | None:
     if reply.kind in {Kind.REFUSED, Kind.TIMEOUT, Kind.UNREACHABLE}:
-        return failure(reply.error, no_answer_fix(base))
+        bad = warning if reply.kind is Kind.TIMEOUT else failure
+        return bad(reply.error, no_answer_fix(base))
     blocked = why_blocked(reply, Site(base, _NAME, context.system, pages=is_loopback(base)))
     if blocked:
         return Finding(Status.FAIL, blocked)
-    if reply.status in {401, 403}:
+    if reply.refuses_key:
         key = "the key in LLM_API_KEY" if context.value("LLM_API_KEY") else "requests without a key"
         fix = "edit .env: set LLM_API_KEY to a key of that server"
         return failure(f"it refuses {key} ({reply.status})", fix)

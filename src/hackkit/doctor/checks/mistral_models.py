@@ -57,7 +57,7 @@ def check(context: Context) -> Finding:
 
 def _refusal(reply: Reply, context: Context) -> Finding | None:
     again = hackkit("doctor", "--only", "mistral-models", folder=context.folder)
-    if reply.status in {401, 403}:
+    if reply.refuses_key:
         return failure(f"the key is refused ({reply.status})", f"{_CONSOLE} and make a new key")
     if reply.status == 429:  # noqa: PLR2004 - "Too Many Requests"
         wait = reply.headers.get("retry-after", "")

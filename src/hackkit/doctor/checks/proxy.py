@@ -1,14 +1,14 @@
 """Is a proxy set, and does localhost bypass it?
 
-Fails when a proxy is set and `NO_PROXY` lacks `localhost` or `127.0.0.1` (the app requests its own
-page when it starts, and the request would go to the proxy), when a proxy's address is invalid, and
-when it is a SOCKS proxy and the project lacks the package for it.
+Fails when a proxy's address is invalid, and when it is a SOCKS proxy and the project lacks the
+package for it. Warns when `NO_PROXY` lacks `localhost` or `127.0.0.1`: the app exempts this machine
+itself, but other programs, and apps of a hackkit before 0.2, ask their own servers through it.
 """
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from hackkit.doctor.findings import Category, Finding, failure, ok
+from hackkit.doctor.findings import Category, Finding, failure, ok, warning
 from hackkit.network.urls import proxy_for, variable
 from hackkit.project.context import Context
 from hackkit.system.uv import typed
@@ -33,7 +33,8 @@ def check(context: Context) -> Finding:
     missing = [host for host in _OURSELVES if _is_proxied(host, context)]
     if missing:
         spelt = " and ".join(missing)
-        return failure(f"NO_PROXY lacks {spelt}: the app cannot start", _extend(context))
+        message = f"NO_PROXY lacks {spelt}: programs may ask this machine through the proxy"
+        return warning(message, _extend(context))
     names = " and ".join(_spelt(context, name) for name in used)
     places = ", ".join(dict.fromkeys(map(_place, used.values())))
     return ok(f"{names}: {places}; localhost bypasses the proxy", tuple(_details(context)))
@@ -83,7 +84,7 @@ def _exempt(context: Context) -> list[str]:
 def _is_proxied(host: str, context: Context) -> bool:
     """Return whether a request to this machine goes through the proxy.
 
-    The app requests its page with httpx, which compares names only: 127.0.0.0/8 has no effect.
+    httpx, which most Python programs use, compares names only: 127.0.0.0/8 has no effect.
     """
     plain = {name: value for name, value in context.env.items() if name.lower() != "no_proxy"}
     return bool(proxy_for(f"http://{host}", plain)) and host not in map(str.lower, _exempt(context))

@@ -43,7 +43,7 @@ class Settings(ModelSettings):
 
     # The model (where it runs, its limits and the page's address: plumbing/settings.py)
     max_tokens: int = Field(default=2000, ge=1)  # of one reply
-    transcribe_model: str = "voxtral-mini-latest"
+    transcribe_model: str = "voxtral-mini-transcribe-latest"
 
     # Limits of one task: the run ends with a summary when it reaches one; 0 is no limit
     max_steps: int = Field(default=12, ge=0)  # replies of the model

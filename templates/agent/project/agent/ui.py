@@ -41,7 +41,7 @@ def build(app: ModuleType) -> gr.Blocks:
 
     Its components call the functions of app.py.
     """
-    with gr.Blocks(title=SETTINGS.title, fill_height=True) as page:
+    with gr.Blocks(title=SETTINGS.title, fill_height=True, delete_cache=(3600, 86400)) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(SETTINGS.title)}</h1><p>{html.escape(SETTINGS.tagline)}</p>")
             count = gr.HTML(elem_id="counter")

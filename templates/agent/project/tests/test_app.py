@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 import app
 from agent import downloads, memory, prompts, ui
 from agent.events import Answer, Approval, Call, Decision, Event, Result, Task
 from agent.settings import SETTINGS
+from plumbing.guard import VisitorLimit, serving
 
 ASKED = "What is 2 * 21?"
 WRITES = 'Write "Hello" to note.md.'
@@ -152,21 +154,32 @@ def test_nothing_outside_the_workspace_is_shown(workspace: Path, name: str | Non
 
 
 def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:
-    page = ui.build(sys.modules["app"])
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
-    client = Client(url, verbose=False)
-    done = client.predict(ASKED, api_name="/ask")
-    assert "42" in done["answer"]
-    assert done["model"] == prompts.OFFLINE
-    assert [step["type"] for step in done["steps"] if step["type"] == "call"] == ["call"]
-    steps = list(client.submit(ASKED, api_name="/follow"))
-    kinds = [step["type"] for step in steps if step["type"] != "spent"]
-    assert kinds == ["task", "call", "result", "answer"]
-    waits = client.predict(done["chat"], WRITES, api_name="/go_on")
-    [call] = waits["waiting"]
-    assert waits["answer"] == ui.ASKING
-    done = client.predict(done["chat"], call["id"], "approve", "", "", api_name="/answer")
-    assert done["waiting"] == []
-    assert (workspace / "note.md").exists()
-    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/ask", "/follow", "/go_on", "/answer"}
+    with serving(ui.build(sys.modules["app"]), SETTINGS) as url:
+        client = Client(url, verbose=False)
+        done = client.predict(ASKED, api_name="/ask")
+        assert "42" in done["answer"]
+        assert done["model"] == prompts.OFFLINE
+        assert [step["type"] for step in done["steps"] if step["type"] == "call"] == ["call"]
+        steps = list(client.submit(ASKED, api_name="/follow"))
+        kinds = [step["type"] for step in steps if step["type"] != "spent"]
+        assert kinds == ["task", "call", "result", "answer"]
+        waits = client.predict(done["chat"], WRITES, api_name="/go_on")
+        [call] = waits["waiting"]
+        assert waits["answer"] == ui.ASKING
+        done = client.predict(done["chat"], call["id"], "approve", "", "", api_name="/answer")
+        assert done["waiting"] == []
+        assert (workspace / "note.md").exists()
+        endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        assert set(endpoints) == {"/ask", "/follow", "/go_on", "/answer"}
+
+
+def test_a_visitor_s_limit_holds_for_every_way_to_give_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "QUESTIONS", VisitorLimit(1))
+    app.QUESTIONS.count("127.0.0.1")
+    with serving(ui.build(sys.modules["app"]), SETTINGS) as url:
+        client = Client(url, verbose=False)
+        for words, endpoint in (([ASKED], "/ask"), ([ASKED], "/follow"), (["x", ASKED], "/go_on")):
+            with pytest.raises(AppError, match="Come back in 60 minutes"):
+                client.predict(*words, api_name=endpoint)

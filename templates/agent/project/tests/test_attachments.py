@@ -127,7 +127,7 @@ def test_speech_is_part_of_the_task_and_a_passing_failure_is_tried_again(
     prepared = prepare("Please:", [sound(tmp_path / "My voice.WAV")], online)
     assert prepared == Prepared("Please:\n\nAdd 2 and 3.")
     request = server.requests[-1]
-    assert request.body["model"] == "voxtral-mini-latest"
+    assert request.body["model"] == "voxtral-mini-transcribe-latest"
     assert request.body["file"]["fileName"] == "speech.wav"
     assert request.body["file"]["content"] == (tmp_path / "My voice.WAV").read_bytes()
 

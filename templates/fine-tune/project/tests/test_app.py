@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from conftest import Tuned
 from gradio_client import Client
@@ -14,6 +15,7 @@ from mistral_server import MistralServer, slowly
 from test_inference import RECORDED, evaluation
 
 import app
+from plumbing.guard import VisitorLimit, serving
 from tune import comparison, known, prompts, ui
 from tune.comparison import Shown
 from tune.dataset import last_words
@@ -292,15 +294,39 @@ def test_all_text_on_the_page_is_escaped(page: Path) -> None:
 
 
 def test_programs_can_ask(page: Path) -> None:
-    _, url, _ = app.build().launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
-    client = Client(url, verbose=False)
-    reply = client.predict(RECORDED, api_name="/ask")
-    assert (reply["answer"], reply["model"], reply["notice"]) == ("2 kg", "ministral-3b", "")
-    assert (reply["base"]["text"], reply["tuned"]["kind"]) == ("?", "recorded")
-    with pytest.raises(AppError, match="empty"):
-        client.predict("  ", api_name="/ask")
-    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/ask"}
+    with serving(app.build(), SETTINGS) as url:
+        client = Client(url, verbose=False)
+        reply = client.predict(RECORDED, api_name="/ask")
+        assert (reply["answer"], reply["model"], reply["notice"]) == ("2 kg", "ministral-3b", "")
+        assert (reply["base"]["text"], reply["tuned"]["kind"]) == ("?", "recorded")
+        with pytest.raises(AppError, match="empty"):
+            client.predict("  ", api_name="/ask")
+        endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        assert set(endpoints) == {"/ask"}
+
+
+def test_a_visitor_s_limit_holds_for_programs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "QUESTIONS", VisitorLimit(1))
+    app.QUESTIONS.count("127.0.0.1")
+    with serving(app.build(), SETTINGS) as url:
+        client = Client(url, verbose=False)
+        with pytest.raises(AppError, match="Come back in 60 minutes"):
+            client.predict(RECORDED, api_name="/ask")
+
+
+def test_the_report_is_a_download_and_never_a_page(page: Path) -> None:
+    with serving(app.build(), SETTINGS) as url, httpx.Client(base_url=url) as client:
+        config = client.get("config").json()
+        [button] = [c["id"] for c in config["components"] if c["type"] == "downloadbutton"]
+        [event, *_] = [d["id"] for d in config["dependencies"] if button in d["outputs"]]
+        asked = {"fn_index": event, "data": [None], "session_hash": "x"}
+        *_, update = client.post("gradio_api/run/predict", json=asked).json()["data"]
+        reply = client.get(f"gradio_api/file={update['value']['path']}")
+        assert reply.headers["content-disposition"].startswith("attachment")
+        assert "<h2>Figures</h2>" in reply.text
+        folder = Path(app.evaluation("first")[2]["value"]).parent
+        (folder / "evil.html").write_text("<script>alert(1)</script>", encoding="utf-8")
+        assert client.get(f"gradio_api/file={folder / 'evil.html'}").status_code == 403
 
 
 def test_the_tuned_model_of_this_machine_answers_on_the_page(

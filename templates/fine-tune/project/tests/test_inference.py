@@ -15,6 +15,7 @@ from mistral_server import MistralServer, dropped, hanging, slowly, status, text
 from tune import inference, known, local, metrics, prompts, report
 from tune.dataset import Example, last_words
 from tune.inference import Both
+from tune.known import Quote
 from tune.metrics import Interval
 from tune.report import Evaluation, Sample, System, to_json
 from tune.runs import Record, Run
@@ -156,6 +157,18 @@ def test_a_model_that_fails_is_replaced_with_a_notice(
     assert found["tuned"].notice.startswith("The model")
     assert "The " not in found["tuned"].text  # the text before the stream broke off
     assert found["base"].kind == "none"
+
+
+@pytest.mark.parametrize("words", ["", " \n"], ids=["nothing", "blanks"])
+def test_an_empty_answer_is_not_shown_as_the_model_s(
+    served: Settings, local_server: MistralServer, words: str
+) -> None:
+    local_server.will(*[text(words)] * 2)
+    found = both(ASKED, served)
+    assert found["tuned"].kind == "stand-in"
+    assert found["tuned"].notice == prompts.EMPTY
+    assert found["base"].kind == "none"
+    assert inference.quoted(Quote(words, "ours", "recorded")).notice == prompts.EMPTY
 
 
 def test_a_recorded_answer_comes_before_the_offline_answer(

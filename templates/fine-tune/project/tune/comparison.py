@@ -17,6 +17,7 @@ from typing import Any
 
 import gradio as gr
 
+from plumbing.guard import VisitorLimit
 from tune import inference, known, local, prompts, ui
 from tune.dataset import last_words
 from tune.inference import Answer, Both
@@ -30,6 +31,7 @@ LONGEST = 10_000  # characters of a question
 Update = dict[str, Any]
 SKIPPED = tuple(gr.skip() for _ in range(11))  # changes nothing
 
+QUESTIONS = VisitorLimit(SETTINGS.visitor_limit)
 _stops: dict[str, threading.Event] = {}  # stop events of the running questions, by Shown.id
 _one_line = threading.Lock()  # of the votes at a time
 
@@ -76,10 +78,10 @@ def opening(shown: Shown) -> tuple[Any, ...]:
 
 def compare(question: str, blind: bool, before: Shown) -> Iterator[tuple[Any, ...]]:
     """Ask both models, and stream both answers to the page."""
-    question = (question or "").strip()[:LONGEST]
-    if not question:
+    if not (question := (question or "").strip()[:LONGEST]):
         yield SKIPPED
         return
+    QUESTIONS.count()
     _stops.pop(before.id, threading.Event()).set()  # the page's older question
     order = random.choice([SIDES, SIDES[::-1]]) if blind else SIDES
     shown = Shown(question, {side: Answer() for side in SIDES}, order, blind)

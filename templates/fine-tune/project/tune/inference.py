@@ -56,7 +56,8 @@ class Responder:
 
 def quoted(quote: Quote) -> Answer:
     """A recorded answer."""
-    return Answer(quote.by, "recorded", quote.source, quote.text, done=True)
+    notice = "" if quote.text.strip() else prompts.EMPTY
+    return Answer(quote.by, "recorded", quote.source, quote.text, notice, done=True)
 
 
 # Remote models: Mistral's API, or your own server
@@ -159,6 +160,8 @@ def _grow(here: Answer, responder: Responder, asked: list[Message]) -> Iterator[
     for words in stream:
         here = replace(here, text=here.text + words, seconds=time.monotonic() - began)
         yield here
+    if not here.text.strip():
+        raise TuneError(prompts.EMPTY)
     yield replace(here, seconds=time.monotonic() - began, done=True)
 
 
@@ -188,7 +191,8 @@ def responders(side: Side, question: str, settings: Settings = SETTINGS) -> Iter
     """The responders for a column, the best first; the last one cannot fail."""
     if model := _model(side, question, settings):
         yield model
-    if quote := known.recorded(question, settings).get(side):
+    quote = known.recorded(question, settings).get(side)
+    if quote and quote.text.strip():
         yield Responder(quote.by, "recorded", partial(_say, quote.text), quote.source)
     row = known.nearest(question, settings.train) if side == "tuned" else None
     if row:

@@ -30,6 +30,7 @@ NO_MODEL = (
 NOTHING_NEAR = "No tuned model is available, and no training example is close to this question."
 LOADING = "Loading the weights …"
 BROKE_OFF = "The model failed in the middle of its answer."
+EMPTY = "The model's answer was empty."
 STOPPED = "Stopped."
 SORRY = "Something went wrong. The log shows the cause."
 

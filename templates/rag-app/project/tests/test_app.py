@@ -3,11 +3,14 @@ import re
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import pytest
 from bs4 import BeautifulSoup
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 import app
+from plumbing.guard import VisitorLimit, serving
 from plumbing.readers import Page
 from rag import ingest, offline, pipeline, ui
 from rag.chunks import Chunk, Citation, split
@@ -154,14 +157,40 @@ def test_a_rejected_address_gets_a_message_with_escaped_html() -> None:
 
 
 def test_programs_can_ask_and_search() -> None:
-    page = app.build()
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
-    client = Client(url, verbose=False)
-    answer = client.predict(ASKED, api_name="/ask")
+    with serving(app.build(), SETTINGS) as url:
+        client = Client(url, verbose=False)
+        answer = client.predict(ASKED, api_name="/ask")
+        [found] = client.predict("tea", 5, api_name="/search")
+        endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert "80 degrees" in answer["answer"]
     assert answer["citations"][0]["source"].endswith("tea.md")
     assert answer["model"] == offline.NAME
-    [found] = client.predict("tea", 5, api_name="/search")
     assert set(found) == {"source", "page", "text", "score"}
-    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert not {"/chat", "/vote", "/add_files", "/add_url", "/library"} & set(endpoints)
+
+
+def test_an_upload_is_served_as_a_download_and_gone_after_the_app() -> None:
+    with serving(app.build(), SETTINGS) as url, httpx.Client(base_url=url) as client:
+        files = {"files": ("evil.html", b"<script>alert(1)</script>")}
+        [path] = client.post("gradio_api/upload", files=files).json()
+        reply = client.get(f"gradio_api/file={path}")
+        assert reply.headers["content-disposition"].startswith("attachment")
+        assert reply.headers["content-type"] == "application/octet-stream"
+    assert not Path(path).exists()
+
+
+def test_a_visitor_s_limit_is_a_message_in_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "QUESTIONS", VisitorLimit(1))
+    app.QUESTIONS.count("127.0.0.1")
+    with serving(app.build(), SETTINGS) as url:
+        client = Client(url, verbose=False)
+        for endpoint in ("/ask", "/search"):
+            with pytest.raises(AppError, match="Come back in 60 minutes"):
+                client.predict(ASKED, api_name=endpoint)
+    monkeypatch.setattr(app.QUESTIONS, "count", refuse)
+    *_, (bubble, *_) = app.chat(ASKED, [])
+    assert bubble == "Come back in 60 minutes."
+
+
+def refuse() -> None:
+    raise gr.Error("Come back in 60 minutes.")

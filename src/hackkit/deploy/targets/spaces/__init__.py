@@ -209,9 +209,9 @@ def rehearse(request: DeployRequest, manifest: Manifest, progress: Progress) -> 
         other = {"GRADIO_SERVER_PORT": str(port), "PORT": str(port)} if taken else {}
         space = {"SPACE_ID": space_name.offline(request, "you")}
         env = {**manifest.variables, **_ENV, **space, **other}
-        question = request.context.app().question  # before the app needs the processor
+        status = request.context.app()  # before the app needs the processor
         app = workspace.start(str(python), script, folder=folder, env=env)
-        workspace.try_app(app, port, question)
+        workspace.try_app(app, port, status)
         return workspace.result()
 
 
