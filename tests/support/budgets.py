@@ -47,8 +47,10 @@ BUDGETS = {
     "agent": Budget(lines=4310, files=30, tests=0.84),
     # Issue 13 aims at 5,200 lines in 24 files. What is above it is safety that teams feel: exact
     # resume, evaluations that go on after a stop, checks with file and line, a fix for each error;
-    # 75 lines are generated patterns of keys (issue 14).
-    "fine-tune": Budget(lines=6990, files=35),
+    # 75 lines are generated patterns of keys (issue 14). Some 100 use, name or refuse every column
+    # of a row (`tune/conversations.py`): else teams train on answers without their context,
+    # and on bad answers as good ones.
+    "fine-tune": Budget(lines=7010, files=36),
 }
 EXEMPTIONS: tuple[Exemption, ...] = ()
 

@@ -38,7 +38,7 @@ def calling(name: str, arguments: object) -> dict[str, Any]:
     ids=lambda messages: " ".join(message["role"] for message in messages),
 )
 def test_a_good_example_has_no_problem(messages: tuple[dict[str, Any], ...]) -> None:
-    assert found(*messages) == found(*messages, tools=(TOOL,)) == []
+    assert found(*messages, tools=(TOOL,)) == []
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,37 @@ def test_control_tokens_are_found_in_the_description_of_a_tool() -> None:
     assert [each.kind for each in found(USER, ASSISTANT, tools=(tool,))] == ["control-token"]
 
 
-def test_a_call_of_a_tool_that_is_not_described_is_a_warning() -> None:
-    other = {"type": "function", "function": {"name": "other"}}
-    (problem,) = found(USER, CALLS, tools=(other,))
-    assert (problem.kind, problem.level) == ("tool-unknown", "warning")
+OTHER = {"type": "function", "function": {"name": "other"}}
+ODD = {**CALL, "function": {"name": "find it", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "messages", "tools"),
+    [
+        ("tool-unknown", (USER, CALLS), ()),
+        ("tool-unknown", (USER, CALLS), (OTHER,)),
+        ("order", (USER, CALLS, RESULT, USER, ASSISTANT), (TOOL,)),
+        ("text-and-calls", (USER, {**CALLS, "content": "Let me see."}), (TOOL,)),
+        ("tool-name", (USER, {**CALLS, "tool_calls": [{**CALL, "id": "call_1"}]}), (TOOL,)),
+        (
+            "tool-name",
+            (USER, {**CALLS, "tool_calls": [ODD]}),
+            ({"function": {"name": "find it"}},),
+        ),
+        ("placeholder", ({"role": "user", "content": "Hello {{ name }},"}, ASSISTANT), ()),
+        ("placeholder", (USER, {"role": "assistant", "content": "Call {{Phone Number}}"}), ()),
+    ],
+)
+def test_what_can_be_learned_but_is_odd_is_a_warning(
+    kind: str, messages: tuple[dict[str, Any], ...], tools: tuple[dict[str, Any], ...]
+) -> None:
+    (problem,) = found(*messages, tools=tools)
+    assert (problem.kind, problem.level) == (kind, "warning")
+
+
+@pytest.mark.parametrize("text", ['{"a": {"b": {}}}', "{one}", "{{}}", "f(x) = {{1, 2},\n{3}}"])
+def test_braces_are_no_placeholder(text: str) -> None:
+    assert found({"role": "user", "content": text}, ASSISTANT) == []
 
 
 @pytest.mark.parametrize("text", ["Grüße aus Köln", "l’été"])

@@ -83,3 +83,18 @@ def test_convert_ends_with_1_and_names_the_first_lines_that_it_left_out(file: Pa
     assert done.exit_code == 1
     assert done.stderr.count("Left out") == 20
     assert "100 left out" in done.stderr
+
+
+def test_columns_that_are_not_used_are_named_with_their_rows(file: Path) -> None:
+    rows = [
+        {**row, "source": "web", "id": n, "note": "" if n else "a"} for n, row in enumerate(GOOD)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    converted = file.with_name("new.jsonl")
+    said = run("convert", file, converted)
+    for text in (said.stderr, " ".join(run("check", file).stdout.split())):
+        assert '60 rows have a column "source", which is not used.' in text
+        assert '60 rows have a column "id", which is not used.' in text
+        assert '1 row has a column "note", which is not used.' in text
+    assert (said.exit_code, run("check", file).exit_code) == (0, 0)
+    assert "not used" not in run("check", converted).stdout

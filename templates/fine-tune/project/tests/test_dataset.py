@@ -236,7 +236,8 @@ def test_half_a_character_is_converted_as_it_was(tmp_path: Path) -> None:
 
 
 def test_converting_leaves_out_what_cannot_be_read_and_says_so(tmp_path: Path) -> None:
-    rows, problems = dataset.convert(write(tmp_path / "a.jsonl", CHAT, "{"), tmp_path / "b.jsonl")
+    source = write(tmp_path / "a.jsonl", CHAT, "{")
+    rows, problems, _ = dataset.convert(source, tmp_path / "b.jsonl")
     assert (rows, [each.line for each in problems]) == (1, [2])
 
 

@@ -56,9 +56,9 @@ def convert(
     """
     from tune import dataset
 
-    count, problems = dataset.convert(source, target, encoding=encoding, overwrite=replace)
-    for problem in problems[:20]:
-        note(f"Left out: {problem}\nFix: {problem.fix}")
+    count, problems, notes = dataset.convert(source, target, encoding=encoding, overwrite=replace)
+    for text in (*(f"Left out: {each}\nFix: {each.fix}" for each in problems[:20]), *notes):
+        note(text)
     note(f"{count:,} examples in {target}, {len(problems):,} left out.")
     note(f'Next: uv run python -m tune split "{target}"')
     raise typer.Exit(1 if problems else 0)

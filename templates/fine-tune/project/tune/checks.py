@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
-from tune.dataset import Example, Problem, reply
-from tune.formats import DECODER, Message
+from tune.dataset import Example, Message, Problem, reply
+from tune.formats import DECODER
 
 # Which role may follow which, and the problem if another one does
 FOLLOWS = {
@@ -194,7 +195,7 @@ def _calls(message: Message, calls: list[object]) -> Iterator[Fault]:
 def _is_object(text: str) -> bool:
     try:
         return isinstance(DECODER.decode(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -206,12 +207,29 @@ def _warnings(example: Example) -> Iterator[Fault]:
         yield "mojibake", f"the text was read in the wrong encoding: {around!r}.", fix
     for name, shown in find_private(text):
         yield "secret" if name in SECRETS else "personal", f"{name}: {shown}.", PLACEHOLDER
+    if found := re.search(r"\{\{[^{}\n]{1,80}\}\}", text):
+        yield "placeholder", f"{found[0]} is not filled in.", "fill it in, or delete the example."
+    yield from _tool_warnings(example)
+
+
+def _tool_warnings(example: Example) -> Iterator[Fault]:
+    """What this project's chat template takes, and Mistral's API or mistral-finetune does not."""
     known = {tool["function"]["name"] for tool in example.tools}
-    calls = (call for each in example.messages for call in each.get("tool_calls") or ())
-    unknown = {call["function"]["name"] for call in calls} - known
-    if known and unknown:
+    calls = [call for each in example.messages for call in each.get("tool_calls") or ()]
+    names = {call["function"]["name"] for call in calls}
+    if unknown := names - known:
         fix = 'describe it in "tools", or correct the name.'
         yield "tool-unknown", f"{min(unknown)} is called but not described in tools.", fix
+    odd = [each for each in sorted(names | known) if not re.fullmatch("[A-Za-z0-9_-]{1,64}", each)]
+    odd += [call["id"] for call in calls if not re.fullmatch("[A-Za-z0-9]{9}", f"{call['id']}")]
+    if odd:
+        fix = "a name has up to 64 letters, digits, _ and -; an id has 9 letters and digits."
+        yield "tool-name", f"Mistral's API refuses the name or id {odd[0]!r}.", fix
+    if any(each.get("content") and each.get("tool_calls") for each in example.messages):
+        text = "an answer has text and calls: both are learned here; mistral-finetune refuses it."
+        yield "text-and-calls", text, "delete the text if you use the example there."
+    if ("tool", "user") in pairwise(each["role"] for each in example.messages):
+        yield "order", "Mistral refuses a user after a tool's result.", "put an answer between."
 
 
 def find_private(text: str) -> Iterator[tuple[str, str]]:

@@ -8,15 +8,16 @@ import os
 import random
 import re
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from tune.conversations import Message, Tool, conversation
 from tune.errors import TuneError
-from tune.formats import BadExample, Message, conversation, lines
+from tune.formats import BadExample, lines
 
 Level = Literal["error", "warning"]
 
@@ -29,7 +30,8 @@ class Example:
     """A conversation that ends with the answer to learn, with its file and line."""
 
     messages: tuple[Message, ...]
-    tools: tuple[dict[str, Any], ...] = ()
+    tools: tuple[Tool, ...] = ()
+    unused: tuple[str, ...] = ()  # its columns that are in neither
     file: str = ""
     line: int = 0
 
@@ -51,9 +53,7 @@ class Example:
 
     def as_json(self) -> str:
         """The example as a line of chat JSONL."""
-        value: dict[str, Any] = {"messages": list(self.messages)}
-        if self.tools:
-            value["tools"] = list(self.tools)
+        value = {"messages": self.messages} | ({"tools": self.tools} if self.tools else {})
         return json.dumps(value, ensure_ascii=False)
 
 
@@ -109,9 +109,6 @@ def label(path: Path) -> str:
         return path.as_posix()
 
 
-# Reading
-
-
 def load(path: Path) -> list[Example]:
     """All examples of a file. Raises TuneError for the first one that would spoil the training."""
     from tune import checks  # here: it imports this module
@@ -146,13 +143,17 @@ def to_example(value: object, file: str = "", line: int = 0) -> Example | Proble
         return Problem(file, line, *bad.args)
 
 
-# Writing
+def unused(columns: Counter[str]) -> list[str]:
+    """A sentence for each column that has no use, with the number of its rows."""
+    text = '{:,} {} a column "{}", which is not used.'
+    found = columns.most_common()
+    return [text.format(n, "rows have" if n > 1 else "row has", name) for name, n in found]
 
 
 def convert(
     source: Path, target: Path, *, encoding: str = "utf-8", overwrite: bool = False
-) -> tuple[int, list[Problem]]:
-    """Convert a data file to chat JSONL; return how many examples, and what was left out.
+) -> tuple[int, list[Problem], list[str]]:
+    """Convert a data file to chat JSONL; return how many examples, the rows left out, and notes.
 
     Raises TuneError rather than overwrite.
     """
@@ -161,11 +162,11 @@ def convert(
     examples = [each for each in found if isinstance(each, Example)]
     problems = [each for each in found if isinstance(each, Problem)]
     if not examples:
-        first = problems[0] if problems else None
-        problem = str(first) if first else f"{label(source)} contains no examples."
-        raise TuneError(problem, first.fix if first else "write one conversation per line")
+        none = Problem(label(source), 0, "few", "contains no examples.", "write one in each line")
+        raise TuneError(str(first := next(iter(problems), none)), first.fix)
     _write(target, examples)
-    return len(examples), problems
+    columns = Counter(name for each in examples for name in each.unused)
+    return len(examples), problems, unused(columns)
 
 
 def split(

@@ -11,7 +11,7 @@ from typing import Any
 
 from tune import prompts, tokens
 from tune.checks import check
-from tune.dataset import Example, Level, Problem, digest, fingerprint, label, load, read
+from tune.dataset import Example, Level, Problem, digest, fingerprint, label, load, read, unused
 from tune.errors import TuneError
 from tune.runs import Run
 from tune.settings import ROOT, Settings, named
@@ -76,6 +76,7 @@ class _File:
         self.asked: dict[int, tuple[int, int]] = {}  # a last question: its line and its answer
         self.answers: Counter[int] = Counter()
         self.sizes: list[tokens.Count] = []
+        self.unused: Counter[str] = Counter()  # columns, with the number of their rows
         self.broken = self.with_tools = 0
 
     def problems(self, path: Path) -> Iterator[Problem]:
@@ -83,6 +84,7 @@ class _File:
         for each in read(path):
             found = [each] if isinstance(each, Problem) else check(each)
             yield from found
+            self.unused.update(each.unused if isinstance(each, Example) else ())
             if isinstance(each, Problem) or any(one.level == "error" for one in found):
                 self.broken += 1
                 continue
@@ -139,7 +141,10 @@ class _File:
             yield "contradiction", text, "keep the right answer.", "warning"
 
     def _whole(self) -> Iterator[Fault]:
-        """Problems of the file as a whole: one answer for everything, too few examples."""
+        """Problems of the file as a whole: columns, one answer for everything, few examples."""
+        if self.unused:
+            fix = "delete it, or write it into the question or the answer if it belongs there."
+            yield "unused", " ".join(unused(self.unused)), fix, "warning"
         count, most = len(self.sizes), max(self.answers.values(), default=0)
         if count >= FEW_HELD_BACK and most >= SAME * count:
             text = f"{most / count:.0%} of its answers are the same: a model learns only that one."
