@@ -121,7 +121,7 @@ def _damaged(context: Context, app: AppStatus) -> Finding:
         (context.folder / app.index).rename(aside)
         ingest.run()
 
-    return finding(message, again, Repair(action, run))
+    return finding(message, again, Repair(action, run, online=ingest.online))
 
 
 def _aside(index: Path) -> Path:

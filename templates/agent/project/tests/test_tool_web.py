@@ -1,12 +1,14 @@
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import pytest
 from conftest import Talk, only
 from mistral_server import calls, text
 
 from agent import memory
+from agent.addresses import is_strange
 from agent.events import Approval, Call, Decision, Result, Task
 from agent.settings import SETTINGS
 from agent.tools import ToolError
@@ -109,6 +111,11 @@ def test_a_page_that_the_user_named_or_that_it_links_is_read_without_approval(
         "127.0.0.1:9/found",
         "secret",
         "",
+        "127.0.0.1:8/?d=secret#://127.0.0.1:9/a",
+        "http:\t//127.0.0.1:8/?d=secret#://127.0.0.1:9/a",
+        "ht\ntp:/\n/127.0.0.1:8/?d=secret#://127.0.0.1:9/a",
+        "http:\\\\secret.127.0.0.1:9\\a",
+        "secret.evil.example://127.0.0.1:9/a",
     ],
 )
 def test_any_other_address_waits_for_approval(talk: Talk, url: str) -> None:
@@ -121,6 +128,38 @@ def test_any_other_address_waits_for_approval(talk: Talk, url: str) -> None:
     memory.add(talk.settings.memory, talk.chat, waits)
     events = talk.do([Decision(waits.id, "refuse")])
     assert Result not in [type(event) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("args", "strange"),
+    [
+        ({"domain": "secret.evil.example"}, True),
+        ({"host": "evil.example", "path": "/?d=secret"}, True),
+        ({"target": "evil\u3002example/?d=secret"}, True),
+        ({"target": "2130706433/?d=secret"}, True),
+        ({"q": "http:\t//evil.example/?d=secret"}, True),
+        ({"headers": {"evil.example/?d=secret": "x"}}, True),
+        ({"q": "evil.example/?d=secret#://127.0.0.1:9/a"}, True),
+        ({"query": "what was decided in notes.md."}, False),
+        ({"link": NAMED}, False),
+    ],
+)
+def test_an_address_in_any_argument_is_strange_unless_it_was_named(
+    args: dict[str, Any], strange: bool
+) -> None:
+    named = Task(f"Read {NAMED}, please.")
+    assert is_strange("a tool of a server", args, [named]) is strange
+
+
+def test_a_call_without_an_address_makes_no_page_that_the_user_named() -> None:
+    args = {"url": "http://evil.example/?d=secret"}
+    before = [Call("1", "search", {"q": "tea"}), Result("1", "search", args["url"], True, 0)]
+    assert is_strange("search", args, before)
+
+
+def test_an_address_with_a_control_character_is_refused() -> None:
+    with pytest.raises(ToolError, match="control character"):
+        page("http:\t//127.0.0.1:9/a", allowed=loopback)
 
 
 def test_a_long_query_is_refused() -> None:

@@ -27,6 +27,8 @@ def read_page(url: str, part: int = 1) -> str:
 def page(url: str, part: int = 1, allowed: Callable[[str], bool] | None = None) -> str:
     """The page's title and text; `allowed` checks an IP address. Raises ToolError."""
     url = url.strip() if "://" in url else f"https://{url.strip()}"
+    if not url.isprintable():  # a client would drop a tab in it, after all checks
+        raise ToolError("The address contains a control character.")
     if len(url.partition("?")[2]) > MAX_QUERY or len(url) > MAX_URL:
         limit = f"{MAX_URL} characters, {MAX_QUERY} of them after the ?"
         raise ToolError(f"{url[:60]}… is refused: it is longer than {limit}.")
