@@ -163,6 +163,17 @@ def test_an_example_task_is_done_step_by_step(
     photograph(visit, "agent-done")
 
 
+def test_an_example_task_waits_until_the_page_is_loaded(offline: App, look: Look) -> None:
+    visit = look(offline)
+    visit.page.route("**/queue/join*", lambda _: None)
+    visit.page.reload()
+    example = visit.page.locator("#chat .example").first
+    expect(example).to_have_css("pointer-events", "none")
+    visit.page.unroute("**/queue/join*")  # what was held back goes on
+    example.click()
+    done(visit, "434")
+
+
 def test_an_edited_text_is_what_is_written(
     offline: App, look: Look, photograph: Photograph
 ) -> None:
