@@ -212,7 +212,7 @@ def test_an_app_that_listens_on_another_port_gets_the_fix(trial: Trial) -> None:
     error = trial.fails(APP + SERVE.format(app="App()", port="0"), seconds=15)
     assert "The app listens on port " in error.problem
     assert "; the platform connects to port " in error.problem
-    assert error.fix == "edit app.py: pass server_port=SETTINGS.port to launch()"
+    assert error.fix == "edit app.py: let it listen on SETTINGS.port"
 
 
 def test_another_programs_answer_on_its_port_is_not_taken_for_the_apps(trial: Trial) -> None:

@@ -149,14 +149,14 @@ def _shortened(text: str) -> str:
 def _other_port(script: str, port: int, other: int) -> HackkitError:
     return HackkitError(
         f"The app listens on port {other}; the platform connects to port {port}.",
-        fix=f"edit {script}: pass server_port=SETTINGS.port to launch()",
+        fix=f"edit {script}: let it listen on SETTINGS.port",
     )
 
 
 def _only_loopback(script: str, port: int) -> HackkitError:
     return HackkitError(
         f"The app listens on 127.0.0.1:{port}, which cannot be reached from outside its container.",
-        fix=f"edit {script}: pass server_name=SETTINGS.host to launch(), and set HOST=0.0.0.0",
+        fix=f"edit {script}: let it listen on SETTINGS.host, and set HOST=0.0.0.0",
     )
 
 

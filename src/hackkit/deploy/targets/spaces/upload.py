@@ -204,7 +204,7 @@ def _cause(log: str, state: SpaceState, context: Context) -> Problem:
     if "not healthy" in error or "timed out" in error:
         return Problem(
             f"The app did not answer on port {PORT}.",
-            fix="edit app.py: pass server_name=SETTINGS.host to launch(), and no port of your own",
+            fix="edit app.py: let it listen on SETTINGS.host, and no port of your own",
         )
     known = install_log.explain(log) or app_log.explain(log, context)
     if known:
