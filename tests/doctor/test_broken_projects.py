@@ -275,7 +275,8 @@ def test_a_new_project_is_well(project: Path) -> None:
     checks = [each for each in doctor(project).values() if each["category"] == "project"]
     assert len(checks) > 10
     for found in checks:
-        assert found["status"] == "ok" or found["id"] == "git-work", found
+        # (A new project has work that is not pushed, and rag-app has no MCP servers.)
+        assert found["status"] == "ok" or found["id"] in {"git-work", "mcp-json"}, found
 
 
 @pytest.mark.parametrize("change", REPAIRED, ids=name_of)
