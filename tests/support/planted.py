@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from made_up_keys import config_files, made_up, private_keys, tokens
+from made_up_rare_keys import mcp_settings, rare_tokens
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ def planted() -> tuple[Planted, ...]:
     key = made_up("inside", 32)
     lines = [
         Planted(kind, f"src/{number}.py", text.format(secret).encode() + b"\n", secret)
-        for number, (kind, (secret, text)) in enumerate(tokens().items())
+        for number, (kind, (secret, text)) in enumerate({**tokens(), **rare_tokens()}.items())
     ]
     configs = [
         Planted(kind, path, text.format(secret).encode(), secret)
-        for kind, (path, secret, text) in config_files().items()
+        for kind, (path, secret, text) in {**config_files(), **mcp_settings()}.items()
     ]
     places = [Planted(kind, path, data, key) for kind, (path, data) in _archives(key).items()]
     keys = [

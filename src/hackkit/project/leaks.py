@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from hackkit.project.secret_rules import NAMED, RULES, SETTINGS_FILE, Rule
+from hackkit.project.secret_parts import SETTINGS_FILE
+from hackkit.project.secret_rules import RULES, SETTINGS, Rule
 
 _NAMES = re.compile(
     r"(?i)key|token|secret|passw|passphrase|credential|cookie|webhook|dsn$"
@@ -17,7 +18,7 @@ _LEAST_UNIQUE = 12  # characters; a shorter value may be in a file by chance
 _MASK = "[secret]"
 _COMPILED = tuple((rule, re.compile(rule.pattern)) for rule in RULES)
 _Rules = tuple[tuple[Rule, re.Pattern[str]], ...]
-_IN_SETTINGS = (*_COMPILED, (NAMED, re.compile(NAMED.pattern)))
+_IN_SETTINGS = (*_COMPILED, *((rule, re.compile(rule.pattern)) for rule in SETTINGS))
 _SETTINGS_FILE = re.compile(SETTINGS_FILE)
 PAGES = {rule.name: rule.page for rule in RULES if rule.page}
 KNOWN = "a secret of this machine"
