@@ -6,7 +6,8 @@ import time
 import pytest
 import yaml
 from conftest import ROOT
-from planted import planted
+from made_up_rare_keys import mcp_settings, rare_tokens
+from planted import Planted, planted
 from projects import HF_TOKEN, MISTRAL_KEY
 
 from hackkit.project.leaks import (
@@ -133,6 +134,15 @@ def test_every_kind_of_secret_has_its_rule_and_its_words(rule: Rule) -> None:
     text = EXAMPLES[rule.name]
     assert rule.name in {leak.kind for leak in leaks(text)}
     assert hooks(text)
+
+
+RARE = [each for each in planted() if each.kind in {*rare_tokens(), *mcp_settings()}]
+
+
+@pytest.mark.parametrize("each", RARE, ids=lambda each: each.kind)
+def test_a_rare_kind_is_found_as_before_a_commit(each: Planted) -> None:
+    assert list(leaks(each.data.decode(), path=each.path))
+    assert hooks(each.data.decode(), each.path)
 
 
 @pytest.mark.parametrize(
