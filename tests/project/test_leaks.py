@@ -51,7 +51,8 @@ HARMLESS = {
     "class of transformers": "from transformers import Mistral3ForConditionalGeneration",
     "class of as many letters": 'mistral = "Ministral3ForTokenClassification"',
     "a password to fill in": "POSTGRES_PASSWORD: change-Me-2026\nDB_PASSWORD=${DB_PASSWORD_2}",
-    "a password of code": "DB_PASSWORD = getPassword2(Name)\nDB_PASSWORD = settings2.Password",
+    "a password of code": "DB_PASSWORD = getPassword2(Name)\nDB_PASSWORD = settings2.Password\n"
+    'A_PASSWORD = ObjectId("a1.2")',
     "curl without a password": "curl -u ada: https://example.org; curl -u user:password1A x.org",
     "a database of this machine": "root:" + "Swordfish26@tcp(127.0.0.1:3306)/app",
     "a public key of PostHog": "posthog.init('phc_" + "aB3d" * 10 + "')",

@@ -49,7 +49,8 @@ IS = r"[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])\s{0,4}[\\\x22'`]
 # A password with a digit and a capital or a sign: no placeholder, no call, no name of a variable.
 REAL = (
     r"(?!(?i:\w{0,3}pass|secret|change|example|your|user|test|dummy|xxx))"
-    r"(?=[^\s0-9]{0,60}[0-9])(?=[^\sa-z]{0,60}[a-z])(?=[^\sA-Z!&%+=?*^~-]{0,60}[A-Z!&%+=?*^~-])"
+    r"(?=[^\s0-9\x22'`;(]{0,60}[0-9])(?=[^\sa-z\x22'`;(]{0,60}[a-z])"
+    r"(?=[^\sA-Z\x22'`;(!&%+=?*^~-]{0,60}[A-Z!&%+=?*^~-])"
 )
 # Mixed letters and digits: no word, no name of a variable.
 MIXED = (
