@@ -20,7 +20,8 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from planted import Planted, planted  # noqa: E402
 
 from hackkit.project.leaks import leaks  # noqa: E402
-from hackkit.project.secret_rules import NAMED, RULES, SETTINGS_FILE  # noqa: E402
+from hackkit.project.secret_parts import SETTINGS_FILE  # noqa: E402
+from hackkit.project.secret_rules import RULES, SETTINGS  # noqa: E402
 from hackkit.project.secret_search import search  # noqa: E402
 
 SKIPPED = {".git", ".venv", "node_modules"}
@@ -31,7 +32,7 @@ def in_hook(each: Planted) -> bool:
     if b"\0" in each.data:
         return False
     text = each.data.decode("utf-8", "replace")
-    rules = (*RULES, NAMED) if re.search(SETTINGS_FILE, each.path) else RULES
+    rules = (*RULES, *SETTINGS) if re.search(SETTINGS_FILE, each.path) else RULES
     return any(re.search(f"(?x){rule.plain}", text) for rule in rules)
 
 

@@ -6,17 +6,38 @@ from pathlib import Path
 
 import pytest
 from conftest import clean_environment, git, write
+from fake_platform import project, requested
+from made_up_keys import made_up
 from planted import planted
 
 from hackkit.deploy import outgoing
 from hackkit.deploy.manifest import OutgoingFile
+from hackkit.deploy.targets import Target, all_targets
 from hackkit.errors import HackkitError
 from hackkit.project.context import Context
 from hackkit.project.files import ProjectFiles
+from hackkit.screens.deploy import show_outcome
 from hackkit.system.processes import runner
 
 # Made up, and put together here so that no scan of this repository finds it.
 KEY = "aB3dE6gH" * 4
+PASSWORD = made_up("database", 16)
+# Secret by the value, or by a name without "key" or "token"; each with what nothing may show.
+SECRET = {
+    "DATABASE_URL": ("postgresql" + f"://ada:{PASSWORD}@db.example.net/app", PASSWORD),
+    "LOCAL_URL": ("redis" + f"://:{PASSWORD}@localhost:6379", PASSWORD),
+    "MY_VALUE": (value := "gh" + "p_" + made_up("variable", 36), value),
+    "ALERTS": (value := "s" + "k-" + made_up("alerts", 40), value),
+    "GREETING": (value := f"hello, api key {KEY}", KEY),
+    **{
+        name: (value := made_up(name, 14), value)
+        for name in ("DB_PWD", "DB_PASS", "AZURE_PAT", "SITE_COOKIE", "BASIC_AUTH")
+    },
+    "KEYRING_PASSPHRASE": (value := "horse-battery-9", value),
+    "SENTRY_DSN": (value := f"https://{made_up('sentry', 20)}@o1.example.net/4", value),
+    "ALERT_WEBHOOK_URL": (value := f"https://example.net/h/{made_up('hook', 20)}", value),
+}
+VALUES = {name: value for name, (value, _) in SECRET.items()}
 
 
 @pytest.fixture
@@ -112,6 +133,47 @@ def test_only_variables_of_the_example_with_a_value_are_set(folder: Path) -> Non
     secrets, others = outgoing.variables(context(folder, CHAT_MODEL="small", HOME="/home/ada"))
     assert secrets == {"MISTRAL_API_KEY": KEY}
     assert others == {"CHAT_MODEL": "small"}
+
+
+def test_a_variable_is_secret_by_its_name_or_its_value(folder: Path) -> None:
+    harmless = {"CHAT_MODEL": "mistral-small-latest", "LLM_BASE_URL": "https://api.example.net/v1"}
+    harmless |= {
+        "COMPASS": "north",
+        "PATTERN": "a|b",
+        "AUTHOR": "Ada Lovelace",
+        "BY_PASSENGER": "1",
+    }
+    write(folder / ".env.example", "".join(f"{name}=\n" for name in (*VALUES, *harmless)))
+    assert outgoing.variables(context(folder, **VALUES, **harmless)) == (VALUES, harmless)
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.name)
+def test_no_target_shows_or_writes_a_secret_variable(
+    target: Target, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project(tmp_path / "app")
+    write(folder / ".env.example", "".join(f"{name}=\n" for name in (*VALUES, "CHAT_MODEL")))
+    made = target.plan(requested(folder, env=VALUES))
+    for as_json in (True, False):
+        show_outcome(made, as_json=as_json)
+    shown = capsys.readouterr().out + "".join(each.read().decode() for each in made.files)
+    assert "mistral-small-latest" in shown
+    assert [name for name, (_, hidden) in SECRET.items() if hidden in shown] == []
+
+
+@pytest.mark.parametrize("name", SECRET.keys() - {"LOCAL_URL"})
+def test_a_value_of_a_secret_variable_is_found_in_any_file(folder: Path, name: str) -> None:
+    write(folder / "notes.bin", f"\0binary\n<{VALUES[name]}>")
+    commit(folder)
+    known = "notes.bin:2 contains a secret of this machine. Nothing was sent."
+    assert known in problems(folder, **{name: VALUES[name]})
+
+
+def test_the_password_of_an_address_is_found_without_the_address(folder: Path) -> None:
+    write(folder / "notes.txt", f"the database: {PASSWORD}\n")
+    commit(folder)
+    [problem] = problems(folder, DATABASE_URL=VALUES["DATABASE_URL"])
+    assert problem.startswith("notes.txt:1 contains a secret of this machine")
 
 
 def test_a_file_of_variables_in_utf_16_is_read_and_stops_a_deployment(folder: Path) -> None:

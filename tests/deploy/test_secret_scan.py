@@ -45,9 +45,9 @@ def test_a_secret_in_an_archive_is_named_with_its_member_and_the_archive_is_left
 
 
 def test_a_file_of_settings_is_left_out() -> None:
-    [problem] = problems(PLANTED["prod.env"])
-    assert problem.problem.startswith("prod.env:2 contains the value of a secret")
-    assert problem.fix == "git rm --cached -- prod.env"
+    [problem] = problems(PLANTED["staging.env"])
+    assert problem.problem.startswith("config/staging.env:1 contains the value of a secret")
+    assert problem.fix == "git rm --cached -- config/staging.env"
 
 
 def test_a_secret_of_an_mcp_server_goes_into_env() -> None:

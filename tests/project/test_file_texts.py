@@ -1,9 +1,12 @@
 """The texts in a file: of archives, documents, PDFs and databases, within limits."""
 
+import bz2
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -94,6 +97,70 @@ def test_unpacking_a_file_stops_at_the_limit_and_says_so(data: bytes) -> None:
 def test_a_broken_database_is_searched_for_strings() -> None:
     data = b"SQLite format 3\0" + bytes(100) + f"\0api key {KEY}\0".encode()
     assert kinds(data) == {"a Mistral API key"}
+
+
+PACKED = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+}
+LINE = f"api key {KEY}\n".encode()
+
+
+@pytest.mark.parametrize("pack", PACKED.values(), ids=PACKED)
+def test_every_part_of_a_packed_file_is_searched(pack: Callable[[bytes], bytes]) -> None:
+    for first in (b"", b"one\n", bytes(300_000)):
+        assert kinds(pack(first) + pack(LINE)) == {"a Mistral API key"}
+        assert unread(pack(first) + pack(LINE)) == ()
+    assert kinds(pack(b"one\n") * 20_000 + pack(LINE)) == {"a Mistral API key"}
+
+
+@pytest.mark.parametrize("pack", PACKED.values(), ids=PACKED)
+def test_what_follows_a_packed_file_is_named(pack: Callable[[bytes], bytes]) -> None:
+    data = pack(LINE) + b"x" * 40
+    assert kinds(data) == {"a Mistral API key"}
+    assert unread(data) == ("the rest (damaged)",)
+
+
+@pytest.mark.parametrize("pack", PACKED.values(), ids=PACKED)
+def test_a_cut_packed_file_is_searched_up_to_there_and_named(
+    pack: Callable[[bytes], bytes],
+) -> None:
+    data = pack(b"one\n" * 9) + pack(LINE)[:-9]
+    assert unread(data) == ("the rest (damaged)",)
+    assert unread(data[:20])
+
+
+def test_zeros_at_the_end_of_a_packed_file_are_no_damage() -> None:
+    assert unread(lzma.compress(LINE) + bytes(8)) == ()
+    assert unread(gzip.compress(LINE) + bytes(8)) == ()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"#!/usr/bin/env python3\n", b"MZ\x90\0" + bytes(5_000), zipped("a", b"hi"), b"\x89PNG" * 9],
+    ids=["python", "windows", "another zip", "picture"],
+)
+def test_a_zip_that_unpacks_itself_is_searched(before: bytes) -> None:
+    assert kinds(before + zipped()) == {"a Mistral API key"}
+    assert unread(b"MZ" + zipped()) == ()
+
+
+def test_what_is_before_a_zip_is_searched() -> None:
+    assert kinds(LINE + zipped(text="hello")) == {"a Mistral API key"}
+    assert kinds(zipped() + zipped(text="hello")) == {"a Mistral API key"}
+
+
+@pytest.mark.parametrize("data", [zipped()[:60], zipped() + bytes(70_000), gzip.compress(LINE)[:9]])
+def test_a_damaged_archive_is_named(data: bytes) -> None:
+    assert unread(data) == ("all of it (damaged)",)
+
+
+def test_text_that_begins_like_an_archive_is_text() -> None:
+    for beginning in (b"BZhou\n", b"LZIP is\n"):
+        assert kinds(beginning + LINE) == {"a Mistral API key"}
+        assert unread(beginning + LINE) == ()
 
 
 def test_plain_text_is_not_unread() -> None:

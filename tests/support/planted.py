@@ -1,8 +1,11 @@
 """Files with made-up keys: the kinds and the places of real leaks."""
 
 import base64
+import bz2
+import gzip
 import io
 import json
+import lzma
 import sqlite3
 import tarfile
 import tempfile
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from made_up_keys import config_files, made_up, private_keys, tokens
+from made_up_rare_keys import mcp_settings, rare_tokens
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ def _archives(secret: str) -> dict[str, tuple[str, bytes]]:
         "zip in a zip": ("all.zip", _zip({"deep/backup.zip": inner})),
         "tar.gz": ("backup.tar.gz", _tar({"app/settings.py": line}, "w:gz")),
         "tar.xz": ("backup.tar.xz", _tar({"app/settings.py": line}, "w:xz")),
+        "two gzip files in one": ("log.gz", gzip.compress(b"one\n") + gzip.compress(line.encode())),
+        "two bzip2 files in one": ("log.bz2", bz2.compress(b"one\n") + bz2.compress(line.encode())),
+        "two xz files in one": ("log.xz", lzma.compress(b"one\n") + lzma.compress(line.encode())),
+        "lzma": ("log.lzma", lzma.compress(line.encode(), lzma.FORMAT_ALONE)),
+        "zip that unpacks itself": ("setup.exe", b"MZ\x90\0" + bytes(900) + inner),
         "Word": ("pitch.docx", _zip({"word/document.xml": word})),
         "Excel": ("keys.xlsx", _zip({"xl/sharedStrings.xml": sheet})),
         "SQLite": ("app.db", _database(secret)),
@@ -96,11 +105,11 @@ def planted() -> tuple[Planted, ...]:
     key = made_up("inside", 32)
     lines = [
         Planted(kind, f"src/{number}.py", text.format(secret).encode() + b"\n", secret)
-        for number, (kind, (secret, text)) in enumerate(tokens().items())
+        for number, (kind, (secret, text)) in enumerate({**tokens(), **rare_tokens()}.items())
     ]
     configs = [
         Planted(kind, path, text.format(secret).encode(), secret)
-        for kind, (path, secret, text) in config_files().items()
+        for kind, (path, secret, text) in {**config_files(), **mcp_settings()}.items()
     ]
     places = [Planted(kind, path, data, key) for kind, (path, data) in _archives(key).items()]
     keys = [

@@ -13,7 +13,7 @@ from hackkit.errors import HackkitError, Problem
 from hackkit.network.urls import is_loopback
 from hackkit.project.context import Context
 from hackkit.project.files import env_encoding_problem
-from hackkit.project.leaks import is_env_file, is_secret_name, unique
+from hackkit.project.leaks import is_env_file, is_secret, unique
 from hackkit.system import git
 from hackkit.system.command_line import hackkit, line
 from hackkit.system.wording import listed
@@ -118,7 +118,7 @@ def variables(context: Context) -> tuple[dict[str, str], dict[str, str]]:
     own = {*_SET_BY_PLATFORM, _STAYS}
     values = {name: context.value(name) for name in names if name not in own}
     found = {name: value for name, value in values.items() if value}
-    secret = set(filter(is_secret_name, found))
+    secret = {name for name, value in found.items() if is_secret(name, value)}
     return (
         {name: value for name, value in found.items() if name in secret},
         {name: value for name, value in found.items() if name not in secret},

@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import gzip
 import io
 import lzma
 import re
@@ -21,8 +22,15 @@ _BROKEN = (
 )
 _ZIP, _PDF, _SQLITE = b"PK\x03\x04", b"%PDF-", b"SQLite format 3\0"
 _STEPS = 20_000_000  # of SQLite, about a second
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
-_CLOSED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "Zstandard"}
+_ZIP_END, _ZIP_TAIL = b"PK\x05\x06", 65_557  # bytes: the end of a zip with its comment
+_PACKED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x5d\0\0": "lzma"} | {
+    b"BZh%d" % level + block: "bzip2" for level in range(1, 10) for block in (b"1AY&", b"\x17rE8")
+}
+_CLOSED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "Zstandard"} | {
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"LZIP\1": "lzip",
+}
+_PIECE = 65_536  # bytes
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _TAR_AT = 257
 
@@ -64,9 +72,13 @@ class Unpacker:
                 yield from self._archive(data, member, depth)
             except _BROKEN:
                 yield from _plain(data, member)
+                if not data.startswith(_SQLITE):  # of which the text is all there is
+                    self.unread.append(f"{member or 'all of it'} (damaged)")
 
     def _archive(self, data: bytes, member: str, depth: int) -> Iterator[FileText]:
-        if data.startswith(_ZIP):
+        if _is_zip(data):
+            if before := _before_zip(data):  # a program that unpacks it, or another archive
+                yield from self.texts(data[:before], member, depth + 1)
             for name, part in self._zip(data):
                 yield from self.texts(part, _inside(member, name), depth + 1)
         elif data.startswith(_PDF):
@@ -79,7 +91,7 @@ class Unpacker:
             for name, part in _files(data):
                 yield from self.texts(part, _inside(member, name), depth + 1)
         else:
-            yield from self.texts(self._unpacked(data), member, depth + 1)
+            yield from self.texts(self._unpacked(data, member), member, depth + 1)
 
     def _zip(self, data: bytes) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -105,17 +117,19 @@ class Unpacker:
                 continue
             yield _KERNING.sub(b"", self._counted(part)).decode("utf-8", "replace")
 
-    def _unpacked(self, data: bytes) -> bytes:
-        """Return the beginning of a packed file, as much as the limit allows."""
-        most = self._left + 1
-        match _named(data, _PACKED):
-            case "bzip2":
-                part = bz2.BZ2Decompressor().decompress(data, most)
-            case "xz":
-                part = lzma.LZMADecompressor().decompress(data, most)
-            case _:
-                part = zlib.decompressobj(wbits=31).decompress(data, most)
-        return self._counted(part)
+    def _unpacked(self, data: bytes, member: str) -> bytes:
+        """Return the beginning of a packed file, as much as the limit and damage allow."""
+        whole = bytearray()
+        try:
+            for part in _pieces(data):
+                whole += part
+                if len(whole) > self._left:
+                    break
+        except _BROKEN:
+            if not whole:
+                raise
+            self.unread.append(f"{member or 'the rest'} (damaged)")
+        return self._counted(bytes(whole))
 
     def _has_room(self, name: str) -> bool:
         if self._left <= 0 and not any("only the first" in each for each in self.unread):
@@ -139,6 +153,34 @@ def unread(data: bytes) -> tuple[str, ...]:
         for _ in unpacker.texts(data):
             pass
     return tuple(unpacker.unread)
+
+
+def _before_zip(data: bytes) -> int:
+    """Return how many bytes are before the first file of a zip."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return min((each.header_offset for each in archive.infolist()), default=0)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Unpack a packed file, and those that follow it in the same file."""
+    kind = _named(data, _PACKED)
+    if kind == "gzip":
+        with gzip.open(io.BytesIO(data)) as file:
+            while part := file.read1(_PIECE):
+                yield part
+        return
+    position = 0
+    while position < len(data):
+        unpacker = bz2.BZ2Decompressor() if kind == "bzip2" else lzma.LZMADecompressor()
+        while not unpacker.eof:
+            piece = data[position : position + _PIECE] if unpacker.needs_input else b""
+            if unpacker.needs_input and not piece:
+                raise EOFError
+            position += len(piece)
+            yield unpacker.decompress(piece, _PIECE)
+        position -= len(unpacker.unused_data)
+        while data[position : position + 1] == b"\0":  # between two files
+            position += 1
 
 
 def _files(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -185,7 +227,15 @@ def _plain(data: bytes, member: str) -> Iterator[FileText]:
 
 
 def _is_archive(data: bytes) -> bool:
-    return data.startswith((_ZIP, _PDF, _SQLITE)) or _named(data, _PACKED) != "" or _is_tar(data)
+    beginning = data.startswith((_PDF, _SQLITE)) or _named(data, _PACKED) != ""
+    return beginning or _is_tar(data) or _is_zip(data)
+
+
+def _is_zip(data: bytes) -> bool:
+    """Return whether it is a zip, also one behind a program that unpacks it."""
+    if data.startswith(_ZIP):
+        return True
+    return _ZIP_END in data[-_ZIP_TAIL:] and zipfile.is_zipfile(io.BytesIO(data))
 
 
 def _is_tar(data: bytes) -> bool:

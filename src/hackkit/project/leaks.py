@@ -4,21 +4,27 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from hackkit.project.secret_rules import NAMED, RULES, SETTINGS_FILE, Rule
+from hackkit.project.secret_parts import SETTINGS_FILE
+from hackkit.project.secret_rules import RULES, SETTINGS, Rule
 
-_NAMES = re.compile(r"(?i)key|token|secret|passw|credential")
+_NAMES = re.compile(
+    r"(?i)key|token|secret|passw|passphrase|credential|cookie|webhook|dsn$"
+    r"|(?:^|_)(?:pat|pass)$|_(?:pwd|auth)$"
+)
+_ADDRESS_IS_SECRET = re.compile(r"(?i)webhook|dsn$")
 _PLACE = re.compile(r"[/~.\\]|[A-Za-z]:[\\/]|\w+://")  # a path or an address: KEY_FILE, TOKEN_URL
 _LEAST = 8  # characters; a shorter value is a word like "none", not a secret
 _LEAST_UNIQUE = 12  # characters; a shorter value may be in a file by chance
 _MASK = "[secret]"
 _COMPILED = tuple((rule, re.compile(rule.pattern)) for rule in RULES)
 _Rules = tuple[tuple[Rule, re.Pattern[str]], ...]
-_IN_SETTINGS = (*_COMPILED, (NAMED, re.compile(NAMED.pattern)))
+_IN_SETTINGS = (*_COMPILED, *((rule, re.compile(rule.pattern)) for rule in SETTINGS))
 _SETTINGS_FILE = re.compile(SETTINGS_FILE)
 PAGES = {rule.name: rule.page for rule in RULES if rule.page}
 KNOWN = "a secret of this machine"
 _HARMLESS_ENV = (".example", ".sample", ".template", ".dist")  # names without values
 _LOCKS = re.compile(r"(?:[\w-]+\.lock|package-lock\.json|pnpm-lock\.yaml|go\.sum)")
+_PASSWORD_IN_URL = re.compile(r"://[^\s/@:]*:[^\s/@]+@")
 _USER_IN_URL = re.compile(r"(?<=://)[^\s/@:]+(?::[^\s/@]*)?@")
 
 
@@ -35,13 +41,32 @@ def is_secret_name(name: str) -> bool:
     return _NAMES.search(name) is not None
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Return whether a variable holds a secret, by its name or by its value."""
+    if is_secret_name(name) or _PASSWORD_IN_URL.search(value):
+        return True
+    return any(leaks(f"{name}={value}", path=".env"))
+
+
 def secrets_among(variables: Mapping[str, str]) -> frozenset[str]:
-    """Return the values of variables whose names say that they are secret."""
+    """Return the secret values of variables, and the password inside an address."""
     return frozenset(
-        value.strip()
+        secret
         for name, value in variables.items()
-        if is_secret_name(name) and len(value.strip()) >= _LEAST and not _PLACE.match(value.strip())
+        for secret in _secrets_of(name, value.strip())
+        if len(secret) >= _LEAST
     )
+
+
+def _secrets_of(name: str, value: str) -> Iterator[str]:
+    if is_secret_name(name) and not _PLACE.match(value):
+        yield value
+    if _ADDRESS_IS_SECRET.search(name) and "://" in value:
+        yield value
+    text, before = f"{name}={value}", len(name) + 1
+    for start, end, _ in _matches(text, _IN_SETTINGS):
+        yield value
+        yield text[max(start, before) : end]
 
 
 def unique(secrets: Collection[str]) -> frozenset[str]:
@@ -82,13 +107,13 @@ def leaks(text: str, known: Collection[str] = (), path: str = "") -> Iterator[Le
     """
     if not is_lock(path):
         rules = _IN_SETTINGS if is_settings_file(path) else _COMPILED
-        for start, kind in sorted(_matches(text, rules)):
+        for start, _, kind in sorted(_matches(text, rules)):
             yield Leak(kind, text.count("\n", 0, start) + 1)
     yield from known_leaks(text, known)
 
 
-def _matches(text: str, rules: _Rules) -> Iterator[tuple[int, str]]:
-    """Yield the place and the kind of each match, without those that overlap an earlier rule's."""
+def _matches(text: str, rules: _Rules) -> Iterator[tuple[int, int, str]]:
+    """Yield start, end and kind of each match, without those that overlap an earlier rule's."""
     lowered, taken = text.lower(), list[tuple[int, int]]()
     for rule, pattern in rules:
         if any(word in lowered for word in rule.keywords):
@@ -96,7 +121,7 @@ def _matches(text: str, rules: _Rules) -> Iterator[tuple[int, str]]:
                 start, end = _place(match)
                 if not any(start < other[1] and other[0] < end for other in taken):
                     taken.append((start, end))
-                    yield start, rule.name
+                    yield start, end, rule.name
 
 
 def known_leaks(text: str, known: Collection[str]) -> Iterator[Leak]:

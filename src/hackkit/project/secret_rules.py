@@ -12,59 +12,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hackkit.project import secret_parts as parts
+
 
 @dataclass(frozen=True)
 class Rule:
     """A kind of secret ("a GitHub token") and its pattern.
 
     `keywords` are in every text that the pattern matches, in lower case: a text without them is
-    skipped, which is many times faster. `page` is where a leaked secret is replaced.
+    skipped, which is many times faster. `page` is where a leaked secret is replaced. `in_data`:
+    training data is searched for it too.
     """
 
     name: str
     pattern: str
     keywords: tuple[str, ...]
     page: str = ""
+    in_data: bool = True
 
     @property
     def plain(self) -> str:
         """The pattern without the group `secret`."""
         return self.pattern.replace("(?P<secret>", "(?:")
 
-
-# Keys that begin with their maker's letters: the keywords and the pattern of each.
-_PREFIXES = {
-    "sk- pk- rk- sk_ pk_ rk_ tvly- sb_secret_": (  # OpenAI, Anthropic, Stripe, Tavily, Supabase
-        r"(?:(?:sk|pk|rk)[-_]|tvly-|sb_secret_)(?=[\w-]{0,60}\d)[\w-]{20,}"
-    ),
-    "glpat- gldt- glptt- gloas-": r"gl(?:pat|dt|ptt|oas)-[\w-]{20,}",  # GitLab
-    "gsk_ xai- csk- pplx- jina_ ntn_": r"(?:gsk_|xai-|csk-|pplx-|jina_|ntn_)[A-Za-z0-9]{40,}",
-    "nvapi- tgp_v1_ figd_ pa-": r"(?:nvapi-|tgp_v1_|figd_|pa-(?=[\w-]{0,40}\d))[\w-]{40,}",
-    "pcsk_ wandb_v1_": r"(?:pcsk_|wandb_v1_)\w{40,}",
-    "lsv2_": r"lsv2_(?:pt|sk)_[0-9a-f]{32}\w*",  # LangSmith
-    "r8_ rnd_ whsec_ nfp_": r"(?:r8_|rnd_|whsec_|nfp_)(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,}",
-    "fw_ ak- as-": r"(?:fw_|a[ks]-)(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{22,}",  # Fireworks, Modal
-    "fo1_ fm1 fm2": r"(?:fo1_|fm[12][ar]?_)[\w+/=-]{40,}",  # Fly
-    "sk dapi fc- key- kgat_ sbp_ e2b_ dop_v1_": (  # Twilio, Databricks, Firecrawl, Mailgun
-        r"(?:SK|dapi|fc-|key-|KGAT_|sbp_|e2b_|dop_v1_)[0-9a-f]{32,64}"
-    ),
-    "sg.": r"SG\.[\w-]{16,32}\.[\w-]{30,}",  # SendGrid
-    "pat": r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}",  # Airtable
-    "atatt3 hvs. glsa_ sntr pscale_": r"(?:ATATT3|hvs\.|glsa_|sntr|pscale_)[\w=+/.-]{30,}",
-    "-us": r"[0-9a-f]{32}-us\d{1,2}\b",  # Mailchimp
-    "age-secret-key-1": r"AGE-SECRET-KEY-1[A-Z0-9]{50,}",
-}
-# What follows the name of a secret, as in `api_key: str = "…"`, `"api_key", "…"` or `key=…`.
-_IS = r"[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])\s{0,4}[\\\x22'`]{0,3}"
-# Mixed letters and digits: no word, no name of a variable.
-_MIXED = (
-    r"(?=(?:[A-Za-z_+/=~-]{0,60}[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,12}[A-Za-z])"
-    r"(?![\w+/=~-]{0,90}(?:your|example|placeholder|dummy|replace|insert|change|xxxx))"
-)
-_SERVICES = (
-    r"wandb|cohere|azure|twilio|pinecone|together|deepgram|assemblyai|elevenlabs|serper|serpapi"
-    r"|cloudflare|heroku|vercel|kaggle|algolia|datadog"
-)
 
 RULES = (
     Rule(
@@ -91,8 +61,13 @@ RULES = (
     ),
     Rule(
         "an API key",
-        rf"\b(?:{'|'.join(_PREFIXES.values())})",
-        tuple(" ".join(_PREFIXES).split()),
+        rf"\b(?:{'|'.join(parts.PREFIXES.values())})",
+        tuple(" ".join(parts.PREFIXES).split()),
+    ),
+    Rule(
+        "an access token",
+        rf"\b(?:{'|'.join(parts.RARE_PREFIXES.values())})",
+        tuple(" ".join(parts.RARE_PREFIXES).split()),
     ),
     Rule(
         "an AWS key",
@@ -103,8 +78,8 @@ RULES = (
     ),
     Rule(
         "a Google key",
-        r"(?<![\w/+])(?:AIza[\w-]{35}|GOCSPX-[\w-]{28}|ya29\.[\w-]{40,}|AQ\.Ab8[\w-]{30,})",
-        ("aiza", "gocspx-", "ya29.", "aq.ab8"),
+        r"(?<![\w/+])(?:AIza[\w-]{35}|GOCSPX-[\w-]{28}|ya29\.[\w-]{40,}|1//0[\w-]{50,}|AQ\.Ab8[\w-]{30,})",
+        ("aiza", "gocspx-", "ya29.", "1//0", "aq.ab8"),
     ),
     Rule(
         "a Slack token",
@@ -124,6 +99,13 @@ RULES = (
         r"\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig)=(?P<secret>[\w+/%]{40,}={0,2})"
         r"|\b[A-Za-z0-9]{3}[0-9]Q~[\w~.-]{31,34}|\b[A-Za-z0-9]{50,54}JQQJ9[A-Za-z0-9]{20,30}\b",
         ("accountkey", "sharedaccess", "sig=", "q~", "jqqj9"),
+    ),
+    Rule(
+        "a Zhipu key",
+        r"\b(?<![./-])[0-9a-f]{32}\.(?=[A-Za-z]{0,15}[0-9])(?=[A-Z0-9]{0,15}[a-z])(?=[a-z0-9]{0,15}[A-Z])"
+        r"[A-Za-z0-9]{16}(?![\w.-])",
+        (".",),
+        in_data=False,
     ),
     Rule("a token (JWT)", r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", ("eyj",)),
     Rule(
@@ -149,6 +131,18 @@ RULES = (
         ("://",),
     ),
     Rule(
+        "a password",
+        # Of Docker, of curl, of a database: root:…@tcp(…), Server=…;Password=…, DB_PASSWORD: …
+        r"(?:\x22auth\x22\s{0,9}:\s{0,9}\x22(?=[\w+/]{15,}={0,2}\x22)"
+        r"|\bcurl\b[^\n]{0,200}?[ ](?:-u|--user)[ =]{0,3}[\x22']?[\w.@+-]{1,60}:(?=[^\s\x22'`]{6})"
+        r"|(?<![\w.-])[\w.-]{1,40}:(?=[^\s:@/\x22'`]{6,99}@tcp\((?!localhost|127\.))"
+        r"|(?i:;[ ]?(?:password|pwd)[ ]?=[ ]?)(?=[^;\s\x22'`]{6})"
+        r"|\b[A-Z][A-Z0-9_]{0,40}(?:PASSWORD|PASSWD|_PWD|_PASS)[\x22']?[ ]{0,3}[:=][ ]{0,3}[\x22']?"
+        rf"(?!\w{{1,60}}\.[A-Za-z_.]{{1,60}}(?:[\s(,;)]|\Z))(?=[^\s\x22'`]{{8}}))(?P<secret>{parts.REAL}[^\s\x22'`;@,(){{}}<>$\[\]]{{6,100}})(?![\w(\[{{$<])",
+        ('"auth"', "curl", "@tcp(", "password", "passwd", "pwd", "_pass"),
+        in_data=False,
+    ),
+    Rule(
         "a bearer token",
         r"(?i:\bbearer|\bauthorization[\x22':\s]{1,6}basic)\s+"
         r"(?P<secret>(?=[\w.~+/-]*[0-9])(?!dXNlc|QWxhZGRpb)[\w.~+/-]{20,})",
@@ -156,63 +150,50 @@ RULES = (
     ),
     Rule(
         "a key of a service",
-        rf"(?i:\b(?:{_SERVICES})[^\n]{{0,60}}?(?<![\w/.-])(?P<secret>(?=[a-z]*[0-9])"
+        rf"(?i:\b(?:{parts.SERVICES})[^\n]{{0,60}}?(?<![\w/.-])(?P<secret>(?=[a-z]*[0-9])"
         r"(?=[0-9]*[a-z])(?:[a-z0-9]{32}|[a-z0-9]{40}|[a-z0-9]{64}))(?![\w/.-]))",
-        tuple(_SERVICES.split("|")),
+        tuple(parts.SERVICES.split("|")),
     ),
     Rule(
         "a value that looks like a key",
         # After a name like "api_key" 16 characters are enough, after "key" or "token" 32.
         r"(?i:(?:(?P<sure>(?:api|access|auth|client|bot|app|account|service|signing|encryption"
         r"|session|jwt|private|refresh|admin|secret)[_-]?(?:key|token|secret)|secret|passw(?:or)?d)"
-        rf"|key|token|auth){_IS}(?(sure)|(?=[\w+/=~-]{{32}}))"
-        rf"(?P<secret>{_MIXED}[\w+/=~-]{{16,}})(?![\w.(\[]))",
+        rf"|key|token|auth){parts.IS}(?(sure)|(?=[\w+/=~-]{{32}}))"
+        rf"(?P<secret>{parts.MIXED}[\w+/=~-]{{16,}})(?![\w.(\[]))",
         ("key", "token", "secret", "passw", "auth"),
     ),
 )
 
-# A file of settings: the value of every name like API_KEY in it is a secret.
-SETTINGS_FILE = (
-    r"(?i)(?:^|/)(?!.*(?:example|sample|template|\.dist$|\.lock$))(?:[^/]*\.env|\.env\.[^/]+|\.envrc"
-    r"|env\.(?:prod|dev|local|stag|test)\w*|[^/]*mcp[^/]*\.json|claude_desktop_config\.json"
-    r"|secrets?\.(?:toml|ya?ml|json|ini)|[^/]*credentials|\.npmrc|\.pypirc|[._]netrc|\.s3cfg"
-    r"|kubeconfig[^/]*|\.kube/config|\.docker/config\.json|\.dockercfg)$"
-)
 NAMED = Rule(
     "the value of a secret",
-    r"(?i:(?:--?[\w-]{0,40}(?:key|token|secret|password)[\x22']?[\s,=]{1,9}[\x22']?"
-    r"|(?:key|token|secret|passw(?:or)?d|passphrase|pwd|pass|credentials?|auth)[\x22']?"
+    r"(?i:(?:--?[\w-]{0,40}(?:key|token|secret|password)[\x22']?[\s,=]{1,60}[\x22']?"
+    r"|(?:key|token|secret|passw(?:or)?d|passphrase|pwd|pass|credentials?|auth|cookie|_api"
+    r"|(?<![a-z])pat)[\x22']?"
     r"[ ]{0,3}[:=][ ]{0,3}[\x22']?|(?<![\w-])password[ ]{1,9})"
     r"(?P<secret>(?![^\s\x22',]{0,90}(?:your|example|placeholder|dummy|replace|insert|change|xxx|here\b))"
     r"(?![0-9]{1,90}(?![^\s\x22',])|[~./-]|[a-z]:\\|\w+://)[^\s\x22',{}<>$%]{8,}))",
-    ("key", "token", "secret", "passw", "pwd", "pass", "credential", "auth"),
+    ("key", "token", "secret", "pass", "pwd", "credential", "auth", "cookie", "_api", "pat"),
 )
+# The settings of MCP servers: a variable, a header, a parameter or a part of an address.
+SERVER = Rule(
+    "a key in the settings of a server",
+    r"(?:\x22(?![A-Z0-9_]{0,40}(?:MODEL|REGION|ZONE|VERSION|HOST|UR[LI]|PATH|DIR|FILE|ENDPOINT|NAME"
+    r"|USER|EMAIL|DATE|PROJECT|LOG|AGENT|IMAGE|DEPLOYMENT|DATABASE|DB|BUCKET|INDEX|_S?ID|OPTIONS)\x22)"
+    r"[A-Z][A-Z0-9_]{1,60}\x22\s{0,9}[:=]\s{0,9}\x22(?=[^\x22]{12})"
+    r"|\x22(?i:(?:proxy-)?authorization|cookie|x-[\w-]{1,40}|[\w-]{0,20}(?:key|token))"
+    r"(?:\x22\s{0,9}[:=]\s{0,9}\x22|[:=][ ]?)(?:[A-Za-z]{1,20}[ ])?"
+    r"|://[^\s\x22']{1,200}?(?:[?&;][\w.-]{1,40}=(?=[\w%+/.~-]{12})"
+    r"|/(?=[\w=%+-]{20,200}(?:/(?:mcp|sse)\b|\x22))))"
+    r"(?P<secret>(?![^\s\x22]{0,90}(?i:your|example|placeholder|dummy|replace|insert|change|xxx))"
+    r"(?=[^\s\x220-9]{0,90}[0-9])(?=[^\s\x22A-Za-z]{0,90}[A-Za-z])"
+    r"(?![~./@-]|[A-Za-z]:\\|\w+://|localhost|[\w.-]{1,60}\.[a-z]{2,6}[0-9]?\x22)"
+    r"[^\s\x22'&,{}<>$]{12,}(?![\w${]))",
+    ("://", '"'),
+)
+SETTINGS = (NAMED, SERVER)  # the rules for files of settings
 
-_HOOK = """\
-# Stops a commit that contains an API key or a token. Installed by: uv run pre-commit install
-repos:
-  - repo: local
-    hooks:
-      - id: no-secret
-        name: no API key, no token
-        language: pygrep
-        types: [text]
-        # A Mistral key is 32 letters and digits near the words "mistral" or "api key", on the same
-        # line or one of the next two: in Python, YAML, a notebook, a .env file.
-        args: [--multiline]
-        entry: >-
-          (?x)
-{rules}
-      - id: no-secret-in-settings
-        name: no secret in a file of settings
-        language: pygrep
-        # prod.env, mcp.json, .npmrc and others, where a name says that a value is secret
-        files: {files}
-        args: [--multiline]
-        entry: >-
-          {named}
-"""
-_LONGEST = 86  # characters of a pattern on a line
+_LONGEST = 88  # characters of a pattern on a line
 _BREAK = re.compile(r"[)}\]](?![{?*+)])|\|(?!\|)")
 _TABLE = re.compile(r"^SECRETS = \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
@@ -220,14 +201,20 @@ _TABLE = re.compile(r"^SECRETS = \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 def written(templates: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file of the templates that contains the rules, with its text as it must be."""
     rules = " |\n".join(f"          {rule.plain}" for rule in RULES)
-    hook = _HOOK.format(rules=rules, files=SETTINGS_FILE, named=NAMED.plain)
+    hook = parts.HOOK.format(
+        rules=rules, files=parts.SETTINGS_FILE, named=f"{NAMED.plain}|{SERVER.plain}"
+    )
     yield templates / "_shared" / ".pre-commit-config.yaml", hook
     checks = templates / "fine-tune" / "project" / "tune" / "checks.py"
     yield checks, _TABLE.sub(lambda _: _table(), checks.read_text("utf-8"), count=1)
 
 
 def _table() -> str:
-    lines = [f'    "{rule.name}": {_literal(rule.pattern, len(rule.name))},\n' for rule in RULES]
+    lines = [
+        f'    "{rule.name}": {_literal(rule.pattern, len(rule.name))},\n'
+        for rule in RULES
+        if rule.in_data
+    ]
     return "".join(["SECRETS = {\n", *lines, "}\n"])
 
 

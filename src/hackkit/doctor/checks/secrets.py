@@ -2,7 +2,7 @@
 
 Fails when one does: once a key is pushed, others can have it. It searches files under 20 MB, also
 inside archives, office documents, PDFs, SQLite databases and base64, for the values of your own
-keys and for what looks like one: keys and tokens of about 60 services, passwords in addresses,
+keys and for what looks like one: keys and tokens of about 80 services, passwords in addresses,
 private keys, and the values of names like `API_KEY`; in `prod.env` or `mcp.json` also short ones.
 It cannot read pictures.
 """

@@ -37,19 +37,30 @@ SECRETS = {
     "an API key": (
         r"\b(?:(?:(?:sk|pk|rk)[-_]|tvly-|sb_secret_)(?=[\w-]{0,60}\d)[\w-]{20,}|gl(?:pat|dt|ptt|"
         r"oas)-[\w-]{20,}|(?:gsk_|xai-|csk-|pplx-|jina_|ntn_)[A-Za-z0-9]{40,}|(?:nvapi-|tgp_v1_|"
-        r"figd_|pa-(?=[\w-]{0,40}\d))[\w-]{40,}|(?:pcsk_|wandb_v1_)\w{40,}|lsv2_(?:pt|sk)"
-        r"_[0-9a-f]{32}\w*|(?:r8_|rnd_|whsec_|nfp_)(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,}|(?:fw_|"
-        r"a[ks]-)(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{22,}|(?:fo1_|fm[12][ar]?_)[\w+/=-]{40,}|(?:SK|"
-        r"dapi|fc-|key-|KGAT_|sbp_|e2b_|dop_v1_)[0-9a-f]{32,64}|SG\.[\w-]{16,32}\.[\w-]{30,}|"
-        r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|(?:ATATT3|hvs\.|glsa_|sntr|pscale_)[\w=+/.-]{30,}|"
-        r"[0-9a-f]{32}-us\d{1,2}\b|AGE-SECRET-KEY-1[A-Z0-9]{50,})"
+        r"figd_|pa-(?=[\w-]{0,40}\d))[\w-]{40,}|(?:pcsk_|wandb_v1_)\w{40,}|lsv2_(?:pt|sk)_[0-9a-f]"
+        r"{32}\w*|(?:r8_|rnd_|whsec_|nfp_)(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,}|(?:fw_|a[ks]-)"
+        r"(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{22,}|(?:fo1_|fm[12][ar]?_)[\w+/=-]{40,}|(?:SK|dapi|fc-|"
+        r"key-|KGAT_|sbp_|e2b_|dop_v1_)[0-9a-f]{32,64}|SG\.[\w-]{16,32}\.[\w-]{30,}|pat[A-Za-z0-9]"
+        r"{14}\.[0-9a-f]{64}|(?:ATATT3|hvs\.|glsa_|sntr|pscale_)[\w=+/.-]{30,}|[0-9a-f]{32}"
+        r"-us\d{1,2}\b|AGE-SECRET-KEY-1[A-Z0-9]{50,})"
+    ),
+    "an access token": (
+        r"\b(?:lin_(?:api|oauth)_[A-Za-z0-9]{40,}|shp(?:at|ss|ca|pa)_[0-9a-fA-F]{32}|(?<![+/])"
+        r"EAAAE[\w-]{59}(?![\w+/=])|sq0(?:at|cs)p-[\w-]{22,}|dp\.(?:pt|st|ct|sa)\.(?:[\w-]{2,35}"
+        r"\.)?[A-Za-z0-9]{40,}|NRAK-[A-Z0-9]{27}|(?:HRKU-AA|CFPAT-)[\w-]{40,}|glc_eyJ[\w+/=]{30,}|"
+        r"sk\.eyJ[\w-]{20,}\.[\w-]{16,}|(?:napi_|phx_|sess-|secret_)(?=[A-Za-z]{0,40}\d)"
+        r"[A-Za-z0-9]{40,}|(?:EAACEdEose0cBA|(?<![+/])ABSK(?=\w{90}))[\w+/=]{20,}|(?<![+/])"
+        r"BSA(?=[A-Za-z_-]{0,25}\d)[\w-]{28}(?![\w+/=-])|sl\.[\w.-]{100,}|\w{14}"
+        r"\.atlasv1\.[\w=-]{60,}|(?:x(?:key|smtp)sib-|pul-)[0-9a-f]{40,}|[0-9a-f]{8}"
+        r"-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}:fx\b)"
     ),
     "an AWS key": (
         r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?i:\baws\w{0,12}(?:secret|key)[^\n]{0,40}?[^\w/+])"
         r"(?P<secret>(?=[A-Za-z/+]*[0-9])(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[\w/+]{40})(?![\w/+])"
     ),
     "a Google key": (
-        r"(?<![\w/+])(?:AIza[\w-]{35}|GOCSPX-[\w-]{28}|ya29\.[\w-]{40,}|AQ\.Ab8[\w-]{30,})"
+        r"(?<![\w/+])(?:AIza[\w-]{35}|GOCSPX-[\w-]{28}|ya29\.[\w-]{40,}|1//0[\w-]{50,}|"
+        r"AQ\.Ab8[\w-]{30,})"
     ),
     "a Slack token": (
         r"\b(?:xox[abeprs]-(?=[\w-]{0,60}[0-9])|xapp-[0-9]-)[\w-]{10,}|"
@@ -61,9 +72,8 @@ SECRETS = {
         r"\bdiscord(?:app)?\.com/api/webhooks/(?P<secret>[0-9]{16,20}/[\w-]{60,})"
     ),
     "an Azure key": (
-        r"\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig)=(?P<secret>[\w+/%]{40,}"
-        r"={0,2})|\b[A-Za-z0-9]{3}[0-9]Q~[\w~.-]{31,34}|\b[A-Za-z0-9]{50,54}"
-        r"JQQJ9[A-Za-z0-9]{20,30}\b"
+        r"\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig)=(?P<secret>[\w+/%]{40,}={0,2}"
+        r")|\b[A-Za-z0-9]{3}[0-9]Q~[\w~.-]{31,34}|\b[A-Za-z0-9]{50,54}JQQJ9[A-Za-z0-9]{20,30}\b"
     ),
     "a token (JWT)": r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
     "a private key": (
@@ -71,9 +81,8 @@ SECRETS = {
         r"\bclient-key-data:\s{1,9}(?P<secret>[\w+/=]{40,})"
     ),
     "a token of a package registry": (
-        r"\b(?:npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{40,}|dckr_pat_[\w-]{20,}|rubygems_[0-9a-f]{48})"
-        r"|(?i:[/:]_(?:authToken|auth|password)\s{0,2}=\s{0,2}"
-        r"[\x22']?(?P<secret>[^\s\x22'$]{12,}))"
+        r"\b(?:npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{40,}|dckr_pat_[\w-]{20,}|rubygems_[0-9a-f]{48})|"
+        r"(?i:[/:]_(?:authToken|auth|password)\s{0,2}=\s{0,2}[\x22']?(?P<secret>[^\s\x22'$]{12,}))"
     ),
     "a password in an address": (
         r"\b[a-z][a-z0-9+]{1,24}://[^\s:@/\x22'<>`]{0,60}:(?P<secret>(?:(?=(?:%[0-9A-Fa-f]{2}|"
@@ -87,17 +96,17 @@ SECRETS = {
     ),
     "a key of a service": (
         r"(?i:\b(?:wandb|cohere|azure|twilio|pinecone|together|deepgram|assemblyai|elevenlabs|"
-        r"serper|serpapi|cloudflare|heroku|vercel|kaggle|algolia|datadog)[^\n]{0,60}?(?<![\w/.-]"
-        r")(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])(?:[a-z0-9]{32}|[a-z0-9]{40}|[a-z0-9]{64}))"
+        r"serper|serpapi|cloudflare|heroku|vercel|kaggle|algolia|datadog)[^\n]{0,60}?(?<![\w/.-])"
+        r"(?P<secret>(?=[a-z]*[0-9])(?=[0-9]*[a-z])(?:[a-z0-9]{32}|[a-z0-9]{40}|[a-z0-9]{64}))"
         r"(?![\w/.-]))"
     ),
     "a value that looks like a key": (
         r"(?i:(?:(?P<sure>(?:api|access|auth|client|bot|app|account|service|signing|encryption|"
-        r"session|jwt|private|refresh|admin|secret)[_-]?(?:key|token|secret)|secret|"
-        r"passw(?:or)?d)|key|token|auth)[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])"
-        r"\s{0,4}[\\\x22'`]{0,3}(?(sure)|(?=[\w+/=~-]{32}))(?P<secret>(?=(?:[A-Za-z_+/=~-]{0,60}"
-        r"[0-9]){3})(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,12}[A-Za-z])(?![\w+/=~-]{0,90}(?:your|"
-        r"example|placeholder|dummy|replace|insert|change|xxxx))[\w+/=~-]{16,})(?![\w.(\[]))"
+        r"session|jwt|private|refresh|admin|secret)[_-]?(?:key|token|secret)|secret|passw(?:or)?d)"
+        r"|key|token|auth)[\\\x22'\])]{0,4}\s{0,4}(?::\s?\w{1,20}\s?=|:=|=>|[:=,])\s{0,4}"
+        r"[\\\x22'`]{0,3}(?(sure)|(?=[\w+/=~-]{32}))(?P<secret>(?=(?:[A-Za-z_+/=~-]{0,60}[0-9]){3}"
+        r")(?=[\w+/=~-]{0,90}?[A-Za-z][0-9]{1,12}[A-Za-z])(?![\w+/=~-]{0,90}(?:your|example|"
+        r"placeholder|dummy|replace|insert|change|xxxx))[\w+/=~-]{16,})(?![\w.(\[]))"
     ),
 }
 PERSONAL = {
