@@ -68,15 +68,17 @@ def _fill(made: Path, directory: Path) -> None:
     moved: list[Path] = []
     try:
         _refuse(directory, full=any(each != claim for each in directory.iterdir()))
-        for each in list(made.iterdir()):
+        # The temporary folders may be on another disk: then this copies. A kill leaves the claim.
+        shutil.move(made, claim / "project")
+        for each in list((claim / "project").iterdir()):
             moved.append(directory / each.name)
-            shutil.move(each, moved[-1])
+            each.rename(moved[-1])
     except BaseException:
         for path in moved:
             _delete(path)
         raise
     finally:
-        claim.rmdir()
+        _delete(claim)
 
 
 def _refuse(directory: Path, *, full: bool) -> None:

@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import gradio as gr
@@ -27,15 +28,17 @@ from plumbing.settings import ModelSettings
 
 HOUR = 3600
 MOST_VISITORS = 10_000  # that are counted at the same time
-LOOPBACK = re.compile(r"(?ai)(localhost|127(\.\d{1,3}){3}|\[?::1\]?)(:\d+)?")  # and a port
+HOST = re.compile(r"(?a)(?:\[([\da-fA-F.]*:[\da-fA-F:.]*)\]|([\w.-]+))(?::\d{1,5})?")
 OTHER_HOST = """This app is for this machine only, and not served as {!r}.
 Fix: open http://127.0.0.1 with its port, or set HOST=0.0.0.0 or ALLOWED_ORIGINS in .env"""
 OTHER_SITE = """A page of another site ({!r}) may not send requests to this app.
 Fix: if it is your own front end, add its address to ALLOWED_ORIGINS in .env"""
 OTHER_FILE = "This app serves no files of other sites: they could run scripts as its own."
-NO_PASSWORD = """This app has a password.
+TOO_MANY_WRONG = "After 20 wrong ones, wait a minute."
+NO_PASSWORD = f"""This app has a password. {TOO_MANY_WRONG}
 Fix: send the header Authorization: Bearer APP_PASSWORD"""
 
+VISITOR: ContextVar[str] = ContextVar("VISITOR", default="")  # whose request this is
 # A platform's variable, and the header with the visitor's address, which its proxy sets or extends.
 PLATFORMS = {
     "FLY_APP_NAME": "fly-client-ip",
@@ -75,9 +78,9 @@ def serving(page: gr.Blocks, settings: ModelSettings, **options: Any) -> Iterato
 
 def _app(page: gr.Blocks, settings: ModelSettings, options: dict[str, Any]) -> FastAPI:
     wanted = {"max_file_size": f"{settings.max_file_mb}mb", "footer_links": [], "ssr_mode": False}
-    if password := settings.app_password.get_secret_value().encode():
-        wanted["auth"] = lambda name, given: hmac.compare_digest(given.encode(), password)
-        wanted["auth_message"] = "Any name, and the password."
+    if password := settings.app_password.get_secret_value():
+        wanted["auth"] = lambda name, given: _is_right(given, password)
+        wanted["auth_message"] = f"Any name, and the password. {TOO_MANY_WRONG}"
     app = FastAPI(openapi_url=None)
     # With this, Gradio adds no headers of its own, which let every site read a public app.
     app.add_middleware(CORSMiddleware, settings.origins, ["*"], ["*"], allow_credentials=True)
@@ -115,7 +118,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: ModelSettings) -> None:
         self.app = app
-        self.is_local = bool(LOOPBACK.fullmatch(settings.host))
+        self.is_local = _is_loopback(settings.host.strip("[]"))
         self.origins = settings.origins
         self.password = settings.app_password.get_secret_value()
         known = [header for name, header in PLATFORMS.items() if os.environ.get(name)]
@@ -124,16 +127,18 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             headers = Headers(scope=scope)
+            scope = {**scope, "client": self._visitor(headers) or scope.get("client")}
+            VISITOR.set((scope["client"] or [""])[0])
             if refusal := self._refusal(scope, headers):
                 await PlainTextResponse(*refusal)(scope, receive, send)
                 return
-            scope = {**scope, "client": self._visitor(headers) or scope.get("client")}
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[str, int] | None:
         others = [name for name in headers.getlist("host") or [""] if not self._is_ours(name)]
         if others:
-            return OTHER_HOST.format(others[0][:100]), 403
+            reason = OTHER_HOST if self.is_local else "{!r} is no host name."
+            return reason.format(others[0][:100]), 403
         # A websocket has no method.
         if scope.get("method") not in ("GET", "HEAD", "OPTIONS") and self._is_foreign(headers):
             sender = headers.get("origin") or headers.get("referer") or "unknown"
@@ -141,14 +146,14 @@ class Guard:
         if "/file=http" in scope["path"].lower():
             return OTHER_FILE, 403
         # Gradio's login leaves out its MCP server.
-        given, wanted = headers.get("authorization", ""), f"Bearer {self.password}"
         if not self.password or not scope["path"].startswith("/gradio_api/mcp"):
             return None
-        return None if hmac.compare_digest(given.encode(), wanted.encode()) else (NO_PASSWORD, 401)
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        return None if _is_right(given, self.password) else (NO_PASSWORD, 401)
 
     def _is_ours(self, host: str) -> bool:
-        hosts = [_host(origin) for origin in self.origins]
-        return not self.is_local or bool(LOOPBACK.fullmatch(host)) or host.lower() in hosts
+        name, is_listed = _name(host), host.lower() in map(_host, self.origins)
+        return is_listed or (_is_loopback(name) if self.is_local else bool(name or not host))
 
     def _is_foreign(self, headers: Headers) -> bool:
         """Whether a page of another site sends this request; programs send no Origin."""
@@ -165,12 +170,25 @@ class Guard:
     def _visitor(self, headers: Headers) -> tuple[str, int] | None:
         """The last public address in the header; those before it may be made up by the visitor."""
         listed = ",".join(headers.getlist(self.header)).split(",") if self.header else []
-        found = [each.strip() for each in listed if _network(each.strip(), public=True)]
-        return (found[-1], 0) if found else None
+        last_first = [_name(each.strip()) or each.strip() for each in reversed(listed)]
+        outer = (each for each in last_first if not _network(each) or _network(each, public=True))
+        last = next(outer, "")  # if it is no address, the proxy did not write it as we expect
+        return (last, 0) if _network(last) else None
 
 
 def _host(origin: str) -> str:
     return origin.partition("://")[2]
+
+
+def _name(host: str) -> str:
+    """The name or address in a Host header, without port and brackets; empty if malformed."""
+    found = HOST.fullmatch(host)
+    name = (found[1] or found[2]) if found else ""
+    return name if _network(name) or (name.strip("0123456789.") and ":" not in name) else ""
+
+
+def _is_loopback(name: str) -> bool:
+    return name.lower() == "localhost" or name == "::1" or _network(name).startswith("127.")
 
 
 def _network(address: str, public: bool = False) -> str:
@@ -180,16 +198,15 @@ def _network(address: str, public: bool = False) -> str:
     except ValueError:
         return ""
     number = getattr(number, "ipv4_mapped", None) or number
-    size = 32 if number.version == 4 else 64
-    is_wanted = number.is_global or not public
-    return str(ipaddress.ip_network((number, size), strict=False)) if is_wanted else ""
+    network = ipaddress.ip_network((number, 32 if number.version == 4 else 64), strict=False)
+    return str(network) if number.is_global or not public else ""
 
 
 class VisitorLimit:
-    """Counts the questions of each visitor, by network address, in the last hour."""
+    """Counts the questions of each visitor, by network address, in the last hour (`seconds`)."""
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = limit  # 0: none
+    def __init__(self, limit: int, seconds: int = HOUR, clock: Any = time.monotonic) -> None:
+        self.limit, self.seconds = limit, seconds  # limit 0: none
         self.clock = clock
         self._asked: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
@@ -201,14 +218,30 @@ class VisitorLimit:
         if not self.limit or not visitor:  # no visitor: the command line
             return
         with self._lock:
-            now, name = self.clock(), _network(visitor) or visitor
+            if (wait := self.wait(visitor)) > 0:
+                raise gr.Error(_too_many(self.limit, wait), print_exception=False)
+            name = _network(visitor) or visitor
             times = self._asked.pop(name, deque(maxlen=self.limit))
+            times.append(self.clock())
             self._asked[name] = times  # at the end: who asked last
             if len(self._asked) > MOST_VISITORS:
                 del self._asked[next(iter(self._asked))]
-            if len(times) == self.limit and times[0] + HOUR > now:
-                raise gr.Error(_too_many(self.limit, times[0] + HOUR - now), print_exception=False)
-            times.append(now)
+
+    def wait(self, visitor: str) -> float:
+        """The seconds until this visitor may ask again; 0 or less: now."""
+        times = self._asked.get(_network(visitor) or visitor, ())
+        return times[0] + self.seconds - self.clock() if times and len(times) == self.limit else 0
+
+
+WRONG = VisitorLimit(20, seconds=60)
+
+
+def _is_right(given: str, password: str) -> bool:
+    """Compare a password; after too many wrong ones of a visitor, every one is wrong."""
+    is_right = hmac.compare_digest(given.encode(), password.encode())
+    if (may_try := WRONG.wait(VISITOR.get()) <= 0) and not is_right:
+        WRONG.count(VISITOR.get())
+    return may_try and is_right
 
 
 def _too_many(limit: int, seconds: float) -> str:

@@ -56,6 +56,7 @@ def test_on_this_machine_its_own_host_names_are_served(local: httpx.Client, host
 
 EVIL_HOSTS = ["evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.nip.io"]
 EVIL_HOSTS += ["127.0.0.1@evil.example", "0.0.0.0:7860", "evil.example.", "localhost:x", ""]
+EVIL_HOSTS += ["127.999.1.1", "127.1", "[::1", "::1", "::1]", "[127.0.0.1]", "[::1]x", "[::2]"]
 
 
 @pytest.mark.parametrize("host", EVIL_HOSTS)
@@ -70,7 +71,16 @@ def test_on_this_machine_other_host_names_are_refused(
 
 
 def test_on_a_public_address_any_host_name_is_served(public: httpx.Client) -> None:
-    assert public.get("/", headers={"host": "my-app.example"}).status_code == 200
+    for host in ("my-app.example", "my_app.example:443", "93.184.216.34", "[2606:2800::1]:443"):
+        assert public.get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.999.1.1", "[::1", "::1", "a b", "a]", "[x]", "a:x"])
+def test_on_a_public_address_a_malformed_host_name_is_refused(
+    public: httpx.Client, host: str
+) -> None:
+    reply = public.get("/", headers={"host": host})
+    assert (reply.status_code, reply.text) == (403, f"{host!r} is no host name.")
 
 
 EVIL_PAGES: list[dict[str, str]] = [
@@ -142,11 +152,29 @@ def test_a_password_is_asked_for_by_the_page_the_api_and_mcp() -> None:
             assert reply.status_code == expected  # 404: this page is no MCP server
 
 
+def test_after_many_wrong_passwords_a_visitor_must_wait() -> None:
+    with served(app_password="sesame", visitor_header="x-visitor") as client:
+        given = [str(number) for number in range(25)] + ["sesame"]
+
+        def login(password: str, visitor: str) -> int:
+            form = {"username": "team", "password": password}
+            return client.post("login", data=form, headers={"x-visitor": visitor}).status_code
+
+        def mcp(password: str, visitor: str) -> int:
+            sent = {"authorization": f"Bearer {password}", "x-visitor": visitor}
+            return client.get("gradio_api/mcp/schema", headers=sent).status_code
+
+        assert {login(password, "8.8.8.8") for password in given} == {400}
+        assert mcp("sesame", "8.8.8.8") == 401
+        assert {mcp(password, "9.9.9.9") for password in given} == {401}
+        assert (login("sesame", "8.8.4.4"), mcp("sesame", "8.8.4.4")) == (200, 404)
+
+
 # Questions per hour
 
 
 def test_a_visitor_s_questions_are_counted_for_an_hour() -> None:
-    clock = iter((0, 60, 3600, 3660, 3670, *[3700] * 4))
+    clock = iter((0, 60, 3600, 3600, 3660, 3660, 3670, *[3700] * 4))
     limit = VisitorLimit(2, clock=lambda: next(clock))
     for _ in range(4):
         limit.count("198.51.100.1")
@@ -177,9 +205,26 @@ def test_on_a_platform_its_proxy_s_last_public_address_is_the_visitor(
         for address in ("8.8.8.8", "8.8.4.4"):
             sent = {"x-forwarded-for": f"1.1.1.1, {address}, 10.0.0.1"}
             assert program.submit("Hi", api_name="/ask", headers=sent).result() == "Hi"
-        forged = {"x-forwarded-for": "9.9.9.9, 8.8.8.8, 10.0.0.1"}
+        for forged in ("9.9.9.9, 8.8.8.8, 10.0.0.1", "9.9.9.9, 8.8.8.8:1234"):
+            sent = {"x-forwarded-for": forged}
+            with pytest.raises(AppError, match="Come back"):
+                program.submit("Hi", api_name="/ask", headers=sent).result()
+
+
+def test_an_address_that_cannot_be_read_is_not_replaced_by_an_earlier_one() -> None:
+    with served(visitor_limit=1, visitor_header="x-forwarded-for") as client:
+        program = Client(str(client.base_url), verbose=False)
+        assert program.predict("Hi", api_name="/ask") == "Hi"
+        for last in ("unknown", "_hidden", "8.8.8.8:x", "8.8.8", "", "[]:1"):
+            sent = {"x-forwarded-for": f"9.9.9.9,{last}"}
+            with pytest.raises(AppError, match="Come back"):
+                program.submit("Hi", api_name="/ask", headers=sent).result()
+        for address in ("[2a00:1450::1]:5", "[2a00:1451::1]"):
+            sent = {"x-forwarded-for": address}
+            assert program.submit("Hi", api_name="/ask", headers=sent).result() == "Hi"
         with pytest.raises(AppError, match="Come back"):
-            program.submit("Hi", api_name="/ask", headers=forged).result()
+            sent = {"x-forwarded-for": "2a00:1450::2"}
+            program.submit("Hi", api_name="/ask", headers=sent).result()
 
 
 def test_an_upload_has_a_limit() -> None:

@@ -185,6 +185,8 @@ def go_on(chat: str, task: str) -> dict[str, Any]:
 def answer(chat: str, call: str, choice: str, reason: str, args: str) -> dict[str, Any]:
     """Decide on a waiting call: approve, edit (with args as JSON) or refuse."""
     _check(chat, PROGRAMS)
+    if choice not in ("approve", "edit", "refuse") or (args and choice != "edit"):
+        raise gr.Error("choice is approve, refuse, or edit with args.", print_exception=False)
     try:
         edited = json.loads(args) if args else None
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The web app: `uv run app.py`. Chat, the sources of each answer, and the documents."""
 
+import filecmp
 import html
 import importlib.util
 import json
@@ -9,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ from rag.settings import SETTINGS
 log = logging.getLogger(__name__)
 SORRY = "Something went wrong on our side. Please ask again."
 ASK = "Ask about your documents"
-QUESTIONS = VisitorLimit(SETTINGS.visitor_limit)
+LONGEST = 10_000  # characters of a question, and of a text in feedback.jsonl
+QUESTIONS = VisitorLimit(SETTINGS.visitor_limit)  # and what is indexed: it costs embeddings
+VOTES = VisitorLimit(SETTINGS.visitor_limit)
 
 
 # Chat
@@ -55,12 +59,13 @@ def chat(question: str, history: ui.Messages) -> Iterator[tuple[Any, ...]]:
 
 def vote(data: gr.LikeData, messages: ui.Messages) -> None:
     """Append a thumbs up or down, with question and answer, to feedback.jsonl."""
+    VOTES.count()
     index = data.index if isinstance(data.index, int) else data.index[0]
     plain = [ui.plain(message) for message in messages[: index + 1]]
     row = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "question": next((m["content"] for m in reversed(plain) if m["role"] == "user"), ""),
-        "answer": plain[-1]["content"],
+        "question": next((m["content"][:LONGEST] for m in plain[::-1] if m["role"] == "user"), ""),
+        "answer": plain[-1]["content"][:LONGEST],
         "liked": bool(data.liked),
     }
     with SETTINGS.feedback.open("a", encoding="utf-8") as file:
@@ -74,13 +79,29 @@ PROGRESS = gr.Progress()  # Gradio replaces it in each call
 
 def add_files(paths: list[str] | None, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     """Copy uploads to docs/uploads/ and index them."""
+    QUESTIONS.count()
     folder = SETTINGS.docs / "uploads"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copies = [Path(shutil.copy(path, folder)) for path in paths or []]
+        copies = [_copy(Path(path), folder) for path in paths or []]
     except OSError as error:
         return html.escape(f"The file could not be saved: {error.strerror}."), ui.library()
     return _ingest(copies, progress)
+
+
+def _copy(file: Path, folder: Path) -> Path:
+    """Copy a file under a free name: one with its name may be another visitor's."""
+    place = folder / file.name
+    for number in count(2):
+        try:
+            with file.open("rb") as content, place.open("xb") as copy:
+                shutil.copyfileobj(content, copy)
+            break
+        except FileExistsError:
+            if filecmp.cmp(file, place, shallow=False):
+                break
+        place = folder / f"{file.stem}-{number}{file.suffix}"
+    return place
 
 
 def add_url(url: str, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
@@ -88,11 +109,13 @@ def add_url(url: str, progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     url = url.strip()
     if not url:
         return "", ui.library()
+    QUESTIONS.count()
     return _ingest([url if "://" in url else f"https://{url}"], progress)
 
 
 def read_again(progress: gr.Progress = PROGRESS) -> tuple[str, str]:
     """Index new, changed and deleted documents in docs/."""
+    QUESTIONS.count()
     return _ingest(None, progress)
 
 
@@ -150,7 +173,7 @@ def build() -> gr.Blocks:
 def ask_tab(who: gr.HTML) -> None:
     """The chat on the left, the sources on the right."""
     panel = gr.HTML(ui.sources(Answer(""), "", 0), elem_id="sources", render=False)
-    box = gr.Textbox(placeholder=ASK, show_label=False, max_length=10_000, submit_btn=True,
+    box = gr.Textbox(placeholder=ASK, show_label=False, max_length=LONGEST, submit_btn=True,
                      stop_btn=True, elem_id="box", render=False)  # fmt: skip
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import re
+import secrets
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from plumbing import retries
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 SOUNDS = frozenset({".mp3", ".wav", ".m4a", ".flac", ".ogg"})
-UPLOADS = "uploads"  # the folder of the workspace for other files
+UPLOADS = "uploads"  # the folder of the workspace for other files; it is never listed
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the only ones tried, whatever the file's name is
 MAX_SIDE = 1024  # pixels of the longer side in the image that the model gets
 MAX_PIXELS = 50_000_000  # an image of a few bytes may decode to far more
@@ -127,18 +127,17 @@ def _transcribe(path: Path, settings: Settings) -> str:
 
 
 def _keep(path: Path, workspace: Path) -> str:
-    """Copy a file into the workspace under a free and safe name; its path for the tools."""
+    """Copy a file into the workspace under a safe name; its path for the tools.
+
+    Its folder's name is a secret of the conversation: another visitor's agent cannot find it.
+    """
     name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", path.name))
     stem, dot, ending = name.strip("-.").rpartition(".")
     stem, ending = (stem or "file", dot + ending[:10]) if dot else (ending or "file", "")
+    kept = f"{UPLOADS}/{secrets.token_hex(6)}/{stem[:60]}{ending}"
     try:
-        (workspace / UPLOADS).mkdir(parents=True, exist_ok=True)
-        data, number = path.read_bytes(), 1
-        while True:
-            kept = f"{UPLOADS}/{stem[:60]}{f'-{number}' if number > 1 else ''}{ending}"
-            with suppress(FileExistsError), (workspace / kept).open("xb") as copy:
-                copy.write(data)
-                return kept
-            number += 1
+        (workspace / kept).parent.mkdir(parents=True)
+        (workspace / kept).write_bytes(path.read_bytes())
     except OSError as error:
         raise SkippedFile(f"could not be saved ({error.strerror})") from error
+    return kept

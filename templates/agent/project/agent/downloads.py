@@ -50,16 +50,18 @@ def files() -> tuple[Update, str, Update]:
 
 
 def preview(name: str | None) -> tuple[str, Update]:
-    """A file of the workspace as text, and its download button."""
-    from agent.sandbox import inside, lines_of
+    """A listed file of the workspace as text, and its download button."""
+    from agent.sandbox import inside, lines_of, list_paths
     from agent.tools import ToolError
 
     try:
-        text = "\n".join(lines_of(name or ""))
+        if name not in list_paths():  # as another visitor's upload
+            raise ToolError(f"There is no file {name} in the list.")
+        text = "\n".join(lines_of(name))
         more = len(text) - PREVIEW_CHARS
         note = f"\n… {more:,} more characters" if more > 0 else ""
         shown = f"<pre>{html.escape(text[:PREVIEW_CHARS] + note)}</pre>"
-        return shown, gr.update(value=_copy(inside(name or "")), visible=True)
+        return shown, gr.update(value=_copy(inside(name)), visible=True)
     except ToolError as error:
         return f'<p class="empty">{html.escape(str(error))}</p>', gr.update(visible=False)
 

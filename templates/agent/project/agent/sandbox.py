@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent import sqlite_reader
+from agent.attachments import UPLOADS
 from agent.settings import SETTINGS
 from agent.tools import ToolError
 from plumbing import readers
@@ -59,10 +60,14 @@ def inside(path: str) -> Path:
 
 
 def list_paths(folder: str = "") -> list[str]:
-    """The paths of the files in a folder and its subfolders. Raises ToolError."""
+    """The paths of the files in a folder and its subfolders. Raises ToolError.
+
+    Uploads are left out: each belongs to one visitor, whose task names its path.
+    """
     place = inside(folder)
     if place.is_dir():
-        return [_name(file) for file in _files(place)]
+        names = map(_name, _files(place))
+        return [name for name in names if not name.casefold().startswith(f"{UPLOADS}/")]
     if folder:
         raise ToolError(f"There is no folder {folder}: list_files without a folder lists all.")
     return []

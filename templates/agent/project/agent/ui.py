@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -26,9 +27,8 @@ THEME = gr.themes.Soft(
     font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],  # no web font: it works offline
     font_mono=["ui-monospace", "Consolas", "monospace"],
 )
+BIDI = re.compile("[\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")  # hide an ending
 Update = dict[str, Any]
-
-
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 Parts = list[Any]  # components, in the order of a function's return values
 
@@ -217,5 +217,6 @@ def _field(name: str, value: Any) -> Update:
 
 
 def as_text(value: Any) -> str:
-    """An argument in a field: a text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """An argument in a field: a text as it is, anything else as JSON; no mark reverses a part."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return BIDI.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -151,6 +152,20 @@ def test_nothing_outside_the_workspace_is_shown(workspace: Path, name: str | Non
 
 
 # For programs
+
+
+@pytest.mark.parametrize(("choice", "args"), [("APPROVE", ""), ("", ""), ("approve", "{}")])
+def test_an_unclear_decision_is_an_error(choice: str, args: str) -> None:
+    chat = app.ask(ASKED)["chat"]
+    with pytest.raises(gr.Error, match="edit with args"):
+        app.answer(chat, "call", choice, "", args)
+
+
+def test_the_card_shows_marks_that_reverse_text() -> None:
+    call = Approval("1", "write_file", {"path": "y\u202etxt.exe"})
+    shown = ui.as_text(call.args["path"])
+    assert shown == "y\\u202etxt.exe"
+    assert ui.decision(call, "approve", "", [shown]) == Decision("1", "approve", "")
 
 
 def test_programs_can_give_tasks_and_decide(workspace: Path) -> None:

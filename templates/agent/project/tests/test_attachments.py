@@ -1,6 +1,7 @@
 import base64
 import io
 import os
+import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from PIL import Image
 
 from agent.attachments import MAX_SIDE, Prepared, prepare
 from agent.settings import Settings
-from agent.tools.files import read_file
+from agent.tools import ToolError
+from agent.tools.files import list_files, read_file, search_files
 
 
 def photo(path: Path, size: tuple[int, int] = (400, 300), **options: Any) -> Path:
@@ -161,17 +163,19 @@ def test_without_mistrals_api_speech_is_left_out(
 # Other files
 
 
-def test_another_file_goes_into_the_workspace_under_a_free_name(
+def test_another_file_goes_into_the_workspace_where_only_its_task_finds_it(
     settings: Settings, workspace: Path, tmp_path: Path
 ) -> None:
     orders = named(tmp_path / "orders.csv", b"id,total\n1,20\n")
     prepared = prepare("Sum it up.", [orders, orders], settings)
-    assert prepared.text.splitlines()[::2] == [
-        "Sum it up.",
-        "The file uploads/orders.csv is in the workspace.",
-        "The file uploads/orders-2.csv is in the workspace.",
-    ]
-    assert "1,20" in read_file.invoke({"path": "uploads/orders-2.csv"})
+    paths = re.findall("The file (uploads/[0-9a-f]{12}/orders.csv) is in", prepared.text)
+    assert len(set(paths)) == 2
+    assert "1,20" in read_file.invoke({"path": paths[1]})
+    for place in ("", "uploads", "./uploads/", paths[0].rpartition("/")[0]):
+        assert "orders" not in list_files.invoke({"folder": place})
+        assert "1,20" not in search_files.invoke({"text": "1,20", "folder": place})
+    with pytest.raises(ToolError, match="list_files shows all files"):  # and names no upload
+        read_file.invoke({"path": "orders.csv"})
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
@@ -190,8 +194,9 @@ def test_a_name_is_made_safe(
     settings: Settings, workspace: Path, tmp_path: Path, name: str, safe: str
 ) -> None:
     prepared = prepare("", [named(tmp_path / name, b"x")], settings)
-    assert prepared.text == f"The file uploads/{safe} is in the workspace."
-    assert (workspace / "uploads" / safe).is_file()
+    [kept] = (workspace / "uploads").glob(f"*/{safe}")
+    path = kept.relative_to(workspace).as_posix()
+    assert prepared.text == f"The file {path} is in the workspace."
 
 
 def test_a_file_that_cannot_be_taken_is_left_out(

@@ -19,7 +19,7 @@ from gradio_client.exceptions import AppError
 from mistral_server import text
 from starlette.responses import Response
 
-from agent import memory, prompts
+from agent import downloads, memory, prompts
 from agent.events import Answer, Approval, Decision, Notice, Result, Task, pending
 from agent.settings import ROOT, SETTINGS
 
@@ -103,17 +103,38 @@ def card(page: Page) -> Approval:
 def test_an_uploaded_page_is_never_served_as_a_page(page: Page, name: str) -> None:
     uploaded = page.upload(name)
     page.do("Read it.", uploaded)
-    [kept] = [path for path in (SETTINGS.workspace / "uploads").iterdir() if path.name == name]
-    page.call("files")
-    shown = page.call("preview", f"uploads/{name}")[1].get("value", uploaded)
-    assert (shown == uploaded) == name.endswith("pdf")  # which is damaged, so it is not shown
-    for each in (uploaded, shown):
-        answer = page.get(each["path"])
-        assert answer.status_code == 200
-        assert answer.headers["content-disposition"].startswith("attachment")
-        assert answer.headers["content-type"] == "application/octet-stream"
+    [kept] = [path for path in (SETTINGS.workspace / "uploads").glob("*/*") if path.name == name]
+    answer = page.get(uploaded["path"])
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["content-type"] == "application/octet-stream"
     assert page.get(str(kept)).status_code == 403
     kept.unlink()
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.svg", "a.js"])
+def test_a_file_of_the_workspace_is_downloaded_and_not_shown(
+    page: Page, workspace: Path, name: str
+) -> None:
+    (workspace / name).write_text(SCRIPT)
+    page.call("files")
+    answer = page.get(page.call("preview", name)[1]["value"]["path"])
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_visitor_s_upload_is_neither_listed_nor_shown_to_others(
+    page: Page, url: str, workspace: Path
+) -> None:
+    page.do("Read it.", page.upload("salaries.csv", "name,salary"))
+    [kept] = workspace.glob("uploads/*/salaries.csv")
+    other, path = Page(url), kept.relative_to(workspace).as_posix()
+    assert "salaries" not in str(other.call("files"))
+    assert "salaries" not in str(other.do("List the files."))
+    for name in (path, f"./{path}", path.replace("/", "//"), path.replace("uploads", "Uploads")):
+        with pytest.raises((PermissionError, KeyError)):
+            other.call("preview", name)[1]["value"]["path"]
+        assert downloads.preview(name)[1] == {"__type__": "update", "visible": False}
 
 
 def test_nothing_of_the_workspace_is_served_itself(page: Page, workspace: Path) -> None:

@@ -176,6 +176,17 @@ def test_a_vote_is_saved_with_both_answers_and_counted(page: Path) -> None:
     assert comparison.count_votes(after[SHOWN].both) == ({"tuned": 1}, 0)
 
 
+def test_a_vote_before_the_first_question_is_refused(page: Path) -> None:
+    assert comparison.vote("first", Shown()) == comparison.SKIPPED
+    assert not (page / "votes.jsonl").exists()
+
+
+def test_a_vote_saves_only_the_beginning_of_long_answers(page: Path) -> None:
+    comparison.vote("first", shown(whole("a", "x" * 50_000), whole("b", "short")))
+    vote = json.loads((page / "votes.jsonl").read_text(encoding="utf-8"))
+    assert (len(vote["base"]["text"]), vote["tuned"]["text"]) == (10_000, "short")
+
+
 @pytest.mark.parametrize("order", [SIDES, SIDES[::-1]])
 def test_in_a_blind_vote_the_names_are_hidden_until_the_vote(page: Path, order: Any) -> None:
     both = {"base": whole("old-model", "No."), "tuned": whole("new-model", "Yes.")}

@@ -27,7 +27,7 @@ from tune.settings import SETTINGS
 log = logging.getLogger(__name__)
 TITLES: dict[Side, str] = {"base": "Base", "tuned": "Tuned"}
 LETTERS = ("A", "B")  # the columns' titles in a blind vote
-LONGEST = 10_000  # characters of a question
+LONGEST = 10_000  # characters of a question, and of an answer in the votes
 Update = dict[str, Any]
 SKIPPED = tuple(gr.skip() for _ in range(11))  # changes nothing
 
@@ -125,6 +125,9 @@ def test_question() -> str:
 
 def vote(place: str, shown: Shown) -> tuple[Any, ...]:
     """Save a visitor's choice (first, second, both or neither), and show the models' names."""
+    if not shown.both:
+        gr.Warning("Ask a question first.")
+        return SKIPPED
     if not shown.is_votable:  # a second click
         return screen(shown)
     choice = {"first": shown.order[0], "second": shown.order[1]}.get(place, place)
@@ -209,7 +212,7 @@ def _save_vote(shown: Shown) -> None:
     line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
     line |= {"choice": shown.choice, "blind": shown.blind, "question": shown.question}
     for side, each in shown.both.items():
-        line[side] = {"by": each.by, "kind": each.kind, "text": each.text}
+        line[side] = {"by": each.by, "kind": each.kind, "text": each.text[:LONGEST]}
     with _one_line, SETTINGS.votes.open("a", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
