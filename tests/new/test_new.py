@@ -394,6 +394,19 @@ def test_of_two_projects_for_one_folder_the_first_is_whole_and_the_second_refuse
     assert [path.name for path in target.parent.iterdir()] == ["x"]
 
 
+def test_what_a_killed_command_left_in_a_folder_is_removed(hackkit: Run, tmp_path: Path) -> None:
+    write(tmp_path / "source" / "app.py", "")
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    for process, left in ((os.getpid(), True), (ended.pid, False)):
+        write(tmp_path / "x" / ".hackkit-new" / "process", str(process))
+        write(tmp_path / "x" / ".hackkit-new" / "project" / "half.py", "")
+        result = hackkit("new", tmp_path / "source", "x", "--defaults", "--no-git")
+        assert (result.returncode == 2) is left, result.stderr
+        assert (tmp_path / "x" / ".hackkit-new").exists() is left
+    assert (tmp_path / "x" / "app.py").is_file()
+
+
 @pytest.mark.parametrize("before", ["absent", "empty"])
 def test_two_commands_for_one_folder_at_the_same_time_make_one_project(
     tmp_path: Path, before: str

@@ -10,7 +10,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-_CLAIM = ".hackkit-new"  # the folder is being filled
+from hackkit.system.processes import family
+
+_CLAIM = ".hackkit-new"  # the folder is being filled, by the process with the number in _OWNER
+_OWNER = "process"
 
 
 @contextlib.contextmanager
@@ -27,6 +30,14 @@ def workshop(directory: Path) -> Iterator[Path]:
     finally:
         with _ignoring_interrupts():
             _delete(room)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what a process left in the folder that was killed before it had moved anything."""
+    claim = directory / _CLAIM
+    with contextlib.suppress(OSError, ValueError):
+        if not family(int((claim / _OWNER).read_text("utf-8"))):
+            _delete(claim)
 
 
 def place(made: Path, directory: Path) -> None:
@@ -65,6 +76,7 @@ def _fill(made: Path, directory: Path) -> None:
     """Move what is in the project: the empty folder itself may be where the user's shell is."""
     claim = directory / _CLAIM
     claim.mkdir()  # only one process can
+    (claim / _OWNER).write_text(str(os.getpid()), "utf-8")
     moved: list[Path] = []
     try:
         _refuse(directory, full=any(each != claim for each in directory.iterdir()))

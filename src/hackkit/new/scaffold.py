@@ -10,7 +10,7 @@ from typing import Any
 
 from hackkit.errors import HackkitError, WrongUseError
 from hackkit.new import examples, first_commit
-from hackkit.new.placing import place, workshop
+from hackkit.new.placing import place, remove_leftovers, workshop
 from hackkit.new.plan import Plan, Project
 from hackkit.project.catalog import Catalog, Example, Template, requirements
 from hackkit.project.files import create_env_file
@@ -68,6 +68,7 @@ def new_project(
 
 def _refuse_taken(plan: Plan) -> None:
     directory = plan.directory
+    remove_leftovers(directory)
     if not os.path.lexists(directory) or (directory.is_dir() and not any(directory.iterdir())):
         return
     what = "is not empty" if directory.is_dir() else "is not a folder"
