@@ -152,7 +152,11 @@ def test_what_is_before_a_zip_is_searched() -> None:
     assert kinds(zipped() + zipped(text="hello")) == {"a Mistral API key"}
 
 
-@pytest.mark.parametrize("data", [zipped()[:60], zipped() + bytes(70_000), gzip.compress(LINE)[:9]])
+@pytest.mark.parametrize(
+    "data",
+    [zipped()[:60], zipped() + bytes(70_000), gzip.compress(LINE)[:9]],
+    ids=["cut zip", "filled zip", "cut gzip"],
+)
 def test_a_damaged_archive_is_named(data: bytes) -> None:
     assert unread(data) == ("all of it (damaged)",)
 
