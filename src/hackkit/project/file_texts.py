@@ -18,7 +18,7 @@ MOST = 30_000_000  # bytes to unpack of one file
 _DEEPEST = 4  # archives inside of archives; a .tar.gz is two
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, sqlite3.Error),
-    *(OSError, RuntimeError, ValueError, EOFError, NotImplementedError),
+    *(OSError, RuntimeError, ValueError, EOFError),
 )
 _ZIP, _PDF, _SQLITE = b"PK\x03\x04", b"%PDF-", b"SQLite format 3\0"
 _STEPS = 20_000_000  # of SQLite, about a second
