@@ -56,11 +56,14 @@ class StartedApp:
         while time.monotonic() - started < seconds:
             self.raise_if_ended()
             # (In front of a container a proxy may accept connections before the app does.)
-            if self._has(port) and fetch.listens(address):
+            hosts = self._ports()
+            # Another program may listen there, perhaps started in the meantime.
+            mine = self._in_container or port in hosts
+            if mine and fetch.listens(address):
                 reply = fetch.fetch(address, {}, seconds=5)
                 if reply.answered and reply.status not in _NOT_READY:
                     return
-            self._raise_on_other_port(port, since)
+            self._raise_on_other_port(port, hosts, since)
             time.sleep(_TICK)
         self._raise_late(port, seconds)
 
@@ -80,9 +83,11 @@ class StartedApp:
             fix=uv.typed("run", self.script),
         )
 
-    def _raise_on_other_port(self, port: int, since: dict[int, float]) -> None:
+    def _raise_on_other_port(
+        self, port: int, hosts: Mapping[int, str], since: dict[int, float]
+    ) -> None:
         """Raise HackkitError when the app keeps another port than the one it was given."""
-        now, hosts = time.monotonic(), self._ports()
+        now = time.monotonic()
         for each in hosts:
             since.setdefault(each, now)
         limit = _NAMED if self._in_container else _SEEN
@@ -92,10 +97,6 @@ class StartedApp:
         for other in settled if port not in hosts else ():
             if self._in_container or _has_page(other):
                 raise _other_port(self.script, port, other)
-
-    def _has(self, port: int) -> bool:
-        """Return False when another program listens there, perhaps started in the meantime."""
-        return self._in_container or port in self._ports()
 
     def _ports(self) -> dict[int, str]:
         """Return the ports that the app listens on; in a container those that it names."""
