@@ -185,8 +185,8 @@ def _ask(
     try:
         answer = smoke_test.ask(deployment.address, question, env, token=deployment.token)
     except HackkitError as error:
-        fix = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
-        return replace(published, explanation=Problem(error.problem, fix))
+        look = hackkit("deploy", target.name, "--logs" if target.logs else "--status")
+        return replace(published, explanation=Problem(error.problem, error.fix or look))
     return replace(published, answer=answer.text)
 
 
