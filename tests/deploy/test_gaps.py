@@ -78,6 +78,7 @@ def test_a_link_out_of_the_project_is_said_to_be_left_out(folder: Path, tmp_path
         ("${GITHUB_TOKEN}", 1),
         ("Bearer ${env:GITHUB_TOKEN}", 1),
         ("${GITHUB_TOKEN:-none}", 0),
+        ("${workspaceFolder}", 0),
         ("a fixed value", 0),
     ],
 )
@@ -88,6 +89,11 @@ def test_a_variable_that_a_tool_needs_is_named(written: str, count: int) -> None
     assert list(gaps.notes(sent(mcp__json=text), ["GITHUB_TOKEN"])) == []
 
 
+@pytest.mark.parametrize("text", ["", "[", '{"mcpServers": []}', '{"mcpServers": {"x": null}}'])
+def test_a_file_without_servers_needs_nothing(text: str) -> None:
+    assert list(gaps.notes(sent(mcp__json=text), [])) == []
+
+
 @pytest.mark.parametrize(
     ("command", "dockerfile", "missing"),
     [
@@ -96,6 +102,7 @@ def test_a_variable_that_a_tool_needs_is_named(written: str, count: int) -> None
         ("uvx", "FROM python:3.11 AS build\nRUN pip install uv\nFROM python:3.11\n", "uv"),
         ("uvx", "FROM python:3.11\nRUN pip install uv\n", ""),
         ("docker", "FROM python:3.11\n", "Docker"),
+        ("npx -y a-server", "FROM python:3.11\n", "Node.js"),
         ("python", "FROM python:3.11\n", ""),
     ],
 )
@@ -104,5 +111,6 @@ def test_a_program_that_the_image_lacks_is_named(
 ) -> None:
     text = json.dumps({"mcpServers": {"x": {"command": command}}})
     notes = list(gaps.notes(sent(mcp__json=text, Dockerfile=dockerfile), [], "Dockerfile"))
-    wanted = f"mcp.json starts {command}, but Dockerfile does not install {missing}"
+    program = command.partition(" ")[0]
+    wanted = f"mcp.json starts {program}, but Dockerfile does not install {missing}"
     assert notes == ([wanted] if missing else [])

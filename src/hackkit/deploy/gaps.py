@@ -6,16 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from hackkit.deploy import requirements
 from hackkit.deploy.manifest import OutgoingFile
 from hackkit.errors import Problem
+from hackkit.project import mcp_json
 from hackkit.project.context import Context
 from hackkit.system.wording import listed
 
 _START = re.compile(r"(?m)^(?:CMD|ENTRYPOINT)\b.*|\bPopen\(.*")
 _SCRIPT = re.compile(r"[\w./-]+\.py\b")
-_MCP = "mcp.json"
 _MOST_NAMED = 5  # variables in one note
-# A variable without a default: ${NAME} and ${env:NAME}, but not ${NAME:-x}
-_VARIABLE = re.compile(r"\$\{(?:env:)?(\w+)\}")
-_COMMAND = re.compile(r'"command"\s*:\s*"([\w-]+)"')
 # What MCP servers are started with, what it belongs to, and how an image's recipe shows it.
 _PROGRAMS = {
     **dict.fromkeys(("npx", "npm", "node", "bunx", "pnpm"), ("Node.js", r"(?i)\bnode|\bnpm\b")),
@@ -42,18 +39,22 @@ def notes(
     files: Sequence[OutgoingFile], variables: Collection[str], recipe: str = ""
 ) -> Iterator[str]:
     """Yield what the tools of mcp.json will lack there: variables, and programs in the image."""
-    servers = _text(files, _MCP)
-    unset = sorted({*_VARIABLE.findall(servers)} - {*variables})
+    try:
+        servers = [*mcp_json.servers(_text(files, mcp_json.FILE)).values()]
+    except (ValueError, RecursionError):  # there is none; doctor explains a broken one
+        return
+    unset = sorted(set[str]().union(*map(mcp_json.variables, servers)) - {*variables})
     if unset:
         yield (
-            f"{_MCP} needs {listed(unset, _MOST_NAMED)}, which the app does not get there: add a "
-            "line with the name to .env.example, and the value to .env"
+            f"{mcp_json.FILE} needs {listed(unset, _MOST_NAMED)}, which the app does not get "
+            "there: add a line with the name to .env.example, and the value to .env"
         )
     image = _text(files, recipe).rpartition("\nFROM ")[2]  # what the last stage has
-    for program in sorted({*_COMMAND.findall(servers)} & {*_PROGRAMS}) if image else ():
+    programs = {mcp_json.command(each).partition(" ")[0] for each in servers}
+    for program in sorted(programs & {*_PROGRAMS}) if image else ():
         owner, sign = _PROGRAMS[program]
         if not re.search(sign, image):
-            yield f"{_MCP} starts {program}, but {recipe} does not install {owner}"
+            yield f"{mcp_json.FILE} starts {program}, but {recipe} does not install {owner}"
 
 
 def _text(files: Sequence[OutgoingFile], path: str) -> str:
