@@ -42,9 +42,9 @@ BUDGETS = {
     # pages (issue 15 brings libraries for them) it is there; their tests count here in full.
     # 25 lines more read a `.env` in any encoding, and in all three plumbing/guard.py (250 lines)
     # decides who may use a page, and is attacked in tests (issue 14).
-    "rag-app": Budget(lines=3105, files=22, tests=0.87),
+    "rag-app": Budget(lines=3110, files=22, tests=0.87),
     # Trust: downloads as copies, approvals by call, and SQL in a process of its own are files.
-    "agent": Budget(lines=4345, files=30, tests=0.85),
+    "agent": Budget(lines=4350, files=30, tests=0.85),
     # Issue 13 aims at 5,200 lines in 24 files. What is above it is safety that teams feel: exact
     # resume, evaluations that go on after a stop, checks with file and line, a fix for each error;
     # 75 lines are generated patterns of keys (issue 14). Some 100 use, name or refuse every column

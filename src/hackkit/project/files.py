@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,8 @@ from hackkit.project.layout import venv_python
 ANSWERS = ".hackkit.yml"  # also in every Space that hackkit created
 LARGEST_ENV = 100_000  # bytes: the time to read it grows with the square of its length
 
-_FIRST_CJK = "\u3000"
+# How a line of UTF-8 begins when it is read as UTF-16; no name of a variable begins so.
+_MIXED = re.compile("(?m)^[\u0900-\uffff]")
 
 # Lines of a .gitignore that keep `.env` out of git.
 _IGNORES_ENV = {".env", "/.env", ".env*", "/.env*", "*.env"}
@@ -122,7 +124,7 @@ def env_text(data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         with contextlib.suppress(UnicodeDecodeError):
             text = data.decode("utf-16")
-            if max(text, default="") < _FIRST_CJK:  # else it is UTF-8 in part
+            if not _MIXED.search(text):
                 return _with_line_feeds(text)
     data = data.translate(None, b"\0\xfe\xff")  # zeros and marks, which UTF-8 never has
     with contextlib.suppress(UnicodeDecodeError):

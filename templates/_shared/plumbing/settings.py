@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / os.environ.get("ENV_FILE", ".env")
+MIXED = "(?m)^[\u0900-\uffff]"  # a line of UTF-8, if UTF-16 is read; a name begins none so
 
 
 def encoding(path: Path) -> str:
@@ -21,7 +23,7 @@ def encoding(path: Path) -> str:
     name = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
     with contextlib.suppress(UnicodeDecodeError):
         text = data.decode(name)
-        if "\0" not in text and (name != "utf-16" or max(text, default="") < "\u3000"):
+        if "\0" not in text and not (name == "utf-16" and re.search(MIXED, text)):
             return name
     if b"\0" not in data:
         return "latin-1"

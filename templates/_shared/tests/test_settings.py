@@ -44,6 +44,12 @@ def test_env_is_read_as_any_editor_and_powershell_write_it(tmp_path: Path, kind:
     assert Settings(_env_file=file, _env_file_encoding=encoding(file)).top_k == 9
 
 
+def test_env_in_utf_16_may_have_any_letters_in_its_values(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("# 你好 🎉\r\nTOP_K=9\r\n".encode("utf-16"))
+    assert Settings(_env_file=file, _env_file_encoding=encoding(file)).top_k == 9
+
+
 def test_env_in_two_encodings_ends_the_app_with_the_command_that_repairs_it(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_bytes("TOP_K=9\r\n# Grüße\r\n".encode() + "PORT=1\r\n".encode("utf-16-le"))

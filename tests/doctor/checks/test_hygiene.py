@@ -314,6 +314,15 @@ def test_a_file_as_windows_writes_it_is_read_and_repaired(folder: Path, data: by
     assert variables.check(context(folder)).status is Status.OK
 
 
+def test_a_file_in_utf_16_keeps_its_chinese_values(folder: Path) -> None:
+    write(folder, {".env": "TITLE=你好 🎉\r\nPORT=1\r\n".encode("utf-16")})
+    assert context(folder).value("TITLE") == "你好 🎉"
+    finding = variables.check(context(folder))
+    assert finding.repair
+    finding.repair.run()
+    assert (folder / ".env").read_text("utf-8") == "TITLE=你好 🎉\nPORT=1\n"
+
+
 def test_a_variable_that_overrides_another_value_is_named_without_both(folder: Path) -> None:
     write(folder, {".env": f"MISTRAL_API_KEY={MISTRAL_KEY}\nPORT=1\n"})
     finding = variables.check(context(folder, {"MISTRAL_API_KEY": "another-one", "PORT": "1"}))
