@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS steps (
     number INTEGER PRIMARY KEY, chat TEXT NOT NULL, step TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_chat ON steps (chat);
 """
-_opening = threading.Lock()
+_opening = threading.Lock()  # two threads that turn on the write-ahead log lock each other out
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,10 @@ def saver(folder: Path) -> SqliteSaver:
     """LangGraph's checkpointer: saves the messages and the calls that wait for approval."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
-    return SqliteSaver(_connect(_file(folder)))
+    made = SqliteSaver(_connect(_file(folder)))
+    with _opening:
+        made.setup()  # here, not at its first use, which may be in several threads at once
+    return made
 
 
 @contextmanager
@@ -153,7 +156,8 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
 @cache
 def _open(folder: Path) -> tuple[sqlite3.Connection, threading.Lock]:
     db = _connect(_file(folder))
-    db.executescript(_SCHEMA)
+    with _opening:
+        db.executescript(_SCHEMA)
     return db, threading.Lock()
 
 
